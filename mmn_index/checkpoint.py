@@ -1,0 +1,150 @@
+"""A trained model on disk: a directory with config.json, model.safetensors and tokenizer.json.
+
+Self-contained: the text encoder's weights and tokenizer are inside. No pickle is read or written.
+A checkpoint's fingerprint names its weights and its configuration; an index remembers it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from .config import ModelConfig
+from .errors import CheckpointError, OutputError
+from .model import MMN
+from .text_encoder import rebuild
+
+FORMAT = 1
+_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself, without loading its weights."""
+
+    path: Path
+    config: ModelConfig
+    fingerprint: str
+    features: str | None  # backbone of the features it was trained on, where known
+    text_config: dict[str, Any]
+
+
+def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = None) -> str:
+    """Write a checkpoint aside and put it in place in one rename, replacing an older checkpoint.
+
+    Args:
+        features: backbone of the features that the model was trained on.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        OutputError: the place cannot be written, or holds something that is no checkpoint.
+    """
+    path = Path(path)
+    if path.exists() and not is_checkpoint(path):
+        raise OutputError(f"{path}: exists and is not a checkpoint; it is left alone. Choose another place.")
+    text_config = model.text_encoder.bert.config.to_dict()  # type: ignore[union-attr,operator]
+    text_config = {k: v for k, v in text_config.items() if k not in ("_name_or_path", "transformers_version", "dtype")}
+    aside = path.with_name(f"{path.name}.tmp")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+        save_file(tensors, aside / "model.safetensors")
+        (aside / "tokenizer.json").write_text(model.tokenizer.to_json(), encoding="utf-8")
+        about = {"format": FORMAT, "model": model.config.to_json(), "features": features, "text_encoder": text_config}
+        about["fingerprint"] = fingerprint(aside, about)
+        (aside / "config.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        if path.exists():
+            shutil.rmtree(path)
+        aside.replace(path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise OutputError(f"{path}: the checkpoint cannot be written ({error}).") from error
+    return str(about["fingerprint"])
+
+
+def fingerprint(path: Path, about: dict[str, Any]) -> str:
+    """SHA-256 over what shapes a model's results: weights, tokenizer, configuration."""
+    digest = hashlib.sha256()
+    shaping = {"model": {**about["model"], "text_model": None}, "text_encoder": about["text_encoder"]}
+    digest.update(json.dumps(shaping, sort_keys=True).encode())
+    for name in ("model.safetensors", "tokenizer.json"):
+        with (path / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether the directory has the files of a checkpoint."""
+    return all((path / name).is_file() for name in _FILES)
+
+
+def info(path: str | os.PathLike[str]) -> CheckpointInfo:
+    """Read what a checkpoint says of itself.
+
+    Raises:
+        CheckpointError: it is missing, incomplete, damaged, or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path}: {what}, expected a checkpoint directory. `mmn-index train` makes one.")
+    if missing := [name for name in _FILES if not (path / name).is_file()]:
+        raise CheckpointError(f"{path}: is no complete checkpoint, {', '.join(missing)} missing.")
+    try:
+        about = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise CheckpointError(f"{path}: has format {about['format']}, this version reads format {FORMAT}. Update mmn-index.")
+        config = ModelConfig.from_json(about["model"], f"{path}/config.json")
+        return CheckpointInfo(path, config, about["fingerprint"], about["features"], about["text_encoder"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}/config.json: is damaged ({error!r}).") from error
+
+
+def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
+    """Load a model, in eval mode.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged, or its weights do not fit its configuration.
+    """
+    about = info(path)
+    where = str(about.path)
+    bert, tokenizer = rebuild(about.text_config, (about.path / "tokenizer.json").read_text(encoding="utf-8"), where)
+    model = MMN(about.config, bert, tokenizer)
+    try:
+        weights = load_file(about.path / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{where}/model.safetensors: cannot be read ({error}). Is it complete?") from error
+    check_weights(model, weights, f"{where}/model.safetensors")
+    model.load_state_dict(weights)
+    return model.to(device).eval()
+
+
+def check_weights(model: MMN, weights: dict[str, torch.Tensor], where: str) -> None:
+    """Compare the names and shapes of weights with what a model has; never load a part of them.
+
+    Raises:
+        CheckpointError: names that are missing, too many, or of another shape; all are listed.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    problems = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
+    problems += [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
+    problems += [
+        f"{name} is {found[name]}, expected {expected[name]}"
+        for name in sorted(expected.keys() & found.keys())
+        if expected[name] != found[name]
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{where}: the weights do not fit the configuration ({'; '.join(problems)}). Is it a checkpoint of another configuration?"
+        )

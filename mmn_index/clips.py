@@ -1,0 +1,32 @@
+"""Average a video's snippets into a fixed number of pre-clips.
+
+The rounding rule is the official implementation's to the bit: released weights were trained with it.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .errors import FeatureError
+
+
+def pool_to_pre_clips(snippets: Tensor, num_pre_clips: int) -> Tensor:
+    """L2-normalise every snippet, then average runs of snippets into M pre-clips.
+
+    Args:
+        snippets: (S, D) floats in time order; zero rows stay zero.
+
+    Returns:
+        (M, D), dtype of `snippets`. With S < M, snippets repeat.
+
+    Raises:
+        FeatureError: there are no snippets.
+    """
+    if len(snippets) == 0:
+        raise FeatureError("a video without snippets cannot be cut into clips.")
+    unit = functional.normalize(snippets, dim=1, eps=1e-12)
+    # The last boundary is S - 1, not S, as in the official code: from S >= 1.5 M on the last snippet enters no clip.
+    edges = (torch.arange(num_pre_clips + 1, dtype=torch.float32) / num_pre_clips * len(unit)).round()
+    edges = edges.long().clamp(max=len(unit) - 1)  # torch rounds halves to even, as needed
+    pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    return torch.stack([unit[first:end].mean(dim=0) if first < end else unit[first] for first, end in pairs])

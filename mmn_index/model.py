@@ -1,0 +1,57 @@
+"""MMN: the two encoders together, sentences and pre-clips in, unit vectors in two joint spaces out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .config import ModelConfig
+from .proposals import ProposalGrid
+from .scoring import Embeddings, Score
+from .text_encoder import SentenceTokenizer, TextEncoder
+from .video_encoder import VideoEncoder
+
+
+class MMN(nn.Module):
+    """Metric learning for temporal grounding (Wang et al., "Negative Sample Matters", AAAI 2022).
+
+    Args:
+        bert: the Hugging Face encoder of the text side.
+        tokenizer: its tokenizer.
+    """
+
+    def __init__(self, config: ModelConfig, bert: nn.Module, tokenizer: SentenceTokenizer) -> None:
+        super().__init__()
+        self.config = config
+        self.grid = ProposalGrid(config.num_clips, config.pooling_counts)
+        self.tokenizer = tokenizer
+        self.video_encoder = VideoEncoder(config)
+        self.text_encoder = TextEncoder(bert, config.joint_dim)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def score(self, name: str) -> Score:
+        """One of scoring.SCORES with this model's parameters."""
+        return Score(name, power=self.config.power, tau=self.config.tau)
+
+    def embed_videos(self, pre_clips: Tensor) -> Embeddings:
+        """Unit embeddings of every valid proposal: (V, M, D) -> two of (V, P, C)."""
+        return unit(self.video_encoder(pre_clips.to(self.device)))
+
+    def embed_sentences(self, sentences: Sequence[str]) -> Embeddings:
+        """Unit embeddings of sentences: two of (Q, C).
+
+        Raises:
+            QueryError: a sentence is empty or too long.
+        """
+        ids, mask = self.tokenizer(sentences)
+        return unit(self.text_encoder(ids.to(self.device), mask.to(self.device)))
+
+
+def unit(embeddings: Embeddings) -> Embeddings:
+    """Both spaces at length 1 (zero vectors stay zero)."""
+    return Embeddings(*(functional.normalize(x, dim=-1, eps=1e-12) for x in embeddings))

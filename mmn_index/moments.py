@@ -1,0 +1,78 @@
+"""Moments, their temporal IoU, and non-maximum suppression: the only ones of the project.
+
+A moment is [start, end) in seconds. Temporal IoU has the hull of the two moments in the
+denominator, which is the union whenever they touch (as in 2D-TAN and MMN). NMS drops a moment
+whose IoU with a better-scored one of the same video is ABOVE the threshold, strictly, so a
+threshold of 1 drops nothing.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def temporal_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Temporal IoU of moments, broadcast over leading dimensions.
+
+    Args:
+        a, b: (..., 2) start and end in seconds.
+
+    Returns:
+        (...) in [0, 1]; 0 where both moments are the same empty one.
+    """
+    inner = (torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])).clamp(min=0)
+    hull = torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])
+    return torch.where(hull > 0, inner / hull, torch.zeros_like(hull))
+
+
+def nms_top(scores: Tensor, spans: Tensor, threshold: float, limit: int) -> Tensor:
+    """The best moments of one video for each of many queries, after NMS.
+
+    Args:
+        scores: (Q, P); -inf marks what is no candidate. Of equal scores the first wins.
+        spans: (P, 2) seconds, shared by all queries.
+        threshold: temporal IoU above which the worse of two moments is dropped.
+        limit: how many survivors a query gets.
+
+    Returns:
+        (Q, limit) int64 positions in `spans`, best first, -1 where nothing was left.
+    """
+    left = scores.clone()
+    kept = torch.full((len(scores), limit), -1, dtype=torch.int64)
+    for rank in range(min(limit, scores.shape[1])):
+        value, best = left.max(dim=1)
+        found = value > -torch.inf
+        kept[found, rank] = best[found]
+        overlap = temporal_iou(spans[best][:, None], spans[None])  # (Q, P)
+        left.masked_fill_(overlap > threshold, -torch.inf)
+        left[torch.arange(len(left)), best] = -torch.inf
+    return kept
+
+
+def nms_walk(spans: Tensor, groups: Sequence[int], threshold: float, limit: int, per_group: int | None = None) -> list[int]:
+    """NMS down one ranked list that mixes videos.
+
+    Args:
+        spans: (n, 2) seconds, best first.
+        groups: video of each entry; moments of different videos never suppress each other.
+        threshold: as in `nms_top`.
+        limit: stop at so many survivors.
+        per_group: at most so many survivors of one video.
+
+    Returns:
+        Positions of the survivors, best first.
+    """
+    kept: list[int] = []
+    of_group: dict[int, list[int]] = {}
+    for position, group in enumerate(groups):
+        rivals = of_group.setdefault(group, [])
+        if per_group is not None and len(rivals) >= per_group:
+            continue
+        if rivals and bool((temporal_iou(spans[rivals], spans[position]) > threshold).any()):
+            continue
+        rivals.append(position)
+        kept.append(position)
+        if len(kept) == limit:
+            break
+    return kept
