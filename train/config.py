@@ -1,0 +1,164 @@
+"""How a model is trained, and the settings that have a name.
+
+CHARADES, ACTIVITYNET and TACOS are the paper's; `playhouse` is this project's own for its sample world.
+A YAML file may take a named setting as `base` and change some of it:
+
+    base: playhouse
+    model: {input_dim: 512, text_model: path/to/encoder}
+    train: {epochs: 30}
+    loss: {margin: 0.3}
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmn_index.config import ModelConfig
+from mmn_index.errors import ConfigError
+
+from .losses import LossConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimiser and its schedule; epochs are counted from 1 (paper section 4, official configurations)."""
+
+    epochs: int = 18
+    batch_size: int = 48  # videos, each with all of its sentences
+    lr: float = 1e-4
+    text_lr_factor: float = 0.1  # the text encoder's rate is lr times this
+    milestones: tuple[int, ...] = (8, 13)  # the rate is a tenth from the epoch after each of these on
+    freeze_text_epochs: int = 4  # the text encoder is not trained up to this epoch
+    frozen_text_dropout: bool = True  # dropout stays on in the frozen text encoder, as officially
+    full_contrastive_epochs: int = 7  # after this epoch the contrastive losses count ...
+    late_contrastive_factor: float = 0.01  # ... this much of their weight (officially called ONLY_IOU)
+    weight_decay: float = 1e-5  # on every parameter
+    clip_norm: float = 5.0  # of the whole gradient
+    seed: int = 0
+    select: str = "best"  # keep the weights of the best epoch on the validation split, or of the "last" one
+    nms: float = 0.5  # of the evaluation
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0:
+            raise ConfigError(f"train.epochs ({self.epochs}), batch_size ({self.batch_size}) and lr ({self.lr}) must be above 0.")
+        if self.select not in ("best", "last"):
+            raise ConfigError(f"train.select is '{self.select}', expected 'best' or 'last'.")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything a training run is made of."""
+
+    model: ModelConfig
+    train: TrainConfig = field(default_factory=TrainConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+CHARADES = Setting(
+    ModelConfig(input_dim=4096, num_pre_clips=32, num_clips=16, pooling_counts=(15,), featpool_kernel=2, conv_kernel=5, conv_layers=8)
+)
+ACTIVITYNET = Setting(
+    ModelConfig(
+        input_dim=500, num_pre_clips=256, num_clips=64, pooling_counts=(15, 8, 8), featpool_kernel=4, conv_kernel=9, conv_layers=4
+    ),
+    TrainConfig(lr=8e-4, milestones=(7, 15), full_contrastive_epochs=6),
+    LossConfig(margin=0.3, contrastive_weight=0.1),
+)
+TACOS = Setting(
+    ModelConfig(
+        input_dim=4096, num_pre_clips=256, num_clips=128, pooling_counts=(15, 8, 8, 8), featpool_kernel=2,
+        conv_kernel=5, conv_layers=8, power=0.3,
+    ),
+    TrainConfig(
+        epochs=250, batch_size=4, lr=1.5e-3, milestones=(130, 190), freeze_text_epochs=40, full_contrastive_epochs=100, nms=0.4
+    ),
+    LossConfig(min_iou=0.3, max_iou=0.7, num_positives=3, margin=0.1, contrastive_weight=0.1),
+)  # fmt: skip
+_SMALL = ModelConfig(
+    input_dim=256, num_pre_clips=64, num_clips=32, pooling_counts=(15, 8), featpool_dim=256, featpool_kernel=2,
+    conv_dim=128, conv_kernel=5, conv_layers=4, joint_dim=64, text_model="",
+)  # fmt: skip
+# The text encoder stays frozen to the end; its dropout is on, as in the paper's first epochs.
+_FROZEN_TEXT = TrainConfig(
+    epochs=14, batch_size=8, lr=1e-3, milestones=(8, 12), freeze_text_epochs=14, full_contrastive_epochs=7, select="last"
+)
+UCF_MOMENTS = Setting(_SMALL, _FROZEN_TEXT, LossConfig(contrastive_weight=0.1))
+PLAYHOUSE = Setting(_SMALL, replace(_FROZEN_TEXT, select="best"), LossConfig(contrastive_weight=0.1))
+SETTINGS: Mapping[str, Setting] = {
+    "charades": CHARADES,
+    "activitynet": ACTIVITYNET,
+    "tacos": TACOS,
+    "playhouse": PLAYHOUSE,
+    "ucf-moments": UCF_MOMENTS,
+}
+
+
+def load_setting(name: str) -> Setting:
+    """A named setting, or one from a YAML file.
+
+    Raises:
+        ConfigError: no such name or file, or a key or value that does not fit; the nearest name is given.
+    """
+    if name in SETTINGS:
+        return SETTINGS[name]
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigError(f"no setting is called '{name}', and no such YAML file exists; there are {', '.join(SETTINGS)}.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]}).") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected the keys base, model, train and loss, found {type(content).__name__}.")
+    _check_keys(content, ["base", "model", "train", "loss"], str(path))
+    base = content.get("base", "charades")
+    if base not in SETTINGS:
+        raise ConfigError(f"{path}: base is '{base}', expected one of {', '.join(SETTINGS)}.")
+    return override(SETTINGS[base], {key: value for key, value in content.items() if key != "base"}, os.fspath(path))
+
+
+def override(setting: Setting, changes: Mapping[str, Any], where: str) -> Setting:
+    """A setting with some fields changed: {"model": {...}, "train": {...}, "loss": {...}}.
+
+    Raises:
+        ConfigError: an unknown field, or a value of another type; the message starts with `where`.
+    """
+    parts = {}
+    for section, values in changes.items():
+        part = getattr(setting, section)
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{where}: {section} is {values!r}, expected fields with values.")
+        _check_keys(values, [f.name for f in fields(part)], f"{where}: {section}")
+        converted = {key: _convert(value, getattr(part, key), f"{where}: {section}.{key}") for key, value in values.items()}
+        parts[section] = replace(part, **converted)
+    return replace(setting, **parts)
+
+
+def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None:
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{where}: unknown key '{key}', did you mean '{near}'? Known: {', '.join(known)}.")
+
+
+def _convert(value: Any, old: Any, where: str) -> Any:
+    if isinstance(old, tuple):
+        if isinstance(value, list) and all(isinstance(x, int) for x in value):
+            return tuple(value)
+    elif isinstance(old, bool) or isinstance(value, bool):
+        if isinstance(old, bool) and isinstance(value, bool):
+            return value
+    elif isinstance(old, float):
+        try:  # YAML 1.1 reads 1e-3, without a dot, as a string
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    elif isinstance(value, type(old)):
+        return value
+    raise ConfigError(f"{where} is {value!r}, expected {type(old).__name__} (as {old!r}).")

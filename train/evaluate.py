@@ -1,0 +1,93 @@
+"""Recall within the right video: the benchmark's single-video protocol (SVMR)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmn_index.clips import pool_to_pre_clips
+from mmn_index.features import FeatureFile
+from mmn_index.model import MMN
+from mmn_index.recall import chance, ranked_ious, recall
+from mmn_index.scoring import Embeddings, cosines
+
+from .annotations import AnnotatedVideo
+
+RECALLS = ((1, 0.5), (1, 0.7), (5, 0.5), (5, 0.7))  # the n and m of R@n,IoU=m
+
+
+@dataclass(frozen=True)
+class VideoRecall:
+    """Single-video results of a split, one row a sentence in the order of the annotations."""
+
+    ious: Tensor  # (Q, 5) of the best five after NMS, -1 where there were fewer
+    chances: Tensor  # (Q, len(RECALLS)) of n proposals drawn at random
+    sentences: tuple[str, ...]
+
+    def table(self, rows: Tensor | None = None) -> dict[str, float]:
+        """`R@n,IoU=m` and `mIoU` (of the best proposal) in percent, of all or of the given queries."""
+        ious = self.ious if rows is None else self.ious[rows]
+        values = {f"R@{n},IoU={m}": 100 * recall(ious, n, m) for n, m in RECALLS}
+        return {**values, "mIoU": 100 * float(ious[:, 0].clamp(min=0).mean())}
+
+    def chance(self) -> dict[str, float]:
+        """Chance of each `R@n,IoU=m` in percent."""
+        means = self.chances.mean(dim=0).tolist()
+        return {f"R@{n},IoU={m}": 100 * value for (n, m), value in zip(RECALLS, means, strict=True)}
+
+
+@torch.inference_mode()
+def evaluate_videos(
+    model: MMN, videos: Sequence[AnnotatedVideo], pre_clips: Callable[[AnnotatedVideo], Tensor], *, score: str = "product",
+    nms: float = 0.5, batch: int = 16, report: Callable[[int, int], None] = lambda done, total: None,
+) -> VideoRecall:  # fmt: skip
+    """Rank the proposals of each sentence's own video.
+
+    Args:
+        pre_clips: (M, D) of a video.
+        score: one of scoring.SCORES; `product` is the paper's.
+        nms: temporal IoU above which NMS drops the worse moment.
+
+    Raises:
+        FeatureError: a video has no usable features.
+        QueryError: a sentence that the text encoder cannot read.
+    """
+    was_training = model.training
+    model.eval()
+    ranked, chances, sentences = [], [], []
+    scorer = model.score(score)
+    for first in range(0, len(videos), batch):
+        part = videos[first : first + batch]
+        proposals = model.embed_videos(torch.stack([pre_clips(video) for video in part]))
+        for number, video in enumerate(part):
+            queries = model.embed_sentences(video.sentences)
+            c, i = cosines(queries, Embeddings(proposals.contrastive[number], proposals.iou[number]))
+            scores = scorer(c, i).cpu()
+            if score == "product":
+                # The official evaluation reads candidates off the map's non-zero cells.
+                scores = scores.masked_fill(scores == 0, -torch.inf)
+            spans = model.grid.seconds(video.duration)
+            ranked.append(ranked_ious(scores, spans, video.moments, nms))
+            targets = model.grid.iou_targets(video.moments, video.duration)
+            chances.append(_chances(targets))
+            sentences += video.sentences
+        report(min(first + batch, len(videos)), len(videos))
+    model.train(was_training)
+    return VideoRecall(torch.cat(ranked), torch.cat(chances), tuple(sentences))
+
+
+def stored_pre_clips(features: FeatureFile, model: MMN) -> Callable[[AnnotatedVideo], Tensor]:
+    """Pre-clips straight from a feature file."""
+
+    def read(video: AnnotatedVideo) -> Tensor:
+        snippets = torch.from_numpy(features.read(video.video_id, model.config.input_dim))
+        return pool_to_pre_clips(snippets, model.config.num_pre_clips).float()
+
+    return read
+
+
+def _chances(targets: Tensor) -> Tensor:
+    """(S, P) IoU of each proposal -> (S, len(RECALLS)) probability that n random proposals hold a hit."""
+    rows = [[chance(int((row >= m).sum()), len(row), n) for n, m in RECALLS] for row in targets]
+    return torch.tensor(rows, dtype=torch.float64)
