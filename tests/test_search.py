@@ -1,0 +1,122 @@
+"""Search against brute force: every moment scored, sorted, and suppressed by a loop that can be checked by eye."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmn_index import checkpoint
+from mmn_index.errors import QueryError
+from mmn_index.index import Manifest, MomentIndex, SegmentWriter, create
+from mmn_index.proposals import ProposalGrid
+from mmn_index.scoring import SCORES, Embeddings, Score
+from mmn_index.search import SearchOptions, score_map, search, search_embeddings
+
+GRID = ProposalGrid(16, (7, 4))
+DIM = 5
+
+
+def make_index(folder: Path, seed: int, *, videos: int = 12, copies: bool = False, spread: float = 0.3) -> MomentIndex:
+    """Videos are clouds round a centre; with copies every video stands three times, so that scores tie."""
+    rng = np.random.default_rng(seed)
+
+    def make(target: Path):  # noqa: ANN202
+        writer = SegmentWriter(target, GRID, DIM, videos)
+        for number in range(videos):
+            if not copies or number % 3 == 0:
+                raw = rng.normal(size=(1, 2 * DIM)) + spread * rng.normal(size=(len(GRID), 2 * DIM))
+            halves = raw.reshape(-1, 2, DIM)
+            writer.add(f"v{number:02d}", None, 30.0, (halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(-1, 2 * DIM))
+        return writer.finish()
+
+    model = folder / "model"
+    model.mkdir(parents=True)
+    create(folder / "index", model, make, lambda entry: Manifest("f" * 64, None, DIM, Score(), (entry,)), overwrite=False)
+    return MomentIndex(folder / "index")
+
+
+def brute_force(index: MomentIndex, queries: Embeddings, q: int, score: Score, options: SearchOptions) -> list[int]:
+    """Rows of the right answer."""
+    everything = index.rows(np.arange(index.num_moments))
+    c = everything.contrastive.astype(np.float64) @ queries.contrastive[q].double().numpy()
+    i = everything.iou.astype(np.float64) @ queries.iou[q].double().numpy()
+    log = score.log(torch.from_numpy(c), torch.from_numpy(i)).numpy()
+    kept: list[int] = []
+    for row in sorted(range(len(log)), key=lambda row: (-log[row], row)):
+        same = [other for other in kept if everything.videos[other] == everything.videos[row]]
+        if options.per_video is not None and len(same) >= options.per_video:
+            continue
+        if all(slow_iou(everything.spans[row], everything.spans[other]) <= options.nms for other in same):
+            kept.append(row)
+        if len(kept) == options.k:
+            break
+    return kept
+
+
+def slow_iou(a: np.ndarray, b: np.ndarray) -> np.float32:
+    inner = np.maximum(np.minimum(a[1], b[1]) - np.maximum(a[0], b[0]), np.float32(0))
+    return inner / (np.maximum(a[1], b[1]) - np.minimum(a[0], b[0]))
+
+
+def random_queries(seed: int, count: int) -> Embeddings:
+    generator = torch.Generator().manual_seed(seed)
+    return Embeddings(*(torch.nn.functional.normalize(torch.randn(count, DIM, generator=generator), dim=1) for _ in range(2)))
+
+
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("options", [SearchOptions(), SearchOptions(k=3, nms=1.0), SearchOptions(k=5, nms=0.3, per_video=1)], ids=str)
+def test_the_answer_is_what_scoring_everything_gives(tmp_path: Path, name: str, options: SearchOptions, copies: bool) -> None:
+    index = make_index(tmp_path, 1, copies=copies)
+    queries = random_queries(2, 20)
+    score = Score(name, power=0.5)
+    answers = search_embeddings(index, queries, score, options, [f"q{n}" for n in range(20)])
+    for q, answer in enumerate(answers):
+        assert answer.exact
+        assert [hit.row for hit in answer.hits] == brute_force(index, queries, q, score, options)
+        assert [hit.rank for hit in answer.hits] == list(range(1, len(answer.hits) + 1))
+    if name == "contrastive" and not copies and options.k == 10:
+        # The proof is worth something only if it comes without scoring everything.
+        assert max(answer.candidates for answer in answers) < index.num_moments
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), power=st.floats(0.1, 8), tau=st.floats(0.02, 1), k=st.integers(1, 30), spread=st.floats(0.0, 2.0))
+def test_exactness_for_any_parameters(tmp_path_factory: pytest.TempPathFactory, seed: int, power: float, tau: float, k: int, spread: float) -> None:
+    index = make_index(tmp_path_factory.mktemp("x"), seed, videos=6, spread=spread)
+    queries = random_queries(seed + 1, 2)
+    for name in ("product", "collection"):
+        score, options = Score(name, power=power, tau=tau), SearchOptions(k=k)
+        for q, answer in enumerate(search_embeddings(index, queries, score, options, ["a", "b"])):
+            assert [hit.row for hit in answer.hits] == brute_force(index, queries, q, score, options)
+
+
+def test_more_moments_wanted_than_there_are(tmp_path: Path) -> None:
+    index = make_index(tmp_path, 3, videos=2)
+    answer = search_embeddings(index, random_queries(0, 1), Score(), SearchOptions(k=10_000, nms=1.0), ["q"])[0]
+    assert len(answer.hits) == index.num_moments
+    assert answer.exact
+
+
+@pytest.mark.parametrize("bad", [{"k": 0}, {"nms": -0.1}, {"nms": 1.5}, {"per_video": 0}])
+def test_options_out_of_range(bad: dict[str, float]) -> None:
+    with pytest.raises(QueryError):
+        SearchOptions(**bad)
+
+
+def test_sentences_through_the_model(world: Path) -> None:
+    index, model = MomentIndex(world / "collection.mmn"), checkpoint.load(world / "run" / "model")
+    sentences = ["a person opens the door", "a person reads a book"]
+    both = search(index, model, sentences)
+    assert [answer.query for answer in both] == sentences
+    for sentence, answer in zip(sentences, both, strict=True):
+        alone = search(index, model, [sentence])[0]  # a query does not depend on its batch
+        assert [hit.row for hit in alone.hits] == [hit.row for hit in answer.hits]
+        hit = answer.hits[0]
+        cells = score_map(index, model, sentence, hit.video, index.manifest.score)
+        assert np.nanmax(cells) == pytest.approx(hit.score)
+        assert np.isfinite(cells).sum() == len(model.grid)
+    with pytest.raises(QueryError, match="empty"):
+        search(index, model, ["  "])
