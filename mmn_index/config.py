@@ -15,7 +15,7 @@ from .errors import ConfigError
 class ModelConfig:
     """Shape of an MMN (Wang et al., AAAI 2022) and the parameters of its score."""
 
-    input_dim: int  # D, width of a snippet's features
+    input_dim: int  # D, width of a snippet's features; 0 in a training setting means "as the features are"
     num_pre_clips: int  # M, rows that a video's snippets are averaged into
     num_clips: int  # N, clips of a video = side of the 2D map
     pooling_counts: tuple[int, ...]  # diagonals of the sparse 2D map a stride; see proposals.py
@@ -32,10 +32,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pooling_counts", tuple(self.pooling_counts))
-        for name in ("input_dim", "num_pre_clips", "num_clips", "featpool_kernel", "conv_kernel", "conv_layers",
+        for name in ("num_pre_clips", "num_clips", "featpool_kernel", "conv_kernel", "conv_layers",
                      "featpool_dim", "conv_dim", "joint_dim"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}, expected at least 1.")
+        if self.input_dim < 0:
+            raise ConfigError(f"model.input_dim is {self.input_dim}, expected a width, or 0 to take it from the features.")
         if self.conv_kernel % 2 == 0:
             raise ConfigError(f"model.conv_kernel is {self.conv_kernel}, expected an odd number.")
         if self.map_type not in ("pool", "conv"):

@@ -81,7 +81,7 @@ TACOS = Setting(
     LossConfig(min_iou=0.3, max_iou=0.7, num_positives=3, margin=0.1, contrastive_weight=0.1),
 )  # fmt: skip
 _SMALL = ModelConfig(
-    input_dim=256, num_pre_clips=64, num_clips=32, pooling_counts=(15, 8), featpool_dim=256, featpool_kernel=2,
+    input_dim=0, num_pre_clips=64, num_clips=32, pooling_counts=(15, 8), featpool_dim=256, featpool_kernel=2,
     conv_dim=128, conv_kernel=5, conv_layers=4, joint_dim=64, text_model="",
 )  # fmt: skip
 # The text encoder stays frozen to the end; its dropout is on, as in the paper's first epochs.

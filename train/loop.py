@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def train(
         OutputError: `out` exists already, or cannot be written.
         FeatureError, QueryError, ConfigError: input that does not fit.
     """
-    _check_widths(setting, features)
+    setting = _with_width(setting, features)
     _make_folder(out)
     torch.manual_seed(setting.train.seed)
     bert, tokenizer = load_pretrained(setting.model.text_model)
@@ -148,21 +148,25 @@ def _validate(model: MMN, validation: Annotations, held_out: TrainingSet, nms: f
     return evaluate_videos(model, validation.videos, pre_clips, nms=nms).table()
 
 
-def _check_widths(setting: Setting, features: FeatureFile) -> None:
-    if features.dim != setting.model.input_dim:
+def _with_width(setting: Setting, features: FeatureFile) -> Setting:
+    """The setting with its input width settled."""
+    if setting.model.input_dim not in (0, features.dim):
         raise FeatureError(
             f"{features.path}: features have width {features.dim}, the setting expects {setting.model.input_dim}. "
-            f"Set model.input_dim to {features.dim}, or choose other features."
+            "Set model.input_dim to 0 to take the features as they are, or choose other features."
         )
+    return replace(setting, model=replace(setting.model, input_dim=features.dim))
 
 
 def _make_folder(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: exists already; a training run needs a new or empty folder.")
     try:
+        # An empty folder is left where the rest of the preparation fails: the next run may take it.
         out.mkdir(parents=True, exist_ok=True)
         probe = out / "metrics.jsonl"
         probe.touch()
+        probe.unlink()
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another place with -o.") from error
 

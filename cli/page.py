@@ -1,0 +1,141 @@
+"""One self-contained page for one answer: pictures of each moment, where it lies in its video, and the query's 2D score map.
+
+No script and nothing from the network; every picture is inside the file.
+"""
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mmn_index.errors import OutputError, VideoError
+from mmn_index.index import MomentIndex
+from mmn_index.model import MMN
+from mmn_index.scoring import Score
+from mmn_index.search import Answer, Hit, score_map
+
+from .output import clock
+
+_PICTURES = 6  # of a moment
+_HEIGHT = 108  # pixels of a picture
+_CELL = 6  # pixels of a proposal in the score map
+# Dark to bright with evenly rising lightness, so that the map reads in grey as well.
+_COLOURS = np.array([(24, 15, 62), (70, 28, 110), (130, 38, 110), (187, 55, 84), (232, 104, 48), (251, 174, 30), (252, 245, 160)])
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c1b22; --soft: #6b6975; --paper: #fbfaf7; --card: #ffffff; --line: #e2dfd8; --mark: #d9480f; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #ecebf0; --soft: #a09eab; --paper: #17161b; --card: #211f27; --line: #37343f; --mark: #ff8a4c; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2.5rem 1.25rem; max-width: 66rem; background: var(--paper); color: var(--ink);
+       font: 16px/1.5 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; text-wrap: balance; }
+.about { margin: .4rem 0 2rem; color: var(--soft); }
+article { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 1rem 1.5rem; margin-bottom: 1.25rem; padding: 1.1rem 1.25rem;
+          background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+h2 { margin: 0 0 .6rem; font-size: 1.05rem; font-weight: 600; display: flex; flex-wrap: wrap; gap: .2rem 1rem; align-items: baseline; }
+h2 .rank { color: var(--mark); }
+h2 .score { margin-left: auto; color: var(--soft); font-weight: 400; font-size: .92rem; }
+h2 a { color: inherit; }
+time { font-variant-numeric: tabular-nums; }
+.strip { display: flex; gap: 3px; overflow: hidden; border-radius: 6px; }
+.strip img { flex: 1 1 0; min-width: 0; width: 100%; display: block; object-fit: cover; }
+.none { color: var(--soft); font-size: .92rem; overflow-wrap: anywhere; }
+.line { position: relative; height: 10px; margin: .8rem 0 .2rem; background: var(--line); border-radius: 5px; }
+.line span { position: absolute; top: -3px; height: 16px; min-width: 4px; background: var(--mark); border-radius: 4px; }
+.ends { display: flex; justify-content: space-between; color: var(--soft); font-size: .8rem; font-variant-numeric: tabular-nums; }
+figure { margin: 0; width: 13.5rem; }
+figure svg { display: block; width: 100%; height: auto; border-radius: 4px; }
+figcaption { color: var(--soft); font-size: .78rem; line-height: 1.35; margin-top: .35rem; }
+@media (max-width: 46rem) { article { grid-template-columns: minmax(0, 1fr); } figure { width: min(100%, 16rem); } }
+"""
+
+
+def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score: Score) -> None:
+    """Write the page of an answer.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    found = f"{len(answer.hits)} moments of {len(index.videos):,} videos" if answer.hits else "No moment found"
+    proof = f"proven to be the exact best of {index.num_moments:,} moments" if answer.exact else "not proven exact"
+    cards = "\n".join(_card(index, model, answer.query, hit, score) for hit in answer.hits)
+    page = (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(answer.query)}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(answer.query)}</h1>\n"
+        f'<p class="about">{found}, {proof}. Score: {escape(score.name)}.</p>\n{cards}\n</body>\n</html>\n'
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
+def _card(index: MomentIndex, model: MMN, query: str, hit: Hit, score: Score) -> str:
+    video = index.videos[hit.video]
+    times = f"<time>{clock(hit.start)}</time> to <time>{clock(hit.end)}</time>"
+    name = escape(hit.video_id)
+    if video.uri and Path(video.uri).is_file():
+        name = f'<a href="{escape(Path(video.uri).absolute().as_uri())}#t={hit.start:.1f},{hit.end:.1f}">{name}</a>'
+    left, width = 100 * hit.start / video.duration, 100 * (hit.end - hit.start) / video.duration
+    return (
+        f'<article>\n<div>\n<h2><span class="rank">{hit.rank}</span><span>{name}</span><span>{times}</span>'
+        f'<span class="score">{hit.score:.3f}</span></h2>\n{_strip(video.uri, hit)}\n'
+        f'<div class="line" role="img" aria-label="The moment within the video"><span style="left:{left:.2f}%;width:{width:.2f}%"></span></div>\n'
+        f'<div class="ends"><span>{clock(0)}</span><span>{clock(video.duration)}</span></div>\n</div>\n'
+        f"{_map(score_map(index, model, query, hit.video, score), hit, video.duration)}\n</article>"
+    )
+
+
+def _strip(uri: str | None, hit: Hit) -> str:
+    """Pictures of the moment, evenly spaced; or a line that says why there are none."""
+    from mmn_index.video.decode import thumbnails
+
+    if uri is None:
+        return '<p class="none">The features do not say which file this video is, so there are no pictures.</p>'
+    length = hit.end - hit.start
+    try:
+        pictures = thumbnails(Path(uri), [hit.start + length * (n + 0.5) / _PICTURES for n in range(_PICTURES)], _HEIGHT)
+    except VideoError as error:
+        return f'<p class="none">No pictures: {escape(str(error))}</p>'
+    tags = []
+    for picture in pictures:
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+        tags.append(f'<img alt="" src="{_data(buffer, "image/jpeg")}">')
+    return f'<div class="strip">{"".join(tags)}</div>'
+
+
+def _map(cells: np.ndarray, hit: Hit, duration: float) -> str:
+    """The 2D map as a picture; rows are where a proposal begins, columns where it ends, and the hit is framed."""
+    count = len(cells)
+    known = np.isfinite(cells)
+    # Colours follow the rank of a score in the map: scores of log form have long tails that would hide the rest.
+    levels = np.zeros(cells.shape)
+    levels[known] = np.argsort(np.argsort(cells[known])) / max(1, known.sum() - 1)
+    place = levels**2 * (len(_COLOURS) - 1)
+    low = np.minimum(place.astype(int), len(_COLOURS) - 2)
+    colours = _COLOURS[low] + (place - low)[..., None] * (_COLOURS[low + 1] - _COLOURS[low])
+    alpha = np.where(known, 255, 0)[..., None]
+    picture = Image.fromarray(np.concatenate([colours, alpha], axis=2).round().astype(np.uint8), "RGBA")
+    buffer = io.BytesIO()
+    picture.resize((count * _CELL, count * _CELL), Image.Resampling.NEAREST).save(buffer, "PNG")
+    side, clip = count * _CELL, duration / count
+    row, column = round(hit.start / clip), round(hit.end / clip) - 1
+    return (
+        f'<figure><svg viewBox="0 0 {side} {side}" role="img" aria-label="Score of every proposal of the video">'
+        f'<image href="{_data(buffer, "image/png")}" width="{side}" height="{side}" style="image-rendering:pixelated"/>'
+        f'<rect x="{column * _CELL - 1}" y="{row * _CELL - 1}" width="{_CELL + 2}" height="{_CELL + 2}" fill="none" '
+        f'stroke="var(--mark)" stroke-width="2"/></svg>'
+        f"<figcaption>Score of every proposal: down where it begins, right where it ends (0 to {clock(duration)}); "
+        f"brighter is better, this moment is framed.</figcaption></figure>"
+    )
+
+
+def _data(buffer: io.BytesIO, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,99 @@
+"""Annotation files and training settings."""
+
+import json
+from pathlib import Path
+
+import pytest
+from golden import SHARED, golden
+from mmn_index.errors import AnnotationError, ConfigError
+from mmn_index.train.annotations import read_annotations
+from mmn_index.train.config import SETTINGS, load_setting
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_the_official_filter_and_cut(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", {
+        "v": {"duration": 10, "timestamps": [[-1, 4], [3, 3], [5, 12], [6, 2]], "sentences": ["a", "b", "c", "d"], "labels": [1, 2, 3, 4]},
+        "w": {"duration": 10, "timestamps": [[5, 1]], "sentences": ["e"]},
+    })  # fmt: skip
+    split = read_annotations(path)
+    assert [video.video_id for video in split.videos] == ["v"]
+    video = split.videos[0]
+    assert (video.sentences, video.labels, video.moments.tolist()) == (("a", "c"), ("1", "3"), [[0, 4], [5, 10]])
+    assert (split.dropped, split.clamped, split.num_sentences) == (3, 2, 2)
+
+
+def test_frames_become_seconds(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", {"v": {"fps": 4, "num_frames": 100, "timestamps": [[8, 40]], "sentences": ["a"]}})
+    video = read_annotations(path).videos[0]
+    assert (video.duration, video.moments.tolist()) == (25, [[2, 10]])
+
+
+@pytest.mark.parametrize(
+    ("file", "videos", "kept", "dropped", "clamped"),
+    [("charades/charades_test", 1334, 3720, 0, 0), ("charades/charades_train", 5336, 12404, 0, 0), ("tacos/test", 25, 4001, 0, 5),
+     ("tacos/train", 75, 9790, 0, 43), ("activitynet/test", 4885, 17031, 0, 111), ("activitynet/train", 10009, 37417, 4, 261)],
+)  # fmt: skip
+def test_the_real_benchmarks_have_their_counts(file: str, videos: int, kept: int, dropped: int, clamped: int) -> None:
+    golden("metrics-charades")  # fails or skips where the shared folder is missing
+    split = read_annotations(SHARED / "annotations" / f"{file}.json")
+    assert (len(split.videos), split.num_sentences, split.dropped, split.clamped) == (videos, kept, dropped, clamped)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ([], "expected an object"),
+        ({}, "expected an object"),
+        ({"v": {"timestamps": [], "sentences": []}}, "'fps' is missing"),
+        ({"v": {"duration": 0, "timestamps": [[0, 1]], "sentences": ["a"]}}, "duration of 0"),
+        ({"v": {"duration": float("nan"), "timestamps": [[0, 1]], "sentences": ["a"]}}, "duration of nan"),
+        ({"v": {"duration": 5, "timestamps": [[0, 1]], "sentences": []}}, "1 timestamps, 0 sentences"),
+        ({"v": {"duration": 5, "timestamps": [[0]], "sentences": ["a"]}}, "video 'v'"),
+        ({"v": {"duration": 5, "timestamps": [["x", 1]], "sentences": ["a"]}}, "video 'v'"),
+        ({"v": {"duration": 5, "timestamps": [[2, 1]], "sentences": ["a"]}}, "no sentence"),
+        ({"v": 5}, "video 'v'"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, content: object, says: str) -> None:
+    with pytest.raises(AnnotationError, match=says):
+        read_annotations(write(tmp_path / "a.json", content))
+
+
+def test_no_file_and_no_json(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match="no such"):
+        read_annotations(tmp_path / "a.json")
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(AnnotationError, match="JSON"):
+        read_annotations(tmp_path / "a.json")
+
+
+def test_a_setting_from_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("base: tacos\nmodel: {input_dim: 7, pooling_counts: [3, 2]}\ntrain: {lr: 1e-3, epochs: 4}\nloss: {margin: 0}\n")
+    setting = load_setting(str(path))
+    assert (setting.model.input_dim, setting.model.pooling_counts, setting.model.power) == (7, (3, 2), 0.3)
+    assert (setting.train.lr, setting.train.epochs, setting.train.batch_size, setting.loss.margin) == (1e-3, 4, 4, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("trian: {}", "did you mean 'train'"), ("train: {epoch: 3}", "did you mean 'epochs'"), ("train: {epochs: many}", "expected int"),
+     ("model: {pooling_counts: 3}", "expected tuple"), ("base: vgg", "base is 'vgg'"), ("- a", "found list"), ("a: [", "YAML"),
+     ("train: {epochs: 0}", "above 0"), ("train: {select: first}", "'best' or 'last'"), ("train: 3", "expected fields"),
+     ("train: {frozen_text_dropout: 1}", "expected bool")],
+)  # fmt: skip
+def test_settings_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load_setting(str(tmp_path / "c.yaml"))
+
+
+def test_an_unknown_setting_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="charades, activitynet"):
+        load_setting("charade")
+    assert set(SETTINGS) >= {"charades", "activitynet", "tacos", "playhouse"}

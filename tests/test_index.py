@@ -1,0 +1,200 @@
+"""The index on disk: what is written is read, and what is damaged is named."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import Command
+from mmn_index import checkpoint
+from mmn_index.clips import pool_to_pre_clips
+from mmn_index.errors import MomentIndexError, OutputError
+from mmn_index.features import FeatureFile
+from mmn_index.index import MomentIndex
+
+
+@pytest.fixture
+def copy(world: Path, tmp_path: Path) -> Path:
+    """An index that a test may damage."""
+    return Path(shutil.copytree(world / "collection.mmn", tmp_path / "collection.mmn"))
+
+
+def segment(root: Path) -> Path:
+    return next((root / "segments").iterdir())
+
+
+def test_every_proposal_of_every_video_is_in_the_index(world: Path) -> None:
+    index, model = MomentIndex(world / "collection.mmn"), checkpoint.load(world / "run" / "model")
+    assert [video.video_id for video in index.videos] == [f"v{n}" for n in range(6)]
+    assert index.num_moments == 6 * len(model.grid)
+    with FeatureFile(world / "features.h5") as features, torch.inference_mode():
+        for number, video in enumerate(index.videos):
+            rows = index.rows(index.rows_of(number))
+            assert set(rows.videos) == {number}
+            assert np.array_equal(rows.spans, model.grid.seconds(20.0 + number).numpy())
+            snippets = torch.from_numpy(features.read(video.video_id))
+            both = model.embed_videos(pool_to_pre_clips(snippets, model.config.num_pre_clips)[None])
+            # float16 keeps 11 bits
+            assert np.allclose(rows.contrastive, both.contrastive[0], atol=1e-3)
+            assert np.allclose(rows.iou, both.iou[0], atol=1e-3)
+            assert video.uri == f"/nowhere/v{number}.mp4"
+
+
+def test_parquet_candidate_index_and_embeddings_agree_row_by_row(world: Path) -> None:
+    import faiss
+
+    index = MomentIndex(world / "collection.mmn")
+    folder = segment(world / "collection.mmn")
+    table = pq.read_table(folder / "moments.parquet")
+    rows = index.rows(np.arange(index.num_moments))
+    assert table["video_id"].to_pylist() == [index.videos[v].video_id for v in rows.videos]
+    assert np.array_equal(np.stack([table["start"], table["end"]], axis=1), rows.spans)
+    clips = np.stack([table["first_clip"], table["last_clip"]], axis=1)
+    durations = np.array([index.videos[v].duration for v in rows.videos])
+    assert np.allclose((clips + [0, 1]) * durations[:, None] / 8, rows.spans, atol=1e-4)
+    stored = faiss.read_index(str(folder / "vectors.faiss")).reconstruct_n(0, index.num_moments)
+    assert np.array_equal(stored, np.concatenate([rows.contrastive, rows.iou], axis=1).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy", "vectors.faiss"])
+def test_a_missing_or_cut_file_is_named(copy: Path, name: str) -> None:
+    path = segment(copy) / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-7])
+    with pytest.raises(MomentIndexError, match=rf"{name}: has {len(content) - 7} bytes, expected {len(content)}"):
+        MomentIndex(copy)
+    path.unlink()
+    with pytest.raises(MomentIndexError, match=rf"{name}: is missing"):
+        MomentIndex(copy)
+
+
+@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "vectors.faiss"])
+def test_a_file_of_the_right_size_that_is_no_such_file(copy: Path, name: str) -> None:
+    path = segment(copy) / name
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(MomentIndexError, match="cannot be read"):
+        MomentIndex(copy)
+
+
+def test_counts_that_disagree(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["segments"][0]["moments"] += 1
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(MomentIndexError, match="count moments differently"):
+        MomentIndex(copy)
+
+
+@pytest.mark.parametrize("change", [{"format": 99}, {"segments": None}, {"joint_dim": "x"}, {"score": {"nam": 1}}, {"fingerprint": "../x"}])
+def test_a_manifest_that_cannot_be_used(copy: Path, change: dict[str, object]) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(MomentIndexError, match=r"manifest\.json"):
+        MomentIndex(copy)
+
+
+def test_a_segment_name_cannot_reach_outside(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["segments"][0]["id"] = "../../elsewhere"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(MomentIndexError, match="no folder name"):
+        MomentIndex(copy)
+
+
+def test_no_index_there(tmp_path: Path) -> None:
+    with pytest.raises(MomentIndexError, match="does not exist"):
+        MomentIndex(tmp_path / "none")
+    with pytest.raises(MomentIndexError, match="no moment index"):
+        MomentIndex(tmp_path)
+
+
+def test_another_model_is_refused_by_name(world: Path) -> None:
+    index = MomentIndex(world / "collection.mmn")
+    with pytest.raises(MomentIndexError, match=rf"{index.manifest.fingerprint[:16]}.*{'0' * 16}"):
+        index.check_model("0" * 64, "other")
+
+
+def build(world: Path, out: Path, *options: str) -> list[str]:
+    return ["build", str(world / "run" / "model"), str(world / "features.h5"), "-o", str(out), *options]
+
+
+def test_overwrite_replaces_an_index_and_nothing_else(world: Path, copy: Path, command: Command, tmp_path: Path) -> None:
+    before = segment(copy).name
+    command.fails(*build(world, copy), says="--overwrite")
+    assert segment(copy).name == before
+    command.ok(*build(world, copy, "--overwrite"))
+    assert segment(copy).name != before
+    assert len(list((copy / "segments").iterdir())) == 1
+    assert MomentIndex(copy).num_moments == MomentIndex(world / "collection.mmn").num_moments
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    command.fails(*build(world, tmp_path / "mine", "--overwrite"), says="left alone")
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_a_failed_build_keeps_the_old_index(world: Path, copy: Path, command: Command, tmp_path: Path) -> None:
+    import h5py
+
+    shutil.copy(world / "features.h5", tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "bad.h5", "r+") as file:
+        file["v5"][0, 0] = np.inf
+    old = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    command.fails("build", world / "run" / "model", tmp_path / "bad.h5", "-o", copy, "--overwrite", says="'v5' has NaN")
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == old
+    command.fails("build", world / "run" / "model", tmp_path / "bad.h5", "-o", tmp_path / "new.mmn", says="'v5' has NaN")
+    assert not (tmp_path / "new.mmn").exists()
+
+
+def test_a_killed_build_leaves_the_old_index_and_is_cleaned_by_the_next(world: Path, copy: Path, command: Command, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from mmn_index.index import manifest\n"
+        "manifest.Manifest.write = lambda self, root: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from mmn_index.cli.main import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    for out in (copy, tmp_path / "new.mmn"):
+        arguments = build(world, out, *(["--overwrite"] if out == copy else []))
+        assert subprocess.run([sys.executable, "-c", code, *arguments], check=False, cwd=tmp_path, capture_output=True).returncode == -9
+    assert len(list((copy / "segments").iterdir())) == 2
+    assert MomentIndex(copy).num_moments > 0  # the old one
+    command.ok(*build(world, copy, "--overwrite"))
+    command.ok(*build(world, tmp_path / "new.mmn"))
+    for out in (copy, tmp_path / "new.mmn"):
+        assert len(list((out / "segments").iterdir())) == 1
+
+
+def test_a_full_disk_is_one_clear_error(world: Path, copy: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    command.fails(*build(world, copy, "--overwrite"), says="No space left on device")
+    assert len(list((copy / "segments").iterdir())) == 1
+    assert MomentIndex(copy).num_moments > 0
+
+
+def test_only_the_named_videos_are_indexed(world: Path, command: Command, tmp_path: Path) -> None:
+    content = json.loads((world / "train.json").read_text())
+    (tmp_path / "some.json").write_text(json.dumps({name: content[name] for name in ("v4", "v1")}))
+    command.ok(*build(world, tmp_path / "some.mmn", "--videos", str(tmp_path / "some.json")))
+    assert [video.video_id for video in MomentIndex(tmp_path / "some.mmn").videos] == ["v4", "v1"]
+
+
+def test_a_checkpoint_is_its_own_copy(world: Path, tmp_path: Path) -> None:
+    loaded = checkpoint.load(world / "run" / "model")
+    saved = checkpoint.save(loaded, tmp_path / "again", features="random")
+    assert saved == checkpoint.info(world / "run" / "model").fingerprint
+    again = checkpoint.load(tmp_path / "again")
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+    with torch.no_grad():
+        again.video_encoder.featpool.conv.bias[0] += 1
+    assert checkpoint.save(again, tmp_path / "again", features="random") != saved
+    (tmp_path / "else").mkdir()
+    with pytest.raises(OutputError, match="left alone"):
+        checkpoint.save(again, tmp_path / "else")
