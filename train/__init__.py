@@ -1,0 +1,1 @@
+"""From annotations and features to a checkpoint, and its evaluation."""

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.features import FeatureFile
-from mmn_index.model import MMN
+from mmn_index.model import MMN, unit
 from mmn_index.scoring import Embeddings
-from mmn_index.model import unit
 
 from .annotations import Annotations
 from .losses import Batch

@@ -59,7 +59,8 @@ def evaluate_collection(
     indexed = {video.video_id for video in index.videos}
     if missing := [video.video_id for video in annotations.videos if video.video_id not in indexed]:
         raise AnnotationError(
-            f"{annotations.path}: {len(missing)} of its {len(annotations.videos)} videos are not in {index.root}, e.g. '{missing[0]}'."
+            f"{annotations.path}: {len(missing)} of its {len(annotations.videos)} videos are not in {index.root}, "
+            f"e.g. '{missing[0]}'."
         )
     right = _right_answers(annotations.videos)
     counts = _RightProposals(model, annotations.videos, index.num_moments)
@@ -77,7 +78,11 @@ def evaluate_collection(
         report(min(first + _BATCH, len(sentences)), len(sentences))
     columns = [f"{kind} R@{n},IoU={m}" for kind in right for n, m in COLLECTION_RECALLS] + ["label AP"] * ("label" in right)
     return CollectionRecall(
-        torch.tensor(values, dtype=torch.float64), torch.tensor(chances, dtype=torch.float64), tuple(columns), tuple(sentences), exact
+        torch.tensor(values, dtype=torch.float64),
+        torch.tensor(chances, dtype=torch.float64),
+        tuple(columns),
+        tuple(sentences),
+        exact,
     )
 
 
@@ -88,9 +93,7 @@ def _measure(found: Sequence[Found], right: Right) -> list[float]:
 
 def _right_answers(videos: Sequence[AnnotatedVideo]) -> dict[str, list[Right]]:
     """Right answers of every sentence, by what counts."""
-    own = [
-        Right({video.video_id: [(float(start), float(end))]}) for video in videos for start, end in video.moments.tolist()
-    ]
+    own = [Right({video.video_id: [(float(start), float(end))]}) for video in videos for start, end in video.moments.tolist()]
     if any(video.labels is None for video in videos):
         return {"own": own}
     by_label: dict[str, dict[str, list[tuple[float, float]]]] = {}

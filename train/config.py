@@ -61,7 +61,9 @@ class Setting:
 
 
 CHARADES = Setting(
-    ModelConfig(input_dim=4096, num_pre_clips=32, num_clips=16, pooling_counts=(15,), featpool_kernel=2, conv_kernel=5, conv_layers=8)
+    ModelConfig(
+        input_dim=4096, num_pre_clips=32, num_clips=16, pooling_counts=(15,), featpool_kernel=2, conv_kernel=5, conv_layers=8
+    )
 )
 ACTIVITYNET = Setting(
     ModelConfig(

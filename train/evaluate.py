@@ -55,7 +55,8 @@ def evaluate_videos(
     """
     was_training = model.training
     model.eval()
-    ranked, chances, sentences = [], [], []
+    ranked, chances = [], []
+    sentences: list[str] = []
     scorer = model.score(score)
     for first in range(0, len(videos), batch):
         part = videos[first : first + batch]

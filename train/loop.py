@@ -55,7 +55,7 @@ def train(
     model = MMN(setting.model, bert, tokenizer).to(device)
     cached = setting.train.freeze_text_epochs >= setting.train.epochs and not setting.train.frozen_text_dropout
     data = TrainingSet(annotations, features, model, cache_text=cached, report=lambda i, n: report("reading features", i, n, ""))
-    held_out = validation and TrainingSet(validation, features, model, cache_text=False)
+    held_out = TrainingSet(validation, features, model, cache_text=False) if validation else None
     (out / "setting.json").write_text(json.dumps(asdict(setting), indent=1), encoding="utf-8")
     return _epochs(setting, model, data, out, features.backbone, validation, held_out, report)
 
@@ -122,7 +122,7 @@ def run_epoch(
 def step(model: MMN, optimiser: torch.optim.Optimizer, losses: Losses, weight: float, clip_norm: float) -> Tensor:
     """One optimiser step; returns the norm of the whole gradient before clipping."""
     optimiser.zero_grad(set_to_none=True)
-    losses.total(weight).backward()
+    torch.autograd.backward(losses.total(weight))
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimiser.step()
     return norm
@@ -169,5 +169,3 @@ def _make_folder(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another place with -o.") from error
-
-

@@ -113,4 +113,3 @@ def sentence_loss(videos: Tensor, sentences: Tensor, batch: Batch, positives: Te
     epsilon = positive.new_full((), 1e-6).log().expand_as(positive)
     log_z = torch.stack([positive, negative, epsilon]).logsumexp(dim=0)
     return (log_z - positive).mean()
-

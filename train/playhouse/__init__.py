@@ -1,0 +1,15 @@
+"""The playhouse: a small rendered world of homes in which people open doors, drink and sit down.
+
+It makes real video files with exact annotations anywhere, offline: `make_playhouse` writes the videos and
+Charades-STA json files, `statistics` says what a split holds. The modules, from plan to file: actions
+(labels and wordings), layout (where things stand), script (what happens when), looks (colours, camera),
+motion (poses at a time), figure and room (painting), render (frames, mp4), dataset (splits, processes).
+"""
+
+from .actions import ACTIONS, LABELS, OPPOSITES, Action
+from .dataset import make_playhouse
+from .script import Plan, make_plan
+from .statistics import SplitStatistics, statistics
+
+__all__ = ["ACTIONS", "LABELS", "OPPOSITES", "Action", "Plan", "SplitStatistics", "make_plan", "make_playhouse",
+           "statistics"]  # fmt: skip
