@@ -33,12 +33,13 @@ def evaluate(
     Example:
         mmn-index eval run/model --features features.h5 --annotations test.json --index collection.mmn --seen train.json
     """
-    from mmn_index import checkpoint as checkpoints
-    from mmn_index.features import FeatureFile
-    from mmn_index.index import MomentIndex
     from mmn_index.train.annotations import read_annotations
     from mmn_index.train.collection import evaluate_collection
     from mmn_index.train.evaluate import evaluate_videos, stored_pre_clips
+
+    from mmn_index import checkpoint as checkpoints
+    from mmn_index.features import FeatureFile
+    from mmn_index.index import MomentIndex
 
     split = read_annotations(annotations)
     wordings = {sentence for video in read_annotations(seen).videos for sentence in video.sentences} if seen else None
@@ -85,8 +86,8 @@ def _show(
         return
     click.echo(f"\n{title}:")
     columns = list(groups["all"])
-    rows = [[name, *(_number(values.get(column)) for column in columns)] for name, values in groups.items()]
-    print_table(["", *columns], rows)
+    lines = [[name, *(_number(values.get(column)) for column in columns)] for name, values in groups.items()]
+    print_table(["", *columns], lines)
 
 
 def _number(value: float | None) -> str:

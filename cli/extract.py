@@ -9,7 +9,9 @@ from .output import progress, say
 
 @click.command()
 @click.argument("videos", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="HDF5 file to write or to extend.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="HDF5 file to write or to extend."
+)
 @click.option("--backbone", default="pixels", show_default=True,
               help="'pixels' (no weights), or a CLIP, SigLIP or VideoMAE model: hub id or local directory.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Snippets a second; the backbone's own if not given.")
@@ -31,6 +33,6 @@ def extract(videos: tuple[Path, ...], out: Path, backbone: str, rate: float | No
         result = run(videos, out, backbone=backbone, rate=rate, device=device, workers=workers, report=report)
     for _path, message in result.failed:
         say(f"skipped: {message}")
-    say(f"{out}: {len(result.extracted)} videos extracted, {len(result.skipped)} were there already, {len(result.failed)} failed.")
+    say(f"{out}: {result.extracted} videos extracted, {result.skipped} were there already, {len(result.failed)} failed.")
     if result.failed:
         raise click.exceptions.Exit(1)

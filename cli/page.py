@@ -26,7 +26,8 @@ _CELL = 6  # pixels of a proposal in the score map
 _COLOURS = np.array([(24, 15, 62), (70, 28, 110), (130, 38, 110), (187, 55, 84), (232, 104, 48), (251, 174, 30), (252, 245, 160)])
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c1b22; --soft: #6b6975; --paper: #fbfaf7; --card: #ffffff; --line: #e2dfd8; --mark: #d9480f; }
+:root { color-scheme: light dark; --ink: #1c1b22; --soft: #6b6975; --paper: #fbfaf7; --card: #ffffff; --line: #e2dfd8;
+        --mark: #d9480f; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #ecebf0; --soft: #a09eab; --paper: #17161b; --card: #211f27; --line: #37343f; --mark: #ff8a4c; }
 }
@@ -35,9 +36,10 @@ body { margin: 0 auto; padding: 2.5rem 1.25rem; max-width: 66rem; background: va
        font: 16px/1.5 system-ui, sans-serif; }
 h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; text-wrap: balance; }
 .about { margin: .4rem 0 2rem; color: var(--soft); }
-article { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 1rem 1.5rem; margin-bottom: 1.25rem; padding: 1.1rem 1.25rem;
-          background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
-h2 { margin: 0 0 .6rem; font-size: 1.05rem; font-weight: 600; display: flex; flex-wrap: wrap; gap: .2rem 1rem; align-items: baseline; }
+article { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 1rem 1.5rem; margin-bottom: 1.25rem;
+          padding: 1.1rem 1.25rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+h2 { margin: 0 0 .6rem; font-size: 1.05rem; font-weight: 600; display: flex; flex-wrap: wrap; gap: .2rem 1rem;
+     align-items: baseline; }
 h2 .rank { color: var(--mark); }
 h2 .score { margin-left: auto; color: var(--soft); font-weight: 400; font-size: .92rem; }
 h2 a { color: inherit; }
@@ -86,7 +88,8 @@ def _card(index: MomentIndex, model: MMN, query: str, hit: Hit, score: Score) ->
     return (
         f'<article>\n<div>\n<h2><span class="rank">{hit.rank}</span><span>{name}</span><span>{times}</span>'
         f'<span class="score">{hit.score:.3f}</span></h2>\n{_strip(video.uri, hit)}\n'
-        f'<div class="line" role="img" aria-label="The moment within the video"><span style="left:{left:.2f}%;width:{width:.2f}%"></span></div>\n'
+        f'<div class="line" role="img" aria-label="The moment within the video">'
+        f'<span style="left:{left:.2f}%;width:{width:.2f}%"></span></div>\n'
         f'<div class="ends"><span>{clock(0)}</span><span>{clock(video.duration)}</span></div>\n</div>\n'
         f"{_map(score_map(index, model, query, hit.video, score), hit, video.duration)}\n</article>"
     )

@@ -9,7 +9,9 @@ from .output import progress, say
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--train", "train_videos", type=click.IntRange(0), default=240, show_default=True, help="Videos of the training split.")
+@click.option(
+    "--train", "train_videos", type=click.IntRange(0), default=240, show_default=True, help="Videos of the training split."
+)
 @click.option("--val", "val_videos", type=click.IntRange(0), default=40, show_default=True, help="Videos of the validation split.")
 @click.option("--test", "test_videos", type=click.IntRange(0), default=60, show_default=True, help="Videos of the test split.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed gives another world.")

@@ -20,7 +20,15 @@ from .output import clock, print_json, print_table, say
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with pictures of the moments.")
 @click.option("--device", default="cpu", show_default=True, help="Where the text encoder runs.")
 def search(
-    query: str, root: Path, k: int, nms: float, score: str | None, per_video: int | None, as_json: bool, html: Path | None, device: str
+    query: str,
+    root: Path,
+    k: int,
+    nms: float,
+    score: str | None,
+    per_video: int | None,
+    as_json: bool,
+    html: Path | None,
+    device: str,
 ) -> None:
     """Find the moments that QUERY describes, across all videos of an index.
 
@@ -48,9 +56,7 @@ def search(
                 "score": hit.score, "score_name": name, "exact": answer.exact, "uri": index.videos[hit.video].uri,
             })  # fmt: skip
     else:
-        rows = [
-            [str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"] for hit in answer.hits
-        ]
+        rows = [[str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"] for hit in answer.hits]
         print_table(["rank", "video", "start", "end", name], rows, left=2)
         proof = "proven exact" if answer.exact else "not proven exact"
         say(f"{proof}: {answer.candidates:,} of {index.num_moments:,} moments scored, NMS {nms:g}.")

@@ -19,7 +19,14 @@ from .output import progress, say
 @click.option("--device", default="cpu", show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="New folder for the run.")
 def train(
-    annotations: Path, val: Path | None, features: Path, config: str, text_model: str | None, seed: int | None, device: str, out: Path
+    annotations: Path,
+    val: Path | None,
+    features: Path,
+    config: str,
+    text_model: str | None,
+    seed: int | None,
+    device: str,
+    out: Path,
 ) -> None:
     """Train an MMN. OUT/model is the checkpoint, OUT/metrics.jsonl has a line an epoch.
 
@@ -27,10 +34,11 @@ def train(
     Example:
         mmn-index train --annotations train.json --val val.json --features features.h5 --config mine.yaml -o run
     """
-    from mmn_index.features import FeatureFile
     from mmn_index.train.annotations import read_annotations
     from mmn_index.train.config import load_setting, override
     from mmn_index.train.loop import train as run
+
+    from mmn_index.features import FeatureFile
 
     changes: dict[str, dict[str, Any]] = {}
     if text_model is not None:

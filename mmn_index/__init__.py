@@ -1,0 +1,1 @@
+"""One sentence in, the moments (start, end) out, across every video of a collection."""

@@ -146,5 +146,6 @@ def check_weights(model: MMN, weights: dict[str, torch.Tensor], where: str) -> N
     ]
     if problems:
         raise CheckpointError(
-            f"{where}: the weights do not fit the configuration ({'; '.join(problems)}). Is it a checkpoint of another configuration?"
+            f"{where}: the weights do not fit the configuration ({'; '.join(problems)}). "
+            "Is it a checkpoint of another configuration?"
         )

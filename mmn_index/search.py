@@ -173,4 +173,3 @@ def score_map(index: MomentIndex, model: MMN, sentence: str, video: int, score: 
     cells = np.full((model.grid.num_clips, model.grid.num_clips), np.nan)
     cells[tuple(model.grid.cells.T.numpy())] = score(c, i).numpy()
     return cells
-

@@ -58,7 +58,7 @@ class ProposalMap(nn.Module):
             diagonals.append(step(diagonals[-1]))
         cells = clips.new_zeros(*clips.shape[:2], self.num_clips**2)
         cells[:, :, self.positions] = torch.cat(diagonals, dim=2)
-        return cells.unflatten(2, (self.num_clips, self.num_clips))
+        return cells.view(*clips.shape[:2], self.num_clips, self.num_clips)
 
 
 class ProposalConv(nn.Module):

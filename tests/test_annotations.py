@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from golden import SHARED, golden
-from mmn_index.errors import AnnotationError, ConfigError
 from mmn_index.train.annotations import read_annotations
 from mmn_index.train.config import SETTINGS, load_setting
+
+from mmn_index.errors import AnnotationError, ConfigError
 
 
 def write(path: Path, content: object) -> Path:

@@ -32,7 +32,10 @@ def test_search_as_json_is_one_object_a_line(world: Path, command: Command) -> N
 
 @pytest.mark.parametrize("score", ["collection", "product", "contrastive", "iou"])
 def test_every_score_ranks(world: Path, command: Command, score: str) -> None:
-    hits = [json.loads(x) for x in command.ok("search", "door", "--index", world / "collection.mmn", "--json", "--score", score).stdout.splitlines()]
+    hits = [
+        json.loads(x)
+        for x in command.ok("search", "door", "--index", world / "collection.mmn", "--json", "--score", score).stdout.splitlines()
+    ]
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
     assert {hit["score_name"] for hit in hits} == {score}
 
@@ -75,7 +78,12 @@ def test_training_writes_a_line_an_epoch_and_is_deterministic(world: Path, comma
 
 def test_training_says_what_does_not_fit(world: Path, command: Command, tmp_path: Path) -> None:
     def train(*options: object, says: str) -> None:
-        defaults = {"--annotations": world / "train.json", "--features": world / "features.h5", "--config": world / "tiny.yaml", "-o": tmp_path / "r"}
+        defaults = {
+            "--annotations": world / "train.json",
+            "--features": world / "features.h5",
+            "--config": world / "tiny.yaml",
+            "-o": tmp_path / "r",
+        }
         merged = {**defaults, **dict(zip(options[::2], options[1::2], strict=True))}
         command.fails("train", *(x for pair in merged.items() for x in pair), says=says)
 
@@ -101,7 +109,9 @@ def test_build_says_what_does_not_fit(world: Path, command: Command, tmp_path: P
     command.fails("build", model, features, "-o", world, says="left alone")
     command.fails("build", model, features, "-o", out, "--score", "best", says="no score is called 'best'")
     write_annotations(tmp_path / "more.json", 7)
-    command.fails("build", model, features, "-o", out, "--videos", tmp_path / "more.json", says="no features of 1 of 7 videos, e.g. 'v6'")
+    command.fails(
+        "build", model, features, "-o", out, "--videos", tmp_path / "more.json", says="no features of 1 of 7 videos, e.g. 'v6'"
+    )
     write_features(tmp_path / "wide.h5", 2, dim=DIM + 1)
     command.fails("build", model, tmp_path / "wide.h5", "-o", out, says=f"width {DIM + 1}, expected {DIM}")
     write_features(tmp_path / "bare.h5", 2, attributes=False)
@@ -117,7 +127,9 @@ def test_a_checkpoint_of_another_configuration(world: Path, command: Command, tm
     about = json.loads((model / "config.json").read_text())
     about["model"]["conv_layers"] = 3
     (model / "config.json").write_text(json.dumps(about))
-    command.fails("build", model, world / "features.h5", "-o", tmp_path / "c.mmn", says="missing video_encoder.proposal_conv.convs.2.bias")
+    command.fails(
+        "build", model, world / "features.h5", "-o", tmp_path / "c.mmn", says="missing video_encoder.proposal_conv.convs.2.bias"
+    )
     (model / "config.json").write_text("{")
     command.fails("build", model, world / "features.h5", "-o", tmp_path / "c.mmn", says="is damaged")
     shutil.copy(world / "run" / "model" / "config.json", model)
@@ -149,7 +161,9 @@ def test_search_says_what_cannot_be(world: Path, command: Command, tmp_path: Pat
 
 
 def test_the_page_is_self_contained_and_escapes_what_users_type(world: Path, command: Command, tmp_path: Path) -> None:
-    command.ok("search", "<script>alert(1)</script> door", "--index", world / "collection.mmn", "-k", 3, "--html", tmp_path / "p.html")
+    command.ok(
+        "search", "<script>alert(1)</script> door", "--index", world / "collection.mmn", "-k", 3, "--html", tmp_path / "p.html"
+    )
     page = (tmp_path / "p.html").read_text()
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
@@ -167,4 +181,6 @@ def test_a_nan_in_the_features_stops_evaluation_by_name(world: Path, command: Co
     shutil.copy(world / "features.h5", tmp_path / "f.h5")
     with h5py.File(tmp_path / "f.h5", "r+") as file:
         file["v2"][1, 1] = np.nan
-    command.fails("eval", world / "run" / "model", "--features", tmp_path / "f.h5", "--annotations", world / "train.json", says="'v2' has NaN")
+    command.fails(
+        "eval", world / "run" / "model", "--features", tmp_path / "f.h5", "--annotations", world / "train.json", says="'v2' has NaN"
+    )

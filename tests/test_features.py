@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import write_features
+
 from mmn_index.errors import FeatureError, OutputError
 from mmn_index.features import FeatureFile, FeatureWriter
 
@@ -53,9 +54,13 @@ def test_what_a_killed_run_finished_is_kept(tmp_path: Path) -> None:
 
 
 def test_an_error_inside_keeps_parts_and_the_old_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), FeatureWriter(tmp_path / "f.h5", backbone="b", rate=4.0) as writer:
-        writer.add("a", np.ones((2, 2), np.float32), duration=1, source="a")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with FeatureWriter(tmp_path / "f.h5", backbone="b", rate=4.0) as writer:
+            writer.add("a", np.ones((2, 2), np.float32), duration=1, source="a")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert FeatureWriter(tmp_path / "f.h5", backbone="b", rate=4.0).done == {"a"}
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden import CASES, Case
+
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.moments import nms_top
 from mmn_index.scoring import cosines

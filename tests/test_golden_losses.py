@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from golden import CASES, Case, golden, official_name
-from mmn_index.clips import pool_to_pre_clips
-from mmn_index.scoring import Embeddings
 from mmn_index.train.losses import Batch, LossConfig, Losses, iou_cross_entropy, mmn_losses, sentence_loss, video_loss
+
+from mmn_index.clips import pool_to_pre_clips
 from mmn_index.model import unit
+from mmn_index.scoring import Embeddings
 
 UNITS = ("a", "b", "c", "d", "e-dup", "f-zero-length")
 
@@ -85,7 +86,9 @@ def test_losses_and_gradients_of_the_whole_model_in_float64(name: str, block: st
 
 def run(case: Case, videos: list[int], target_dtype: torch.dtype) -> tuple[Losses, Batch]:
     inputs, model = case.inputs, case.model.train()
-    x = torch.stack([pool_to_pre_clips(torch.from_numpy(inputs[f"feat_{v}"]).to(case.dtype), model.config.num_pre_clips) for v in videos])
+    x = torch.stack(
+        [pool_to_pre_clips(torch.from_numpy(inputs[f"feat_{v}"]).to(case.dtype), model.config.num_pre_clips) for v in videos]
+    )
     of, moments, targets, sentences = [], [], [], []
     for number, v in enumerate(videos):
         ids = torch.from_numpy(inputs[f"tokens_{v}"])

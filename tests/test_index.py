@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import Command
+
 from mmn_index import checkpoint
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.errors import MomentIndexError, OutputError
@@ -56,7 +57,7 @@ def test_parquet_candidate_index_and_embeddings_agree_row_by_row(world: Path) ->
     assert np.array_equal(np.stack([table["start"], table["end"]], axis=1), rows.spans)
     clips = np.stack([table["first_clip"], table["last_clip"]], axis=1)
     durations = np.array([index.videos[v].duration for v in rows.videos])
-    assert np.allclose((clips + [0, 1]) * durations[:, None] / 8, rows.spans, atol=1e-4)
+    assert np.allclose((clips + np.array([0, 1])) * durations[:, None] / 8, rows.spans, atol=1e-4)
     stored = faiss.read_index(str(folder / "vectors.faiss")).reconstruct_n(0, index.num_moments)
     assert np.array_equal(stored, np.concatenate([rows.contrastive, rows.iou], axis=1).astype(np.float32))
 
@@ -89,7 +90,9 @@ def test_counts_that_disagree(copy: Path) -> None:
         MomentIndex(copy)
 
 
-@pytest.mark.parametrize("change", [{"format": 99}, {"segments": None}, {"joint_dim": "x"}, {"score": {"nam": 1}}, {"fingerprint": "../x"}])
+@pytest.mark.parametrize(
+    "change", [{"format": 99}, {"segments": None}, {"joint_dim": "x"}, {"score": {"nam": 1}}, {"fingerprint": "../x"}]
+)
 def test_a_manifest_that_cannot_be_used(copy: Path, change: dict[str, object]) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**manifest, **change}))
@@ -149,7 +152,9 @@ def test_a_failed_build_keeps_the_old_index(world: Path, copy: Path, command: Co
     assert not (tmp_path / "new.mmn").exists()
 
 
-def test_a_killed_build_leaves_the_old_index_and_is_cleaned_by_the_next(world: Path, copy: Path, command: Command, tmp_path: Path) -> None:
+def test_a_killed_build_leaves_the_old_index_and_is_cleaned_by_the_next(
+    world: Path, copy: Path, command: Command, tmp_path: Path
+) -> None:
     code = (
         "import os, signal, sys\n"
         "from mmn_index.index import manifest\n"
@@ -159,7 +164,10 @@ def test_a_killed_build_leaves_the_old_index_and_is_cleaned_by_the_next(world: P
     )
     for out in (copy, tmp_path / "new.mmn"):
         arguments = build(world, out, *(["--overwrite"] if out == copy else []))
-        assert subprocess.run([sys.executable, "-c", code, *arguments], check=False, cwd=tmp_path, capture_output=True).returncode == -9
+        assert (
+            subprocess.run([sys.executable, "-c", code, *arguments], check=False, cwd=tmp_path, capture_output=True).returncode
+            == -9
+        )
     assert len(list((copy / "segments").iterdir())) == 2
     assert MomentIndex(copy).num_moments > 0  # the old one
     command.ok(*build(world, copy, "--overwrite"))

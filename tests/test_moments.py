@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mmn_index.moments import nms_top, nms_walk, temporal_iou
 
 moment = st.tuples(st.floats(0, 100, width=32), st.floats(0.125, 50, width=32)).map(lambda x: (x[0], x[0] + x[1]))

@@ -11,7 +11,12 @@ from mmn_index.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"mmn_index": "mmn_index", "mmn_index.train": "train", "mmn_index.index_build": "index_build", "mmn_index.cli": "cli"}
-MAY_IMPORT = {"mmn_index": set(), "train": {"mmn_index"}, "index_build": {"mmn_index"}, "cli": {"mmn_index", "train", "index_build"}}
+MAY_IMPORT = {
+    "mmn_index": set(),
+    "train": {"mmn_index"},
+    "index_build": {"mmn_index"},
+    "cli": {"mmn_index", "train", "index_build"},
+}
 ONLY_IN = {
     "h5py": {"mmn_index/features.py"},
     "faiss": {"mmn_index/index/vectors.py"},
@@ -32,8 +37,13 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(".".join(package).split(".")[: len(".".join(package).split(".")) - node.level + 1]) if node.level else ""
-            found |= {".".join(filter(None, [base, node.module])), *(".".join(filter(None, [base, node.module, a.name])) for a in node.names)}
+            base = (
+                ".".join(".".join(package).split(".")[: len(".".join(package).split(".")) - node.level + 1]) if node.level else ""
+            )
+            found |= {
+                ".".join(filter(None, [base, node.module])),
+                *(".".join(filter(None, [base, node.module, a.name])) for a in node.names),
+            }
     return found
 
 

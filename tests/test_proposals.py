@@ -1,9 +1,12 @@
 """The sparse 2D map, and averaging into pre-clips."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.config import ModelConfig
 from mmn_index.errors import ConfigError, FeatureError
@@ -114,7 +117,7 @@ def test_pre_clips_against_the_written_rule(snippets: int, pre_clips: int) -> No
     raw = torch.randn(snippets, 3, generator=torch.Generator().manual_seed(snippets), dtype=torch.float64)
     unit = raw / raw.norm(dim=1, keepdim=True)
     edges = [min(round(i / pre_clips * snippets), snippets - 1) for i in range(pre_clips + 1)]  # Python rounds halves to even
-    expected = [unit[a:b].mean(dim=0) if a < b else unit[a] for a, b in zip(edges, edges[1:], strict=False)]
+    expected = [unit[a:b].mean(dim=0) if a < b else unit[a] for a, b in pairwise(edges)]
     assert torch.allclose(pool_to_pre_clips(raw, pre_clips), torch.stack(expected), atol=1e-12)
 
 

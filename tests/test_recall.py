@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from golden import golden
+
 from mmn_index.moments import nms_top, temporal_iou
 from mmn_index.recall import Found, Right, average_precision, chance, first_hit, ranked_ious, recall
 
@@ -20,7 +21,9 @@ def test_recall_by_hand() -> None:
 
 
 def test_fewer_survivors_than_asked_for() -> None:
-    ious = ranked_ious(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[0.0, 4.0], [0.0, 4.0], [0.0, 4.0]]), torch.tensor([[0.0, 4.0]]), 0.5)
+    ious = ranked_ious(
+        torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[0.0, 4.0], [0.0, 4.0], [0.0, 4.0]]), torch.tensor([[0.0, 4.0]]), 0.5
+    )
     assert ious.tolist() == [[1.0, -1.0, -1.0, -1.0, -1.0]]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mmn_index.errors import QueryError
 from mmn_index.scoring import SCORES, Score
 

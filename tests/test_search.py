@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mmn_index import checkpoint
 from mmn_index.errors import QueryError
 from mmn_index.index import Manifest, MomentIndex, SegmentWriter, create
@@ -22,7 +23,7 @@ def make_index(folder: Path, seed: int, *, videos: int = 12, copies: bool = Fals
     """Videos are clouds round a centre; with copies every video stands three times, so that scores tie."""
     rng = np.random.default_rng(seed)
 
-    def make(target: Path):  # noqa: ANN202
+    def make(target: Path):
         writer = SegmentWriter(target, GRID, DIM, videos)
         for number in range(videos):
             if not copies or number % 3 == 0:
@@ -67,7 +68,9 @@ def random_queries(seed: int, count: int) -> Embeddings:
 
 @pytest.mark.parametrize("copies", [False, True])
 @pytest.mark.parametrize("name", SCORES)
-@pytest.mark.parametrize("options", [SearchOptions(), SearchOptions(k=3, nms=1.0), SearchOptions(k=5, nms=0.3, per_video=1)], ids=str)
+@pytest.mark.parametrize(
+    "options", [SearchOptions(), SearchOptions(k=3, nms=1.0), SearchOptions(k=5, nms=0.3, per_video=1)], ids=str
+)
 def test_the_answer_is_what_scoring_everything_gives(tmp_path: Path, name: str, options: SearchOptions, copies: bool) -> None:
     index = make_index(tmp_path, 1, copies=copies)
     queries = random_queries(2, 20)
@@ -83,8 +86,12 @@ def test_the_answer_is_what_scoring_everything_gives(tmp_path: Path, name: str, 
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), power=st.floats(0.1, 8), tau=st.floats(0.02, 1), k=st.integers(1, 30), spread=st.floats(0.0, 2.0))
-def test_exactness_for_any_parameters(tmp_path_factory: pytest.TempPathFactory, seed: int, power: float, tau: float, k: int, spread: float) -> None:
+@given(
+    seed=st.integers(0, 10**6), power=st.floats(0.1, 8), tau=st.floats(0.02, 1), k=st.integers(1, 30), spread=st.floats(0.0, 2.0)
+)
+def test_exactness_for_any_parameters(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, power: float, tau: float, k: int, spread: float
+) -> None:
     index = make_index(tmp_path_factory.mktemp("x"), seed, videos=6, spread=spread)
     queries = random_queries(seed + 1, 2)
     for name in ("product", "collection"):
