@@ -13,12 +13,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+from mmn_index.train.annotations import read_annotations
+from mmn_index.train.evaluate import stored_pre_clips
 
 from mmn_index import checkpoint
 from mmn_index.features import FeatureFile
 from mmn_index.scoring import Embeddings, cosines
-from mmn_index.train.annotations import read_annotations
-from mmn_index.train.evaluate import stored_pre_clips
 
 
 @torch.inference_mode()

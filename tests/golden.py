@@ -94,8 +94,16 @@ def model_config(official: dict[str, Any]) -> ModelConfig:
 def build(config: ModelConfig, weights: Path) -> MMN:
     """Our model with official weights; the golden text encoder is a one-layer DistilBERT without dropout."""
     bert = DistilBertModel(
-        DistilBertConfig(vocab_size=1200, max_position_embeddings=64, dim=768, n_layers=1, n_heads=12, hidden_dim=128,
-                         dropout=0.0, attention_dropout=0.0)  # fmt: skip
+        DistilBertConfig(
+            vocab_size=1200,
+            max_position_embeddings=64,
+            dim=768,
+            n_layers=1,
+            n_heads=12,
+            hidden_dim=128,
+            dropout=0.0,
+            attention_dropout=0.0,
+        )
     )
     model = MMN(config, bert, SentenceTokenizer(Tokenizer(models.WordLevel({"w": 0}, unk_token="w")), 0, 64))
     state = torch.load(weights, weights_only=True)["model"]

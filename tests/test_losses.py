@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmn_index.train.losses import Batch, LossConfig, mmn_losses
 
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
-from mmn_index.train.losses import Batch, LossConfig, mmn_losses
 
 GRID = ProposalGrid(6, (3, 1))
 

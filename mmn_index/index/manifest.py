@@ -75,7 +75,11 @@ def read_manifest(root: Path) -> Manifest:
             for entry in content["segments"]
         )  # fmt: skip
         return Manifest(
-            _folder_name(content["fingerprint"]), content["features"], int(content["joint_dim"]), Score(**content["score"]), segments
+            _folder_name(content["fingerprint"]),
+            content["features"],
+            int(content["joint_dim"]),
+            Score(**content["score"]),
+            segments,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error

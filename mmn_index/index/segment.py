@@ -135,7 +135,9 @@ class Segment:
             "videos.parquet": sum(video.num_moments for video in self.videos),
         }
         if len(set(counts.values())) != 1 or len(self.videos) != self.entry.videos:
-            raise MomentIndexError(f"{folder}: its files count moments differently ({counts}). The index is damaged; build it again.")
+            raise MomentIndexError(
+                f"{folder}: its files count moments differently ({counts}). The index is damaged; build it again."
+            )
         if self.embeddings.shape[1] != width or self.vectors.width != width or self.embeddings.dtype != np.float16:
             raise MomentIndexError(
                 f"{folder}: embeddings are {self.embeddings.shape} {self.embeddings.dtype}, vectors {self.vectors.width} wide, "

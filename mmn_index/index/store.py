@@ -155,4 +155,3 @@ def _sweep(root: Path, manifest: Manifest) -> None:
     for folder in root.glob("model-*"):
         if folder.name != manifest.model_folder:
             shutil.rmtree(folder, ignore_errors=True)
-

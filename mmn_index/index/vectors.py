@@ -55,7 +55,9 @@ class Vectors:
         try:
             self._index: Any = _faiss().read_index(str(path))
         except RuntimeError as error:
-            raise MomentIndexError(f"{path}: cannot be read as a FAISS index ({str(error).splitlines()[0]}). Build it again.") from error
+            raise MomentIndexError(
+                f"{path}: cannot be read as a FAISS index ({str(error).splitlines()[0]}). Build it again."
+            ) from error
 
     @property
     def count(self) -> int:
