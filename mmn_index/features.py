@@ -142,11 +142,15 @@ class FeatureFile:
 
 
 def _dataset_names(file: h5py.File) -> dict[str, str]:
-    """Video id -> name of its dataset. A last name that all datasets share is no part of the id."""
+    """Video id -> name of its dataset.
+
+    In files from elsewhere, a last name that all datasets share (`v_1/c3d_features`) is no part of the id. In files
+    written here it is: `porch/cam1` is a video of its own even where no other is called otherwise.
+    """
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     last = {name.rpartition("/")[2] for name in names}
-    if len(last) == 1 and all("/" in name for name in names):
+    if "backbone" not in file.attrs and len(last) == 1 and all("/" in name for name in names):
         return {name.rpartition("/")[0]: name for name in names}
     return {name: name for name in names}
 
@@ -220,6 +224,7 @@ class FeatureWriter:
         aside = self._parts / f"{name}.tmp"
         try:
             with h5py.File(aside, "w") as part:
+                part.attrs["backbone"] = self.backbone
                 dataset = part.create_dataset(video_id, data=snippets.astype(np.float32))
                 dataset.attrs.update({"duration": float(duration), "source": source})
             aside.replace(self._parts / f"{name}{_PART}")

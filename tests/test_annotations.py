@@ -4,11 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from golden import SHARED, golden
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmn_index.train.annotations import read_annotations
+from mmn_index.train.batches import PreparedVideo, cropped
 from mmn_index.train.config import SETTINGS, load_setting
 
+from mmn_index.clips import pool_to_pre_clips
 from mmn_index.errors import AnnotationError, ConfigError
+from mmn_index.proposals import ProposalGrid
 
 
 def write(path: Path, content: object) -> Path:
@@ -98,3 +104,24 @@ def test_an_unknown_setting_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="charades, activitynet"):
         load_setting("charade")
     assert set(SETTINGS) >= {"charades", "activitynet", "tacos", "playhouse"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), share=st.floats(0, 0.99), count=st.integers(1, 60))
+def test_a_crop_is_a_shorter_video_with_the_moments_inside_it(seed: int, share: float, count: int) -> None:
+    grid = ProposalGrid(8, (3, 2))
+    moments = torch.tensor([[2.0, 5.0], [4.0, 18.0], [11.0, 12.5]])
+    snippets = torch.arange(1.0, count + 1)[:, None].repeat(1, 2)
+    whole = PreparedVideo("v", 20.0, pool_to_pre_clips(snippets, 8), moments, grid.iou_targets(moments, 20.0), torch.tensor([7, 8, 9]), snippets)
+    crop = cropped(whole, share, grid, torch.Generator().manual_seed(seed))
+    assert (1 - share) * 20 - 20 / count <= crop.duration <= 20
+    assert len(crop.moments) == len(crop.targets) == len(crop.sentence_rows) > 0
+    assert (crop.moments >= 0).all()
+    assert (crop.moments <= crop.duration + 1e-4).all()
+    kept = [[7, 8, 9].index(row) for row in crop.sentence_rows.tolist()]
+    shift = (moments[kept] - crop.moments).unique()
+    assert shift.max() - shift.min() < 1e-4  # all by the same offset
+    assert torch.allclose(crop.moments[:, 1] - crop.moments[:, 0], moments[kept, 1] - moments[kept, 0], atol=1e-4)
+    assert torch.equal(crop.targets, grid.iou_targets(crop.moments, crop.duration))
+    if share == 0:
+        assert crop.duration == 20

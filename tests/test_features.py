@@ -28,6 +28,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
             assert file.source(video_id) == f"/x/{video_id}.mp4"
 
 
+def test_videos_of_many_folders_with_one_name_stay_apart(tmp_path: Path) -> None:
+    names = ["porch/cam1", "hall/cam1", "porch/cam2"]
+    for count in (1, 2, 3):
+        with FeatureWriter(tmp_path / "f.h5", backbone="b", rate=4.0) as writer:
+            for name in names[:count]:
+                if name not in writer.done:
+                    writer.add(name, np.full((2, 2), len(name), np.float32), duration=1, source=name)
+            assert writer.done == set(names[:count])
+        with FeatureFile(tmp_path / "f.h5") as file:
+            assert file.video_ids == sorted(names[:count])
+
+
 def test_a_second_run_extends_the_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         with FeatureWriter(tmp_path / "f.h5", backbone="b", rate=4.0) as writer:

@@ -40,13 +40,17 @@ class TrainConfig:
     weight_decay: float = 1e-5  # on every parameter
     clip_norm: float = 5.0  # of the whole gradient
     seed: int = 0
+    crop: float = 0.0  # each epoch sees a video without up to this share of it, cut off at its ends; 0 is the paper's
     select: str = "best"  # keep the weights of the best epoch on the validation split, or of the "last" one
-    nms: float = 0.5  # of the evaluation
+    score: str = "product"  # of the validation; the paper's
+    nms: float = 0.5  # of the validation
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
         if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0:
             raise ConfigError(f"train.epochs ({self.epochs}), batch_size ({self.batch_size}) and lr ({self.lr}) must be above 0.")
+        if not 0 <= self.crop < 1:
+            raise ConfigError(f"train.crop is {self.crop}, expected a share of a video, from 0 to below 1.")
         if self.select not in ("best", "last"):
             raise ConfigError(f"train.select is '{self.select}', expected 'best' or 'last'.")
 

@@ -54,8 +54,15 @@ def train(
     bert, tokenizer = load_pretrained(setting.model.text_model)
     model = MMN(setting.model, bert, tokenizer).to(device)
     cached = setting.train.freeze_text_epochs >= setting.train.epochs and not setting.train.frozen_text_dropout
-    data = TrainingSet(annotations, features, model, cache_text=cached, report=lambda i, n: report("reading features", i, n, ""))
-    held_out = TrainingSet(validation, features, model, cache_text=False) if validation else None
+    data = TrainingSet(
+        annotations,
+        features,
+        model,
+        cache_text=cached,
+        crop=setting.train.crop,
+        report=lambda i, n: report("reading features", i, n, ""),
+    )
+    held_out = TrainingSet(validation, features, model) if validation else None
     (out / "setting.json").write_text(json.dumps(asdict(setting), indent=1), encoding="utf-8")
     return _epochs(setting, model, data, out, features.backbone, validation, held_out, report)
 
@@ -75,7 +82,7 @@ def _epochs(
             schedule.step()
             scores = None
             if validation is not None and held_out is not None:
-                scores = _validate(model, validation, held_out, config.nms)
+                scores = _validate(model, validation, held_out, config)
                 line.update(scores)
             log.write(json.dumps(line) + "\n")
             log.flush()
@@ -139,13 +146,13 @@ def make_optimiser(model: MMN, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-8, weight_decay=config.weight_decay)
 
 
-def _validate(model: MMN, validation: Annotations, held_out: TrainingSet, nms: float) -> dict[str, float]:
+def _validate(model: MMN, validation: Annotations, held_out: TrainingSet, config: TrainConfig) -> dict[str, float]:
     clips = {video.video_id: video.pre_clips for video in held_out.videos}
 
     def pre_clips(video: AnnotatedVideo) -> Tensor:
         return clips[video.video_id]
 
-    return evaluate_videos(model, validation.videos, pre_clips, nms=nms).table()
+    return evaluate_videos(model, validation.videos, pre_clips, score=config.score, nms=config.nms).table()
 
 
 def _with_width(setting: Setting, features: FeatureFile) -> Setting:

@@ -143,7 +143,7 @@ class FigurePainter:
         """A book in front of the chest: one cover stays in the near hand, the other one turns over."""
         s, f, level = figure.scale, figure.facing, figure.book
         x, y = figure.near_hand
-        w, h = 21.0 * s, 34.0 * s
+        w, h = 30.0 * s, 44.0 * s
         turn = math.cos(math.pi * level)  # 1 closed, -1 flat open
         spine = x - 2 * s * f
         lift = 10.0 * s * math.sin(math.pi * level)

@@ -37,7 +37,7 @@ _SIT = (-34.0, 50.0, -0.06, 0.0, 4.0, 4.0, -6.0, 4.0, 28.0, -38.0, 32.0, -40.0)
 _LIE = (-34.0, 60.0, -1.42, 0.35, 40.0, 56.0, 28.0, 54.0, 52.0, -8.0, 40.0, -14.0)
 _BEND = (-18.0, 62.0, 1.1, 0.1, 10.0, 4.0, -14.0, 4.0, 20.0, -60.0, 6.0, -58.0)
 _POSES = {"stand": _STAND, "sit": _SIT, "lie": _LIE}
-_CARRY = {"cup": (30.0, -30.0), "ball": (24.0, -40.0), "bag": (4.0, -62.0), "book": (34.0, -32.0)}
+_CARRY = {"cup": (30.0, -30.0), "ball": (24.0, -40.0), "bag": (4.0, -62.0), "book": (32.0, -48.0)}
 _FLOOR_THING_UP = {"bag": 30.0, "ball": 14.0}
 
 
@@ -272,6 +272,8 @@ class Staging:
         if carry != "nothing":
             dx, dy = _CARRY[carry]
             sway = 3.0 * math.sin(frame.x * 0.07) if beat.kind == "walk" else 0.0
+            if carry == "book":  # one reads it higher up than one carries it
+                dy += 28.0 * self._book(role, time)
             near = frame.from_shoulder(dx + sway, dy)
             if carry == "book":
                 far = frame.from_shoulder(dx + 6.0, dy - 2.0)
@@ -351,7 +353,7 @@ _FREE_HAND = frozenset({"open door", "close door", "open window", "close window"
 
 def _cover_turn(u: float) -> float:
     """Forward offset of the hand that turns the cover of a book, while it opens."""
-    return 16.0 * math.cos(math.pi * _ramp(u, 0.1, 0.92))
+    return 24.0 * math.cos(math.pi * _ramp(u, 0.1, 0.92))
 
 
 def _eased(u: float) -> float:

@@ -1,0 +1,90 @@
+"""Train, build and evaluate with several seeds through the commands of mmn-index; print mean and standard deviation.
+
+    python benchmarks/seeds.py WORK RESULT.json --seed 0 --seed 1 --seed 2 --config playhouse --text-model DIR \
+        --features demo/features.h5 --train demo/world/train.json --val demo/world/val.json --test demo/world/test.json
+
+Each seed has its folder WORK/seed<n> with run/ and collection.mmn/; what is finished there is not made again. RESULT.json
+holds every block that `mmn-index eval --json` printed, for the index's default score and for the paper's product, and the
+table on stdout is the mean over seeds, with the standard deviation where there are several.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+
+import click
+import torch
+
+
+def run(*arguments: object) -> str:
+    """One command of mmn-index; its stdout. Progress goes to the terminal."""
+    command = [str(Path(sys.executable).with_name("mmn-index")), *map(str, arguments)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+@click.command(help=__doc__)
+@click.argument("work", type=click.Path(path_type=Path))
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--seed", "seeds", type=int, multiple=True, default=(0, 1, 2))
+@click.option("--config", required=True)
+@click.option("--text-model", required=True)
+@click.option("--features", required=True)
+@click.option("--train", "train_split", required=True)
+@click.option("--val", required=True)
+@click.option("--test", required=True)
+@click.option("--opposites", help="Also run benchmarks/opposites.py with this file.")
+def main(
+    work: Path, result: Path, seeds: tuple[int, ...], config: str, text_model: str, features: str, train_split: str, val: str,
+    test: str, opposites: str | None,
+) -> None:  # fmt: skip
+    blocks = []
+    for seed in seeds:
+        folder = work / f"seed{seed}"
+        if not (folder / "collection.mmn" / "manifest.json").exists():
+            if not (folder / "run" / "model").exists():
+                run("train", "--annotations", train_split, "--val", val, "--features", features, "--config", config, "--text-model",
+                    text_model, "--seed", seed, "-o", folder / "run")  # fmt: skip
+            run("build", folder / "run" / "model", features, "--videos", test, "-o", folder / "collection.mmn")
+        for score in ("default", "product"):
+            chosen = [] if score == "default" else ["--score", score]
+            printed = run("eval", folder / "run" / "model", "--features", features, "--annotations", test, "--index",
+                          folder / "collection.mmn", "--seen", train_split, "--json", *chosen)  # fmt: skip
+            blocks += [{"seed": seed, "score": score, **json.loads(line)} for line in printed.splitlines()]
+        if opposites:
+            script = Path(__file__).with_name("opposites.py")
+            command = [sys.executable, str(script), str(folder / "run" / "model"), features, test, opposites]
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            blocks += [{"seed": seed, "scope": "opposites", **json.loads(line)} for line in printed.splitlines()]
+    about = {
+        "config": config,
+        "seeds": list(seeds),
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+    }
+    result.write_text(json.dumps({**about, "blocks": blocks}, indent=1) + "\n", encoding="utf-8")
+    for line in table(blocks):
+        click.echo(line)
+
+
+def table(blocks: list[dict[str, object]]) -> list[str]:
+    """Means over seeds as Markdown, a row a (scope, score, queries)."""
+    groups: dict[tuple[str, ...], list[dict[str, object]]] = {}
+    for block in blocks:
+        groups.setdefault((str(block["scope"]), str(block["score"]), str(block.get("queries", ""))), []).append(block)
+    lines = []
+    for key, members in groups.items():
+        numbers = [name for name, value in members[0].items() if isinstance(value, float)]
+        cells = []
+        for name in numbers:
+            values = [float(str(member[name])) for member in members]
+            spread = f" ± {stdev(values):.1f}" if len(values) > 1 and key[2] != "chance" else ""
+            cells.append(f"{name} {mean(values):.1f}{spread}")
+        lines.append(f"| {' | '.join(key)} | {' | '.join(cells)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Video files: decoding them, and the backbones that turn frames into snippets."""

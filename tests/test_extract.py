@@ -1,0 +1,285 @@
+"""Extraction: whole runs over small videos that are made here."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from mmn_index.index_build.extract import extract
+
+from mmn_index.errors import ConfigError, FeatureError, OutputError, VideoError
+from mmn_index.features import FeatureFile
+from mmn_index.video.backbones import load_backbone
+from mmn_index.video.decode import frames_at_rate
+
+REAL = Path(__file__).parents[2] / "shared" / "videos"
+
+
+def make_video(path: Path, seed: int, seconds: float = 1.5, fps: int = 10) -> Path:
+    """A square on a textured wall, moving in a direction of its own."""
+    rng = np.random.default_rng(seed)
+    wall = np.kron(rng.integers(60, 140, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    step = rng.uniform(-2, 2, 2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.options = {"preset": "ultrafast"}
+        for n in range(round(seconds * fps)):
+            image = wall.copy()
+            y, x = (np.array([18, 26]) + step * (n % 8)).astype(int)
+            image[y : y + 12, x : x + 12] = 230
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five videos, two of them in a folder of their own, and things that are none."""
+    folder = tmp_path_factory.mktemp("videos")
+    for seed, name in enumerate(["a.mp4", "b.mkv", "c.MP4", "porch/cam1.mp4", "porch/cam2.mp4"]):
+        make_video(folder / name, seed, seconds=1 + 0.3 * seed)
+    (folder / "notes.txt").write_text("no video")
+    (folder / "._a.mp4").write_bytes(b"what macOS leaves behind")
+    (folder / "broken.mp4").write_bytes((folder / "a.mp4").read_bytes()[:300])
+    return folder
+
+
+def contents(path: Path) -> dict[str, tuple[np.ndarray, float | None, str | None]]:
+    with FeatureFile(path) as features:
+        return {v: (features.read(v), features.duration(v), features.source(v)) for v in features.video_ids}
+
+
+def assert_equal_files(a: Path, b: Path) -> None:
+    first, second = contents(a), contents(b)
+    assert first.keys() == second.keys()
+    for video_id, (snippets, duration, source) in first.items():
+        assert np.array_equal(snippets, second[video_id][0])
+        assert (duration, source) == second[video_id][1:]
+
+
+def test_a_folder_becomes_a_feature_file(folder: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    out = tmp_path / "f.h5"
+    result = extract([folder], out, report=lambda done, total, video: seen.append((done, total, video)))
+    assert (result.extracted, result.skipped, result.out) == (5, 0, out)
+    assert [path.name for path, _ in result.failed] == ["broken.mp4"]
+    assert result.failed[0][1].startswith(str(folder / "broken.mp4"))
+    assert "\n" not in result.failed[0][1]
+    assert sorted(seen) == [(n, 6, v) for n, v in enumerate(["a", "b", "broken", "c", "porch/cam1", "porch/cam2"], start=1)]
+    pixels = load_backbone("pixels")
+    with FeatureFile(out) as features:
+        assert (features.backbone, features.rate) == ("pixels", 4.0)
+        assert features.video_ids == ["a", "b", "c", "porch/cam1", "porch/cam2"]
+        for seed, (video_id, suffix) in enumerate({"a": "mp4", "b": "mkv", "c": "MP4", "porch/cam1": "mp4"}.items()):
+            path = folder / f"{video_id}.{suffix}"
+            duration = 1 + 0.3 * seed
+            assert features.duration(video_id) == pytest.approx(duration, abs=0.02)
+            assert features.source(video_id) == str(path)
+            expected = np.concatenate(list(pixels(frames_at_rate(path, 8, size=pixels.size))))
+            snippets = features.read(video_id, dim=pixels.dim)
+            ticks = [k for k in range(99) if (k + 0.5) / 4 < duration - 1e-3]
+            assert len(snippets) == len(ticks)
+            assert np.array_equal(snippets, expected[: len(snippets)])
+
+
+def test_another_rate_gives_other_snippets(folder: Path, tmp_path: Path) -> None:
+    extract([folder / "a.mp4"], tmp_path / "f.h5", rate=10)
+    with FeatureFile(tmp_path / "f.h5") as features:
+        assert (features.rate, len(features.read("a"))) == (10.0, 10)
+    with pytest.raises(FeatureError, match="do not mix"):
+        extract([folder / "b.mkv"], tmp_path / "f.h5")
+
+
+def test_a_file_is_taken_whatever_its_suffix_and_once(folder: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "camera.dat"
+    odd.write_bytes((folder / "a.mp4").read_bytes())
+    result = extract([odd, odd, tmp_path / "gone.mp4"], tmp_path / "f.h5")
+    assert result.extracted == 1
+    assert [message for _, message in result.failed] == [f"{tmp_path / 'gone.mp4'}: no such file."]
+    assert contents(tmp_path / "f.h5").keys() == {"camera"}
+
+
+def test_relative_paths_are_stored_absolute(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    extract([Path("a.mp4"), Path("porch")], tmp_path / "f.h5")
+    sources = {video_id: source for video_id, (_, _, source) in contents(tmp_path / "f.h5").items()}
+    assert sources["a"] == str(folder / "a.mp4")
+    assert sources["cam1"] == str(folder / "porch" / "cam1.mp4")
+
+
+def test_two_files_of_one_name_are_told_of(folder: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "other" / "a.webm"
+    twin.parent.mkdir()
+    twin.write_bytes((folder / "a.mp4").read_bytes())
+    below = make_video(tmp_path / "third" / "a" / "x.mp4", 9)
+    result = extract([folder / "a.mp4", twin, tmp_path / "third"], tmp_path / "f.h5")
+    assert result.extracted == 1
+    assert [path for path, _ in result.failed] == [twin, below]
+    for path, message in result.failed:
+        assert str(path) in message
+        assert str(folder / "a.mp4") in message
+    assert contents(tmp_path / "f.h5")["a"][2] == str(folder / "a.mp4")
+
+
+def test_a_second_run_does_what_is_left(folder: Path, tmp_path: Path) -> None:
+    out, whole = tmp_path / "f.h5", tmp_path / "whole.h5"
+    assert extract([folder / "a.mp4"], out).extracted == 1
+    before = contents(out)
+    result = extract([folder], out)
+    assert (result.extracted, result.skipped) == (4, 1)
+    assert extract([folder], out).skipped == 5
+    extract([folder], whole)
+    assert_equal_files(out, whole)
+    assert np.array_equal(contents(out)["a"][0], before["a"][0])
+
+
+def test_the_number_of_workers_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    one, three = tmp_path / "one.h5", tmp_path / "three.h5"
+    alone = extract([folder], one)
+    crew = extract([folder], three, workers=3)
+    assert (crew.extracted, crew.failed) == (alone.extracted, alone.failed)
+    assert_equal_files(one, three)
+
+
+_RUN = """
+import sys
+from pathlib import Path
+import mmn_index.index_build.extract as room
+
+if __name__ == "__main__":
+    videos, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    room.extract([videos], out, workers=workers, report=lambda done, total, video: print(done, flush=True))
+"""
+
+
+def start(tmp_path: Path, videos: Path, out: Path, workers: int) -> "subprocess.Popen[str]":
+    script = tmp_path / "run.py"
+    script.write_text(_RUN)
+    command = [sys.executable, str(script), str(videos), str(out), str(workers)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough videos for a run to be interrupted."""
+    folder = tmp_path_factory.mktemp("many")
+    first = make_video(folder / "v00.mp4", 0, seconds=20)
+    for n in range(1, 12):
+        (folder / f"v{n:02}.mp4").write_bytes(first.read_bytes())
+    return folder
+
+
+def children(process: int) -> list[int]:
+    """Processes whose parent is this one."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == process:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def workers_of(process: int) -> list[int]:
+    """Its children that decode; the resource tracker is a child, too."""
+    return [child for child in children(process) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+@pytest.mark.parametrize(("workers", "how"), [(1, signal.SIGKILL), (2, signal.SIGKILL), (2, signal.SIGINT)])
+def test_a_run_that_is_killed_goes_on_where_it_was(many: Path, tmp_path: Path, workers: int, how: signal.Signals) -> None:
+    out = tmp_path / "f.h5"
+    process = start(tmp_path, many, out, workers)
+    assert process.stdout is not None
+    for _ in range(2):
+        assert process.stdout.readline()
+    crew = children(process.pid)
+    assert len(crew) >= (workers if workers > 1 else 0)
+    process.send_signal(how)
+    process.communicate()
+    assert process.returncode != 0
+    assert not out.exists()
+    deadline = time.monotonic() + 5
+    while any(alive(child) for child in crew) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [child for child in crew if alive(child)]
+    result = extract([many], out)
+    assert 2 <= result.skipped < 12
+    assert result.extracted == 12 - result.skipped
+    assert not out.with_name("f.h5.parts").exists()
+    with FeatureFile(out) as features:
+        first = features.read("v00")
+        assert len(features) == 12
+        assert all(np.array_equal(features.read(v), first) for v in features.video_ids)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_worker_that_dies_costs_its_video_only(many: Path, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int, video_id: str) -> None:
+        if not killed:
+            killed.append(workers_of(os.getpid())[-1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    result = extract([many], tmp_path / "f.h5", workers=2, report=kill_one)
+    assert killed
+    assert result.extracted == 11
+    assert len(result.failed) == 1
+    path, message = result.failed[0]
+    assert path.parent == many
+    assert message.startswith(f"{path}: the process that decoded it died (exit code -9)")
+    assert not workers_of(os.getpid())
+
+
+def test_workers_do_not_import_torch() -> None:
+    code = "import sys, mmn_index.index_build.extract; print({'torch', 'faiss', 'transformers'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_what_cannot_be_done_is_said_first(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(VideoError, match="no video found"):
+        extract([tmp_path / "bare"], tmp_path / "f.h5")
+    with pytest.raises(VideoError, match="no place given"):
+        extract([], tmp_path / "f.h5")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        extract([folder], tmp_path / "file" / "f.h5")
+    for settings in ({"workers": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"backbone": "no such"}):
+        with pytest.raises(ConfigError):
+            extract([folder], tmp_path / "f.h5", **settings)  # type: ignore[arg-type]
+
+
+def test_real_videos_go_through(tmp_path: Path) -> None:
+    if not REAL.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{REAL}: the real videos are missing")
+        pytest.skip(f"{REAL}: the real videos are not here")
+    result = extract([REAL], tmp_path / "f.h5", rate=1, workers=2)
+    assert (result.extracted, result.failed) == (13, [])
+    with FeatureFile(tmp_path / "f.h5") as features:
+        for video_id in features.video_ids:
+            duration = features.duration(video_id) or 0.0
+            assert abs(len(features.read(video_id)) - duration) <= 0.51
+            assert 4 < duration < 140
