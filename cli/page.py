@@ -20,7 +20,7 @@ from mmn_index.search import Answer, Hit, score_map
 from .output import clock
 
 _PICTURES = 6  # of a moment
-_HEIGHT = 108  # pixels of a picture
+_HEIGHT = 160  # pixels of a picture
 _CELL = 6  # pixels of a proposal in the score map
 # Dark to bright with evenly rising lightness, so that the map reads in grey as well.
 _COLOURS = np.array([(24, 15, 62), (70, 28, 110), (130, 38, 110), (187, 55, 84), (232, 104, 48), (251, 174, 30), (252, 245, 160)])
@@ -36,7 +36,7 @@ body { margin: 0 auto; padding: 2.5rem 1.25rem; max-width: 66rem; background: va
        font: 16px/1.5 system-ui, sans-serif; }
 h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; text-wrap: balance; }
 .about { margin: .4rem 0 2rem; color: var(--soft); }
-article { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 1rem 1.5rem; margin-bottom: 1.25rem;
+article { display: grid; grid-template-columns: minmax(0, 1fr) auto; align-items: center; gap: 1rem 1.5rem; margin-bottom: 1.25rem;
           padding: 1.1rem 1.25rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 h2 { margin: 0 0 .6rem; font-size: 1.05rem; font-weight: 600; display: flex; flex-wrap: wrap; gap: .2rem 1rem;
      align-items: baseline; }
@@ -44,8 +44,8 @@ h2 .rank { color: var(--mark); }
 h2 .score { margin-left: auto; color: var(--soft); font-weight: 400; font-size: .92rem; }
 h2 a { color: inherit; }
 time { font-variant-numeric: tabular-nums; }
-.strip { display: flex; gap: 3px; overflow: hidden; border-radius: 6px; }
-.strip img { flex: 1 1 0; min-width: 0; width: 100%; display: block; object-fit: cover; }
+.strip { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 3px; overflow: hidden; border-radius: 6px; }
+.strip img { width: 100%; display: block; }
 .none { color: var(--soft); font-size: .92rem; overflow-wrap: anywhere; }
 .line { position: relative; height: 10px; margin: .8rem 0 .2rem; background: var(--line); border-radius: 5px; }
 .line span { position: absolute; top: -3px; height: 16px; min-width: 4px; background: var(--mark); border-radius: 4px; }
@@ -70,7 +70,9 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(answer.query)}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(answer.query)}</h1>\n"
-        f'<p class="about">{found}, {proof}. Score: {escape(score.name)}.</p>\n{cards}\n</body>\n</html>\n'
+        f'<p class="about">{found}, {proof}. Score: {escape(score.name)}.<br>'
+        f"The map beside a moment shows the score of every proposal of its video, down by where the proposal begins and right by "
+        f"where it ends; brighter is better, and the moment itself is framed.</p>\n{cards}\n</body>\n</html>\n"
     )
     try:
         path.write_text(page, encoding="utf-8")
@@ -135,8 +137,7 @@ def _map(cells: np.ndarray, hit: Hit, duration: float) -> str:
         f'<image href="{_data(buffer, "image/png")}" width="{side}" height="{side}" style="image-rendering:pixelated"/>'
         f'<rect x="{column * _CELL - 1}" y="{row * _CELL - 1}" width="{_CELL + 2}" height="{_CELL + 2}" fill="none" '
         f'stroke="var(--mark)" stroke-width="2"/></svg>'
-        f"<figcaption>Score of every proposal: down where it begins, right where it ends (0 to {clock(duration)}); "
-        f"brighter is better, this moment is framed.</figcaption></figure>"
+        f"<figcaption>ends &rarr; {clock(duration)}, begins &darr;</figcaption></figure>"
     )
 
 

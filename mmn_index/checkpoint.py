@@ -60,6 +60,8 @@ def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = Non
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
         save_file(tensors, aside / "model.safetensors")
         (aside / "tokenizer.json").write_text(model.tokenizer.to_json(), encoding="utf-8")
+        # safetensors writes files that only their owner may read; an index is often another user's to search.
+        (aside / "model.safetensors").chmod((aside / "tokenizer.json").stat().st_mode)
         about = {"format": FORMAT, "model": model.config.to_json(), "features": features, "text_encoder": text_config}
         about["fingerprint"] = fingerprint(aside, about)
         (aside / "config.json").write_text(json.dumps(about, indent=1), encoding="utf-8")

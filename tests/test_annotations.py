@@ -112,7 +112,9 @@ def test_a_crop_is_a_shorter_video_with_the_moments_inside_it(seed: int, share: 
     grid = ProposalGrid(8, (3, 2))
     moments = torch.tensor([[2.0, 5.0], [4.0, 18.0], [11.0, 12.5]])
     snippets = torch.arange(1.0, count + 1)[:, None].repeat(1, 2)
-    whole = PreparedVideo("v", 20.0, pool_to_pre_clips(snippets, 8), moments, grid.iou_targets(moments, 20.0), torch.tensor([7, 8, 9]), snippets)
+    whole = PreparedVideo(
+        "v", 20.0, pool_to_pre_clips(snippets, 8), moments, grid.iou_targets(moments, 20.0), torch.tensor([7, 8, 9]), snippets
+    )
     crop = cropped(whole, share, grid, torch.Generator().manual_seed(seed))
     assert (1 - share) * 20 - 20 / count <= crop.duration <= 20
     assert len(crop.moments) == len(crop.targets) == len(crop.sentence_rows) > 0
