@@ -10,7 +10,7 @@ from .output import progress, say
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
-    "--train", "train_videos", type=click.IntRange(0), default=240, show_default=True, help="Videos of the training split."
+    "--train", "train_videos", type=click.IntRange(0), default=400, show_default=True, help="Videos of the training split."
 )
 @click.option("--val", "val_videos", type=click.IntRange(0), default=40, show_default=True, help="Videos of the validation split.")
 @click.option("--test", "test_videos", type=click.IntRange(0), default=60, show_default=True, help="Videos of the test split.")
@@ -23,7 +23,7 @@ def playhouse(out: Path, train_videos: int, val_videos: int, test_videos: int, s
 
     \b
     Example:
-        mmn-index playhouse world --train 240 --val 40 --test 60
+        mmn-index playhouse world --train 400 --val 40 --test 60
     """
     from mmn_index.train.playhouse import make_playhouse
 
