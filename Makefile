@@ -26,7 +26,7 @@ demo: $(INSTALLED)
 	    --config playhouse --text-model $(TEXT_MODEL) -o $(DEMO)/run
 	$(BIN)/mmn-index build $(DEMO)/run/model $(DEMO)/features.h5 --videos $(DEMO)/world/test.json -o $(DEMO)/collection.mmn --overwrite
 	$(BIN)/mmn-index eval $(DEMO)/run/model --features $(DEMO)/features.h5 --annotations $(DEMO)/world/test.json \
-	    --index $(DEMO)/collection.mmn --seen $(DEMO)/world/train.json
+	    --index $(DEMO)/collection.mmn --seen $(DEMO)/world/train.json --score collection
 	@for query in "person opens door" "someone turns off the light" "a person drinks from a cup"; do \
 	    printf '\n$$ mmn-index search "%s" --index %s\n' "$$query" $(DEMO)/collection.mmn; \
 	    page=$(DEMO)/$$(echo "$$query" | tr ' ' '-').html; \
