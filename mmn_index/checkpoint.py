@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .config import ModelConfig
+from .device import find_device
 from .errors import CheckpointError, OutputError
 from .model import MMN
 from .text_encoder import rebuild
@@ -117,8 +118,10 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or its weights do not fit its configuration.
+        ConfigError: there is no such device.
     """
     about = info(path)
+    place = find_device(device)
     where = str(about.path)
     bert, tokenizer = rebuild(about.text_config, (about.path / "tokenizer.json").read_text(encoding="utf-8"), where)
     model = MMN(about.config, bert, tokenizer)
@@ -128,7 +131,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
         raise CheckpointError(f"{where}/model.safetensors: cannot be read ({error}). Is it complete?") from error
     check_weights(model, weights, f"{where}/model.safetensors")
     model.load_state_dict(weights)
-    return model.to(device).eval()
+    return model.to(place).eval()
 
 
 def check_weights(model: MMN, weights: dict[str, torch.Tensor], where: str) -> None:

@@ -149,6 +149,18 @@ def test_an_index_of_another_model(world: Path, command: Command, tmp_path: Path
     command.fails("search", "door", "--index", index, says="build the index again")
 
 
+def test_a_device_that_is_not_there(world: Path, command: Command, tmp_path: Path) -> None:
+    for device in ("nosuch", "cuda:99"):
+        wrong = ["--device", device]
+        says = f"device '{device}' cannot be used here"
+        command.fails("search", "door", "--index", world / "collection.mmn", *wrong, says=says)
+        command.fails("build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "c.mmn", *wrong, says=says)
+        command.fails("eval", world / "run" / "model", "--features", world / "features.h5", "--annotations", world / "train.json", *wrong,
+                      says=says)  # fmt: skip
+        command.fails("train", "--annotations", world / "train.json", "--features", world / "features.h5", "--config", world / "tiny.yaml",
+                      "-o", tmp_path / "r", *wrong, says=says)  # fmt: skip
+
+
 def test_search_says_what_cannot_be(world: Path, command: Command, tmp_path: Path) -> None:
     index = ["--index", world / "collection.mmn"]
     command.fails("search", " ", *index, says="is empty")

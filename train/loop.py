@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmn_index import checkpoint
+from mmn_index.device import find_device
 from mmn_index.errors import FeatureError, OutputError
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
@@ -49,10 +50,11 @@ def train(
         FeatureError, QueryError, ConfigError: input that does not fit.
     """
     setting = _with_width(setting, features)
+    place = find_device(device)
     _make_folder(out)
     torch.manual_seed(setting.train.seed)
     bert, tokenizer = load_pretrained(setting.model.text_model)
-    model = MMN(setting.model, bert, tokenizer).to(device)
+    model = MMN(setting.model, bert, tokenizer).to(place)
     cached = setting.train.freeze_text_epochs >= setting.train.epochs and not setting.train.frozen_text_dropout
     data = TrainingSet(
         annotations,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..errors import ConfigError, DependencyError
+from ..errors import ConfigError
 from .decode import FrameSize
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ def load_backbone(name: str, device: str = "cpu") -> Backbone:
 
     Raises:
         ConfigError: no such model, one of another kind, or a device that is not there.
-        DependencyError: the packages that the model needs are not installed.
     """
     if name == "pixels":
         from .pixels import Pixels
@@ -77,16 +76,16 @@ class VisionModel:
         local = Path(name).is_dir()
         if not local and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
             raise ConfigError(f"{name}: no such backbone, expected 'pixels', a folder that exists, or 'owner/name' of the Hub.")
-        try:
-            import torch
-            import transformers
-        except ImportError as error:
-            raise DependencyError(f"{name}: needs the packages torch and transformers ({error}).") from error
+        import torch
+        import transformers
+
+        from ..device import find_device
+
+        place = find_device(device)
         with _Quiet(transformers):
             settings, config = _read_settings(name)
             self._kind = _kind_of(name, config)
-            self._model = _load_weights(name, self._kind, _vision_config(config))
-        self._place(name, device)
+            self._model = _load_weights(name, self._kind, _vision_config(config)).to(place).eval()
         self._torch = torch
         self.name = f"{Path(name).resolve().name if local else name}#{_POOLING[self._kind]}"
         vision: Any = self._model.config
@@ -121,13 +120,6 @@ class VisionModel:
                 snippets = self._model(pixel_values=windows).last_hidden_state.mean(dim=1)
             result: np.ndarray = snippets.float().cpu().numpy()
             return result
-
-    def _place(self, name: str, device: str) -> None:
-        try:
-            self._model.to(device).eval()
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{name}: cannot run on device '{device}' ({reason}). Try 'cpu'.") from error
 
 
 _POOLING = {"clip": "image_embeds", "siglip": "pooler_output", "videomae": "mean"}

@@ -330,16 +330,18 @@ class _Cursor:
         near = [place for place in (self._before, self._after) if place is not None]
         return min(near, key=lambda place: abs(place[0] - time))[1] if near else None
 
-    def _advance(self) -> None:
+    def _advance(self) -> "tuple[float, VideoFrame] | None":
+        """Go on by one frame; returns the new `_after`."""
         self._before = self._after or self._before
         frame = next(self._frames, None)
         if frame is None:
             self._after = None
-            return
+            return None
         raw = frame.time if frame.time is not None else self._latest + 1 / _fps(self._stream)
         self._latest = raw
         self._zero = raw if self._zero is None else self._zero
         self._after = (raw - self._zero, frame)
+        return self._after
 
     def _seek(self, time: float) -> None:
         """Go to the last key frame before `time`; stay where the file cannot do that, and decode on."""
@@ -351,8 +353,8 @@ class _Cursor:
             return
         self._frames = _decoded(self._container, self._stream)
         self._after = None
-        self._advance()
-        if self._after is None or self._after[0] > time or self._after[1].pts is None:
+        reached = self._advance()
+        if reached is None or reached[0] > time or reached[1].pts is None:
             self._rewind(resume)
 
     def _rewind(self, resume: "tuple[tuple[float, VideoFrame] | None, tuple[float, VideoFrame] | None, float]") -> None:
