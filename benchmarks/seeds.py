@@ -4,7 +4,7 @@
         --features demo/features.h5 --train demo/world/train.json --val demo/world/val.json --test demo/world/test.json
 
 Each seed has its folder WORK/seed<n> with run/ and collection.mmn/; what is finished there is not made again. RESULT.json
-holds every block that `mmn-index eval --json` printed, for the index's default score and for the paper's product, and the
+holds every block that `mmn-index eval --json` printed, with the score for collections and with the paper's product; the
 table on stdout is the mean over seeds, with the standard deviation where there are several.
 """
 
@@ -48,10 +48,9 @@ def main(
                 run("train", "--annotations", train_split, "--val", val, "--features", features, "--config", config, "--text-model",
                     text_model, "--seed", seed, "-o", folder / "run")  # fmt: skip
             run("build", folder / "run" / "model", features, "--videos", test, "-o", folder / "collection.mmn")
-        for score in ("default", "product"):
-            chosen = [] if score == "default" else ["--score", score]
+        for score in ("collection", "product"):
             printed = run("eval", folder / "run" / "model", "--features", features, "--annotations", test, "--index",
-                          folder / "collection.mmn", "--seen", train_split, "--json", *chosen)  # fmt: skip
+                          folder / "collection.mmn", "--seen", train_split, "--json", "--score", score)  # fmt: skip
             blocks += [{"seed": seed, "score": score, **json.loads(line)} for line in printed.splitlines()]
         if opposites:
             script = Path(__file__).with_name("opposites.py")
