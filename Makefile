@@ -35,7 +35,7 @@ demo: $(INSTALLED)
 	@printf '\nLeft for you in %s/:\n' $(DEMO)
 	@printf '  %-34s %s\n' '*.html' 'answers with pictures: open them in a browser' \
 	    world/ 'the rendered videos with their annotations' features.h5 'snippet features of all videos' \
-	    'run/ (model, metrics.jsonl)' 'the trained model and its curves' collection.mmn/ 'the index of the test videos'
+	    'run/ (model, metrics.jsonl)' 'the trained model, and a line of metrics an epoch' collection.mmn/ 'the index of the test videos'
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

@@ -2,9 +2,11 @@
 
     python benchmarks/opposites.py demo/run/model demo/features.h5 demo/world/test.json demo/world/opposites.json
 
-Every annotated moment stands for its proposal of highest temporal IoU, so localisation plays no part. For every sentence
-whose action has an opposite, each moment of its action is compared with each moment of the opposite action, over all
-videos; printed is the share of pairs in which the right one has the higher score (50 % by chance), a JSON object a line.
+Every annotated moment stands for its proposal of highest temporal IoU, so localisation plays no part. Two questions, over
+all videos of the split, both 50 % by chance; a JSON object a line:
+
+    moment     a sentence is given: does a moment of its action score higher than one of the opposite action?
+    sentence   a moment is given: does a sentence about it score higher than one about the opposite action?
 """
 
 import json
@@ -39,16 +41,22 @@ def main(model_path: str, features_path: str, annotations_path: str, opposites_p
     c, i = cosines(model.embed_sentences(sentences), Embeddings(contrastive, iou))
     for name in ("collection", "product"):
         scores = model.score(name)(c, i)
-        shares = defaultdict(list)
-        for query, label in enumerate(labels):
-            right = [n for n, other in enumerate(labels) if other == label]
-            wrong = [n for n, other in enumerate(labels) if other == opposites.get(label)]
-            if wrong:
-                share = (scores[query, right][:, None] > scores[query, wrong]).double().mean()
-                shares[" / ".join(sorted((label, opposites[label])))].append(100 * float(share))
-        values = [value for pair in shares.values() for value in pair]
-        pairs = {pair: round(sum(part) / len(part), 1) for pair, part in sorted(shares.items())}
-        print(json.dumps({"score": name, "queries": len(values), "right %": round(sum(values) / len(values), 1), "pairs": pairs}))
+        for question, table in (("moment", scores), ("sentence", scores.T)):
+            print(json.dumps({"score": name, "question": question, **shares(table, labels, opposites)}))
+
+
+def shares(scores: torch.Tensor, labels: list[str], opposites: dict[str, str]) -> dict[str, object]:
+    """Share of comparisons that go right, in percent: rows ask, columns answer, both have `labels`."""
+    found = defaultdict(list)
+    for row, label in enumerate(labels):
+        right = [n for n, other in enumerate(labels) if other == label]
+        wrong = [n for n, other in enumerate(labels) if other == opposites.get(label)]
+        if wrong:
+            share = (scores[row, right][:, None] > scores[row, wrong]).double().mean()
+            found[" / ".join(sorted((label, opposites[label])))].append(100 * float(share))
+    values = [value for pair in found.values() for value in pair]
+    pairs = {pair: round(sum(part) / len(part), 1) for pair, part in sorted(found.items())}
+    return {"asked": len(values), "right %": round(sum(values) / len(values), 1), "pairs": pairs}
 
 
 if __name__ == "__main__":
