@@ -151,9 +151,11 @@ def test_the_number_of_workers_changes_nothing(folder: Path, tmp_path: Path) -> 
     assert_equal_files(one, three)
 
 
+# A shell that starts the tests in the background makes them ignore interrupts, and children inherit that.
 _RUN = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import mmn_index.index_build.extract as room
 
 if __name__ == "__main__":
