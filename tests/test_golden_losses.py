@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from golden import CASES, Case, golden, official_name
+from mmn_index.train.config import TrainConfig
+from mmn_index.train.loop import make_optimiser, start_epoch, step
 from mmn_index.train.losses import Batch, LossConfig, Losses, iou_cross_entropy, mmn_losses, sentence_loss, video_loss
 
 from mmn_index.clips import pool_to_pre_clips
@@ -116,3 +118,46 @@ def iou_targets(case: Case, spans: torch.Tensor, duration: float) -> torch.Tenso
 
     cells = (case.model.grid.cells + torch.tensor([0, 1])).double() * duration / case.model.config.num_clips
     return temporal_iou(spans[:, None], cells[None])
+
+
+@pytest.mark.parametrize("name", ["charades-mini", "activitynet-mini"])  # TACoS breaks IoU ties by float32 (specification, 0.3)
+def test_five_optimiser_steps_in_float64(name: str) -> None:
+    case = Case(name, torch.float64)
+    solver = case.official["SOLVER"]
+    optimiser = make_optimiser(case.model, TrainConfig(lr=solver["LR"]))
+    weight = loss_config(case).contrastive_weight
+    for expected in case.scalars_f64["trajectory"]["steps"]:
+        losses, _ = run(case, expected["videos"], torch.float64)
+        found = [losses.iou.item(), losses.video.item(), losses.sentence.item()]
+        assert found == pytest.approx([expected["loss_iou"], expected["loss_vid"], expected["loss_sent"]], rel=1e-7)
+        assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([expected["lr_base"], expected["lr_bert"]])
+        norm = step(case.model, optimiser, losses, weight, 5.0)
+        assert norm.item() == pytest.approx(expected["grad_norm_before_clip"], rel=1e-6)
+    # Tensors without a true gradient (biases in front of a norm) are rounding noise in steps of the learning rate: left out.
+    state = case.model.state_dict()
+    for key, entry in case.scalars_f64["trajectory"]["final_checksum"].items():
+        noise = ("convs." in key and key.endswith("bias")) or "k_lin.bias" in key or "running_mean" in key or "num_batches" in key
+        if not noise:
+            assert state[official_name(key.removeprefix("module."))].norm().item() == pytest.approx(entry["l2"], rel=1e-6), key
+
+
+@pytest.mark.parametrize("name", ["charades-mini", "activitynet-mini"])
+def test_the_schedule_of_six_epochs_in_float64(name: str) -> None:
+    """Frozen text encoder, late contrastive factor and milestones, through the trainer's own epoch arithmetic."""
+    case = Case(name, torch.float64)
+    schedule = case.scalars_f64["schedule"]
+    solver = case.official["SOLVER"]
+    config = TrainConfig(lr=solver["LR"], freeze_text_epochs=2, full_contrastive_epochs=4, milestones=(3, 5))
+    optimiser = make_optimiser(case.model, config)
+    rates = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(config.milestones), gamma=0.1)
+    steps = len(schedule["steps"]) // 6
+    for number, expected in enumerate(schedule["steps"]):
+        if number % steps == 0:
+            if number:
+                rates.step()
+            weight = start_epoch(case.model, config, loss_config(case), 1 + number // steps)
+        losses, _ = run(case, expected["videos"], torch.float64)
+        found = [losses.iou.item(), losses.video.item(), losses.sentence.item()]
+        assert found == pytest.approx([expected["loss_iou"], expected["loss_vid"], expected["loss_sent"]], rel=1e-6)
+        assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([expected["lr_base"], expected["lr_bert"]])
+        assert step(case.model, optimiser, losses, weight, 5.0).item() == pytest.approx(expected["grad_norm_before_clip"], rel=1e-5)

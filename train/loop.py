@@ -21,7 +21,7 @@ from .annotations import AnnotatedVideo, Annotations
 from .batches import TrainingSet, loss_batch
 from .config import Setting, TrainConfig
 from .evaluate import evaluate_videos
-from .losses import Losses, mmn_losses
+from .losses import LossConfig, Losses, mmn_losses
 
 _NAMES = ("iou", "video", "sentence")
 
@@ -102,15 +102,7 @@ def run_epoch(
 ) -> dict[str, Any]:  # fmt: skip
     """One pass over the training videos; returns the mean losses and the rates."""
     config = setting.train
-    train_text = epoch > config.freeze_text_epochs
-    for parameter in model.text_encoder.bert.parameters():
-        parameter.requires_grad_(train_text)
-    model.train()
-    if not train_text and not config.frozen_text_dropout:
-        model.text_encoder.bert.eval()
-    weight = setting.loss.contrastive_weight
-    if epoch > config.full_contrastive_epochs:
-        weight *= config.late_contrastive_factor
+    weight = start_epoch(model, config, setting.loss, epoch)
     totals, seen = torch.zeros(3), 0
     order = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     for videos in data.batches(config.batch_size, order):
@@ -126,6 +118,18 @@ def run_epoch(
         report(f"epoch {epoch}/{config.epochs}", seen, len(data.videos), note)
     names = {f"loss_{name}": round(float(value), 6) for name, value in zip(_NAMES, means, strict=True)}
     return {"epoch": epoch, "lr": optimiser.param_groups[0]["lr"], "contrastive_weight": weight, **names}
+
+
+def start_epoch(model: MMN, config: TrainConfig, loss: LossConfig, epoch: int) -> float:
+    """Bring the model into the state of an epoch, counted from 1; returns the weight of its contrastive losses."""
+    train_text = epoch > config.freeze_text_epochs
+    for parameter in model.text_encoder.bert.parameters():
+        parameter.requires_grad_(train_text)
+    model.train()
+    if not train_text and not config.frozen_text_dropout:
+        model.text_encoder.bert.eval()
+    late = epoch > config.full_contrastive_epochs
+    return loss.contrastive_weight * (config.late_contrastive_factor if late else 1.0)
 
 
 def step(model: MMN, optimiser: torch.optim.Optimizer, losses: Losses, weight: float, clip_norm: float) -> Tensor:
