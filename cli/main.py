@@ -9,6 +9,7 @@ from mmn_index._version import __version__
 from mmn_index.errors import MmnIndexError
 
 from .build import build
+from .convert import convert
 from .evaluate import evaluate
 from .extract import extract
 from .playhouse import playhouse
@@ -40,5 +41,5 @@ def main() -> None:
     """
 
 
-for command in (playhouse, extract, train, evaluate, build, search):
+for command in (playhouse, extract, train, convert, evaluate, build, search):
     main.add_command(command)

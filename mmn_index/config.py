@@ -72,3 +72,17 @@ class ModelConfig:
             return cls(**values)
         except TypeError as error:
             raise ConfigError(f"{where}: incomplete model settings ({error}).") from error
+
+
+# The paper's three settings (official configurations).
+CHARADES = ModelConfig(
+    input_dim=4096, num_pre_clips=32, num_clips=16, pooling_counts=(15,), featpool_kernel=2, conv_kernel=5, conv_layers=8
+)
+ACTIVITYNET = ModelConfig(
+    input_dim=500, num_pre_clips=256, num_clips=64, pooling_counts=(15, 8, 8), featpool_kernel=4, conv_kernel=9, conv_layers=4
+)
+TACOS = ModelConfig(
+    input_dim=4096, num_pre_clips=256, num_clips=128, pooling_counts=(15, 8, 8, 8), featpool_kernel=2, conv_kernel=5,
+    conv_layers=8, power=0.3,
+)  # fmt: skip
+PAPER = {"charades": CHARADES, "activitynet": ACTIVITYNET, "tacos": TACOS}

@@ -64,9 +64,9 @@ class ProposalGrid:
     @cached_property
     def mask(self) -> Tensor:
         """(N, N) bool: True on valid cells."""
-        mask = torch.zeros(self.num_clips, self.num_clips, dtype=torch.bool)
+        mask = torch.zeros(self.num_clips, self.num_clips, dtype=torch.bool, device="cpu")
         for diagonal in self.diagonals:
-            first = torch.arange(0, self.num_clips - diagonal.offset, diagonal.stride)
+            first = torch.arange(0, self.num_clips - diagonal.offset, diagonal.stride, device="cpu")
             mask[first, first + diagonal.offset] = True
         return mask
 

@@ -53,6 +53,11 @@ class SentenceTokenizer:
             mask[number, : len(row)] = True
         return ids, mask
 
+    @property
+    def size(self) -> int:
+        """Words of the vocabulary."""
+        return int(self._tokenizer.get_vocab_size())
+
     def to_json(self) -> str:
         """The content of tokenizer.json."""
         return str(self._tokenizer.to_str())
@@ -91,26 +96,42 @@ def load_pretrained(name: str) -> tuple[nn.Module, SentenceTokenizer]:
     Raises:
         ConfigError: nothing usable is found there.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the library never prints
     if not name:
         raise ConfigError("no text encoder is named. Give --text-model a hub id or a directory with a Hugging Face encoder.")
-    local = Path(name).is_dir()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-        bert = AutoModel.from_pretrained(name, local_files_only=local, use_safetensors=True, dtype=torch.float32)
+        bert = AutoModel.from_pretrained(name, local_files_only=Path(name).is_dir(), use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"text encoder '{name}' cannot be loaded ({reason}). Expected a hub id (with network) or a directory with "
-            "config.json, model.safetensors and tokenizer.json."
-        ) from error
+        raise _cannot_load(name, error) from error
+    return bert, load_tokenizer(name, max_tokens(bert.config))
+
+
+def load_tokenizer(name: str, reads: int) -> SentenceTokenizer:
+    """A tokenizer by hub id or local directory, for an encoder that reads so many tokens.
+
+    Raises:
+        ConfigError: nothing usable is found there.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=Path(name).is_dir())
+    except (OSError, ValueError, ImportError) as error:
+        raise _cannot_load(name, error) from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ConfigError(f"text encoder '{name}' has no fast tokenizer (tokenizer.json); choose another one.")
-    return bert, SentenceTokenizer(backend, int(tokenizer.pad_token_id or 0), max_tokens(bert.config))
+    return SentenceTokenizer(backend, int(tokenizer.pad_token_id or 0), reads)
+
+
+def _cannot_load(name: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"text encoder '{name}' cannot be loaded ({str(error).strip().splitlines()[0]}). Expected a hub id (with network) or a "
+        "directory with config.json, model.safetensors and tokenizer.json."
+    )
 
 
 def rebuild(text_config: dict[str, Any], tokenizer_json: str, where: str) -> tuple[nn.Module, SentenceTokenizer]:

@@ -47,7 +47,7 @@ class ProposalMap(nn.Module):
         self.convs = nn.ModuleList(steps)
         chain = []
         for diagonal in grid.diagonals:
-            first = torch.arange(0, grid.num_clips - diagonal.offset, diagonal.stride)
+            first = torch.arange(0, grid.num_clips - diagonal.offset, diagonal.stride, device="cpu")
             chain.append(first * grid.num_clips + first + diagonal.offset)
         self.positions: Tensor
         self.register_buffer("positions", torch.cat(chain), persistent=False)  # in the flattened map, chain order
@@ -110,7 +110,7 @@ def masked_counts(mask: Tensor, kernel: int, layers: int) -> list[Tensor]:
     """
     counts = []
     alive = mask[None, None].float()
-    ones = torch.ones(1, 1, kernel, kernel)
+    ones = torch.ones(1, 1, kernel, kernel, device=mask.device)
     for layer in range(layers):
         count = functional.conv2d(alive, ones, padding=(kernel - 1) * layers // 2 if layer == 0 else 0).round()
         counts.append(count[0, 0])

@@ -17,6 +17,7 @@ from transformers import DistilBertConfig, DistilBertModel
 
 from mmn_index.config import ModelConfig
 from mmn_index.model import MMN
+from mmn_index.official import read_official
 from mmn_index.text_encoder import SentenceTokenizer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -32,24 +33,6 @@ def golden(*parts: str) -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return path
-
-
-def official_name(name: str) -> str:
-    """The official state_dict key (without `module.`) as this project calls the same tensor."""
-    for old, new in (
-        ("featpool.", "video_encoder.featpool."),
-        ("feat2d.", "video_encoder.proposal_map."),
-        ("proposal_conv.bn.", "video_encoder.proposal_conv.norms."),
-        ("proposal_conv.conv1x1_contrastive.", "video_encoder.proposal_conv.contrastive_head."),
-        ("proposal_conv.conv1x1_iou.", "video_encoder.proposal_conv.iou_head."),
-        ("proposal_conv.", "video_encoder.proposal_conv."),
-        ("text_encoder.fc_out1.", "text_encoder.iou_head."),
-        ("text_encoder.fc_out2.", "text_encoder.contrastive_head."),
-        ("text_encoder.layernorm.", "text_encoder.norm."),
-    ):
-        if name.startswith(old):
-            return new + name[len(old) :]
-    return name
 
 
 class Case:
@@ -106,10 +89,5 @@ def build(config: ModelConfig, weights: Path) -> MMN:
         )
     )
     model = MMN(config, bert, SentenceTokenizer(Tokenizer(models.WordLevel({"w": 0}, unk_token="w")), 0, 64))
-    state = torch.load(weights, weights_only=True)["model"]
-    renamed = {}
-    for key, tensor in state.items():
-        name = official_name(key.removeprefix("module."))
-        renamed[name] = tensor[..., 0, 0] if name.endswith("_head.weight") and tensor.ndim == 4 else tensor
-    model.load_state_dict(renamed)
+    model.load_state_dict(read_official(weights))
     return model.eval()

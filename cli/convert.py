@@ -1,0 +1,41 @@
+"""mmn-index convert: a checkpoint of the official implementation to one of this project."""
+
+from pathlib import Path
+
+import click
+
+from .output import say
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Checkpoint directory, such as charades.mmn-model."
+)
+@click.option(
+    "--setting", help="charades, activitynet or tacos; needed where the shapes do not tell (Charades and TACoS are alike)."
+)
+@click.option("--tokenizer", default="distilbert-base-uncased", show_default=True,
+              help="Hub id or local directory of the text encoder's tokenizer.")  # fmt: skip
+def convert(checkpoint: Path, out: Path, setting: str | None, tokenizer: str) -> None:
+    """Turn CHECKPOINT, a .pth file of the official MMN code, into a checkpoint directory.
+
+    Strict: a tensor that is missing or unknown is an error. Nothing but tensors is loaded from the file.
+
+    \b
+    Example:
+        mmn-index convert best_charades.pth -o charades.mmn-model --setting charades
+    """
+    from mmn_index import checkpoint as checkpoints
+    from mmn_index.errors import OutputError
+    from mmn_index.official import convert as run
+
+    if out.exists():
+        raise OutputError(f"{out}: exists already; choose another place with -o.")
+    model = run(checkpoint, tokenizer, setting)
+    checkpoints.save(model, out)
+    config = model.config
+    say(
+        f"{out}: {len(model.grid)} proposals a video ({config.map_type} map, {config.num_clips} clips), features of width "
+        f"{config.input_dim}, power {config.power:g}."
+    )
