@@ -3,7 +3,8 @@
     python benchmarks/seeds.py WORK RESULT.json --seed 0 --seed 1 --seed 2 --config playhouse --text-model DIR \
         --features demo/features.h5 --train demo/world/train.json --val demo/world/val.json --test demo/world/test.json
 
-Each seed has its folder WORK/seed<n> with run/ and collection.mmn/; what is finished there is not made again. RESULT.json
+Each seed has its folder WORK/seed<n> with run/ and collection.mmn/. Where both or run/ stand, they are not made again: remove
+the folder of a run that was interrupted. RESULT.json
 holds every block that `mmn-index eval --json` printed, with the score for collections and with the paper's product; the
 table on stdout is the mean over seeds, with the standard deviation where there are several.
 """
