@@ -140,16 +140,12 @@ def _text_encoder(weights: Mapping[str, Tensor], where: str) -> torch.nn.Module:
     except KeyError as error:
         raise CheckpointError(f"{where}: its text encoder is no DistilBERT, {error} is missing.") from error
     layers = _count(weights, r"text_encoder\.bert\.transformer\.layer\.(\d+)\.ffn\.lin1\.weight")
-    return DistilBertModel(
-        DistilBertConfig(
-            vocab_size=vocabulary,
-            max_position_embeddings=positions,
-            dim=width,
-            n_layers=layers,
-            n_heads=width // 64,
-            hidden_dim=hidden,
-        )
-    )
+    config = DistilBertConfig(
+        vocab_size=vocabulary, max_position_embeddings=positions, dim=width, n_layers=layers, n_heads=width // 64,
+        hidden_dim=hidden,
+    )  # fmt: skip
+    bert: torch.nn.Module = DistilBertModel(config)
+    return bert
 
 
 def _tokenizer(name: str, bert: torch.nn.Module) -> SentenceTokenizer:
