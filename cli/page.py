@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from mmn_index.errors import OutputError, VideoError
@@ -65,7 +66,9 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
     """
     found = f"{len(answer.hits)} moments of {len(index.videos):,} videos" if answer.hits else "No moment found"
     proof = f"proven to be the exact best of {index.num_moments:,} moments" if answer.exact else "not proven exact"
-    cards = "\n".join(_card(index, model, answer.query, hit, score) for hit in answer.hits)
+    with torch.inference_mode():
+        query = model.embed_sentences([answer.query])
+    cards = "\n".join(_card(index, hit, score_map(index, model.grid, query, hit.video, score)) for hit in answer.hits)
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(answer.query)}</title>\n'
@@ -80,7 +83,7 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
         raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def _card(index: MomentIndex, model: MMN, query: str, hit: Hit, score: Score) -> str:
+def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
     video = index.videos[hit.video]
     times = f"<time>{clock(hit.start)}</time> to <time>{clock(hit.end)}</time>"
     name = escape(hit.video_id)
@@ -93,7 +96,7 @@ def _card(index: MomentIndex, model: MMN, query: str, hit: Hit, score: Score) ->
         f'<div class="line" role="img" aria-label="The moment within the video">'
         f'<span style="left:{left:.2f}%;width:{width:.2f}%"></span></div>\n'
         f'<div class="ends"><span>{clock(0)}</span><span>{clock(video.duration)}</span></div>\n</div>\n'
-        f"{_map(score_map(index, model, query, hit.video, score), hit, video.duration)}\n</article>"
+        f"{_map(cells, hit, video.duration)}\n</article>"
     )
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -75,7 +75,8 @@ def extract(
     rate = model.rate if rate is None else float(rate)
     extracted = 0
     with FeatureWriter(out, backbone=model.name, rate=rate) as writer:
-        todo = {video_id: path for video_id, path in found.items() if video_id not in writer.done}
+        done = writer.done
+        todo = {video_id: path for video_id, path in found.items() if video_id not in done}
         skipped = len(found) - len(todo)
         for number, (video_id, outcome) in enumerate(_outcomes(todo, model, rate, workers), start=skipped + 1):
             path = todo[video_id]
@@ -97,12 +98,15 @@ def find_videos(videos: Sequence[Path]) -> tuple[dict[str, Path], list[tuple[Pat
         VideoError: there is none.
     """
     found: dict[str, Path] = {}
+    inside: dict[str, str] = {}  # folder of ids -> the first video in it
     clashes: list[tuple[Path, str]] = []
     for video_id, path in _named(videos):
         # HDF5 keeps "a/b" in a group "a", so there cannot be a video "a" as well.
-        taken = next((i for i in found if i == video_id or i.startswith(f"{video_id}/") or video_id.startswith(f"{i}/")), None)
+        folders = [parent.as_posix() for parent in PurePosixPath(video_id).parents]
+        taken = next((i for i in (video_id, *folders) if i in found), inside.get(video_id))
         if taken is None:
             found[video_id] = path
+            inside |= {folder: video_id for folder in folders if folder not in inside}
         elif found[taken] != path:
             clashes.append((path, f"{path}: would be called '{video_id}', but {found[taken]} is called '{taken}'. Rename one."))
     if not found:

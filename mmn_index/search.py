@@ -8,15 +8,16 @@ point moves to the k-th best hit, where U is tight; then more candidates are dra
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from .errors import QueryError
-from .index import MomentIndex
+from .index import MomentIndex, Rows
 from .model import MMN
 from .moments import nms_walk
+from .proposals import ProposalGrid
 from .scoring import Embeddings, Score
 
 # Float32 summation in the vector index may misplace U by this much times the weights; candidates within it stay open.
@@ -78,7 +79,7 @@ class _Round:
     point: tuple[float, float] = _FIRST_POINT
     rounds: int = 0
     at_hit: bool = False  # whether the tangent point has been moved to a hit
-    answer: Answer | None = field(default=None)
+    answer: Answer | None = None
 
 
 @torch.inference_mode()
@@ -131,8 +132,7 @@ def _rank(
     """Score candidates exactly; either the answer is proven, or the state is set for another round."""
     rows = np.sort(rows)  # equal scores rank by row
     found = index.rows(rows)
-    c = torch.from_numpy(found.contrastive.astype(np.float64) @ query[0])
-    i = torch.from_numpy(found.iou.astype(np.float64) @ query[1])
+    c, i = _exact(found, query)
     log = score.log(c, i).numpy()
     order = np.argsort(-log, kind="stable")
     spans = torch.from_numpy(found.spans[order])
@@ -156,20 +156,25 @@ def _rank(
     state.point = (float(c[last]), float(i[last]))
 
 
-@torch.inference_mode()
-def score_map(index: MomentIndex, model: MMN, sentence: str, video: int, score: Score) -> np.ndarray:
-    """The sentence's score of every proposal of one video, as its 2D map.
+def _exact(rows: Rows, query: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both cosines of a query with stored moments in float64, two of (n,)."""
+    return (
+        torch.from_numpy(rows.contrastive.astype(np.float64) @ query[0]),
+        torch.from_numpy(rows.iou.astype(np.float64) @ query[1]),
+    )
+
+
+def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: int, score: Score) -> np.ndarray:
+    """A sentence's score of every proposal of one video, as its 2D map.
 
     Args:
+        query: unit embeddings of the sentence, two of (1, C).
         video: position in MomentIndex.videos.
 
     Returns:
         (N, N) float64, nan on cells that are no proposal; row = first clip, column = last clip.
     """
-    queries = model.embed_sentences([sentence])
-    found = index.rows(index.rows_of(video))
-    c = torch.from_numpy(found.contrastive.astype(np.float64)) @ queries.contrastive[0].cpu().double()
-    i = torch.from_numpy(found.iou.astype(np.float64)) @ queries.iou[0].cpu().double()
-    cells = np.full((model.grid.num_clips, model.grid.num_clips), np.nan)
-    cells[tuple(model.grid.cells.T.numpy())] = score(c, i).numpy()
+    contrastive, iou = (x[0].cpu().numpy().astype(np.float64) for x in query)
+    cells = np.full((grid.num_clips, grid.num_clips), np.nan)
+    cells[tuple(grid.cells.T.numpy())] = score(*_exact(index.rows(index.rows_of(video)), (contrastive, iou))).numpy()
     return cells

@@ -113,6 +113,7 @@ def test_options_out_of_range(bad: dict[str, float]) -> None:
         SearchOptions(**bad)
 
 
+@torch.inference_mode()
 def test_sentences_through_the_model(world: Path) -> None:
     index, model = MomentIndex(world / "collection.mmn"), checkpoint.load(world / "run" / "model")
     sentences = ["a person opens the door", "a person reads a book"]
@@ -122,7 +123,7 @@ def test_sentences_through_the_model(world: Path) -> None:
         alone = search(index, model, [sentence])[0]  # a query does not depend on its batch
         assert [hit.row for hit in alone.hits] == [hit.row for hit in answer.hits]
         hit = answer.hits[0]
-        cells = score_map(index, model, sentence, hit.video, index.manifest.score)
+        cells = score_map(index, model.grid, model.embed_sentences([sentence]), hit.video, index.manifest.score)
         assert np.nanmax(cells) == pytest.approx(hit.score)
         assert np.isfinite(cells).sum() == len(model.grid)
     with pytest.raises(QueryError, match="empty"):
