@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 from mmn_index.train.annotations import read_annotations
-from mmn_index.train.evaluate import stored_pre_clips
 
 from mmn_index import checkpoint
+from mmn_index.clips import stored_pre_clips
 from mmn_index.features import FeatureFile
 from mmn_index.scoring import Embeddings, cosines
 
@@ -30,9 +30,8 @@ def main(model_path: str, features_path: str, annotations_path: str, opposites_p
     videos = read_annotations(annotations_path).videos
     moments, labels, sentences = [], [], []
     with FeatureFile(features_path) as features:
-        pre_clips = stored_pre_clips(features, model)
         for video in videos:
-            both = model.embed_videos(pre_clips(video)[None])
+            both = model.embed_videos(stored_pre_clips(features, video.video_id, model.config)[None])
             best = model.grid.iou_targets(video.moments, video.duration).argmax(dim=1)
             moments.append(torch.stack([both.contrastive[0, best], both.iou[0, best]]))
             labels += video.labels or ()

@@ -35,9 +35,10 @@ def evaluate(
     """
     from mmn_index.train.annotations import read_annotations
     from mmn_index.train.collection import evaluate_collection
-    from mmn_index.train.evaluate import evaluate_videos, stored_pre_clips
+    from mmn_index.train.evaluate import evaluate_videos
 
     from mmn_index import checkpoint as checkpoints
+    from mmn_index.clips import stored_pre_clips
     from mmn_index.features import FeatureFile
     from mmn_index.index import MomentIndex
 
@@ -50,8 +51,13 @@ def evaluate(
     with FeatureFile(features) as opened, progress("within the video") as report:
         within_score = score or "product"
         within = evaluate_videos(
-            model, split.videos, stored_pre_clips(opened, model), score=within_score, nms=nms, report=report
-        )  # fmt: skip
+            model,
+            split.videos,
+            lambda video_id: stored_pre_clips(opened, video_id, model.config),
+            score=within_score,
+            nms=nms,
+            report=report,
+        )
     title = f"Within the right video, {len(within.sentences)} queries, score {within_score}, NMS {nms:g}"
     _show(title, "video", within.table, within.chance(), within.sentences, wordings, as_json)
     if index:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mmn_index import checkpoint
-from mmn_index.clips import pool_to_pre_clips
+from mmn_index.clips import stored_pre_clips
 from mmn_index.errors import FeatureError
 from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, SegmentEntry, SegmentWriter, create
@@ -77,8 +77,7 @@ def encode(
     """Embed videos: yields (video id, (P, 2 C) float32), contrastive then iou, in the order given."""
     for first in range(0, len(video_ids), _BATCH):
         part = video_ids[first : first + _BATCH]
-        snippets = [torch.from_numpy(features.read(video_id, model.config.input_dim)) for video_id in part]
-        pre_clips = torch.stack([pool_to_pre_clips(x, model.config.num_pre_clips).float() for x in snippets])
+        pre_clips = torch.stack([stored_pre_clips(features, video_id, model.config) for video_id in part])
         both = torch.cat(model.embed_videos(pre_clips), dim=2).cpu().numpy()
         yield from zip(part, both, strict=True)
         report(first + len(part), len(video_ids))

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .config import ModelConfig
 from .errors import FeatureError
+from .features import FeatureFile
 
 
 def pool_to_pre_clips(snippets: Tensor, num_pre_clips: int) -> Tensor:
@@ -30,3 +32,12 @@ def pool_to_pre_clips(snippets: Tensor, num_pre_clips: int) -> Tensor:
     edges = edges.long().clamp(max=len(unit) - 1)  # torch rounds halves to even, as needed
     pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     return torch.stack([unit[first:end].mean(dim=0) if first < end else unit[first] for first, end in pairs])
+
+
+def stored_pre_clips(features: FeatureFile, video_id: str, config: ModelConfig) -> Tensor:
+    """A video's pre-clips straight from a feature file, (M, D) float32.
+
+    Raises:
+        FeatureError: the video has no usable features.
+    """
+    return pool_to_pre_clips(torch.from_numpy(features.read(video_id, config.input_dim)), config.num_pre_clips).float()

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmn_index.clips import pool_to_pre_clips
-from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 from mmn_index.recall import chance, ranked_ious, recall
 from mmn_index.scoring import Embeddings, cosines
@@ -39,13 +37,13 @@ class VideoRecall:
 
 @torch.inference_mode()
 def evaluate_videos(
-    model: MMN, videos: Sequence[AnnotatedVideo], pre_clips: Callable[[AnnotatedVideo], Tensor], *, score: str = "product",
+    model: MMN, videos: Sequence[AnnotatedVideo], pre_clips: Callable[[str], Tensor], *, score: str = "product",
     nms: float = 0.5, batch: int = 16, report: Callable[[int, int], None] = lambda done, total: None,
 ) -> VideoRecall:  # fmt: skip
     """Rank the proposals of each sentence's own video.
 
     Args:
-        pre_clips: (M, D) of a video.
+        pre_clips: (M, D) of a video, by its id.
         score: one of scoring.SCORES; `product` is the paper's.
         nms: temporal IoU above which NMS drops the worse moment.
 
@@ -60,7 +58,7 @@ def evaluate_videos(
     scorer = model.score(score)
     for first in range(0, len(videos), batch):
         part = videos[first : first + batch]
-        proposals = model.embed_videos(torch.stack([pre_clips(video) for video in part]))
+        proposals = model.embed_videos(torch.stack([pre_clips(video.video_id) for video in part]))
         for number, video in enumerate(part):
             queries = model.embed_sentences(video.sentences)
             c, i = cosines(queries, Embeddings(proposals.contrastive[number], proposals.iou[number]))
@@ -76,16 +74,6 @@ def evaluate_videos(
         report(min(first + batch, len(videos)), len(videos))
     model.train(was_training)
     return VideoRecall(torch.cat(ranked), torch.cat(chances), tuple(sentences))
-
-
-def stored_pre_clips(features: FeatureFile, model: MMN) -> Callable[[AnnotatedVideo], Tensor]:
-    """Pre-clips straight from a feature file."""
-
-    def read(video: AnnotatedVideo) -> Tensor:
-        snippets = torch.from_numpy(features.read(video.video_id, model.config.input_dim))
-        return pool_to_pre_clips(snippets, model.config.num_pre_clips).float()
-
-    return read
 
 
 def _chances(targets: Tensor) -> Tensor:

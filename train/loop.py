@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from mmn_index import checkpoint
+from mmn_index.clips import stored_pre_clips
 from mmn_index.device import find_device
 from mmn_index.errors import FeatureError, OutputError
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 from mmn_index.text_encoder import load_pretrained
 
-from .annotations import AnnotatedVideo, Annotations
+from .annotations import Annotations
 from .batches import TrainingSet, loss_batch
 from .config import Setting, TrainConfig
 from .evaluate import evaluate_videos
@@ -64,14 +65,14 @@ def train(
         crop=setting.train.crop,
         report=lambda i, n: report("reading features", i, n, ""),
     )
-    held_out = TrainingSet(validation, features, model) if validation else None
+    held_out = {v.video_id: stored_pre_clips(features, v.video_id, setting.model) for v in validation.videos} if validation else {}
     (out / "setting.json").write_text(json.dumps(asdict(setting), indent=1), encoding="utf-8")
     return _epochs(setting, model, data, out, features.backbone, validation, held_out, report)
 
 
 def _epochs(
     setting: Setting, model: MMN, data: TrainingSet, out: Path, backbone: str | None, validation: Annotations | None,
-    held_out: TrainingSet | None, report: Callable[[str, int, int, str], None],
+    held_out: Mapping[str, Tensor], report: Callable[[str, int, int, str], None],
 ) -> TrainResult:  # fmt: skip
     config = setting.train
     optimiser = make_optimiser(model, config)
@@ -83,8 +84,8 @@ def _epochs(
             line = run_epoch(setting, model, data, optimiser, epoch, report)
             schedule.step()
             scores = None
-            if validation is not None and held_out is not None:
-                scores = _validate(model, validation, held_out, config)
+            if validation is not None:
+                scores = evaluate_videos(model, validation.videos, held_out.__getitem__, score=config.score, nms=config.nms).table()
                 line.update(scores)
             log.write(json.dumps(line) + "\n")
             log.flush()
@@ -150,15 +151,6 @@ def make_optimiser(model: MMN, config: TrainConfig) -> torch.optim.AdamW:
         {"params": list(model.text_encoder.bert.parameters()), "lr": config.lr * config.text_lr_factor},
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-8, weight_decay=config.weight_decay)
-
-
-def _validate(model: MMN, validation: Annotations, held_out: TrainingSet, config: TrainConfig) -> dict[str, float]:
-    clips = {video.video_id: video.pre_clips for video in held_out.videos}
-
-    def pre_clips(video: AnnotatedVideo) -> Tensor:
-        return clips[video.video_id]
-
-    return evaluate_videos(model, validation.videos, pre_clips, score=config.score, nms=config.nms).table()
 
 
 def _with_width(setting: Setting, features: FeatureFile) -> Setting:
