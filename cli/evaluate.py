@@ -1,37 +1,52 @@
 """mmn-index eval: recall of a checkpoint, within a video and over a collection."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from mmn_index.train.benchmarks import BENCHMARKS, Benchmark, Files, Published, departures, differences, further_off, locate
 
-from .output import print_json, print_table, progress
+from mmn_index.errors import ConfigError
+
+from .output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from mmn_index.train.collection import CollectionRecall
+    from mmn_index.train.evaluate import VideoRecall
+
+_HIT = "IoU >= m (inclusive, float32)"
 
 
 @click.command("eval")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features, HDF5.")
-@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Split to evaluate, json.")
+@click.option("--dataset", type=click.Choice(list(BENCHMARKS)),
+              help="Evaluate on the test split of this data set, by its own metric, beside its published numbers.")  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with the files of --dataset.  [default: data/NAME]")
+@click.option("--features", type=click.Path(path_type=Path), help="Snippet features, HDF5.  [default: those of --dataset]")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Split to evaluate, json.  [default: that of --dataset]")
 @click.option("--index", "root", type=click.Path(path_type=Path), help="Search this index as well: recall over the collection.")
 @click.option("--seen", type=click.Path(path_type=Path),
               help="Training split: its wordings are also evaluated apart from those that it does not have.")  # fmt: skip
-@click.option("--score", help="collection, product, contrastive or iou. Default: product within a video, the index's own over it.")
-@click.option("--nms", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Temporal IoU above which NMS drops.")
+@click.option("--score", help="collection, product, contrastive or iou. Default: within a video product, or that of --dataset; "
+              "over a collection the index's own.")  # fmt: skip
+@click.option("--nms", type=click.FloatRange(0, 1),
+              help="Temporal IoU above which NMS drops.  [default: 0.5, or that of --dataset]")  # fmt: skip
+@click.option("--assert-within", "points", type=click.FloatRange(0), metavar="POINTS",
+              help="With --dataset: exit code 1 if a result lies further off a published number that was verified.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--device", default="cpu", show_default=True)
 def evaluate(
-    checkpoint: Path, features: Path, annotations: Path, root: Path | None, seen: Path | None, score: str | None, nms: float,
-    as_json: bool, device: str,
+    checkpoint: Path, dataset: str | None, data: Path | None, features: Path | None, annotations: Path | None, root: Path | None,
+    seen: Path | None, score: str | None, nms: float | None, points: float | None, as_json: bool, device: str,
 ) -> None:  # fmt: skip
-    """Evaluate CHECKPOINT on annotated videos: R@n,IoU=m in percent, beside chance.
+    """Evaluate CHECKPOINT on annotated videos: R@n,IoU=m in percent, beside chance and what was published.
 
     \b
-    Example:
+    Examples:
         mmn-index eval run/model --features features.h5 --annotations test.json --index collection.mmn --seen train.json
+        mmn-index eval charades.mmn-model --dataset charades --data data/charades --assert-within 0.5
     """
     from mmn_index.train.annotations import read_annotations
     from mmn_index.train.collection import evaluate_collection
@@ -42,59 +57,181 @@ def evaluate(
     from mmn_index.features import FeatureFile
     from mmn_index.index import MomentIndex
 
-    split = read_annotations(annotations)
+    benchmark = BENCHMARKS[dataset] if dataset else None
+    reference = _reference(benchmark, points)
+    files = _files(benchmark, data, annotations, features)
+    metric = _metric(benchmark, score, nms)
+    split = read_annotations(files.annotations)
     wordings = {sentence for video in read_annotations(seen).videos for sentence in video.sentences} if seen else None
     index = MomentIndex(root) if root else None
     if index:
         index.check_model(checkpoints.info(checkpoint).fingerprint, str(checkpoint))
     model = checkpoints.load(checkpoint, device)
-    with FeatureFile(features) as opened, progress("within the video") as report:
-        within_score = score or "product"
+    with FeatureFile(files.features) as opened, progress("within the video") as report:
+        remarks = departures(benchmark, "test", split, width=opened.dim, model=model.config) if benchmark else []
+        for remark in remarks:
+            say(f"Warning: {remark}")
         within = evaluate_videos(
             model,
             split.videos,
             lambda video_id: stored_pre_clips(opened, video_id, model.config),
-            score=within_score,
-            nms=nms,
+            score=metric.score,
+            nms=metric.nms,
+            recalls=metric.recalls,
             report=report,
         )
-    title = f"Within the right video, {len(within.sentences)} queries, score {within_score}, NMS {nms:g}"
-    _show(title, "video", within.table, within.chance(), within.sentences, wordings, as_json)
+    results = _groups(within, wordings)
+    if benchmark:
+        _show_comparison(benchmark, metric, results, len(within.sentences), len(split.videos), as_json)
+    else:
+        title = f"Within the right video, {len(within.sentences)} queries, score {metric.score}, NMS {metric.nms:g}"
+        _show(title, "video", results, as_json)
     if index:
         with progress("over the collection") as report:
-            over = evaluate_collection(index, model, split, score=score, nms=nms, report=report)
+            over = evaluate_collection(index, model, split, score=score, nms=metric.nms, report=report)
         name = score or index.manifest.score.name
         title = (
-            f"Over the collection of {index.num_moments:,} moments, {len(over.sentences)} queries, score {name}, NMS {nms:g}, "
-            f"{over.exact} answers proven exact"
+            f"Over the collection of {index.num_moments:,} moments, {len(over.sentences)} queries, score {name}, "
+            f"NMS {metric.nms:g}, {over.exact} answers proven exact"
         )
-        _show(title, "collection", over.table, over.chance(), over.sentences, wordings, as_json)
+        _show(title, "collection", _groups(over, wordings), as_json, _about(benchmark, metric))
+    if reference is not None and points is not None:
+        _assert_within(results["all"], reference, points, remarks)
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """How moments are ranked and measured within a video."""
+
+    score: str
+    nms: float
+    recalls: tuple[tuple[int, float], ...]
+    own_score: str  # the data set's, which an option may have overridden
+    own_nms: float
+
+    def __str__(self) -> str:
+        score = f"score {self.score}" + ("" if self.score == self.own_score else f" (the data set's own is {self.own_score})")
+        return f"{score}, NMS {self.nms:g}" + ("" if self.nms == self.own_nms else f" (the data set's own is {self.own_nms:g})")
+
+
+def _metric(benchmark: Benchmark | None, score: str | None, nms: float | None) -> _Metric:
+    from mmn_index.train.config import SETTINGS
+    from mmn_index.train.evaluate import RECALLS
+
+    own_score, own_nms, recalls = "product", 0.5, RECALLS
+    if benchmark:
+        own_score, own_nms, recalls = SETTINGS[benchmark.setting].train.score, benchmark.nms, benchmark.recalls
+    return _Metric(score or own_score, own_nms if nms is None else nms, recalls, own_score, own_nms)
+
+
+def _files(benchmark: Benchmark | None, data: Path | None, annotations: Path | None, features: Path | None) -> Files:
+    if benchmark:
+        return locate(benchmark, data=data, annotations=annotations, features=features)
+    if data:
+        raise ConfigError("--data is the folder of a data set: name the data set with --dataset.")
+    if features is None or annotations is None:
+        option = "--features" if features is None else "--annotations"
+        raise click.UsageError(f"Missing option '{option}'.", click.get_current_context())
+    return Files(annotations, features)
+
+
+def _reference(benchmark: Benchmark | None, points: float | None) -> Published | None:
+    """The numbers to assert, checked before anything is computed."""
+    if points is None:
+        return None
+    if benchmark is None:
+        raise ConfigError("--assert-within compares with the published numbers of a data set: name it with --dataset.")
+    if benchmark.reference is None:
+        raise ConfigError(f"--assert-within: nothing is published for {benchmark.name}, there is no number to compare with.")
+    return benchmark.reference
+
+
+def _assert_within(values: Mapping[str, float], reference: Published, points: float, remarks: Sequence[str]) -> None:
+    far = further_off(values, reference, points)
+    count = f"{len(far)} of {len(reference.values)} compared numbers more than {points:g} points off ({reference.name})"
+    if far:
+        raise click.ClickException(f"{count}: {'; '.join(far)}.")
+    say(f"{count}.{' Mind the warnings above.' if remarks else ''}")
+
+
+def _groups(result: "VideoRecall | CollectionRecall", wordings: set[str] | None) -> dict[str, dict[str, float]]:
+    """Results in percent: of all queries, then by whether training had their wording, then chance."""
+    import torch
+
+    groups = {"all": result.table()}
+    if wordings is not None:
+        known = torch.tensor([sentence in wordings for sentence in result.sentences])
+        for name, rows in (("seen wordings", known), ("unseen wordings", ~known)):
+            if rows.any():
+                groups[f"{name} ({int(rows.sum())})"] = result.table(rows)
+    return {**groups, "chance": result.chance()}
 
 
 def _show(
-    title: str, scope: str, table: "Callable[[Tensor | None], dict[str, float]]", chance: dict[str, float],
-    sentences: tuple[str, ...], wordings: set[str] | None, as_json: bool,
-) -> None:  # fmt: skip
-    """One block of results: all queries, then by whether training had their wording, then chance."""
-    import torch
-
-    groups: dict[str, dict[str, float]] = {"all": table(None)}
-    if wordings is not None:
-        known = torch.tensor([sentence in wordings for sentence in sentences])
-        for name, rows in (("seen wordings", known), ("unseen wordings", ~known)):
-            if rows.any():
-                groups[f"{name} ({int(rows.sum())})"] = table(rows)
-    groups["chance"] = chance
+    title: str, scope: str, groups: Mapping[str, Mapping[str, float]], as_json: bool, about: Mapping[str, Any] | None = None
+) -> None:
+    """One block of results."""
     if as_json:
         for name, values in groups.items():
-            finite = {key: round(value, 3) for key, value in values.items() if value == value}
-            print_json({"scope": scope, "queries": name, "title": title, **finite})
+            _print_values(title, scope, name, values, about or {})
         return
     click.echo(f"\n{title}:")
     columns = list(groups["all"])
-    lines = [[name, *(_number(values.get(column)) for column in columns)] for name, values in groups.items()]
-    print_table(["", *columns], lines)
+    print_table(["", *columns], [[name, *_cells(values, columns, ".1f")] for name, values in groups.items()])
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None or value != value else f"{value:.1f}"
+def _show_comparison(
+    benchmark: Benchmark, metric: _Metric, groups: Mapping[str, Mapping[str, float]], queries: int, videos: int, as_json: bool
+) -> None:
+    """Results within a video in the layout of the papers: ours, the published ones, the difference."""
+    title = f"{benchmark.name}, within the right video, {queries:,} queries of {videos:,} videos, {metric}"
+    reference, ours = benchmark.reference, groups["all"]
+    if as_json:
+        about = {**_about(benchmark, metric), "num_queries": queries, "num_videos": videos}
+        for name, values in groups.items():
+            compared = _compared(benchmark, ours) if name == "all" else {}
+            _print_values(title, "video", name, values, {**about, **compared})
+        return
+    columns = list(ours)
+    rows = [["ours" if name == "all" else name, *_cells(values, columns, ".2f")] for name, values in groups.items()]
+    if reference:
+        compared_rows = [[reference.name, *_cells(reference.values, columns, ".2f")]]
+        compared_rows += [["difference", *_cells(differences(ours, reference), columns, "+.2f")]]
+        compared_rows += [[other.name, *_cells(other.values, columns, ".2f")] for other in benchmark.published[1:]]
+        rows[1:1] = compared_rows
+    click.echo(f"\n{title}:")
+    print_table(["", *columns], rows)
+    for published in benchmark.published:
+        rest = "" if published.values.keys() >= set(columns) else " Empty cells: not reported, or not verified."
+        click.echo(f"{published.name}: {published.source}.{rest}")
+    click.echo(
+        f"NMS {metric.nms:g}: drops a moment whose temporal IoU with a better one is above {metric.nms:g}; a hit has {_HIT}; "
+        "n survivors at most."
+    )
+
+
+def _about(benchmark: Benchmark | None, metric: _Metric) -> dict[str, Any]:
+    return {"dataset": benchmark.name, "nms": metric.nms, "iou_rule": _HIT} if benchmark else {}
+
+
+def _compared(benchmark: Benchmark, values: Mapping[str, float]) -> dict[str, Any]:
+    if not benchmark.reference:
+        return {"reference": None, "difference": None, "source": None}
+    first, *others = benchmark.published
+    return {
+        "reference": dict(first.values),
+        "difference": differences(values, first),
+        "source": first.source,
+        "quoted": [{"source": other.source, "values": dict(other.values)} for other in others],
+    }
+
+
+def _print_values(title: str, scope: str, name: str, values: Mapping[str, float], about: Mapping[str, Any]) -> None:
+    finite = {key: round(value, 3) for key, value in values.items() if value == value}
+    print_json({"scope": scope, "queries": name, "title": title, **finite, **about})
+
+
+def _cells(values: Mapping[str, float], columns: Sequence[str], form: str) -> list[str]:
+    """One row of a table; a number that there is none of stays empty."""
+    found = [values.get(column) for column in columns]
+    return ["" if value is None or value != value else format(value, form) for value in found]

@@ -13,6 +13,7 @@ from .convert import convert
 from .evaluate import evaluate
 from .extract import extract
 from .playhouse import playhouse
+from .reproduce import reproduce
 from .search import search
 from .train import train
 
@@ -41,5 +42,5 @@ def main() -> None:
     """
 
 
-for command in (playhouse, extract, train, convert, evaluate, build, search):
+for command in (playhouse, extract, train, convert, evaluate, reproduce, build, search):
     main.add_command(command)

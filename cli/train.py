@@ -1,11 +1,15 @@
 """mmn-index train: annotations and features to a checkpoint."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .output import progress, say
+
+if TYPE_CHECKING:
+    from mmn_index.train.annotations import Annotations
+    from mmn_index.train.config import TrainConfig
 
 
 @click.command()
@@ -16,7 +20,9 @@ from .output import progress, say
               help="charades, activitynet, tacos, playhouse, ucf-moments, or a YAML file.")  # fmt: skip
 @click.option("--text-model", help="Hub id or local directory of the text encoder; overrides the setting's.")
 @click.option("--seed", type=click.IntRange(0), help="Overrides the setting's.")
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda; with torchrun, cuda is one GPU a process.")
+@click.option("--resume", is_flag=True, help="Take up the run in OUT where it was interrupted; begin it if there is none.")
+@click.option("--tensorboard", is_flag=True, help="Write OUT/tensorboard too (needs the package tensorboard).")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="New folder for the run.")
 def train(
     annotations: Path,
@@ -26,9 +32,14 @@ def train(
     text_model: str | None,
     seed: int | None,
     device: str,
+    resume: bool,
+    tensorboard: bool,
     out: Path,
 ) -> None:
-    """Train an MMN. OUT/model is the checkpoint, OUT/metrics.jsonl has a line an epoch.
+    """Train an MMN. OUT/model is the checkpoint, OUT/metrics.jsonl has a line an epoch, OUT/curves.png shows them.
+
+    A run that was interrupted goes on with --resume and ends with the same weights. Over several processes:
+    torchrun --no-python --nproc-per-node 4 mmn-index train ... --device cuda
 
     \b
     Example:
@@ -36,6 +47,7 @@ def train(
     """
     from mmn_index.train.annotations import read_annotations
     from mmn_index.train.config import load_setting, override
+    from mmn_index.train.distributed import first_process
     from mmn_index.train.loop import train as run
 
     from mmn_index.features import FeatureFile
@@ -48,12 +60,38 @@ def train(
     setting = override(load_setting(config), changes, "options")
     split = read_annotations(annotations)
     held_out = read_annotations(val) if val else None
-    if split.dropped:
-        say(f"{annotations}: {split.dropped} sentences whose start is not before their end are left out.")
+    first = first_process()
+    if first:
+        tell_about(split, held_out, setting.train)
     with progress("training") as report, FeatureFile(features) as opened:
         result = run(
-            setting, split, opened, out, validation=held_out, device=device,
-            report=lambda what, done, total, note: report(done, total, note, what),
+            setting, split, opened, out, validation=held_out, device=device, resume=resume, tensorboard=tensorboard,
+            report=lambda what, done, total, note: report(done, total, note, what) if first else None,
         )  # fmt: skip
-    scores = " ".join(f"{name} {value:.1f}" for name, value in (result.validation or {}).items())
-    say(f"{result.checkpoint}: weights of epoch {result.epoch}{', validation ' + scores if scores else ''}.")
+    if first:
+        scores = " ".join(f"{name} {value:.1f}" for name, value in (result.validation or {}).items())
+        say(f"{result.checkpoint}: weights of epoch {result.epoch}{', validation ' + scores if scores else ''}.")
+        draw_curves(out)
+
+
+def tell_about(split: "Annotations", held_out: "Annotations | None", config: "TrainConfig") -> None:
+    """Remarks on what will be trained on and how an epoch is chosen."""
+    if split.dropped:
+        say(f"{split.path}: {split.dropped} sentences whose start is not before their end are left out.")
+    if held_out is None and config.select == "best":
+        if config.hold_out:
+            say(f"No validation split: {config.hold_out:.0%} of the training videos are held out to choose by (train.hold_out).")
+        else:
+            say("No validation split: the last epoch is kept.")
+
+
+def draw_curves(out: Path) -> None:
+    """OUT/curves.png out of OUT/metrics.jsonl."""
+    from mmn_index.train.curves import draw
+
+    from mmn_index.errors import DependencyError
+
+    try:
+        draw(out / "metrics.jsonl", out / "curves.png")
+    except DependencyError as error:
+        say(f"No curves.png: {error}")

@@ -38,7 +38,9 @@ class CheckpointInfo:
 
 
 def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = None) -> str:
-    """Write a checkpoint aside and put it in place in one rename, replacing an older checkpoint.
+    """Write a checkpoint aside and put it in place by renaming, replacing an older checkpoint.
+
+    Killed between the two renames, it leaves the older one as `<path>.old`; see `recover`.
 
     Args:
         features: backbone of the features that the model was trained on.
@@ -56,6 +58,7 @@ def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = Non
     text_config = {k: v for k, v in text_config.items() if k not in ("_name_or_path", "transformers_version", "dtype")}
     aside = path.with_name(f"{path.name}.tmp")
     try:
+        recover(path)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
@@ -67,12 +70,25 @@ def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = Non
         about["fingerprint"] = fingerprint(aside, about)
         (aside / "config.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(_old(path))
         aside.replace(path)
+        shutil.rmtree(_old(path), ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise OutputError(f"{path}: the checkpoint cannot be written ({error}).") from error
     return str(about["fingerprint"])
+
+
+def recover(path: Path) -> None:
+    """Tidy up after a `save` that was killed: its older checkpoint comes back, or goes if the new one is in place."""
+    if path.exists():
+        shutil.rmtree(_old(path), ignore_errors=True)
+    elif _old(path).exists():
+        _old(path).replace(path)
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f"{path.name}.old")
 
 
 def fingerprint(path: Path, about: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ Within a video each query has one right moment. Across a collection it has its o
 annotations carry labels every moment of the same label is right as well.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,11 +37,14 @@ def recall(ious: Tensor, n: int, m: float) -> float:
 
 def chance(right: int, total: int, n: int) -> float:
     """Probability that n proposals drawn at random without replacement hold one of the right ones."""
-    if right == 0:
-        return 0.0
-    if n > total - right:
-        return 1.0
-    return 1.0 - math.exp(sum(math.log1p(-right / (total - drawn)) for drawn in range(n)))
+    return float(chances(torch.tensor(right), total, n))
+
+
+def chances(right: Tensor, total: int, n: int) -> Tensor:
+    """The same for many numbers of right proposals among `total`: (...) integers -> (...) float64."""
+    left = total - torch.arange(min(n, total), dtype=torch.float64)  # proposals that remain before each draw
+    hit = (right.double()[..., None] / left).clamp(max=1)  # (..., n) probability of the draw while none before it was a hit
+    return 1 - (-hit).log1p().sum(dim=-1).exp()
 
 
 @dataclass(frozen=True)
@@ -60,19 +62,19 @@ class Right:
 
     moments: Mapping[str, Sequence[tuple[float, float]]]
 
-    def ious(self, found: Found) -> list[float]:
-        """IoU with each right moment of the same video, in float32 as everywhere."""
+    def hit(self, found: Found, m: float) -> bool:
+        """Whether a moment has an IoU of at least m with a right one of its video; float32, m too, as within a video."""
         spans = self.moments.get(found.video_id)
         if not spans:
-            return []
-        span = torch.tensor([found.start, found.end])
-        return [float(x) for x in temporal_iou(torch.tensor(spans), span)]
+            return False
+        ious = temporal_iou(torch.tensor(spans), torch.tensor([found.start, found.end]))
+        return bool((ious >= torch.tensor(m, dtype=ious.dtype)).any())
 
 
 def first_hit(answer: Sequence[Found], right: Right, m: float) -> int | None:
     """Rank, from 1, of the first moment that has an IoU of at least m with a right one."""
     for rank, found in enumerate(answer, 1):
-        if any(iou >= m for iou in right.ious(found)):
+        if right.hit(found, m):
             return rank
     return None
 
@@ -86,7 +88,7 @@ def average_precision(answer: Sequence[Found], right: Right, m: float = 0.5) -> 
     credited: set[str] = set()
     total = 0.0
     for rank, found in enumerate(answer, 1):
-        if found.video_id not in credited and any(iou >= m for iou in right.ious(found)):
+        if found.video_id not in credited and right.hit(found, m):
             credited.add(found.video_id)
             total += len(credited) / rank
     return total / len(right.moments) if right.moments else 0.0

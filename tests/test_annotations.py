@@ -91,8 +91,10 @@ def test_a_setting_from_yaml(tmp_path: Path) -> None:
     ("text", "says"),
     [("trian: {}", "did you mean 'train'"), ("train: {epoch: 3}", "did you mean 'epochs'"), ("train: {epochs: many}", "expected int"),
      ("model: {pooling_counts: 3}", "expected tuple"), ("base: vgg", "base is 'vgg'"), ("- a", "found list"), ("a: [", "YAML"),
-     ("train: {epochs: 0}", "above 0"), ("train: {select: first}", "'best' or 'last'"), ("train: 3", "expected fields"),
-     ("train: {frozen_text_dropout: 1}", "expected bool")],
+     ("train: {epochs: 0}", "above 0"), ("train: {select: first}", "one of best, last"),
+     ("train: {negatives: all}", "one of group, global"), ("train: {batch_size: 8, group_size: 3}", "multiple"),
+     ("train: {hold_out: 1.5}", "a share"), ("train: {precision: int8}", "one of float32"), ("train: {patience: -1}", "expected a number"), ("train: 3", "expected fields"),
+     ("train: {compile: 1}", "expected bool")],
 )  # fmt: skip
 def test_settings_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "c.yaml").write_text(text)

@@ -72,7 +72,11 @@ def test_training_writes_a_line_an_epoch_and_is_deterministic(world: Path, comma
     assert {"loss_iou", "loss_video", "loss_sentence", "R@1,IoU=0.5"} <= lines[0].keys()
     command.ok("train", "--annotations", world / "train.json", "--val", world / "train.json", "--features", world / "features.h5",
                "--config", world / "tiny.yaml", "-o", tmp_path / "run")  # fmt: skip
-    for name in ("metrics.jsonl", "model/model.safetensors"):
+    again = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    for line in (*lines, *again):
+        del line["videos_per_second"]
+    assert again == lines
+    for name in ("setting.json", "model/model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (world / "run" / name).read_bytes()
 
 
@@ -93,7 +97,10 @@ def test_training_says_what_does_not_fit(world: Path, command: Command, tmp_path
     train("--config", "charades", says="width 12, the setting expects 4096")
     train("--text-model", tmp_path / "none", says="cannot be loaded")
     train("--text-model", "", says="no text encoder is named")
-    train("-o", world / "run", says="exists already")
+    train("-o", world / "run", says="holds a finished run")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    train("-o", tmp_path / "full", says="exists already and holds no run")
     train("-o", world / "features.h5" / "run", says="cannot be written")
     write_annotations(tmp_path / "more.json", 7)
     train("--annotations", tmp_path / "more.json", says="no features of video 'v6'")

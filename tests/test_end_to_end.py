@@ -58,7 +58,7 @@ def test_a_second_run_of_every_command_does_no_harm(home: Path, command: Command
     assert (home / "features.h5").read_bytes() == before
     command.ok("playhouse", home / "world", "--train", 3, "--val", 1, "--test", 1)
     command.fails("train", "--annotations", home / "world" / "train.json", "--features", home / "features.h5", "--config", "playhouse",
-                  "-o", home / "run", says="exists already")  # fmt: skip
+                  "-o", home / "run", says="holds a finished run")  # fmt: skip
     command.fails("build", home / "run" / "model", home / "features.h5", "-o", home / "collection.mmn", says="--overwrite")
 
 

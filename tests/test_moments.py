@@ -56,6 +56,19 @@ def test_a_threshold_is_exceeded_only_strictly() -> None:
     assert nms_top(torch.tensor([[2.0, 1.0]]), spans, 0.49, 2).tolist() == [[0, -1]]
 
 
+@pytest.mark.parametrize(("tenths", "threshold"), [(4, 0.4), (7, 0.7), (3, 0.3)])
+def test_the_threshold_is_compared_in_float32(tenths: int, threshold: float) -> None:
+    # 4/10 in float32 is more than 0.4 in float64, and yet not above a threshold of 0.4.
+    spans = torch.tensor([[0.0, 10.0], [0.0, tenths]])
+    assert nms_top(torch.tensor([[2.0, 1.0]]), spans, threshold, 2).tolist() == [[0, 1]]
+    assert nms_walk(spans, [0, 0], threshold, 2) == [0, 1]
+
+
+def test_of_equal_scores_the_first_wins() -> None:
+    spans = torch.tensor([[5.0, 6.0], [0.0, 1.0], [2.0, 3.0]])
+    assert nms_top(torch.tensor([[1.0, 2.0, 2.0]]), spans, 0.5, 3).tolist() == [[1, 2, 0]]
+
+
 def test_what_is_no_candidate_is_never_kept() -> None:
     spans = torch.tensor([[0.0, 1.0], [5.0, 6.0]])
     assert nms_top(torch.tensor([[-torch.inf, -3.0]]), spans, 0.5, 3).tolist() == [[1, -1, -1]]

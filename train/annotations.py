@@ -7,11 +7,12 @@ A list "labels", one a sentence, may say which action a sentence is about: momen
 label then count as right answers to each other's sentences when a whole collection is searched.
 """
 
+import hashlib
 import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,28 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
     if not videos:
         raise AnnotationError(f"{path}: has no sentence with a start before its end.")
     return Annotations(path, tuple(videos), dropped, clamped)
+
+
+def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annotations]:
+    """Keep back a share of the videos for validation: those whose ids have the smallest SHA-256.
+
+    So the choice depends on nothing but the ids: not on a seed, nor on the order or the other videos' number of sentences.
+
+    Returns:
+        The rest, and the videos that were kept back; at least one each.
+
+    Raises:
+        AnnotationError: there is but one video.
+    """
+    videos = annotations.videos
+    if len(videos) < 2:
+        raise AnnotationError(f"{annotations.path}: one video cannot be both trained on and held out. Give a validation split.")
+    ranked = sorted(videos, key=lambda video: hashlib.sha256(video.video_id.encode()).hexdigest())
+    held = {video.video_id for video in ranked[: min(max(1, round(share * len(videos))), len(videos) - 1)]}
+    return (
+        replace(annotations, videos=tuple(video for video in videos if video.video_id not in held)),
+        replace(annotations, videos=tuple(video for video in videos if video.video_id in held)),
+    )
 
 
 def _video(video_id: str, entry: Mapping[str, Any]) -> tuple[AnnotatedVideo, int, int]:

@@ -1,22 +1,77 @@
-"""What training reads over and over, made once: pre-clips, IoU targets and text of every video of a split.
+"""What training reads over and over, made once: pre-clips, IoU targets and tokens of every video of a split.
 
-Everything is held in memory as float32: V * M * D * 4 bytes for the pre-clips (2.8 GB for Charades-STA with VGG features).
+Pre-clips lie in one memory-mapped file, V * M * D * 4 bytes (2.8 GB for Charades-STA with VGG features), which all processes
+of a run share and which may be larger than the memory; targets and tokens are held in memory.
+
+A step's videos are cut into groups. A group is embedded together, so its videos share the statistics of BatchNorm, and with
+`negatives: group` they are each other's negatives: what one GPU of the paper's runs saw. Which video lies in which group
+depends on the seed and the epoch, never on the number of processes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mmn_index.clips import pool_to_pre_clips
+from mmn_index.errors import OutputError
 from mmn_index.features import FeatureFile
-from mmn_index.model import MMN, unit
+from mmn_index.model import MMN
 from mmn_index.proposals import ProposalGrid
-from mmn_index.scoring import Embeddings
 
 from .annotations import Annotations
+from .config import TrainConfig
+from .distributed import World
 from .losses import Batch
+
+
+def derived_seed(*numbers: int) -> int:
+    """One seed out of several numbers, such as (seed of the run, epoch, step, group)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def split_epoch(order: Sequence[int], config: TrainConfig) -> list[list[list[int]]]:
+    """Cut the videos of an epoch into steps, and each step into groups.
+
+    `negatives: group` cuts as the official sampler deals videos to GPUs: the order is filled up with its own beginning to a
+    multiple of the number of groups, each group number owns one contiguous part and takes `group_size` of it a step; the
+    last step may be smaller. With `negatives: global` a video must not meet its own copy, so nothing is filled up: the
+    videos are spread evenly over the steps, and each step's over its groups.
+    """
+    groups = config.num_groups
+    if config.negatives == "group":
+        size = config.batch_size // groups
+        part = -(-len(order) // groups)
+        filled = [order[number % len(order)] for number in range(part * groups)]
+        parts = [filled[number * part : (number + 1) * part] for number in range(groups)]
+        return [[owned[first : first + size] for owned in parts] for first in range(0, part, size)]
+    steps = -(-len(order) // config.batch_size)
+    dealt = [chunk.tolist() for chunk in np.array_split(np.asarray(order), steps)]
+    return [[chunk.tolist() for chunk in np.array_split(np.asarray(step), min(groups, len(step)))] for step in dealt]
+
+
+@dataclass(frozen=True)
+class Group:
+    """V videos that are embedded together, with their S sentences."""
+
+    number: int  # its place in the step
+    seed: int  # of its dropout
+    pre_clips: Tensor  # (V, M, D)
+    ids: Tensor  # (S, T) int64
+    mask: Tensor  # (S, T) bool
+    batch: Batch
+
+    def to(self, device: torch.device) -> "Group":
+        """The same on a device."""
+
+        def move(x: Tensor) -> Tensor:
+            return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
+
+        batch = Batch(*(move(x) for x in (self.batch.video_of, self.batch.moments, self.batch.targets)))
+        return Group(self.number, self.seed, move(self.pre_clips), move(self.ids), move(self.mask), batch)
 
 
 @dataclass(frozen=True)
@@ -60,74 +115,84 @@ def cropped(video: PreparedVideo, share: float, grid: ProposalGrid, generator: t
 
 
 class TrainingSet:
-    """A split in memory.
+    """A split, ready for training.
 
     Args:
-        model: gives the shapes, the tokenizer and, with `cache_text`, the frozen text encoder.
-        crop: batches hold crops, see `cropped`; 0 for whole videos.
-        cache_text: run the text encoder once per distinct sentence; right only while it is frozen and without dropout.
+        model: gives the shapes and the tokenizer.
+        cache: file for the pre-clips; the first process of `world` makes it.
+        crop: groups hold crops, see `cropped`; 0 for whole videos.
         report: called with (videos read, videos in all).
 
     Raises:
         FeatureError: a video of the annotations has no usable features.
         QueryError: a sentence that the text encoder cannot read.
+        OutputError: the cache cannot be written.
     """
 
     def __init__(
-        self, annotations: Annotations, features: FeatureFile, model: MMN, *, cache_text: bool = False, crop: float = 0.0,
-        report: Callable[[int, int], None] = lambda done, total: None,
+        self, annotations: Annotations, features: FeatureFile, model: MMN, cache: Path, *, crop: float = 0.0,
+        world: World | None = None, report: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:  # fmt: skip
+        world = world or World()
+        self._crop, self._grid = crop, model.grid
         distinct = sorted({sentence for video in annotations.videos for sentence in video.sentences})
         rows = {sentence: row for row, sentence in enumerate(distinct)}
-        self.ids, self.mask = model.tokenizer(distinct)
-        self.pooled = _pool_text(model, self.ids, self.mask) if cache_text else None
-        self._crop, self._grid = crop, model.grid
-        self.videos: list[PreparedVideo] = []
-        for video in annotations.videos:
-            snippets = torch.from_numpy(features.read(video.video_id, model.config.input_dim))
-            self.videos.append(
-                PreparedVideo(
-                    video.video_id,
-                    video.duration,
-                    pool_to_pre_clips(snippets, model.config.num_pre_clips).float(),
-                    video.moments,
-                    model.grid.iou_targets(video.moments, video.duration),
-                    torch.tensor([rows[sentence] for sentence in video.sentences]),
-                    snippets if crop else None,
-                )
+        self._ids, self._mask = model.tokenizer(distinct)
+        shape = (len(annotations.videos), model.config.num_pre_clips, features.dim)
+        snippets: list[Tensor | None] = [None] * shape[0]
+        if world.first:
+            _write(cache, annotations, features, shape, report)
+        world.wait()
+        mapped = torch.from_file(str(cache), shared=True, size=shape[0] * shape[1] * shape[2], dtype=torch.float32).view(shape)
+        if crop:
+            snippets = [torch.from_numpy(features.read(video.video_id, shape[2])) for video in annotations.videos]
+        self.videos = [
+            PreparedVideo(
+                video.video_id,
+                video.duration,
+                mapped[number],
+                video.moments,
+                model.grid.iou_targets(video.moments, video.duration),
+                torch.tensor([rows[sentence] for sentence in video.sentences]),
+                snippets[number],
             )
-            report(len(self.videos), len(annotations.videos))
+            for number, video in enumerate(annotations.videos)
+        ]
 
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[list[PreparedVideo]]:
-        """The videos in random order, `size` at a time; the last batch may be smaller."""
-        order = torch.randperm(len(self.videos), generator=generator).tolist()
-        for first in range(0, len(order), size):
-            part = [self.videos[number] for number in order[first : first + size]]
-            yield [cropped(video, self._crop, self._grid, generator) for video in part] if self._crop else part
+    def group(self, videos: Sequence[int], number: int, *, seed: int, epoch: int) -> Group:
+        """Some of the videos as a group.
 
-    def embed_text(self, videos: Sequence[PreparedVideo], model: MMN) -> Embeddings:
-        """Unit embeddings of all sentences of the videos, two of (S, C)."""
-        rows = torch.cat([video.sentence_rows for video in videos])
-        if self.pooled is not None:
-            return unit(model.text_encoder.project(self.pooled[rows].to(model.device)))
-        mask = self.mask[rows]
+        Args:
+            number: of the group in its step.
+            seed: of this group; with the epoch and the videos it decides everything random.
+        """
+        chosen = [self.videos[video] for video in videos]
+        if self._crop:
+            random = [torch.Generator().manual_seed(derived_seed(seed, epoch, video)) for video in videos]
+            chosen = [cropped(video, self._crop, self._grid, one) for video, one in zip(chosen, random, strict=True)]
+        rows = torch.cat([video.sentence_rows for video in chosen])
+        mask = self._mask[rows]
         longest = int(mask.sum(dim=1).max())
-        ids, mask = self.ids[rows, :longest], mask[:, :longest]
-        return unit(model.text_encoder(ids.to(model.device), mask.to(model.device)))
+        of = torch.cat([torch.full((len(video.moments),), place) for place, video in enumerate(chosen)])
+        batch = Batch(of, torch.cat([video.moments for video in chosen]), torch.cat([video.targets for video in chosen]))
+        pre_clips = torch.stack([video.pre_clips for video in chosen])
+        return Group(number, seed, pre_clips, self._ids[rows, :longest], mask[:, :longest], batch)
 
 
-def loss_batch(videos: Sequence[PreparedVideo], device: torch.device) -> Batch:
-    """What the losses need to know of a batch."""
-    of = torch.cat([torch.full((len(video.moments),), number) for number, video in enumerate(videos)])
-    moments = torch.cat([video.moments for video in videos])
-    return Batch(of.to(device), moments.to(device), torch.cat([video.targets for video in videos]).to(device))
-
-
-@torch.inference_mode()
-def _pool_text(model: MMN, ids: Tensor, mask: Tensor, size: int = 256) -> Tensor:
-    was_training = model.training
-    model.eval()
-    parts = [model.text_encoder.pool(ids[i : i + size].to(model.device), mask[i : i + size].to(model.device)).cpu()
-             for i in range(0, len(ids), size)]  # fmt: skip
-    model.train(was_training)
-    return torch.cat(parts).clone()
+def _write(
+    cache: Path, annotations: Annotations, features: FeatureFile, shape: tuple[int, int, int], report: Callable[[int, int], None]
+) -> None:
+    """All pre-clips into one file, written aside and renamed."""
+    aside = cache.with_name(f"{cache.name}.tmp")
+    try:
+        with aside.open("wb") as file:
+            for done, video in enumerate(annotations.videos, 1):
+                snippets = torch.from_numpy(features.read(video.video_id, shape[2]))
+                file.write(pool_to_pre_clips(snippets, shape[1]).float().numpy().tobytes())
+                report(done, shape[0])
+        aside.replace(cache)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OutputError(
+            f"{cache}: cannot be written ({error.strerror or error}). It takes {shape[0] * shape[1] * shape[2] * 4:,} bytes."
+        ) from error

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from mmn_index import config
@@ -24,25 +25,36 @@ from mmn_index.errors import ConfigError
 
 from .losses import LossConfig
 
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}  # autocast; weights stay float32
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The optimiser and its schedule; epochs are counted from 1 (paper section 4, official configurations)."""
+    """The optimiser and its schedule; epochs are counted from 1 (paper section 4, official configurations).
+
+    A step's videos are embedded in groups, one after the other on one device (which accumulates their gradients, so a group
+    is what has to fit into memory) and side by side on several. The result is the same for any number of devices.
+    """
 
     epochs: int = 18
-    batch_size: int = 48  # videos, each with all of its sentences
+    batch_size: int = 48  # videos of a step, each with all of its sentences
+    group_size: int = 0  # videos that share the statistics of BatchNorm; 0 = all of the step, the paper's are one GPU's
+    negatives: str = "group"  # a video's negatives are the others of its "group" (the paper's), or all of the step: "global"
     lr: float = 1e-4
     text_lr_factor: float = 0.1  # the text encoder's rate is lr times this
     milestones: tuple[int, ...] = (8, 13)  # the rate is a tenth from the epoch after each of these on
     freeze_text_epochs: int = 4  # the text encoder is not trained up to this epoch
-    frozen_text_dropout: bool = True  # dropout stays on in the frozen text encoder, as officially
     full_contrastive_epochs: int = 7  # after this epoch the contrastive losses count ...
     late_contrastive_factor: float = 0.01  # ... this much of their weight (officially called ONLY_IOU)
     weight_decay: float = 1e-5  # on every parameter
     clip_norm: float = 5.0  # of the whole gradient
     seed: int = 0
     crop: float = 0.0  # each epoch sees a video without up to this share of it, cut off at its ends; 0 is the paper's
+    precision: str = "float32"  # or "bfloat16" or "float16": mixed precision of the two encoders
+    compile: bool = False  # torch.compile the video side
+    hold_out: float = 0.0  # share of the training videos that validates where no validation split is given
     select: str = "best"  # keep the weights of the best epoch on the validation split, or of the "last" one
+    patience: int = 0  # stop after so many epochs without a better one; 0 goes on to the end
     score: str = "product"  # of the validation; the paper's
     nms: float = 0.5  # of the validation
 
@@ -50,10 +62,23 @@ class TrainConfig:
         object.__setattr__(self, "milestones", tuple(self.milestones))
         if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0:
             raise ConfigError(f"train.epochs ({self.epochs}), batch_size ({self.batch_size}) and lr ({self.lr}) must be above 0.")
-        if not 0 <= self.crop < 1:
-            raise ConfigError(f"train.crop is {self.crop}, expected a share of a video, from 0 to below 1.")
-        if self.select not in ("best", "last"):
-            raise ConfigError(f"train.select is '{self.select}', expected 'best' or 'last'.")
+        if self.group_size < 0 or (self.group_size and self.batch_size % self.group_size):
+            raise ConfigError(
+                f"train.batch_size ({self.batch_size}) must be a multiple of train.group_size ({self.group_size}); 0 is one group."
+            )
+        for name in ("crop", "hold_out"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}, expected a share, from 0 to below 1.")
+        if self.patience < 0:
+            raise ConfigError(f"train.patience is {self.patience}, expected a number of epochs, or 0 to go on to the end.")
+        for name, known in (("negatives", ("group", "global")), ("precision", tuple(PRECISIONS)), ("select", ("best", "last"))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"train.{name} is '{getattr(self, name)}', expected one of {', '.join(known)}.")
+
+    @property
+    def num_groups(self) -> int:
+        """Groups of a full step."""
+        return self.batch_size // (self.group_size or self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -65,16 +90,24 @@ class Setting:
     loss: LossConfig = field(default_factory=LossConfig)
 
 
-CHARADES = Setting(config.CHARADES)
+# The paper's runs used 4, 6 and 2 GPUs; group_size is what one of them saw. Charades-STA has no validation split.
+CHARADES = Setting(config.CHARADES, TrainConfig(group_size=12, hold_out=0.05))
 ACTIVITYNET = Setting(
     config.ACTIVITYNET,
-    TrainConfig(lr=8e-4, milestones=(7, 15), full_contrastive_epochs=6),
+    TrainConfig(group_size=8, lr=8e-4, milestones=(7, 15), full_contrastive_epochs=6),
     LossConfig(margin=0.3, contrastive_weight=0.1),
 )
 TACOS = Setting(
     config.TACOS,
     TrainConfig(
-        epochs=250, batch_size=4, lr=1.5e-3, milestones=(130, 190), freeze_text_epochs=40, full_contrastive_epochs=100, nms=0.4
+        epochs=250,
+        batch_size=4,
+        group_size=2,
+        lr=1.5e-3,
+        milestones=(130, 190),
+        freeze_text_epochs=40,
+        full_contrastive_epochs=100,
+        nms=0.4,
     ),
     LossConfig(min_iou=0.3, max_iou=0.7, num_positives=3, margin=0.1, contrastive_weight=0.1),
 )

@@ -7,38 +7,41 @@ import torch
 from torch import Tensor
 
 from mmn_index.model import MMN
-from mmn_index.recall import chance, ranked_ious, recall
+from mmn_index.recall import chances, ranked_ious, recall
 from mmn_index.scoring import Embeddings, cosines
 
 from .annotations import AnnotatedVideo
 
-RECALLS = ((1, 0.5), (1, 0.7), (5, 0.5), (5, 0.7))  # the n and m of R@n,IoU=m
+Recalls = tuple[tuple[int, float], ...]
+RECALLS: Recalls = ((1, 0.5), (1, 0.7), (5, 0.5), (5, 0.7))  # the n and m of R@n,IoU=m
 
 
 @dataclass(frozen=True)
 class VideoRecall:
     """Single-video results of a split, one row a sentence in the order of the annotations."""
 
-    ious: Tensor  # (Q, 5) of the best five after NMS, -1 where there were fewer
-    chances: Tensor  # (Q, len(RECALLS)) of n proposals drawn at random
+    ious: Tensor  # (Q, largest n) of the best moments after NMS, -1 where there were fewer
+    chances: Tensor  # (Q, len(recalls)) of n proposals drawn at random
     sentences: tuple[str, ...]
+    recalls: Recalls = RECALLS
 
     def table(self, rows: Tensor | None = None) -> dict[str, float]:
         """`R@n,IoU=m` and `mIoU` (of the best proposal) in percent, of all or of the given queries."""
         ious = self.ious if rows is None else self.ious[rows]
-        values = {f"R@{n},IoU={m}": 100 * recall(ious, n, m) for n, m in RECALLS}
+        values = {f"R@{n},IoU={m}": 100 * recall(ious, n, m) for n, m in self.recalls}
         return {**values, "mIoU": 100 * float(ious[:, 0].clamp(min=0).mean())}
 
     def chance(self) -> dict[str, float]:
         """Chance of each `R@n,IoU=m` in percent."""
         means = self.chances.mean(dim=0).tolist()
-        return {f"R@{n},IoU={m}": 100 * value for (n, m), value in zip(RECALLS, means, strict=True)}
+        return {f"R@{n},IoU={m}": 100 * value for (n, m), value in zip(self.recalls, means, strict=True)}
 
 
 @torch.inference_mode()
 def evaluate_videos(
     model: MMN, videos: Sequence[AnnotatedVideo], pre_clips: Callable[[str], Tensor], *, score: str = "product",
-    nms: float = 0.5, batch: int = 16, report: Callable[[int, int], None] = lambda done, total: None,
+    nms: float = 0.5, recalls: Recalls = RECALLS, batch: int = 16,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> VideoRecall:  # fmt: skip
     """Rank the proposals of each sentence's own video.
 
@@ -46,6 +49,7 @@ def evaluate_videos(
         pre_clips: (M, D) of a video, by its id.
         score: one of scoring.SCORES; `product` is the paper's.
         nms: temporal IoU above which NMS drops the worse moment.
+        recalls: the n and m of the R@n,IoU=m that are asked for.
 
     Raises:
         FeatureError: a video has no usable features.
@@ -53,7 +57,8 @@ def evaluate_videos(
     """
     was_training = model.training
     model.eval()
-    ranked, chances = [], []
+    depth = max(n for n, _ in recalls)
+    ranked, right = [], []
     sentences: list[str] = []
     scorer = model.score(score)
     for first in range(0, len(videos), batch):
@@ -67,16 +72,17 @@ def evaluate_videos(
                 # The official evaluation reads candidates off the map's non-zero cells.
                 scores = scores.masked_fill(scores == 0, -torch.inf)
             spans = model.grid.seconds(video.duration)
-            ranked.append(ranked_ious(scores, spans, video.moments, nms))
+            ranked.append(ranked_ious(scores, spans, video.moments, nms, depth))
             targets = model.grid.iou_targets(video.moments, video.duration)
-            chances.append(_chances(targets))
+            right.append(right_proposals(targets, recalls))
             sentences += video.sentences
         report(min(first + batch, len(videos)), len(videos))
     model.train(was_training)
-    return VideoRecall(torch.cat(ranked), torch.cat(chances), tuple(sentences))
+    random = [chances(count, len(model.grid), n) for (n, _), count in zip(recalls, torch.cat(right).T, strict=True)]
+    return VideoRecall(torch.cat(ranked), torch.stack(random, dim=1), tuple(sentences), recalls)
 
 
-def _chances(targets: Tensor) -> Tensor:
-    """(S, P) IoU of each proposal -> (S, len(RECALLS)) probability that n random proposals hold a hit."""
-    rows = [[chance(int((row >= m).sum()), len(row), n) for n, m in RECALLS] for row in targets]
-    return torch.tensor(rows, dtype=torch.float64)
+def right_proposals(targets: Tensor, recalls: Recalls) -> Tensor:
+    """(S, P) IoU of each proposal -> (S, len(recalls)) how many of them are hits."""
+    counts = {m: (targets >= torch.tensor(m, dtype=targets.dtype)).sum(dim=1) for _, m in recalls}
+    return torch.stack([counts[m] for _, m in recalls], dim=1)

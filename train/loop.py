@@ -1,145 +1,255 @@
-"""The training loop: from annotations and features to a checkpoint."""
+"""The training loop: from annotations and features to a checkpoint.
 
-import json
+The same seed gives the same weights on CPU, bit for bit, whether or not the run was killed and resumed on the way; over
+another number of processes it gives the same up to the order of summation.
+"""
+
+import gc
+import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mmn_index import checkpoint
 from mmn_index.clips import stored_pre_clips
-from mmn_index.device import find_device
-from mmn_index.errors import FeatureError, OutputError
+from mmn_index.errors import ConfigError, DependencyError, FeatureError
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 from mmn_index.text_encoder import load_pretrained
 
-from .annotations import Annotations
-from .batches import TrainingSet, loss_batch
+from .annotations import Annotations, hold_out
+from .batches import Group, TrainingSet, derived_seed, split_epoch
 from .config import Setting, TrainConfig
+from .distributed import World, world
 from .evaluate import evaluate_videos
-from .losses import LossConfig, Losses, mmn_losses
+from .losses import LossConfig, Losses
+from .objective import Objective
+from .resume import RunFolder, TrainResult
 
-_NAMES = ("iou", "video", "sentence")
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """Where a run ended."""
-
-    checkpoint: Path
-    epoch: int  # whose weights were kept
-    validation: Mapping[str, float] | None  # its R@n,IoU=m in percent
+Report = Callable[[str, int, int, str], None]  # what, done, total, a note for people
+_NAMES = ("loss_iou", "loss_video", "loss_sentence")
 
 
 def train(
     setting: Setting, annotations: Annotations, features: FeatureFile, out: Path, *, validation: Annotations | None = None,
-    device: str = "cpu", report: Callable[[str, int, int, str], None] = lambda what, done, total, note: None,
+    device: str = "cpu", resume: bool = False, tensorboard: bool = False,
+    report: Report = lambda what, done, total, note: None,
 ) -> TrainResult:  # fmt: skip
-    """Train a model and write `out`/model (a checkpoint) and `out`/metrics.jsonl (a line an epoch).
+    """Train a model into the folder `out`; resume.py says what lies there.
 
     Args:
-        validation: evaluated after each epoch; with select = "best" its mean R@1 chooses the epoch that is kept.
+        validation: evaluated after each epoch; with select = "best" its mean R@1 chooses the epoch that is kept. Without it,
+            and with select = "best", the share `hold_out` of the training videos takes its place.
+        resume: take up the run that `out` holds, if it holds one.
+        tensorboard: write metrics for TensorBoard too.
         report: called with (what, done, total, a note for people).
 
     Raises:
-        OutputError: `out` exists already, or cannot be written.
+        OutputError: `out` holds something already, or cannot be written.
         FeatureError, QueryError, ConfigError: input that does not fit.
+        DependencyError: TensorBoard is not installed.
     """
     setting = _with_width(setting, features)
-    place = find_device(device)
-    _make_folder(out)
-    torch.manual_seed(setting.train.seed)
-    bert, tokenizer = load_pretrained(setting.model.text_model)
-    model = MMN(setting.model, bert, tokenizer).to(place)
-    cached = setting.train.freeze_text_epochs >= setting.train.epochs and not setting.train.frozen_text_dropout
-    data = TrainingSet(
-        annotations,
-        features,
-        model,
-        cache_text=cached,
-        crop=setting.train.crop,
-        report=lambda i, n: report("reading features", i, n, ""),
-    )
-    held_out = {v.video_id: stored_pre_clips(features, v.video_id, setting.model) for v in validation.videos} if validation else {}
-    (out / "setting.json").write_text(json.dumps(asdict(setting), indent=1), encoding="utf-8")
-    return _epochs(setting, model, data, out, features.backbone, validation, held_out, report)
+    if validation is None and setting.train.select == "best" and setting.train.hold_out:
+        annotations, validation = hold_out(annotations, setting.train.hold_out)
+    folder = RunFolder(out)
+    with world(device) as (processes, place):
+        _check_spread(setting.train, len(annotations.videos), processes)
+        done = processes.share(folder.open(asdict(setting), resume=resume) if processes.first else None)
+        if done is not None:
+            return TrainResult(folder.model, done.epoch, done.validation)
+        torch.manual_seed(setting.train.seed)
+        bert, tokenizer = load_pretrained(setting.model.text_model)
+        model = MMN(setting.model, bert, tokenizer).to(place)
+        data = TrainingSet(
+            annotations,
+            features,
+            model,
+            folder.pre_clips,
+            crop=setting.train.crop,
+            world=processes,
+            report=lambda i, n: report("reading features", i, n, ""),
+        )
+        if processes.first:
+            folder.begin(asdict(setting))
+        run = Run(setting, model, data, processes, report)
+        return _epochs(run, folder, features, validation, tensorboard)
 
 
-def _epochs(
-    setting: Setting, model: MMN, data: TrainingSet, out: Path, backbone: str | None, validation: Annotations | None,
-    held_out: Mapping[str, Tensor], report: Callable[[str, int, int, str], None],
-) -> TrainResult:  # fmt: skip
-    config = setting.train
-    optimiser = make_optimiser(model, config)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(config.milestones), gamma=0.1)
-    target = out / "model"
-    best, result = -math.inf, TrainResult(target, 0, None)
-    with (out / "metrics.jsonl").open("w", encoding="utf-8") as log:
-        for epoch in range(1, config.epochs + 1):
-            line = run_epoch(setting, model, data, optimiser, epoch, report)
-            schedule.step()
-            scores = None
-            if validation is not None:
-                scores = evaluate_videos(model, validation.videos, held_out.__getitem__, score=config.score, nms=config.nms).table()
-                line.update(scores)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            # Without a validation split there is nothing to choose by: the last epoch is kept.
-            merit = scores["R@1,IoU=0.5"] + scores["R@1,IoU=0.7"] if scores and config.select == "best" else epoch
-            if merit > best:
-                best, result = merit, TrainResult(target, epoch, scores)
-                checkpoint.save(model, target, features=backbone)
+class Run:
+    """A model in training: what changes from step to step."""
+
+    def __init__(self, setting: Setting, model: MMN, data: TrainingSet, processes: World, report: Report) -> None:
+        config = setting.train
+        self.setting, self.model, self.data, self.world, self.report = setting, model, data, processes, report
+        self.optimiser = make_optimiser(model, config)
+        self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(config.milestones), gamma=0.1)
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=config.precision == "float16")
+        self.objective = Objective(model, setting.loss, config, processes)
+        self._wrapped: nn.Module | None = None
+        self._text_trained: bool | None = None
+        if config.compile:
+            model.video_encoder.compile()
+
+    def epoch(self, epoch: int) -> dict[str, Any]:
+        """One pass over the training videos; returns the mean losses, the rates and the speed."""
+        config, started = self.setting.train, time.monotonic()
+        weight = start_epoch(self.model, config, self.setting.loss, epoch)
+        self.wrap(epoch > config.freeze_text_epochs)
+        random = torch.Generator().manual_seed(derived_seed(config.seed, epoch))
+        order = torch.randperm(len(self.data.videos), generator=random).tolist()
+        totals, norms, seen = torch.zeros(3, device=self.model.device), torch.zeros((), device=self.model.device), 0
+        lr = self.optimiser.param_groups[0]["lr"]
+        for number, step in enumerate(split_epoch(order, config)):
+            mine = range(self.world.rank, len(step), self.world.size)
+            groups = [self.data.group(step[place], place, seed=derived_seed(config.seed, epoch, number, place), epoch=epoch)
+                      for place in mine]  # fmt: skip
+            videos = sum(len(group) for group in step)
+            losses, norm = self.step(groups, len(step), weight)
+            totals += losses * videos
+            norms += norm * videos
+            seen += videos
+            if self.model.device.type == "cpu" or number % 20 == 0:  # a GPU would wait for each of these numbers
+                mean = float(Losses(*(totals * self.world.size / seen)).total(weight))
+                self.report(f"epoch {epoch}/{config.epochs}", min(seen, len(order)), len(order), f"loss {mean:.3f}")
+        means = (self.world.sum(totals) / seen).cpu()
+        if not bool(torch.isfinite(means).all()):
+            raise ConfigError(
+                f"the losses of epoch {epoch} are {means.tolist()}. Is train.lr ({config.lr:g}) too high, or are the features huge?"
+            )
+        self.schedule.step()
+        names = {name: round(float(value), 6) for name, value in zip(_NAMES, means, strict=True)}
+        more = {"gradient_norm": round(float(norms / seen), 6), "videos_per_second": round(seen / (time.monotonic() - started), 2)}
+        return {"epoch": epoch, "lr": lr, "contrastive_weight": weight, **names, **more}
+
+    def step(self, groups: Sequence[Group], count: int, weight: float) -> tuple[Tensor, Tensor]:
+        """One optimiser step over this process's groups of a step with `count` groups in all.
+
+        Returns:
+            (3,) this process's part of the mean losses: the sum over processes is the mean over groups; and the norm of
+            the whole gradient before clipping.
+        """
+        self.optimiser.zero_grad(set_to_none=True)
+        module = self._wrapped or self.objective
+        if self.setting.train.negatives == "global":
+            losses = self._backward(module, groups, weight, 1.0) / self.world.size
+        else:
+            losses = torch.zeros(3, device=self.model.device)
+            for group in groups:
+                more = group is not groups[-1] and isinstance(module, DistributedDataParallel)
+                with module.no_sync() if more else nullcontext():  # type: ignore[operator]
+                    # DistributedDataParallel takes the mean over processes, the paper the mean over groups.
+                    losses += self._backward(module, [group], weight, self.world.size / count) / count
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.setting.train.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return losses, norm
+
+    def _backward(self, module: nn.Module, groups: Sequence[Group], weight: float, factor: float) -> Tensor:
+        losses: Tensor = module([group.to(self.model.device) for group in groups])
+        torch.autograd.backward(self.scaler.scale(Losses(*losses).total(weight) * factor))
+        return losses.detach()
+
+    def wrap(self, text_trained: bool) -> None:
+        """Share gradients over the processes; anew when the text encoder thaws, for frozen weights have none."""
+        if self.world.size > 1 and text_trained != self._text_trained:
+            self._wrapped = None
+            gc.collect()  # the old one's hooks go with it
+            # The first process's running statistics are the ones that count, and only it needs them (see Objective).
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # newer torch calls the argument otherwise
+                self._wrapped = DistributedDataParallel(self.objective, broadcast_buffers=False)
+        self._text_trained = text_trained
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up from `state`."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def _epochs(run: Run, folder: RunFolder, features: FeatureFile, validation: Annotations | None, tensorboard: bool) -> TrainResult:
+    config, first = run.setting.train, run.world.first
+    held_out: dict[str, Tensor] = {}
+    if validation and first:
+        held_out = {v.video_id: stored_pre_clips(features, v.video_id, run.setting.model) for v in validation.videos}
+    digest = run.world.share(_digest(folder.pre_clips, run.data) if first else None)
+    epoch, best, result = _take_up(run, folder, digest)
+    board = _tensorboard(folder, epoch) if tensorboard and first else None
+    while epoch < config.epochs and not (config.patience and epoch - result.epoch >= config.patience):
+        epoch += 1
+        line = run.epoch(epoch)
+        scores = None
+        if first and validation is not None:
+            evaluated = evaluate_videos(run.model, validation.videos, held_out.__getitem__, score=config.score, nms=config.nms)
+            scores = evaluated.table()
+        scores = run.world.share(scores)
+        # Without a validation split there is nothing to choose by: the last epoch is kept.
+        merit = scores["R@1,IoU=0.5"] + scores["R@1,IoU=0.7"] if scores and config.select == "best" else float(epoch)
+        better = merit > best
+        if better:
+            best, result = merit, TrainResult(folder.model, epoch, scores)
+        if first:
+            line.update(scores or {})
+            folder.log(line)
+            if board:
+                for name, value in line.items():
+                    board.add_scalar(name, value, epoch)
+                board.flush()
+            if better:
+                checkpoint.save(run.model, folder.model, features=features.backbone)
+            folder.save({**run.state(), "data": digest, "epoch": epoch, "best": best, "kept": [result.epoch, result.validation]})
+    if first:
+        folder.finish(result)
+    run.world.wait()
     return result
 
 
-def run_epoch(
-    setting: Setting, model: MMN, data: TrainingSet, optimiser: torch.optim.Optimizer, epoch: int,
-    report: Callable[[str, int, int, str], None] = lambda what, done, total, note: None,
-) -> dict[str, Any]:  # fmt: skip
-    """One pass over the training videos; returns the mean losses and the rates."""
-    config = setting.train
-    weight = start_epoch(model, config, setting.loss, epoch)
-    totals, seen = torch.zeros(3), 0
-    order = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    for videos in data.batches(config.batch_size, order):
-        pre_clips = torch.stack([video.pre_clips for video in videos])
-        losses = mmn_losses(
-            model.embed_videos(pre_clips), data.embed_text(videos, model), loss_batch(videos, model.device), setting.loss
-        )
-        step(model, optimiser, losses, weight, config.clip_norm)
-        totals += torch.stack([losses.iou, losses.video, losses.sentence]).detach().cpu() * len(videos)
-        seen += len(videos)
-        means = totals / seen
-        note = f"loss {float(means[0] + weight * means[1:].sum()):.3f}"
-        report(f"epoch {epoch}/{config.epochs}", seen, len(data.videos), note)
-    names = {f"loss_{name}": round(float(value), 6) for name, value in zip(_NAMES, means, strict=True)}
-    return {"epoch": epoch, "lr": optimiser.param_groups[0]["lr"], "contrastive_weight": weight, **names}
+def _take_up(run: Run, folder: RunFolder, digest: str) -> tuple[int, float, TrainResult]:
+    """Epochs done, merit of the best one, and that one: of an interrupted run, or of none."""
+    state = folder.load()
+    if state is not None:
+        if state["data"] != digest:
+            raise ConfigError(f"{folder.path}: its run had other annotations or features. Resume with the same ones.")
+        run.restore(state)
+    run.world.wait()  # nobody replaces the state before all have read it
+    if run.world.first:
+        folder.cut_log(state["epoch"] if state else 0)
+    if state is None:
+        return 0, -math.inf, TrainResult(folder.model, 0, None)
+    return state["epoch"], state["best"], TrainResult(folder.model, *state["kept"])
 
 
 def start_epoch(model: MMN, config: TrainConfig, loss: LossConfig, epoch: int) -> float:
-    """Bring the model into the state of an epoch, counted from 1; returns the weight of its contrastive losses."""
-    train_text = epoch > config.freeze_text_epochs
-    for parameter in model.text_encoder.bert.parameters():
-        parameter.requires_grad_(train_text)
+    """Bring the model into the state of an epoch, counted from 1; returns the weight of its contrastive losses.
+
+    The frozen text encoder stays in training mode, its dropout active, as in the official code.
+    """
+    for name, parameter in model.text_encoder.bert.named_parameters():
+        # MMN takes the mean over tokens: a pooler that some encoders bring along is never used.
+        parameter.requires_grad_(epoch > config.freeze_text_epochs and not name.startswith("pooler."))
     model.train()
-    if not train_text and not config.frozen_text_dropout:
-        model.text_encoder.bert.eval()
     late = epoch > config.full_contrastive_epochs
     return loss.contrastive_weight * (config.late_contrastive_factor if late else 1.0)
-
-
-def step(model: MMN, optimiser: torch.optim.Optimizer, losses: Losses, weight: float, clip_norm: float) -> Tensor:
-    """One optimiser step; returns the norm of the whole gradient before clipping."""
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(losses.total(weight))
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimiser.step()
-    return norm
 
 
 def make_optimiser(model: MMN, config: TrainConfig) -> torch.optim.AdamW:
@@ -163,14 +273,29 @@ def _with_width(setting: Setting, features: FeatureFile) -> Setting:
     return replace(setting, model=replace(setting.model, input_dim=features.dim))
 
 
-def _make_folder(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: exists already; a training run needs a new or empty folder.")
+def _check_spread(config: TrainConfig, videos: int, processes: World) -> None:
+    """Every process needs a group in every step."""
+    fewest = min(len(step) for step in split_epoch(range(videos), config))
+    if fewest < processes.size:
+        raise ConfigError(
+            f"{videos} videos in steps of {config.batch_size} and groups of {config.group_size or config.batch_size} make "
+            f"{fewest} groups a step, too few for {processes.size} processes. Start fewer, or lower train.group_size."
+        )
+
+
+def _digest(pre_clips: Path, data: TrainingSet) -> str:
+    """What the training data are, so that a run is resumed with the same."""
+    with pre_clips.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    for video in data.videos:
+        digest.update(f"{video.video_id} {video.duration} {video.sentence_rows.tolist()}".encode())
+        digest.update(video.moments.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensorboard(folder: RunFolder, epoch: int) -> Any:
     try:
-        # An empty folder is left where the rest of the preparation fails: the next run may take it.
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / "metrics.jsonl"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another place with -o.") from error
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise DependencyError("TensorBoard is not installed. Add it with `pip install tensorboard`.") from error
+    return SummaryWriter(str(folder.tensorboard), purge_step=epoch + 1)

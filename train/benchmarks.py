@@ -1,0 +1,292 @@
+"""The data sets that results are compared on: their files, their metric, and what was published about them.
+
+    DIR/<split>.json, DIR/<features>.hdf5      DIR is data/<name> unless another one is named
+
+A published number stands here with the place it was read in. What could not be read anywhere is left out,
+so a comparison covers what was verified and nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmn_index.errors import AnnotationError, ConfigError, FeatureError
+
+if TYPE_CHECKING:
+    from mmn_index.config import ModelConfig
+
+    from .annotations import Annotations
+
+
+@dataclass(frozen=True)
+class Published:
+    """Numbers that somebody reported for the test split."""
+
+    name: str  # as a row of a table is called
+    source: str  # where they were read
+    values: Mapping[str, float]  # percent, by column (`R@1,IoU=0.5`, `mIoU`); only the verified ones
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One data set: what lies where, how it is measured, what others reached."""
+
+    name: str
+    setting: str  # name in train.config.SETTINGS
+    splits: Mapping[str, str]  # split -> file name
+    videos: Mapping[str, int]  # videos of a split, where known
+    sentences: Mapping[str, int]  # sentences of a split after the official filter, where known
+    features: str  # file name
+    keys: str  # how the dataset of a video is called, with an example
+    width: int  # D of a snippet; 0 takes any
+    recalls: tuple[tuple[int, float], ...]  # the n and m of R@n,IoU=m
+    nms: float  # temporal IoU above which the worse moment is dropped
+    published: tuple[Published, ...]  # the first is the one that results are compared with
+    where_features: str  # what to get, and from where
+    where_annotations: str
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are looked for unless another folder is named."""
+        return Path("data") / self.name
+
+    @property
+    def reference(self) -> Published | None:
+        """The numbers that results are compared with."""
+        return self.published[0] if self.published else None
+
+
+@dataclass(frozen=True)
+class Files:
+    """The two files that an evaluation reads."""
+
+    annotations: Path
+    features: Path
+
+
+def recalls(ious: Sequence[float]) -> tuple[tuple[int, float], ...]:
+    """R@1 at each IoU, then R@5, in the order of the papers' columns."""
+    return tuple((n, m) for n in (1, 5) for m in ious)
+
+
+_ANNOTATIONS = "the json files of the official code (repository MCG-NJU/MMN, MIT, folder dataset/{})"
+_RELEASE = (
+    "the feature release of 2D-TAN (repository microsoft/VideoX, folder 2D-TAN: its README links "
+    "https://rochester.box.com/s/8znalh6y5e82oml2lr7to8s6ntab6mav)"
+)
+_LEADERBOARD = "MMN paper, from a leaderboard (second hand)"
+
+CHARADES = Benchmark(
+    name="charades",
+    setting="charades",
+    splits={"train": "charades_train.json", "test": "charades_test.json"},
+    videos={"train": 5336, "test": 1334},
+    sentences={"train": 12404, "test": 3720},
+    features="vgg_rgb_features.hdf5",
+    keys="one dataset a video, named by its id, such as `AO8RW`",
+    width=4096,
+    recalls=recalls((0.5, 0.7)),
+    nms=0.5,
+    published=(
+        Published(
+            "MMN paper",
+            "MMN paper, as quoted in MCG-NJU/MMN issue 5",
+            {"R@1,IoU=0.5": 47.31, "R@1,IoU=0.7": 27.28, "R@5,IoU=0.5": 83.74, "R@5,IoU=0.7": 58.41},
+        ),
+    ),
+    where_features=f"VGG features, from {_RELEASE}",
+    where_annotations=_ANNOTATIONS.format("Charades_STA"),
+)
+ACTIVITYNET = Benchmark(
+    name="activitynet",
+    setting="activitynet",
+    splits={"train": "train.json", "val": "val.json", "test": "test.json"},
+    videos={"train": 10009, "val": 4917, "test": 4885},
+    sentences={"train": 37417, "val": 17505, "test": 17031},
+    features="sub_activitynet_v1-3.c3d.hdf5",
+    keys="one dataset a video, such as `v_QOlSCBRmfWY/c3d_features`",
+    width=500,
+    recalls=recalls((0.3, 0.5, 0.7)),
+    nms=0.5,
+    published=(
+        Published("MMN paper", _LEADERBOARD, {"R@1,IoU=0.5": 48.59}),
+        Published(
+            "MMN by VideoMind",
+            "MMN as quoted by VideoMind (docs/BENCHMARK.md)",
+            {"R@1,IoU=0.3": 64.5, "R@1,IoU=0.5": 48.2, "R@1,IoU=0.7": 29.4, "mIoU": 46.6},
+        ),
+    ),
+    where_features="C3D features, from the download page of the ActivityNet challenge 2016 "
+    f"(http://activity-net.org/challenges/2016/download.html) or from {_RELEASE}",
+    where_annotations=_ANNOTATIONS.format("ActivityNet"),
+)
+TACOS = Benchmark(
+    name="tacos",
+    setting="tacos",
+    splits={"train": "train.json", "val": "val.json", "test": "test.json"},
+    videos={"train": 75, "val": 27, "test": 25},
+    sentences={"train": 9790, "val": 4436, "test": 4001},
+    features="tall_c3d_features.hdf5",
+    keys="one dataset a video, such as `s17-d69.avi`",
+    width=4096,
+    recalls=recalls((0.1, 0.3, 0.5)),
+    nms=0.4,
+    published=(Published("MMN paper", _LEADERBOARD, {"R@1,IoU=0.5": 26.17}),),
+    where_features=f"C3D features, from {_RELEASE}",
+    where_annotations=_ANNOTATIONS.format("TACoS"),
+)
+UCF_MOMENTS = Benchmark(
+    name="ucf-moments",
+    setting="ucf-moments",
+    splits={"train": "train.json", "val": "val.json", "test": "test.json"},
+    videos={"train": 300, "val": 50, "test": 100},
+    sentences={"test": 544},
+    features="features.hdf5",
+    keys="one dataset a video, named by its id",
+    width=256,
+    recalls=recalls((0.5, 0.7)),
+    nms=0.5,
+    published=(
+        Published(
+            "official code",
+            "the official code run on the same data, mean of 2 seeds (docs/results.md)",
+            {"R@1,IoU=0.5": 80.4, "R@1,IoU=0.7": 78.0, "R@5,IoU=0.5": 98.1, "R@5,IoU=0.7": 95.6},
+        ),
+    ),
+    where_features="VGG16 features of composed UCF101 clips, written by the data set's `python compose.py data/ucf-moments`",
+    where_annotations="written by the data set's `python compose.py data/ucf-moments`",
+)
+PLAYHOUSE = Benchmark(
+    name="playhouse",
+    setting="playhouse",
+    splits={"train": "train.json", "val": "val.json", "test": "test.json"},
+    videos={},
+    sentences={},
+    features="features.h5",
+    keys="one dataset a video, named by its id, such as `test_00000`",
+    width=0,
+    recalls=recalls((0.5, 0.7)),
+    nms=0.5,
+    published=(),
+    where_features="snippet features of the sample world, written by `mmn-index extract data/playhouse/train data/playhouse/val "
+    "data/playhouse/test -o data/playhouse/features.h5`",
+    where_annotations="the sample world's, rendered by `mmn-index playhouse data/playhouse`",
+)
+BENCHMARKS: Mapping[str, Benchmark] = {
+    benchmark.name: benchmark for benchmark in (CHARADES, ACTIVITYNET, TACOS, UCF_MOMENTS, PLAYHOUSE)
+}
+
+
+def locate(
+    benchmark: Benchmark,
+    split: str = "test",
+    *,
+    data: Path | None = None,
+    annotations: Path | None = None,
+    features: Path | None = None,
+) -> Files:
+    """Where a split and the features lie.
+
+    Args:
+        data: the folder that holds both; None takes the benchmark's own.
+        annotations: this file in place of the folder's, and so `features`; they are not looked at here.
+
+    Raises:
+        ConfigError: there is no such split.
+        AnnotationError, FeatureError: a file is not in the folder; the message says what to get, from where, and where to put it.
+    """
+    found = _files(benchmark, split, data)
+    lacking_split = [] if annotations else _lacking_split(benchmark, split, found.annotations)
+    lacking_features = [] if features else _lacking_features(benchmark, found.features)
+    if lacking_split:
+        raise AnnotationError(" ".join(lacking_split + lacking_features))
+    if lacking_features:
+        raise FeatureError(*lacking_features)
+    return Files(annotations or found.annotations, features or found.features)
+
+
+def missing(benchmark: Benchmark, splits: Sequence[str], *, data: Path | None = None, features: Path | None = None) -> list[str]:
+    """What of the splits and the features is not in the folder, a paragraph a file: what to get, from where, where to put it.
+
+    Args:
+        features: this file in place of the folder's; it is not looked at here.
+
+    Raises:
+        ConfigError: there is no such split.
+    """
+    lacking = [text for split in splits for text in _lacking_split(benchmark, split, _files(benchmark, split, data).annotations)]
+    return lacking + ([] if features else _lacking_features(benchmark, (data or benchmark.folder) / benchmark.features))
+
+
+def _files(benchmark: Benchmark, split: str, data: Path | None) -> Files:
+    if split not in benchmark.splits:
+        raise ConfigError(f"{benchmark.name} has no split '{split}'; there are {', '.join(benchmark.splits)}.")
+    folder = data or benchmark.folder
+    return Files(folder / benchmark.splits[split], folder / benchmark.features)
+
+
+def _lacking_split(benchmark: Benchmark, split: str, path: Path) -> list[str]:
+    if path.is_file():
+        return []
+    counts = [f"{number[split]:,} {what}" for what, number in _counts(benchmark) if split in number]
+    size = f" ({', '.join(counts)})" if counts else ""
+    what = f"It is the {split} split of {benchmark.name}{size}: {benchmark.where_annotations}."
+    return [f"{path}: no such file. {what} Put it there, or name the file with --annotations."]
+
+
+def _lacking_features(benchmark: Benchmark, path: Path) -> list[str]:
+    if path.is_file():
+        return []
+    shape = f"(snippets, {benchmark.width or 'width'})"
+    what = f"It holds {benchmark.where_features}: HDF5, {benchmark.keys}, of shape {shape}."
+    return [f"{path}: no such file. {what} Put it there, or name the file with --features."]
+
+
+def _counts(benchmark: Benchmark) -> tuple[tuple[str, Mapping[str, int]], ...]:
+    return (("videos", benchmark.videos), ("sentences", benchmark.sentences))
+
+
+def departures(
+    benchmark: Benchmark, split: str, annotations: "Annotations", *, width: int | None = None, model: "ModelConfig | None" = None
+) -> list[str]:
+    """In what an evaluation is not the benchmark's own, a line each; empty where nothing differs.
+
+    Args:
+        annotations: what is evaluated in place of the split.
+        width: of the features.
+        model: of the checkpoint; its proposals and its score are part of the protocol.
+    """
+    from .config import SETTINGS
+
+    found = {"videos": len(annotations.videos), "sentences": annotations.num_sentences}
+    counts = [
+        f"{found[what]:,} {what} instead of {number[split]:,}"
+        for what, number in _counts(benchmark)
+        if found[what] != number.get(split, found[what])
+    ]
+    lines = []
+    if counts:
+        lines.append(f"{annotations.path}: this is not the {split} split of {benchmark.name}: {', '.join(counts)}.")
+    if width is not None and width != (benchmark.width or width):
+        lines.append(f"these are not the features of {benchmark.name}: their width is {width}, not {benchmark.width}.")
+    if model is not None:
+        own = SETTINGS[benchmark.setting].model
+        values = [(name, getattr(model, name), getattr(own, name)) for name in ("num_clips", "pooling_counts", "power")]
+        if differing := [f"{name} is {value}, not {expected}" for name, value, expected in values if value != expected]:
+            lines.append(f"the checkpoint was not made for {benchmark.name}: {', '.join(differing)}.")
+    return lines
+
+
+def differences(values: Mapping[str, float], published: Published) -> dict[str, float]:
+    """Points by which values in percent lie above the published ones, to the hundredth, as papers print them."""
+    return {column: round(values[column] - number, 2) for column, number in published.values.items()}
+
+
+def further_off(values: Mapping[str, float], published: Published, points: float) -> list[str]:
+    """Which values lie more than so many points from the published ones, each with both numbers; empty where none does."""
+    return [
+        f"{column} is {values[column]:.2f}, published {published.values[column]:.2f}, {difference:+.2f}"
+        for column, difference in differences(values, published).items()
+        if abs(difference) > points
+    ]

@@ -1,0 +1,100 @@
+"""The losses of a step as one module: embed each group, then compare within groups or over all videos of the step.
+
+This is what DistributedDataParallel wraps, and where mixed precision, the statistics of BatchNorm and the random numbers
+of dropout are settled, so that none of them depends on how many processes share a step.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from mmn_index.model import MMN, unit
+from mmn_index.scoring import Embeddings
+
+from .batches import Group
+from .config import PRECISIONS, TrainConfig
+from .distributed import World
+from .losses import Batch, LossConfig, Losses, mmn_losses
+
+
+class Objective(nn.Module):
+    """Groups of videos to the three losses.
+
+    With `negatives: group` every group is a step of its own and is given alone; its losses know only its own videos. With
+    `negatives: global` all groups of this process are given at once, and the losses compare all videos of all processes,
+    gradients included (every process computes the same losses).
+    """
+
+    def __init__(self, model: MMN, loss: LossConfig, config: TrainConfig, world: World) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = loss
+        self._everything = config.negatives == "global"
+        self._precision = PRECISIONS[config.precision]
+        self._world = world
+
+    def forward(self, groups: Sequence[Group]) -> Tensor:
+        """(3,): the losses of the IoU head, of videos and of sentences, not yet weighted."""
+        embedded = [self._embed(group) for group in groups]
+        videos, sentences = (
+            Embeddings(*(torch.cat(parts) for parts in zip(*side, strict=True))) for side in zip(*embedded, strict=True)
+        )
+        batch = _join([group.batch for group in groups], [len(group.pre_clips) for group in groups])
+        if self._everything:
+            videos, sentences, batch = self._gather(videos, sentences, batch)
+        losses: Losses = mmn_losses(videos, sentences, batch, self._loss)
+        return torch.stack([losses.iou, losses.video, losses.sentence])
+
+    def _embed(self, group: Group) -> tuple[Embeddings, Embeddings]:
+        # Seeded for the group, dropout is the same wherever and after whichever interruption the group is computed.
+        torch.manual_seed(group.seed)
+        device = group.pre_clips.device.type
+        with (
+            running_statistics(self.model, update=group.number == 0),
+            torch.autocast(device, dtype=self._precision, enabled=self._precision is not None),
+        ):
+            video = self.model.video_encoder(group.pre_clips)
+            text = self.model.text_encoder(group.ids, group.mask)
+        # The losses exponentiate cosines / 0.1: they stay in the precision of the weights.
+        exact = self.model.text_encoder.norm.weight.dtype
+        return unit(Embeddings(*(x.to(exact) for x in video))), unit(Embeddings(*(x.to(exact) for x in text)))
+
+    def _gather(self, videos: Embeddings, sentences: Embeddings, batch: Batch) -> tuple[Embeddings, Embeddings, Batch]:
+        world = self._world
+        counts = torch.zeros(world.size, dtype=torch.int64, device=batch.video_of.device)
+        counts[world.rank] = len(videos.iou)
+        before = int(world.sum(counts)[: world.rank].sum())
+        return (
+            Embeddings(*(world.join(x) for x in videos)),
+            Embeddings(*(world.join(x) for x in sentences)),
+            Batch(world.join(batch.video_of + before), world.join(batch.moments), world.join(batch.targets)),
+        )
+
+
+@contextmanager
+def running_statistics(model: nn.Module, *, update: bool) -> Iterator[None]:
+    """Within it, BatchNorm uses the statistics of its input as in training, and remembers them only if `update`.
+
+    In the official runs each GPU has running statistics of its own and the first one's are saved: those of the first
+    group of each step.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.track_running_stats = update
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def _join(batches: Sequence[Batch], videos: Sequence[int]) -> Batch:
+    """Several batches as one; the videos are counted on."""
+    first = [sum(videos[:number]) for number in range(len(videos))]
+    return Batch(
+        torch.cat([batch.video_of + start for batch, start in zip(batches, first, strict=True)]),
+        torch.cat([batch.moments for batch in batches]),
+        torch.cat([batch.targets for batch in batches]),
+    )
