@@ -52,9 +52,7 @@ def reproduce(
     first = first_process()
     chosen = selection or ("last" if setting.train.select == "last" else "validation")
     if first and chosen == "validation" and "val" not in benchmark.splits:
-        say(
-            f"{dataset} has no validation split: {setting.train.hold_out:.0%} of the training videos are held out to choose by."
-        )
+        say(f"{dataset} has no validation split: {setting.train.hold_out:.0%} of the training videos are held out to choose by.")
     with progress("training") as report:
         result = run(
             benchmark, setting, out, data=data or benchmark.folder, features=features, seeds=range(seeds), selection=chosen,

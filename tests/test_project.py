@@ -97,3 +97,12 @@ def test_the_readme_names_every_module() -> None:
     names = set(re.findall(r"(\w+)\.py", text))
     missing = [path.relative_to(ROOT).as_posix() for path in sources() if path.stem != "__init__" and path.stem not in names]
     assert not missing
+
+
+def test_the_tests_that_the_documentation_names_exist() -> None:
+    named = re.findall(r"(test_\w+\.py)::(test_\w+)", (ROOT / "docs" / "reproducing.md").read_text(encoding="utf-8"))
+    assert len(set(named)) > 30
+    missing = [
+        f"{file}::{test}" for file, test in set(named) if f"def {test}(" not in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    ]
+    assert not missing

@@ -111,6 +111,9 @@ def test_the_verdict() -> None:
     assert verdict(known, (49.4, 80.4)).startswith("Not reproduced: 1 of 2")
     assert verdict(known, (50.4, 80.6)).startswith("Better: 1 of 2")
     assert "no verdict" in verdict(PLAYHOUSE, (50.0, 80.0))
+    assert "seeds cannot tell" not in verdict(known, (48.4, 80.4), (48.8, 80.2))  # standard errors of 0.2 and 0.1
+    far_apart = verdict(known, (45.0, 80.4), (49.0, 80.2))
+    assert "2 seeds cannot tell half a point apart here: the standard error of the mean is up to 2.0 (R@1,IoU=0.5)" in far_apart
 
 
 def test_the_paper_s_settings_are_the_official_ones() -> None:

@@ -124,7 +124,7 @@ def test_sentences_through_the_model(world: Path) -> None:
         assert [hit.row for hit in alone.hits] == [hit.row for hit in answer.hits]
         hit = answer.hits[0]
         cells = score_map(index, model.grid, model.embed_sentences([sentence]), hit.video, index.manifest.score)
-        assert np.nanmax(cells) == pytest.approx(hit.score)
+        assert np.nanmax(cells) == pytest.approx(hit.score, abs=1e-5)  # embedded alone, and as one of two
         assert np.isfinite(cells).sum() == len(model.grid)
     with pytest.raises(QueryError, match="empty"):
         search(index, model, ["  "])

@@ -50,7 +50,7 @@ class Reproduction:
         return {column: stdev([values[column] for values in self.seeds.values()]) for column in self.mean}
 
     def verdict(self) -> str:
-        """One sentence: whether the mean lies within half a point of every published number that was verified."""
+        """Whether the mean lies within half a point of every published number that was verified, and what chance does to it."""
         reference = self.benchmark.reference
         if reference is None:
             return f"Nothing is published for {self.benchmark.name}: there is no verdict."
@@ -60,7 +60,17 @@ class Reproduction:
             return f"Reproduced: within {WITHIN} points of {'all ' * (count > 1)}{count} of {reference.name}'s verified numbers."
         below = [text for text in far if differences(self.mean, reference)[text.split(" is ")[0]] < 0]
         word = "Not reproduced" if below else "Better"
-        return f"{word}: {len(far)} of {count} verified numbers lie more than {WITHIN} points off ({'; '.join(far)})."
+        text = f"{word}: {len(far)} of {count} verified numbers lie more than {WITHIN} points off ({'; '.join(far)})."
+        # Half a point is less than chance moves the mean of a few seeds of a small data set.
+        error = {column: value / len(self.seeds) ** 0.5 for column, value in self.deviation.items() if column in reference.values}
+        unclear = [column for column, value in error.items() if value > WITHIN]
+        if unclear:
+            widest = max(unclear, key=error.__getitem__)
+            text += (
+                f" {len(self.seeds)} seeds cannot tell half a point apart here: the standard error of the mean is up to "
+                f"{error[widest]:.1f} ({widest})."
+            )
+        return text
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
