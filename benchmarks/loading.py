@@ -132,8 +132,8 @@ def main(
 
     figures["loading, this project"] = videos_a_second(ours)
     figures["loading, this project, second epoch"] = videos_a_second(ours)
-    plain = OneItemAtATime(work / "features.h5", split.videos, setting.model, text_model)
     for count in dict.fromkeys((0, workers)):
+        plain = OneItemAtATime(work / "features.h5", split.videos, setting.model, text_model)  # no open file goes to a worker
         loader = DataLoader(plain, batch_size=12, shuffle=True, num_workers=count, collate_fn=collate,
                             multiprocessing_context="spawn" if count else None)  # fmt: skip
         name = f"loading, one item at a time, {count} workers"
