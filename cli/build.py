@@ -1,37 +1,118 @@
-"""mmn-index build: a checkpoint and features to an index."""
+"""mmn-index build, add and update: a checkpoint and features to an index."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .output import progress, say
+
+if TYPE_CHECKING:
+    from mmn_index.index_build.build import BuildResult, Source
+
+_VECTORS = "auto, exact, ivf-pq, ivf-sq8, ivf-rabitq or a FAISS factory string such as IVF4096,SQ8"
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What build, add and update have in common."""
+    for option in (
+        click.option("--videos", type=click.Path(path_type=Path),
+                     help="Annotation file (json): index only its videos, with its durations."),
+        click.option("--metadata", type=click.Path(path_type=Path),
+                     help="CSV or Parquet with a column video_id and columns of your own, for --where."),
+        click.option("--device", default="cpu", show_default=True),
+    ):  # fmt: skip
+        command = option(command)
+    return vector_options(command)
+
+
+def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which candidate index."""
+    command = click.option("--vectors", default="auto", show_default=True, help=f"Candidate index: {_VECTORS}.")(command)
+    return click.option("--max-bytes-per-moment", type=float, help="Room for embeddings and candidate index together.")(command)
+
+
+def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The index that a command works on."""
+    return click.option("--index", "root", type=click.Path(path_type=Path), envvar="MMN_INDEX", default="collection.mmn",
+                        show_default=True, show_envvar=True, help="Index directory.")(command)  # fmt: skip
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Index directory, such as collection.mmn.")
-@click.option(
-    "--videos", type=click.Path(path_type=Path), help="Annotation file (json): index only its videos, with its durations."
-)
 @click.option("--score", default="collection", show_default=True, help="Default ranking: collection, product, contrastive or iou.")
-@click.option("--overwrite", is_flag=True, help="Replace an index that is there.")
-@click.option("--device", default="cpu", show_default=True)
-def build(checkpoint: Path, features: Path, out: Path, videos: Path | None, score: str, overwrite: bool, device: str) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete.")
+@source_options
+def build(checkpoint: Path, features: Path, out: Path, score: str, overwrite: bool, device: str, **source: Any) -> None:
     """Embed every proposal of every video of FEATURES with CHECKPOINT and write a searchable index.
+
+    Killed or interrupted, the same command goes on where it stopped.
 
     \b
     Example:
         mmn-index build run/model features.h5 -o collection.mmn
+        mmn-index build run/model features.h5 -o collection.mmn --metadata cameras.csv
     """
     from mmn_index.index_build.build import build as run
-    from mmn_index.train.annotations import read_annotations
 
     from mmn_index.features import FeatureFile
 
+    with FeatureFile(features) as opened, progress("embedding videos") as report:
+        result = run(checkpoint, _source(opened, **source), out, score=score, overwrite=overwrite, device=device, report=report)
+    _tell(result)
+
+
+@click.command()
+@click.argument("features", type=click.Path(path_type=Path))
+@index_option
+@source_options
+def add(features: Path, root: Path, device: str, **source: Any) -> None:
+    """Add the videos of FEATURES to an index.
+
+    \b
+    Example:
+        mmn-index add new.h5
+    """
+    _add(features, root, device, update=False, **source)
+
+
+@click.command()
+@click.argument("features", type=click.Path(path_type=Path))
+@index_option
+@source_options
+def update(features: Path, root: Path, device: str, **source: Any) -> None:
+    """Add the videos of FEATURES to an index, in place of those that it has already.
+
+    \b
+    Example:
+        mmn-index update again.h5
+    """
+    _add(features, root, device, update=True, **source)
+
+
+def _add(features: Path, root: Path, device: str, *, update: bool, **source: Any) -> None:
+    from mmn_index.index_build.build import add as run
+
+    from mmn_index.features import FeatureFile
+
+    with FeatureFile(features) as opened, progress("embedding videos") as report:
+        result = run(root, _source(opened, **source), update=update, device=device, report=report)
+    _tell(result)
+
+
+def _source(
+    features: Any, videos: Path | None, metadata: Path | None, vectors: str, max_bytes_per_moment: float | None
+) -> "Source":
+    from mmn_index.index_build.build import Source
+    from mmn_index.index_build.candidates import Wish
+    from mmn_index.train.annotations import read_annotations
+
     durations = {video.video_id: video.duration for video in read_annotations(videos).videos} if videos else None
-    with progress("embedding videos") as report, FeatureFile(features) as opened:
-        result = run(
-            checkpoint, opened, out, durations=durations, score=score, overwrite=overwrite, device=device, report=report
-        )  # fmt: skip
-    say(f"{result.root}: {result.moments:,} moments of {result.videos:,} videos.")
+    return Source(features, durations, metadata, Wish(vectors, max_bytes_per_moment))
+
+
+def _tell(result: "BuildResult") -> None:
+    say(f"{result.root}: {result.moments:,} moments of {result.videos:,} videos, {result.reason}.")

@@ -8,10 +8,11 @@ import click
 from mmn_index._version import __version__
 from mmn_index.errors import MmnIndexError
 
-from .build import build
+from .build import add, build, update
 from .convert import convert
 from .evaluate import evaluate
 from .extract import extract
+from .index import compact, info, remove, verify
 from .playhouse import playhouse
 from .reproduce import reproduce
 from .search import search
@@ -42,5 +43,7 @@ def main() -> None:
     """
 
 
-for command in (playhouse, extract, train, convert, evaluate, reproduce, build, search):
+for command in (
+    playhouse, extract, train, convert, evaluate, reproduce, build, add, update, remove, compact, info, verify, search,
+):  # fmt: skip
     main.add_command(command)

@@ -64,8 +64,8 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
     Raises:
         OutputError: the file cannot be written.
     """
-    found = f"{len(answer.hits)} moments of {len(index.videos):,} videos" if answer.hits else "No moment found"
-    proof = f"proven to be the exact best of {index.num_moments:,} moments" if answer.exact else "not proven exact"
+    found = f"{len(answer.hits)} moments of {len(index.video_ids):,} videos" if answer.hits else "No moment found"
+    proof = f"proven to be the exact best of {answer.moments:,} moments" if answer.exact else "not proven exact"
     with torch.inference_mode():
         query = model.embed_sentences([answer.query])
     cards = "\n".join(_card(index, hit, score_map(index, model.grid, query, hit.video, score)) for hit in answer.hits)
@@ -84,7 +84,7 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
 
 
 def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
-    video = index.videos[hit.video]
+    video = index.video(hit.video)
     times = f"<time>{clock(hit.start)}</time> to <time>{clock(hit.end)}</time>"
     name = escape(hit.video_id)
     if video.uri and Path(video.uri).is_file():

@@ -1,67 +1,178 @@
-"""mmn-index search: one sentence to ranked moments."""
+"""mmn-index search: sentences to ranked moments."""
 
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .build import index_option
 from .output import clock, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from mmn_index.index import MomentIndex
+    from mmn_index.model import MMN
+    from mmn_index.search import Answer, SearchOptions
 
 
 @click.command()
-@click.argument("query")
-@click.option("--index", "root", type=click.Path(path_type=Path), envvar="MMN_INDEX", default="collection.mmn", show_default=True,
-              show_envvar=True, help="Index directory.")  # fmt: skip
+@click.argument("query", required=False)
+@index_option
 @click.option("-k", type=int, default=10, show_default=True, help="How many moments.")
 @click.option("--nms", type=float, default=0.5, show_default=True,
               help="Drop the worse of two moments of a video whose temporal IoU is above this; 1 drops none.")  # fmt: skip
 @click.option("--score", help="collection, product, contrastive or iou; the index's default if not given.")
 @click.option("--per-video", type=int, help="At most so many moments of one video.")
+@click.option("--video", "videos", multiple=True, help="Only in this video (its id); may be repeated.")
+@click.option("--exclude", multiple=True, help="Not in this video; may be repeated.")
+@click.option("--where", multiple=True, help='Only in videos whose metadata fit, e.g. camera=porch or "recorded>=2026-01-01"; '
+              "may be repeated.")  # fmt: skip
+@click.option("--after", type=float, help="Moments that start then or later, in seconds of their video.")
+@click.option("--before", type=float, help="Moments that end then or earlier.")
+@click.option("--min-length", type=float, help="Seconds.")
+@click.option("--max-length", type=float, help="Seconds.")
+@click.option("--not", "without", help="Moments that are QUERY rather than this: another sentence.")
+@click.option("--and", "also", help="Videos with a moment of QUERY and one of this sentence.")
+@click.option("--then", help="Videos with a moment of QUERY and after it one of this sentence.")
+@click.option("--like", help="Moments like one of the index, in place of QUERY: VIDEO@START-END, e.g. porch/cam1@12.0-18.5.")
+@click.option("--queries", type=click.Path(path_type=Path, allow_dash=True),
+              help="A file with a sentence a line, - for stdin, in place of QUERY; all are searched together.")  # fmt: skip
+@click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
+@click.option("--timeout", type=float, help="Give up after so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with pictures of the moments.")
-@click.option("--device", default="cpu", show_default=True, help="Where the text encoder runs.")
+@click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run.")
 def search(
-    query: str,
-    root: Path,
-    k: int,
-    nms: float,
-    score: str | None,
-    per_video: int | None,
-    as_json: bool,
-    html: Path | None,
-    device: str,
-) -> None:
+    query: str | None, root: Path, queries: Path | None, like: str | None, without: str | None, also: str | None, then: str | None,
+    html: Path | None, device: str, score: str | None, as_json: bool, **limits: Any,
+) -> None:  # fmt: skip
     """Find the moments that QUERY describes, across all videos of an index.
 
     \b
     Example:
         mmn-index search "person opens door"
-        mmn-index search "person opens door" --per-video 1 --json
-        mmn-index search "person opens door" --html door.html
+        mmn-index search "person opens door" --not "person closes door" --per-video 1
+        mmn-index search "person opens door" --then "person sits down" --where camera=porch
+        mmn-index search --like porch/cam1@12.0-18.5 --json
+        mmn-index search --queries sentences.txt --json
     """
     from mmn_index import checkpoint
+    from mmn_index.device import find_device
     from mmn_index.index import MomentIndex
-    from mmn_index.search import SearchOptions
     from mmn_index.search import search as run
+    from mmn_index.search import search_like
 
-    options = SearchOptions(k, nms, per_video)
-    index = MomentIndex(root)
-    index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
-    model = checkpoint.load(index.model_path, device)
-    answer = run(index, model, [query], score=score, options=options)[0]
+    given = [x is not None for x in (query, queries, like)]
+    if sum(given) != 1:
+        raise click.UsageError("Give one of QUERY, --queries and --like.", click.get_current_context())
+    if sum(x is not None for x in (without, also, then)) > (0 if like or queries else 1):
+        raise click.UsageError("--not, --and and --then go with one QUERY, one of them at a time.", click.get_current_context())
+    if html and (queries or also or then):
+        raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
+    sentences = [query] if query is not None else _sentences(queries) if queries else []
+    find_device(device)
+    index = MomentIndex(root, device)
+    options = _options(index, **limits)
+    if like is not None:
+        answers, model = [search_like(index, *_moment(like), score=score, options=options)], None
+        if html:
+            raise click.UsageError("--html needs a QUERY.", click.get_current_context())
+    else:
+        index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
+        model = checkpoint.load(index.model_path, device)
+        if also is not None or then is not None:
+            _pairs(index, model, sentences[0], str(also if then is None else then), then is not None, score, options, as_json)
+            return
+        answers = run(index, model, sentences, without=None if without is None else [without], score=score, options=options)
     name = score or index.manifest.score.name
+    for answer in answers:
+        _show(index, answer, name, options, as_json, several=queries is not None)
+    if html and model is not None:
+        from .page import write_page
+
+        write_page(html, index, model, answers[0], index.manifest.with_score(name))
+        say(f"{html}: open it in a browser.")
+
+
+def _options(
+    index: "MomentIndex", videos: tuple[str, ...], exclude: tuple[str, ...], where: tuple[str, ...], after: float | None,
+    before: float | None, min_length: float | None, max_length: float | None, **rest: Any,
+) -> "SearchOptions":  # fmt: skip
+    from mmn_index.index import Restriction
+    from mmn_index.search import SearchOptions
+
+    condition = index.where(where).where
+    restriction = Restriction(videos or None, exclude, condition, after, before, min_length, max_length)
+    return SearchOptions(restriction=restriction, **rest)
+
+
+def _sentences(path: Path) -> list[str]:
+    """The lines of a file or of stdin; empty ones are no queries."""
+    from mmn_index.errors import QueryError
+
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QueryError(f"{path}: cannot be read ({error}). Expected a text file with a sentence a line.") from error
+    found = [line.strip() for line in text.splitlines() if line.strip()]
+    if not found:
+        raise QueryError(f"{'stdin' if str(path) == '-' else path}: holds no sentence, expected one a line.")
+    return found
+
+
+def _moment(text: str) -> tuple[str, float, float]:
+    """VIDEO@START-END."""
+    from mmn_index.errors import QueryError
+
+    match = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", text)
+    if match is None or float(match[2]) >= float(match[3]):
+        raise QueryError(f"--like '{text}': expected VIDEO@START-END in seconds, such as porch/cam1@12.0-18.5.")
+    return match[1], float(match[2]), float(match[3])
+
+
+def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOptions", as_json: bool, *, several: bool) -> None:
     if as_json:
         for hit in answer.hits:
             print_json({
-                "rank": hit.rank, "video": hit.video_id, "start": round(hit.start, 3), "end": round(hit.end, 3),
-                "score": hit.score, "score_name": name, "exact": answer.exact, "uri": index.videos[hit.video].uri,
+                **({"query": answer.query} if several else {}), "rank": hit.rank, "video": hit.video_id,
+                "start": round(hit.start, 3), "end": round(hit.end, 3), "score": hit.score, "score_name": name,
+                "exact": answer.exact, "recall": answer.recall, "uri": index.video(hit.video).uri,
             })  # fmt: skip
+        return
+    if several:
+        click.echo(f"\n{answer.query}")
+    rows = [[str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"] for hit in answer.hits]
+    print_table(["rank", "video", "start", "end", name], rows, left=2)
+    if answer.exact:
+        proof = "proven exact"
     else:
-        rows = [[str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"] for hit in answer.hits]
-        print_table(["rank", "video", "start", "end", name], rows, left=2)
-        proof = "proven exact" if answer.exact else "not proven exact"
-        say(f"{proof}: {answer.candidates:,} of {index.num_moments:,} moments scored, NMS {nms:g}.")
-    if html:
-        from .page import write_page
+        proof = f"not proven: the candidate index finds {answer.recall or 0:.1%} of the exact top 10 (--exact scans everything)"
+    say(f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, NMS {options.nms:g}.")
 
-        write_page(html, index, model, answer, index.manifest.with_score(name))
-        say(f"{html}: open it in a browser.")
+
+def _pairs(
+    index: "MomentIndex", model: "MMN", first: str, second: str, in_order: bool, score: str | None, options: "SearchOptions",
+    as_json: bool,
+) -> None:  # fmt: skip
+    from mmn_index.pairs import search_pairs
+
+    name = score or index.manifest.score.name
+    pairs = search_pairs(index, model, first, second, in_order=in_order, score=score, options=options)
+    keys: Sequence[str] = ("start", "end", "log_score")
+    rows = []
+    for pair in pairs:
+        if as_json:
+            parts = [dict(zip(keys, (round(x, 3) for x in part), strict=True)) for part in (pair.first, pair.second)]
+            print_json({
+                "rank": pair.rank, "video": pair.video_id, "score": pair.score, "score_name": f"sum of log {name}",
+                "first": parts[0], "second": parts[1], "exact": True, "uri": index.video(pair.video).uri,
+            })  # fmt: skip
+        else:
+            times = [clock(x) for part in (pair.first, pair.second) for x in part[:2]]
+            rows.append([str(pair.rank), pair.video_id, *times, f"{pair.score:.3f}"])
+    if not as_json:
+        print_table(["rank", "video", "start", "end", "start", "end", "sum of logs"], rows, left=2)
+        order = "the second begins after the first has ended" if in_order else "anywhere in the video"
+        say(f"proven exact: the best pair of each video, {order}; sum of both moments' logarithmic scores ({name}).")

@@ -1,90 +1,210 @@
-"""From a trained model and snippet features to a moment index."""
+"""From a trained model and snippet features to a moment index: build a new one, add videos to one, replace videos of one."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
+from torch import Tensor
 
 from mmn_index import checkpoint
+from mmn_index.checkpoint import CheckpointInfo
 from mmn_index.clips import stored_pre_clips
-from mmn_index.errors import FeatureError
+from mmn_index.errors import FeatureError, MomentIndexError, OutputError
 from mmn_index.features import FeatureFile
-from mmn_index.index import Manifest, SegmentEntry, SegmentWriter, create
+from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
 from mmn_index.model import MMN
 from mmn_index.scoring import Score
 
+from .candidates import Wish, choose, tune
+from .metadata import read_metadata, rows_for
+
 _BATCH = 16  # videos that go through the encoder together
+_KEPT = 8  # batches after which finished videos are brought to the disk
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What videos to index, and how.
+
+    Attributes:
+        features: their snippets.
+        durations: seconds by video id; given, only these videos are indexed. Else all of the file, with the durations that it
+            states.
+        metadata: a CSV or Parquet file of the user's own columns, by `video_id`.
+        wish: which candidate index.
+    """
+
+    features: FeatureFile
+    durations: Mapping[str, float] | None = None
+    metadata: Path | None = None
+    wish: Wish = Wish()
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What was built."""
+    """What was written."""
 
     root: Path
     videos: int
     moments: int
+    reason: str  # why this candidate index
+    entry: SegmentEntry | None
 
 
 def build(
-    checkpoint_path: Path, features: FeatureFile, root: Path, *, durations: Mapping[str, float] | None = None,
-    score: str = "collection", overwrite: bool = False, device: str = "cpu",
-    report: Callable[[int, int], None] = lambda done, total: None,
+    checkpoint_path: Path, source: Source, root: Path, *, score: str = "collection", overwrite: bool = False, device: str = "cpu",
+    report: Report = lambda done, total: None,
 ) -> BuildResult:  # fmt: skip
-    """Embed every valid proposal of every video and publish them as an index.
+    """Embed every valid proposal of every video and publish them as a new index.
 
     Args:
-        durations: seconds by video id; given, only these videos are indexed. Else all of the file, with the durations
-            that it states.
         score: the index's default ranking, one of scoring.SCORES.
-        overwrite: replace an index at `root`.
+        overwrite: replace an index at `root`, in the moment that the new one is complete.
         report: called with (videos done, videos in all).
 
     Raises:
-        CheckpointError, FeatureError, QueryError: input that does not fit; nothing is published.
+        CheckpointError, FeatureError, AnnotationError, ConfigError, QueryError: input that does not fit; nothing is published.
         OutputError: `root` exists or cannot be written.
     """
     about = checkpoint.info(checkpoint_path)
-    if about.features is not None and features.backbone is not None and about.features != features.backbone:
-        raise FeatureError(
-            f"{features.path}: holds features of backbone '{features.backbone}', but {checkpoint_path} was trained on "
-            f"'{about.features}'. Extract the videos with --backbone {about.features}."
-        )
-    seconds = _durations(features, durations)
+    _check_backbone(about, source.features, checkpoint_path)
+    videos = _videos(source)
     default = Score(score, power=about.config.power, tau=about.config.tau)
     model = checkpoint.load(checkpoint_path, device)
+    with IndexWriter(root) as writer:
+        if writer.manifest is not None and not overwrite:
+            raise OutputError(
+                f"{root}: an index stands there already. `add` adds videos to it, --overwrite replaces it, or choose another place "
+                "with -o."
+            )
+        backbone = source.features.backbone or about.features
+        manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
+        entry, reason = _segment(writer, manifest, model, videos, source, report)
+        writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
+    return BuildResult(root, len(videos), entry.moments, reason, entry)
 
-    def make(folder: Path) -> SegmentEntry:
-        writer = SegmentWriter(folder, model.grid, model.config.joint_dim, len(seconds))
-        for video_id, embeddings in encode(model, features, list(seconds), report):
-            writer.add(video_id, features.source(video_id), seconds[video_id], embeddings)
-        return writer.finish()
 
-    def describe(entry: SegmentEntry) -> Manifest:
-        backbone = features.backbone or about.features
-        return Manifest(about.fingerprint, backbone, about.config.joint_dim, default, (entry,))
+def add(
+    root: Path, source: Source, *, update: bool = False, device: str = "cpu", report: Report = lambda done, total: None
+) -> BuildResult:
+    """Embed videos with the index's own model and add them as a new segment.
 
-    create(root, checkpoint_path, make, describe, overwrite=overwrite)
-    return BuildResult(root, len(seconds), len(seconds) * len(model.grid))
+    Args:
+        update: videos that the index has already are replaced, in the same change; else they are an error.
+
+    Raises:
+        MomentIndexError: there is no index, or it has a video already.
+        FeatureError, AnnotationError, ConfigError: input that does not fit; the index stays as it was.
+        OutputError: it cannot be written.
+    """
+    index = MomentIndex(root)
+    about = checkpoint.info(index.model_path)
+    _check_backbone(about, source.features, index.model_path)
+    videos = _videos(source)
+    model = checkpoint.load(index.model_path, device)
+    with IndexWriter(root) as writer:
+        manifest = opened(writer)
+        named = {video.video_id for video in videos}
+        here = [video_id for video_id in MomentIndex(root).video_ids if video_id in named]
+        if here and not update:
+            raise MomentIndexError(
+                f"{root}: has {len(here):,} of these {len(videos):,} videos already, e.g. '{here[0]}'. `update` replaces videos, "
+                "`remove` removes them."
+            )
+        entry, reason = _segment(writer, manifest, model, videos, source, report)
+        old = tombstones(root, manifest, set(here))
+        writer.publish(replace(manifest, segments=(*old, entry)))
+    return BuildResult(root, len(videos), entry.moments, reason, entry)
+
+
+def tombstones(root: Path, manifest: Manifest, video_ids: set[str]) -> list[SegmentEntry]:
+    """The segments of a manifest without some videos; one that has no other left is dropped."""
+    found = []
+    for segment in MomentIndex.of(root, manifest).segments:
+        gone = np.flatnonzero(np.isin(segment.names, list(video_ids)) | ~segment.live)
+        if len(gone) < segment.entry.videos:
+            found.append(replace(segment.entry, removed=tuple(gone.tolist())))
+    return found
 
 
 @torch.inference_mode()
-def encode(
-    model: MMN, features: FeatureFile, video_ids: list[str], report: Callable[[int, int], None] = lambda done, total: None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Embed videos: yields (video id, (P, 2 C) float32), contrastive then iou, in the order given."""
-    for first in range(0, len(video_ids), _BATCH):
-        part = video_ids[first : first + _BATCH]
-        pre_clips = torch.stack([stored_pre_clips(features, video_id, model.config) for video_id in part])
-        both = torch.cat(model.embed_videos(pre_clips), dim=2).cpu().numpy()
-        yield from zip(part, both, strict=True)
-        report(first + len(part), len(video_ids))
+def encode(model: MMN, features: FeatureFile, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
+    """Embed videos in batches: yields (P, 2 C) float32 arrays, contrastive then iou, in the order given.
+
+    The next batch is read while the model works on this one.
+    """
+
+    def read(part: Sequence[str]) -> Tensor:
+        return torch.stack([stored_pre_clips(features, video_id, model.config) for video_id in part])
+
+    batches = [video_ids[first : first + _BATCH] for first in range(0, len(video_ids), _BATCH)]
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, batches[0]) if batches else None
+        for number in range(len(batches)):
+            assert coming is not None
+            pre_clips = coming.result()
+            coming = reader.submit(read, batches[number + 1]) if number + 1 < len(batches) else None
+            yield list(torch.cat(model.embed_videos(pre_clips), dim=2).cpu().numpy())
 
 
-def _durations(features: FeatureFile, given: Mapping[str, float] | None) -> dict[str, float]:
-    """Seconds of the videos to index. Missing features show before anything is written."""
+def _segment(
+    writer: IndexWriter, manifest: Manifest, model: MMN, videos: list[PlannedVideo], source: Source, report: Report
+) -> tuple[SegmentEntry, str]:
+    """Write the segment of some videos; one that a killed process left is taken up."""
+    factory, reason = choose(len(videos) * len(model.grid), model.config.joint_dim, source.wish)
+    stat = os.stat(source.features.path)
+    origin = f"{manifest.fingerprint} {os.path.abspath(source.features.path)} {stat.st_size} {stat.st_mtime_ns}"
+    segment = writer.segment(model.grid, model.config.joint_dim, videos, origin, _metadata(source, videos))
+    report(segment.done, len(videos))
+    left = [video.video_id for video in videos[segment.done :]]
+    with ThreadPoolExecutor(1) as disk:
+        kept: Future[None] | None = None
+        for number, batch in enumerate(encode(model, source.features, left), 1):
+            for embeddings in batch:
+                segment.add(embeddings)
+            report(segment.done, len(videos))
+            if number % _KEPT == 0:
+                if kept is not None:
+                    kept.result()
+                kept = disk.submit(segment.keep)
+        if kept is not None:
+            kept.result()
+    segment.keep()
+    entry = segment.finish(CandidateAbout(factory, 1) if factory else None)
+    return tune(writer.root, manifest, entry), reason
+
+
+def _metadata(source: Source, videos: Sequence[PlannedVideo]) -> pa.Table | None:
+    if source.metadata is None:
+        return None
+    return rows_for(read_metadata(source.metadata), [video.video_id for video in videos], source.metadata)
+
+
+def opened(writer: IndexWriter) -> Manifest:
+    """The manifest of an index that has to be there."""
+    if writer.manifest is None:
+        raise MomentIndexError(f"{writer.root}: is no moment index. `mmn-index build` makes one.")
+    return writer.manifest
+
+
+def _check_backbone(about: CheckpointInfo, features: FeatureFile, model: Path) -> None:
+    if about.features is not None and features.backbone is not None and about.features != features.backbone:
+        raise FeatureError(
+            f"{features.path}: holds features of backbone '{features.backbone}', but {model} was trained on '{about.features}'. "
+            f"Extract the videos with --backbone {about.features}."
+        )
+
+
+def _videos(source: Source) -> list[PlannedVideo]:
+    """The videos to index. Missing features show before anything is written."""
+    features, given = source.features, source.durations
     if given is not None:
         missing = [video_id for video_id in given if video_id not in features]
         if missing:
@@ -92,8 +212,8 @@ def _durations(features: FeatureFile, given: Mapping[str, float] | None) -> dict
                 f"{features.path}: has no features of {len(missing)} of {len(given)} videos, e.g. '{missing[0]}'. "
                 "Do annotations and features belong together?"
             )
-        return dict(given)
-    found = {}
+        return [PlannedVideo(video_id, features.source(video_id), seconds) for video_id, seconds in given.items()]
+    found = []
     for video_id in features.video_ids:
         duration = features.duration(video_id)
         if duration is None:
@@ -101,5 +221,5 @@ def _durations(features: FeatureFile, given: Mapping[str, float] | None) -> dict
                 f"{os.fspath(features.path)}: does not say how long video '{video_id}' is (no attribute `duration` or `rate`). "
                 "Name an annotation file that does with --videos."
             )
-        found[video_id] = duration
+        found.append(PlannedVideo(video_id, features.source(video_id), duration))
     return found

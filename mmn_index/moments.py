@@ -6,8 +6,6 @@ whose IoU with a better-scored one of the same video is ABOVE the threshold, str
 threshold of 1 drops nothing.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -50,29 +48,36 @@ def nms_top(scores: Tensor, spans: Tensor, threshold: float, limit: int) -> Tens
     return kept
 
 
-def nms_walk(spans: Tensor, groups: Sequence[int], threshold: float, limit: int, per_group: int | None = None) -> list[int]:
-    """NMS down one ranked list that mixes videos.
+def nms_lists(spans: Tensor, groups: Tensor, valid: Tensor, threshold: float, limit: int, per_group: int | None = None) -> Tensor:
+    """NMS down ranked lists that mix videos, one list a query.
 
     Args:
-        spans: (n, 2) seconds, best first.
-        groups: video of each entry; moments of different videos never suppress each other.
+        spans: (Q, n, 2) seconds, best first.
+        groups: (Q, n) video of each entry; moments of different videos never suppress each other.
+        valid: (Q, n) bool; False is no entry.
         threshold: as in `nms_top`.
         limit: stop at so many survivors.
         per_group: at most so many survivors of one video.
 
     Returns:
-        Positions of the survivors, best first.
+        (Q, limit) int64 positions of the survivors, best first, -1 where nothing was left.
     """
-    kept: list[int] = []
-    of_group: dict[int, list[int]] = {}
-    for position, group in enumerate(groups):
-        rivals = of_group.setdefault(group, [])
-        if per_group is not None and len(rivals) >= per_group:
-            continue
-        if rivals and bool((temporal_iou(spans[rivals], spans[position]) > threshold).any()):
-            continue
-        rivals.append(position)
-        kept.append(position)
-        if len(kept) == limit:
+    queries, count = groups.shape
+    kept = torch.full((queries, limit), -1, dtype=torch.int64)
+    left, every = valid.clone(), torch.arange(queries)
+    falling = torch.arange(count, 0, -1, dtype=torch.int32)  # the largest of what is left is the first of it
+    taken = torch.zeros(queries, count, dtype=torch.int32) if per_group is not None else None
+    for rank in range(min(limit, count)):
+        value, best = (left * falling).max(dim=1)
+        found = value > 0
+        if not found.any():
             break
+        kept[found, rank] = best[found]
+        same = groups == groups[every, best][:, None]
+        drop = same & (temporal_iou(spans[every, best][:, None], spans) > threshold)
+        if taken is not None:
+            taken += same & found[:, None]
+            drop |= taken >= per_group
+        left &= ~drop
+        left[every, best] = False
     return kept

@@ -1,28 +1,36 @@
-"""One sentence in, ranked moments of all videos out, with a proof that they are the exact best.
+"""One sentence in, ranked moments of all videos out, with a proof that they are the exact best, or with a measured recall.
 
-Candidates come from the vector index by an upper bound U of the score (scoring.py), exact scores from
-the stored float16 embeddings in float64. Let s be the k-th best score after NMS among the candidates.
-If s is above the bound of the last candidate, no moment outside the candidates can reach s, so nothing
-can enter the list or suppress a part of it: the answer is exact, ties included. If not, the tangent
-point moves to the k-th best hit, where U is tight; then more candidates are drawn, in the end all.
+Candidates come with upper bounds of their scores: from the exact scan (index/scan.py), or from a segment's candidate index by the
+tangent plane of the score (scoring.py). Exact scores come from the stored float16 embeddings in float64. Let s be the k-th best
+score after NMS among the candidates. If s is above the bound of the last candidate, no moment outside the candidates can reach s,
+so nothing can enter the list or suppress a part of it: among all that was scanned the answer is exact, ties included. If not,
+more candidates are drawn, in the end all. A candidate index sees only a part of its moments; then the answer is not called exact,
+and the recall that was measured when the index was made stands beside it.
+
+A second sentence can be held against the first: the score is then f(query) + log(p / (p + p')), p = exp f(query) and
+p' = exp f(other): the score, times the share of the query among the two. It is never above f(query), so the same bounds hold.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from .errors import QueryError
-from .index import MomentIndex, Rows
+from .index import Candidates, MomentIndex, Restriction
+from .index.scan import Deadline
 from .model import MMN
-from .moments import nms_walk
+from .moments import nms_lists, temporal_iou
 from .proposals import ProposalGrid
 from .scoring import Embeddings, Score
 
-# Float32 summation in the vector index may misplace U by this much times the weights; candidates within it stay open.
-_ROUNDING = 1e-5
+_ROUNDING = 2e-6  # relative error of a score that is evaluated in float32
 _FIRST_POINT = (0.5, 0.2)  # where hits usually lie; only speed depends on it
+_MOST = 1 << 13  # candidates that are asked of a candidate index
+_AT_ONCE = 1 << 16  # embeddings that are scored together
 
 
 @dataclass(frozen=True)
@@ -35,18 +43,20 @@ class Hit:
     end: float
     score: float
     row: int  # in the index
-    video: int  # position in MomentIndex.videos
+    video: int  # its number in the index
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a search found for one sentence."""
+    """What a search found for one query."""
 
     query: str
     hits: tuple[Hit, ...]
     exact: bool  # proven: a scan of everything gives the same list
+    recall: float | None  # where it is not: measured share of the exact top 10 that the candidate index finds
     candidates: int  # moments whose exact score was computed in the last round
     rounds: int
+    moments: int  # that could have been found
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,9 @@ class SearchOptions:
     k: int = 10
     nms: float = 0.5  # temporal IoU above which the worse of two moments of a video is dropped; 1 drops none
     per_video: int | None = None  # at most so many moments of a video
+    restriction: Restriction = field(default_factory=Restriction)
+    exact: bool = False  # scan everything, candidate index or not
+    timeout: float | None = None  # seconds
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -68,100 +81,177 @@ class SearchOptions:
             raise QueryError(f"the NMS threshold is {self.nms}, expected a temporal IoU from 0 to 1 (1 switches NMS off).")
         if self.per_video is not None and self.per_video < 1:
             raise QueryError(f"the number of moments a video is {self.per_video}, expected at least 1.")
-
-
-@dataclass
-class _Round:
-    """State of one query's search."""
-
-    number: int
-    limit: int
-    point: tuple[float, float] = _FIRST_POINT
-    rounds: int = 0
-    at_hit: bool = False  # whether the tangent point has been moved to a hit
-    answer: Answer | None = None
+        if self.timeout is not None and not self.timeout > 0:
+            raise QueryError(f"the timeout is {self.timeout} seconds, expected more than 0.")
 
 
 @torch.inference_mode()
 def search(
-    index: MomentIndex, model: MMN, sentences: Sequence[str], *, score: str | None = None, options: SearchOptions | None = None
-) -> list[Answer]:
+    index: MomentIndex, model: MMN, sentences: Sequence[str], *, without: Sequence[str] | None = None, score: str | None = None,
+    options: SearchOptions | None = None,
+) -> list[Answer]:  # fmt: skip
     """Find the moments that sentences describe.
 
     Args:
         model: the one that built the index (see MomentIndex.check_model).
+        without: what the moments should not be, a sentence for each of `sentences`.
         score: one of scoring.SCORES; None takes the index's default.
 
     Returns:
         One answer a sentence, in order.
 
     Raises:
-        QueryError: an empty or too long sentence, or an unknown score.
+        QueryError: an empty or too long sentence, an unknown score, a restriction that does not fit, or too little time.
     """
-    embeddings = model.embed_sentences(sentences)
     chosen = index.manifest.score if score is None else index.manifest.with_score(score)
-    return search_embeddings(index, embeddings, chosen, options or SearchOptions(), sentences)
+    against = None if without is None else model.embed_sentences(without)
+    return search_embeddings(index, model.embed_sentences(sentences), chosen, options or SearchOptions(), sentences, against)
 
 
+@torch.inference_mode()
+def search_like(
+    index: MomentIndex, video_id: str, start: float, end: float, *, score: str | None = None, options: SearchOptions | None = None
+) -> Answer:
+    """Find moments like one of the index: that proposal of a video which overlaps [start, end) most; itself and what NMS would
+    drop beside it are left out.
+
+    Raises:
+        QueryError: no such video, or no proposal there.
+    """
+    options = options or SearchOptions()
+    rows = index.rows_of(index.number_of(video_id))
+    overlap = temporal_iou(torch.from_numpy(index.spans(rows)), torch.tensor([start, end], dtype=torch.float32))
+    best = int(overlap.argmax())
+    if not overlap[best] > 0:
+        duration = index.video(index.number_of(video_id)).duration
+        raise QueryError(f"no moment of '{video_id}' lies within {start:g}-{end:g} s; the video has {duration:g} s.")
+    both = Embeddings(*(x[best][None].float() for x in index.embeddings(rows)))
+    own = torch.from_numpy(index.spans(rows))
+    beside = set(rows[(temporal_iou(own, own[best]) > options.nms).numpy()].tolist()) | {int(rows[best])}
+    chosen = index.manifest.score if score is None else index.manifest.with_score(score)
+    query = f"{video_id}@{start:g}-{end:g}"
+    return search_embeddings(index, both, chosen, options, [query], hidden=beside)[0]
+
+
+@torch.inference_mode()
 def search_embeddings(
-    index: MomentIndex, queries: Embeddings, score: Score, options: SearchOptions, sentences: Sequence[str]
-) -> list[Answer]:
-    """As `search`, with unit query embeddings, two of (Q, C)."""
-    contrastive, iou = (x.cpu().numpy().astype(np.float64) for x in queries)
-    states = [_Round(number, min(index.num_moments, max(64, 4 * options.k))) for number in range(len(sentences))]
-    while open_states := [state for state in states if state.answer is None]:
+    index: MomentIndex, queries: Embeddings, score: Score, options: SearchOptions, sentences: Sequence[str],
+    against: Embeddings | None = None, hidden: set[int] = frozenset(),  # type: ignore[assignment]
+) -> list[Answer]:  # fmt: skip
+    """As `search`, with unit query embeddings, two of (Q, C).
+
+    Args:
+        against: embeddings of what the moments should not be, two of (Q, C).
+        hidden: rows that are no answer.
+    """
+    queries = Embeddings(*(x.cpu().float() for x in queries))
+    parts, deadline = index.parts(options.restriction), Deadline(options.timeout)
+    scan = options.exact or bool(options.restriction)
+    total = sum(part.count for part in parts)
+    approximate = not scan and index.device.type == "cpu" and any(segment.vectors is not None for segment in index.segments)
+    limits = np.full(len(sentences), min(total, max(512, 48 * options.k) if approximate else max(64, 4 * options.k)))
+    points = np.tile(_FIRST_POINT, (len(sentences), 1))
+    rounds = np.zeros(len(sentences), dtype=int)
+    answers: list[Answer | None] = [None] * len(sentences)
+    while open_queries := [number for number, answer in enumerate(answers) if answer is None]:
         # Queries that want equally many candidates share one pass over the index.
-        for limit in sorted({state.limit for state in open_states}):
-            group = [state for state in open_states if state.limit == limit]
-            planes = [score.tangent(*state.point) for state in group]
-            numbers = [state.number for state in group]
-            slopes = np.array([[plane.contrastive, plane.iou] for plane in planes])
-            vectors = np.concatenate([slopes[:, :1] * contrastive[numbers], slopes[:, 1:] * iou[numbers]], axis=1)
-            values, rows = index.candidates(vectors, limit)
-            for state, plane, value, row in zip(group, planes, values, rows, strict=True):
-                bound = float(value[-1]) + plane.constant + _ROUNDING * (plane.contrastive + plane.iou)
-                query = (contrastive[state.number], iou[state.number])
-                _rank(index, state, query, row, bound, score, options, sentences[state.number])
-    return [state.answer for state in states if state.answer is not None]
+        for limit in sorted(set(limits[open_queries].tolist())):
+            deadline.check(0, total)
+            group = [number for number in open_queries if limits[number] == limit]
+            mine = _of(queries, group)
+            planes = [score.tangent(*points[number]) for number in group]
+            found = index.candidates(mine, score, planes, max(limit, 1), parts, scan=scan, deadline=deadline)
+            ranked = _rank(index, mine, None if against is None else _of(against, group), found, score, options, hidden)
+            rounds[group] += 1
+            for place, number in enumerate(group):
+                whole = len(ranked.kept[place]) == options.k
+                proven = ranked.scored[place] == total or (whole and ranked.last[place] > ranked.bound[place])
+                moved = rounds[number] > 1
+                if proven or (found.recall is not None and moved and limit >= min(_MOST, total)):
+                    exact = proven and found.recall is None
+                    answers[number] = Answer(
+                        sentences[number], _hits(index, ranked, place), exact, None if exact else found.recall,
+                        int(ranked.scored[place]), int(rounds[number]), total,
+                    )  # fmt: skip
+                    continue
+                if found.recall is None or moved or not whole:
+                    limits[number] = min(4 * limit, total if found.recall is None else min(total, _MOST))
+                if whole:
+                    points[number] = ranked.point[place]
+    return [answer for answer in answers if answer is not None]
+
+
+@dataclass
+class _Ranked:
+    """Candidates of some queries in the order of their exact scores."""
+
+    rows: Tensor  # (Q, n), best first
+    shown: Tensor  # (Q, n) float64, the score as it is shown
+    spans: Tensor  # (Q, n, 2)
+    kept: list[list[int]]  # positions of what NMS left, best first
+    scored: np.ndarray  # (Q,) how many candidates there were
+    last: list[float]  # logarithmic score of the last of `kept`
+    bound: np.ndarray  # (Q,) what no other moment's logarithmic score is above
+    point: list[tuple[float, float]]  # both cosines of the last of `kept`
 
 
 def _rank(
-    index: MomentIndex, state: _Round, query: tuple[np.ndarray, np.ndarray], rows: np.ndarray, bound: float, score: Score,
-    options: SearchOptions, sentence: str,
-) -> None:  # fmt: skip
-    """Score candidates exactly; either the answer is proven, or the state is set for another round."""
-    rows = np.sort(rows)  # equal scores rank by row
-    found = index.rows(rows)
-    c, i = _exact(found, query)
-    log = score.log(c, i).numpy()
-    order = np.argsort(-log, kind="stable")
-    spans = torch.from_numpy(found.spans[order])
-    kept = order[nms_walk(spans, found.videos[order].tolist(), options.nms, options.k, options.per_video)]
-    state.rounds += 1
-    everything = len(rows) == index.num_moments
-    if everything or (len(kept) == options.k and log[kept[-1]] > bound):
-        shown = score(c, i).numpy()
-        hits = tuple(
-            Hit(rank, index.videos[found.videos[n]].video_id, float(found.spans[n, 0]), float(found.spans[n, 1]), float(shown[n]),
-                int(rows[n]), int(found.videos[n]))
-            for rank, n in enumerate(kept, 1)
-        )  # fmt: skip
-        state.answer = Answer(sentence, hits, True, len(rows), state.rounds)
-        return
-    if len(kept) == options.k and not state.at_hit:
-        state.at_hit = True
+    index: MomentIndex, queries: Embeddings, against: Embeddings | None, found: Candidates, score: Score, options: SearchOptions,
+    hidden: set[int],
+) -> _Ranked:  # fmt: skip
+    rows = np.sort(found.rows, axis=1)  # equal scores rank by row
+    valid = torch.from_numpy(rows >= 0)
+    known = rows.clip(min=0)
+    c, i = _cosines(index, known, queries)
+    log, shown = score.log(c, i), score(c, i)
+    if against is not None:
+        share = logsigmoid(log - score.log(*_cosines(index, known, against)))
+        log = log + share
+        shown = log if score.name in ("collection", "contrastive") else shown * share.exp()
+    log = log.masked_fill(~valid, -torch.inf)
+    order = torch.argsort(-log, dim=1, stable=True)
+    log, shown, c, i, valid = (x.gather(1, order) for x in (log, shown, c, i, valid))
+    ranked = torch.from_numpy(known).gather(1, order)
+    spans = torch.from_numpy(index.spans(ranked.numpy()))
+    scored = valid.sum(dim=1).numpy()
+    if hidden:
+        valid &= torch.from_numpy(~np.isin(ranked.numpy(), list(hidden)))
+    videos = torch.from_numpy(index.videos_of(ranked.numpy()))
+    positions = nms_lists(spans, videos, valid, options.nms, options.k, options.per_video)
+    kept = [[position for position in line if position >= 0] for line in positions.tolist()]
+    ends = [line[-1] if line else 0 for line in kept]
+    if found.values.shape[1]:
+        bound = found.values[:, -1] + _ROUNDING * (1 + np.abs(found.values[:, -1]))
+        last, point = [float(log[q, n]) for q, n in enumerate(ends)], [(float(c[q, n]), float(i[q, n])) for q, n in enumerate(ends)]
     else:
-        state.limit = min(4 * state.limit, index.num_moments)
-    last = kept[-1] if len(kept) == options.k else order[-1]
-    state.point = (float(c[last]), float(i[last]))
+        bound, last, point = np.zeros(len(kept)), [0.0] * len(kept), [_FIRST_POINT] * len(kept)
+    return _Ranked(ranked, shown, spans, kept, scored, last, bound, point)
 
 
-def _exact(rows: Rows, query: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both cosines of a query with stored moments in float64, two of (n,)."""
-    return (
-        torch.from_numpy(rows.contrastive.astype(np.float64) @ query[0]),
-        torch.from_numpy(rows.iou.astype(np.float64) @ query[1]),
-    )
+def _hits(index: MomentIndex, ranked: _Ranked, query: int) -> tuple[Hit, ...]:
+    hits = []
+    for rank, position in enumerate(ranked.kept[query], 1):
+        row = int(ranked.rows[query, position])
+        video = int(index.videos_of(np.array(row)))
+        start, end = ranked.spans[query, position].tolist()
+        hits.append(Hit(rank, index.video_id(video), start, end, float(ranked.shown[query, position]), row, video))
+    return tuple(hits)
+
+
+def _of(embeddings: Embeddings, numbers: list[int]) -> Embeddings:
+    return Embeddings(*(x[numbers] for x in embeddings))
+
+
+def _cosines(index: MomentIndex, rows: np.ndarray, queries: Embeddings) -> tuple[Tensor, Tensor]:
+    """Both cosines of each query with its own rows, (Q, n) -> two of (Q, n) float64."""
+    step = max(1, _AT_ONCE // max(1, len(rows)))
+    parts: list[list[Tensor]] = [[], []]
+    for first in range(0, rows.shape[1], step):
+        moments = index.embeddings(rows[:, first : first + step])
+        for part, moment, query in zip(parts, moments, queries, strict=True):
+            part.append((moment.double() @ query.double()[:, :, None])[..., 0])
+    none = torch.empty(rows.shape, dtype=torch.float64)
+    return tuple(torch.cat(part, dim=1) if part else none for part in parts)  # type: ignore[return-value]
 
 
 def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: int, score: Score) -> np.ndarray:
@@ -169,12 +259,12 @@ def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: 
 
     Args:
         query: unit embeddings of the sentence, two of (1, C).
-        video: position in MomentIndex.videos.
+        video: its number in the index.
 
     Returns:
         (N, N) float64, nan on cells that are no proposal; row = first clip, column = last clip.
     """
-    contrastive, iou = (x[0].cpu().numpy().astype(np.float64) for x in query)
     cells = np.full((grid.num_clips, grid.num_clips), np.nan)
-    cells[tuple(grid.cells.T.numpy())] = score(*_exact(index.rows(index.rows_of(video)), (contrastive, iou))).numpy()
+    c, i = _cosines(index, index.rows_of(video)[None], Embeddings(*(x.cpu() for x in query)))
+    cells[tuple(grid.cells.T.numpy())] = score(c[0], i[0]).numpy()
     return cells

@@ -1,5 +1,6 @@
 """The index on disk: what is written is read, and what is damaged is named."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -31,38 +32,34 @@ def segment(root: Path) -> Path:
 
 def test_every_proposal_of_every_video_is_in_the_index(world: Path) -> None:
     index, model = MomentIndex(world / "collection.mmn"), checkpoint.load(world / "run" / "model")
-    assert [video.video_id for video in index.videos] == [f"v{n}" for n in range(6)]
+    assert index.video_ids == [f"v{n}" for n in range(6)]
     assert index.num_moments == 6 * len(model.grid)
     with FeatureFile(world / "features.h5") as features, torch.inference_mode():
-        for number, video in enumerate(index.videos):
-            rows = index.rows(index.rows_of(number))
-            assert set(rows.videos) == {number}
-            assert np.array_equal(rows.spans, model.grid.seconds(20.0 + number).numpy())
-            snippets = torch.from_numpy(features.read(video.video_id))
+        for number, video_id in enumerate(index.video_ids):
+            rows = index.rows_of(number)
+            assert set(index.videos_of(rows)) == {number}
+            assert np.array_equal(index.spans(rows), model.grid.seconds(20.0 + number).numpy())
+            snippets = torch.from_numpy(features.read(video_id))
             both = model.embed_videos(pool_to_pre_clips(snippets, model.config.num_pre_clips)[None])
-            # float16 keeps 11 bits
-            assert np.allclose(rows.contrastive, both.contrastive[0], atol=1e-3)
-            assert np.allclose(rows.iou, both.iou[0], atol=1e-3)
-            assert video.uri == f"/nowhere/v{number}.mp4"
+            for stored, made in zip(index.embeddings(rows), both, strict=True):
+                assert torch.allclose(stored.float(), made[0], atol=1e-3)  # float16 keeps 11 bits
+            assert index.video(number).uri == f"/nowhere/v{number}.mp4"
 
 
-def test_parquet_candidate_index_and_embeddings_agree_row_by_row(world: Path) -> None:
-    import faiss
-
+def test_the_parquet_files_say_what_a_search_takes_rows_for(world: Path) -> None:
     index = MomentIndex(world / "collection.mmn")
-    folder = segment(world / "collection.mmn")
-    table = pq.read_table(folder / "moments.parquet")
-    rows = index.rows(np.arange(index.num_moments))
-    assert table["video_id"].to_pylist() == [index.videos[v].video_id for v in rows.videos]
-    assert np.array_equal(np.stack([table["start"], table["end"]], axis=1), rows.spans)
+    table = pq.read_table(segment(world / "collection.mmn") / "moments.parquet")
+    rows = np.arange(index.num_moments)
+    videos, spans = index.videos_of(rows), index.spans(rows)
+    assert table["video"].to_pylist() == videos.tolist()
+    assert table["video_id"].to_pylist() == [index.video_id(v) for v in videos]
+    assert np.array_equal(np.stack([table["start"], table["end"]], axis=1), spans)
     clips = np.stack([table["first_clip"], table["last_clip"]], axis=1)
-    durations = np.array([index.videos[v].duration for v in rows.videos])
-    assert np.allclose((clips + np.array([0, 1])) * durations[:, None] / 8, rows.spans, atol=1e-4)
-    stored = faiss.read_index(str(folder / "vectors.faiss")).reconstruct_n(0, index.num_moments)
-    assert np.array_equal(stored, np.concatenate([rows.contrastive, rows.iou], axis=1).astype(np.float32))
+    durations = np.array([index.video(v).duration for v in videos])
+    assert np.allclose((clips + np.array([0, 1])) * durations[:, None] / 8, spans, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy", "vectors.faiss"])
+@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy"])
 def test_a_missing_or_cut_file_is_named(copy: Path, name: str) -> None:
     path = segment(copy) / name
     content = path.read_bytes()
@@ -74,7 +71,7 @@ def test_a_missing_or_cut_file_is_named(copy: Path, name: str) -> None:
         MomentIndex(copy)
 
 
-@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "vectors.faiss"])
+@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy"])
 def test_a_file_of_the_right_size_that_is_no_such_file(copy: Path, name: str) -> None:
     path = segment(copy) / name
     path.write_bytes(b"x" * path.stat().st_size)
@@ -82,28 +79,46 @@ def test_a_file_of_the_right_size_that_is_no_such_file(copy: Path, name: str) ->
         MomentIndex(copy)
 
 
+def edit(root: Path, **change: object) -> None:
+    """Change a manifest and its checksum with it."""
+    content = {**json.loads((root / "manifest.json").read_text()), **change}
+    content.pop("checksum")
+    checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (root / "manifest.json").write_text(json.dumps({**content, "checksum": checksum}))
+
+
+def entries(root: Path, **change: object) -> list[dict[str, object]]:
+    return [{**entry, **change} for entry in json.loads((root / "manifest.json").read_text())["segments"]]
+
+
 def test_counts_that_disagree(copy: Path) -> None:
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["segments"][0]["moments"] += 1
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    edit(copy, segments=entries(copy, moments=7))
     with pytest.raises(MomentIndexError, match="count moments differently"):
         MomentIndex(copy)
 
 
 @pytest.mark.parametrize(
-    "change", [{"format": 99}, {"segments": None}, {"joint_dim": "x"}, {"score": {"nam": 1}}, {"fingerprint": "../x"}]
-)
+    "change",
+    [
+        {"format": 1}, {"segments": None}, {"joint_dim": "x"}, {"score": {"nam": 1}}, {"fingerprint": "../x"},
+        {"grid": {"num_clips": 2, "pooling_counts": [5]}}, {"model_files": {"../x": [1, "y"]}},
+    ],
+)  # fmt: skip
 def test_a_manifest_that_cannot_be_used(copy: Path, change: dict[str, object]) -> None:
-    manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    edit(copy, **change)
     with pytest.raises(MomentIndexError, match=r"manifest\.json"):
         MomentIndex(copy)
 
 
+def test_a_changed_manifest_is_found_at_once(copy: Path) -> None:
+    text = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(text.replace('"videos": 6', '"videos": 5'))
+    with pytest.raises(MomentIndexError, match="checksum"):
+        MomentIndex(copy)
+
+
 def test_a_segment_name_cannot_reach_outside(copy: Path) -> None:
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["segments"][0]["id"] = "../../elsewhere"
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    edit(copy, segments=entries(copy, id="../../elsewhere"))
     with pytest.raises(MomentIndexError, match="no folder name"):
         MomentIndex(copy)
 
@@ -190,7 +205,7 @@ def test_only_the_named_videos_are_indexed(world: Path, command: Command, tmp_pa
     content = json.loads((world / "train.json").read_text())
     (tmp_path / "some.json").write_text(json.dumps({name: content[name] for name in ("v4", "v1")}))
     command.ok(*build(world, tmp_path / "some.mmn", "--videos", str(tmp_path / "some.json")))
-    assert [video.video_id for video in MomentIndex(tmp_path / "some.mmn").videos] == ["v4", "v1"]
+    assert MomentIndex(tmp_path / "some.mmn").video_ids == ["v4", "v1"]
 
 
 def test_a_checkpoint_is_its_own_copy(world: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Search against brute force: every moment scored, sorted, and suppressed by a loop that can be checked by eye."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmn_index import checkpoint
 from mmn_index.errors import QueryError
-from mmn_index.index import Manifest, MomentIndex, SegmentWriter, create
+from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions, score_map, search, search_embeddings
@@ -19,37 +20,40 @@ GRID = ProposalGrid(16, (7, 4))
 DIM = 5
 
 
-def make_index(folder: Path, seed: int, *, videos: int = 12, copies: bool = False, spread: float = 0.3) -> MomentIndex:
+def make_index(
+    folder: Path, seed: int, *, videos: int = 12, copies: bool = False, spread: float = 0.3, segments: int = 1
+) -> MomentIndex:
     """Videos are clouds round a centre; with copies every video stands three times, so that scores tie."""
     rng = np.random.default_rng(seed)
-
-    def make(target: Path):
-        writer = SegmentWriter(target, GRID, DIM, videos)
-        for number in range(videos):
-            if not copies or number % 3 == 0:
-                raw = rng.normal(size=(1, 2 * DIM)) + spread * rng.normal(size=(len(GRID), 2 * DIM))
-            halves = raw.reshape(-1, 2, DIM)
-            writer.add(f"v{number:02d}", None, 30.0, (halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(-1, 2 * DIM))
-        return writer.finish()
-
-    model = folder / "model"
-    model.mkdir(parents=True)
-    create(folder / "index", model, make, lambda entry: Manifest("f" * 64, None, DIM, Score(), (entry,)), overwrite=False)
-    return MomentIndex(folder / "index")
+    (folder / "model").mkdir(parents=True)
+    manifest = Manifest("f" * 64, None, DIM, GRID, Score(), ())
+    root = folder / "index"
+    for numbers in np.array_split(np.arange(videos), segments):
+        planned = [PlannedVideo(f"v{number:02d}", None, 30.0) for number in numbers]
+        with IndexWriter(root) as writer:
+            segment = writer.segment(GRID, DIM, planned, "test")
+            for number in numbers:
+                if not copies or number % 3 == 0:
+                    raw = rng.normal(size=(1, 2 * DIM)) + spread * rng.normal(size=(len(GRID), 2 * DIM))
+                halves = raw.reshape(-1, 2, DIM)
+                segment.add((halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(-1, 2 * DIM))
+            old = writer.manifest.segments if writer.manifest else ()
+            writer.publish(replace(manifest, segments=(*old, segment.finish())), folder / "model")
+    return MomentIndex(root)
 
 
 def brute_force(index: MomentIndex, queries: Embeddings, q: int, score: Score, options: SearchOptions) -> list[int]:
     """Rows of the right answer."""
-    everything = index.rows(np.arange(index.num_moments))
-    c = everything.contrastive.astype(np.float64) @ queries.contrastive[q].double().numpy()
-    i = everything.iou.astype(np.float64) @ queries.iou[q].double().numpy()
+    rows = np.arange(index.num_moments)
+    c, i = (part.double().numpy() @ query[q].double().numpy() for part, query in zip(index.embeddings(rows), queries, strict=True))
+    spans, videos = index.spans(rows), index.videos_of(rows)
     log = score.log(torch.from_numpy(c), torch.from_numpy(i)).numpy()
     kept: list[int] = []
     for row in sorted(range(len(log)), key=lambda row: (-log[row], row)):
-        same = [other for other in kept if everything.videos[other] == everything.videos[row]]
+        same = [other for other in kept if videos[other] == videos[row]]
         if options.per_video is not None and len(same) >= options.per_video:
             continue
-        if all(slow_iou(everything.spans[row], everything.spans[other]) <= options.nms for other in same):
+        if all(slow_iou(spans[row], spans[other]) <= options.nms for other in same):
             kept.append(row)
         if len(kept) == options.k:
             break

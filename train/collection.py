@@ -56,7 +56,7 @@ def evaluate_collection(
         AnnotationError: the index lacks videos of the annotations.
         QueryError: a sentence that the text encoder cannot read.
     """
-    indexed = {video.video_id for video in index.videos}
+    indexed = set(index.video_ids)
     if missing := [video.video_id for video in annotations.videos if video.video_id not in indexed]:
         raise AnnotationError(
             f"{annotations.path}: {len(missing)} of its {len(annotations.videos)} videos are not in {index.root}, "

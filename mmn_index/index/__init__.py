@@ -3,11 +3,25 @@
 collection.mmn/
   manifest.json        what belongs to the index; replaced in one rename, so readers never see half of a write
   model-<fingerprint>/ a copy of the checkpoint that made it, for the queries
-  segments/<id>/       moments.parquet, videos.parquet, embeddings.npy, vectors.faiss
+  segments/<id>/       moments.parquet, videos.parquet, embeddings.npy, and vectors.faiss in large segments
 """
 
-from .manifest import Manifest, SegmentEntry
-from .segment import IndexedVideo, SegmentWriter
-from .store import MomentIndex, Rows, create
+from .manifest import CandidateAbout, Manifest, SegmentEntry
+from .segment import PlannedVideo, SegmentWriter
+from .selection import Part, Restriction
+from .store import Candidates, IndexedVideo, MomentIndex
+from .writer import IndexWriter
 
-__all__ = ["IndexedVideo", "Manifest", "MomentIndex", "Rows", "SegmentEntry", "SegmentWriter", "create"]
+__all__ = [
+    "CandidateAbout",
+    "Candidates",
+    "IndexWriter",
+    "IndexedVideo",
+    "Manifest",
+    "MomentIndex",
+    "Part",
+    "PlannedVideo",
+    "Restriction",
+    "SegmentEntry",
+    "SegmentWriter",
+]

@@ -1,26 +1,41 @@
-"""manifest.json: which segments, model and score make up an index."""
+"""manifest.json: which segments, model, grid and score make up an index."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from ..errors import MomentIndexError
+from ..errors import ConfigError, MomentIndexError
+from ..proposals import ProposalGrid
 from ..scoring import Score
 
-FORMAT = 1
+FORMAT = 2
 NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
+class CandidateAbout:
+    """What a segment's candidate index is, and how well it finds."""
+
+    factory: str  # FAISS's name of it
+    nprobe: int  # lists that a query visits
+    recall: float | None = None  # share of the exact top 10 that it finds, measured when it was made; None before that
+    noise: str = ""  # which queries the recall was measured with
+
+
+@dataclass(frozen=True)
 class SegmentEntry:
-    """One immutable segment."""
+    """One immutable segment, and which of its videos still belong to the index."""
 
     id: str
     videos: int
     moments: int
     files: Mapping[str, tuple[int, str]]  # name -> (bytes, SHA-256)
+    candidates: CandidateAbout | None = None  # None: scanned exactly
+    removed: tuple[int, ...] = ()  # rows of videos.parquet, ascending
 
 
 @dataclass(frozen=True)
@@ -30,8 +45,11 @@ class Manifest:
     fingerprint: str  # of the model that made all embeddings
     features: str | None  # backbone of the features, where known
     joint_dim: int  # C; a stored vector has 2 C numbers
+    grid: ProposalGrid  # of every video
     score: Score  # the index's default
     segments: tuple[SegmentEntry, ...]
+    model_files: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # name -> (bytes, SHA-256)
+    version: int = 0  # rises with every change
 
     @property
     def model_folder(self) -> str:
@@ -44,13 +62,21 @@ class Manifest:
 
     def write(self, root: Path) -> None:
         """Replace the manifest in one rename, after its content has reached the disk."""
-        content = {"format": FORMAT, **asdict(self)}
+        content = {
+            "format": FORMAT,
+            **{key: getattr(self, key) for key in ("version", "fingerprint", "features", "joint_dim")},
+            "grid": {"num_clips": self.grid.num_clips, "pooling_counts": list(self.grid.pooling_counts)},
+            "score": asdict(self.score),
+            "model_files": dict(self.model_files),
+            "segments": [asdict(entry) for entry in self.segments],
+        }
         aside = root / f"{NAME}.tmp"
         with aside.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
+            json.dump({**content, "checksum": _checksum(content)}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(root / NAME)
+        sync_folder(root)
 
 
 def read_manifest(root: Path) -> Manifest:
@@ -66,23 +92,56 @@ def read_manifest(root: Path) -> Manifest:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise MomentIndexError(f"{path}: has format {content['format']}, this version reads format {FORMAT}. Update mmn-index.")
-        segments = tuple(
-            SegmentEntry(
-                _folder_name(entry["id"]), int(entry["videos"]), int(entry["moments"]),
-                {str(name): (int(size), str(digest)) for name, (size, digest) in entry["files"].items()},
+            raise MomentIndexError(
+                f"{path}: has format {content['format']}, this version reads format {FORMAT}. Update mmn-index, or build the "
+                "index again."
             )
-            for entry in content["segments"]
-        )  # fmt: skip
+        claimed = content.pop("checksum")
+        if claimed != _checksum(content):
+            raise ValueError("its checksum does not fit its content")
         return Manifest(
             _folder_name(content["fingerprint"]),
             content["features"],
             int(content["joint_dim"]),
+            ProposalGrid(int(content["grid"]["num_clips"]), tuple(int(n) for n in content["grid"]["pooling_counts"])),
             Score(**content["score"]),
-            segments,
+            tuple(_entry(entry) for entry in content["segments"]),
+            _files(content["model_files"]),
+            int(content["version"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error
+
+
+def sync_folder(path: Path) -> None:
+    """Bring renames and new names in a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _entry(entry: Mapping[str, Any]) -> SegmentEntry:
+    about = entry["candidates"]
+    return SegmentEntry(
+        _folder_name(entry["id"]),
+        int(entry["videos"]),
+        int(entry["moments"]),
+        _files(entry["files"]),
+        CandidateAbout(**about) if about is not None else None,
+        tuple(int(row) for row in entry["removed"]),
+    )
+
+
+def _files(files: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
+    if any(Path(name).name != name for name in files):
+        raise ValueError(f"{list(files)} are no file names")
+    return {str(name): (int(size), str(digest)) for name, (size, digest) in files.items()}
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _folder_name(value: object) -> str:

@@ -1,24 +1,32 @@
 """One segment: the moments of some videos, never changed once it is written.
 
-A moment is the same row number in all three row files: moments.parquet, embeddings.npy, vectors.faiss.
+A moment is a row number: row n of embeddings.npy is row n of moments.parquet and vector n of vectors.faiss. Every video has all P
+proposals of the grid, so row n is proposal n % P of video n // P: that is how a search knows what a row means. There is no second
+table that could disagree with the first; moments.parquet says the same to other programs.
 """
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 
 from ..errors import MomentIndexError
 from ..proposals import ProposalGrid
-from .manifest import SegmentEntry
-from .vectors import Vectors, VectorWriter
+from .manifest import CandidateAbout, SegmentEntry
+from .vectors import Vectors, write_vectors
 
-FILES = ("moments.parquet", "videos.parquet", "embeddings.npy", "vectors.faiss")
-_MOMENTS = pa.schema([
+MOMENTS, VIDEOS, EMBEDDINGS, VECTORS = "moments.parquet", "videos.parquet", "embeddings.npy", "vectors.faiss"
+PROGRESS = "progress"  # how many videos are on the disk; of no use once the segment is published
+_GROUP = 1 << 16  # rows of a row group of moments.parquet, about
+_MOMENT_COLUMNS = pa.schema([
     ("video", pa.int32()),  # row in videos.parquet
     ("video_id", pa.dictionary(pa.int32(), pa.string())),
     ("start", pa.float32()),  # seconds
@@ -26,7 +34,7 @@ _MOMENTS = pa.schema([
     ("first_clip", pa.int16()),
     ("last_clip", pa.int16()),  # included
 ])  # fmt: skip
-_VIDEOS = pa.schema([
+VIDEO_COLUMNS = pa.schema([
     ("video_id", pa.string()),
     ("uri", pa.string()),  # where the video file was when its features were made; null if unknown
     ("duration", pa.float64()),  # seconds
@@ -36,64 +44,112 @@ _VIDEOS = pa.schema([
 
 
 @dataclass(frozen=True)
-class IndexedVideo:
-    """One video of an index."""
+class PlannedVideo:
+    """One video that a segment will hold."""
 
     video_id: str
     uri: str | None
     duration: float  # seconds
-    first_moment: int  # row of its first moment in the segment
-    num_moments: int
 
 
 class SegmentWriter:
-    """Write one segment into `folder`, video by video; memory stays bounded but for the candidate index.
+    """Write one segment into `folder`, video by video, in the order of the plan; memory stays bounded.
+
+    What `keep` has brought to the disk is still there after a crash: a writer in the same folder goes on behind it, so a folder
+    must belong to one plan (see IndexWriter.segment).
 
     Args:
         folder: is created; it is not part of an index before a manifest names it.
         grid: the proposals of every video.
         joint_dim: C.
-        videos: how many videos will come.
+        videos: all that will come.
+        metadata: columns of the user's, a row a video, in the order of `videos`.
+
+    Raises:
+        OSError: the disk refused; at once where there is no room for the embeddings.
     """
 
-    def __init__(self, folder: Path, grid: ProposalGrid, joint_dim: int, videos: int) -> None:
+    def __init__(
+        self, folder: Path, grid: ProposalGrid, joint_dim: int, videos: Sequence[PlannedVideo], metadata: pa.Table | None = None
+    ) -> None:
         self.folder = folder
-        self._grid = grid
-        folder.mkdir(parents=True)
-        shape = (videos * len(grid), 2 * joint_dim)
-        self._embeddings = np.lib.format.open_memmap(folder / "embeddings.npy", mode="w+", dtype=np.float16, shape=shape)
-        self._vectors = VectorWriter(2 * joint_dim)
-        self._moments = pq.ParquetWriter(folder / "moments.parquet", _MOMENTS)
-        self._videos: list[IndexedVideo] = []
-        self._capacity = videos
+        self._grid, self._videos, self._metadata = grid, list(videos), metadata
+        self._shape = (len(videos) * len(grid), 2 * joint_dim)
+        self.done = int(_text(folder / PROGRESS) or 0)  # videos
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / EMBEDDINGS
+        if self.done:
+            self._embeddings = np.lib.format.open_memmap(path, mode="r+")
+            return
+        self._embeddings = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=self._shape)
+        # Claimed at once: a memory-mapped file that finds the disk full in the middle would end the process.
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
-    def add(self, video_id: str, uri: str | None, duration: float, embeddings: np.ndarray) -> None:
-        """Append one video: (P, 2 C) embeddings, row p is proposal p of the grid."""
+    def add(self, embeddings: np.ndarray) -> None:
+        """Append the next video's (P, 2 C) embeddings: row p is proposal p of the grid."""
         count = len(self._grid)
-        number, first = len(self._videos), len(self._videos) * count
-        if embeddings.shape != (count, self._embeddings.shape[1]):
-            raise ValueError(f"embeddings of shape {embeddings.shape}, expected {(count, self._embeddings.shape[1])}")
-        half = embeddings.astype(np.float16)
-        self._embeddings[first : first + count] = half
-        self._vectors.add(half)
-        spans = self._grid.seconds(duration).numpy()
-        cells = self._grid.cells.numpy().astype(np.int16)
-        names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([video_id]))
-        columns = [np.full(count, number, np.int32), names, spans[:, 0], spans[:, 1], cells[:, 0], cells[:, 1]]
-        self._moments.write_table(pa.table(dict(zip(_MOMENTS.names, columns, strict=True)), schema=_MOMENTS))
-        self._videos.append(IndexedVideo(video_id, uri, duration, first, count))
+        if embeddings.shape != (count, self._shape[1]):
+            raise ValueError(f"embeddings of shape {embeddings.shape}, expected {(count, self._shape[1])}")
+        self._embeddings[self.done * count : (self.done + 1) * count] = embeddings
+        self.done += 1
 
-    def finish(self) -> SegmentEntry:
-        """Write what is left, bring everything to the disk, and return the manifest's entry."""
-        if len(self._videos) != self._capacity:
-            raise ValueError(f"{len(self._videos)} videos came, {self._capacity} were announced")
-        self._moments.close()
+    def keep(self) -> None:
+        """Bring the videos so far to the disk."""
         self._embeddings.flush()
-        rows = [[getattr(video, name) for video in self._videos] for name in _VIDEOS.names]
-        pq.write_table(pa.table(dict(zip(_VIDEOS.names, rows, strict=True)), schema=_VIDEOS), self.folder / "videos.parquet")
-        self._vectors.write(self.folder / "vectors.faiss")
-        files = {name: (os.path.getsize(self.folder / name), digest(self.folder / name)) for name in FILES}
-        return SegmentEntry(self.folder.name, len(self._videos), len(self._videos) * len(self._grid), files)
+        aside = self.folder / f"{PROGRESS}.tmp"
+        aside.write_text(str(self.done), encoding="utf-8")
+        aside.replace(self.folder / PROGRESS)
+
+    def finish(self, candidates: CandidateAbout | None = None) -> SegmentEntry:
+        """Write the tables and the candidate index, bring everything to the disk, and return the manifest's entry.
+
+        Args:
+            candidates: the candidate index to make; None for a segment that is scanned.
+        """
+        if self.done != len(self._videos):
+            raise ValueError(f"{self.done} videos came, {len(self._videos)} were announced")
+        self._embeddings.flush()
+        self._write_videos()
+        self._write_moments()
+        names = [MOMENTS, VIDEOS, EMBEDDINGS]
+        if candidates is not None:
+            write_vectors(self.folder / VECTORS, self._embeddings, candidates.factory)
+            names.append(VECTORS)
+        files = {}
+        for name in names:
+            with (self.folder / name).open("rb") as file:
+                os.fsync(file.fileno())
+            files[name] = ((self.folder / name).stat().st_size, digest(self.folder / name))
+        return SegmentEntry(self.folder.name, len(self._videos), self._shape[0], files, candidates)
+
+    def _write_videos(self) -> None:
+        count = len(self._grid)
+        columns = [
+            [video.video_id for video in self._videos],
+            [video.uri for video in self._videos],
+            [video.duration for video in self._videos],
+            [number * count for number in range(len(self._videos))],
+            [count] * len(self._videos),
+        ]
+        table = pa.table(dict(zip(VIDEO_COLUMNS.names, columns, strict=True)), schema=VIDEO_COLUMNS)
+        if self._metadata is not None:
+            for name in self._metadata.column_names:
+                table = table.append_column(name, self._metadata[name])
+        pq.write_table(table, self.folder / VIDEOS)
+
+    def _write_moments(self) -> None:
+        count, cells = len(self._grid), self._grid.cells.numpy().astype(np.int16)
+        step = max(1, _GROUP // count)
+        with pq.ParquetWriter(self.folder / MOMENTS, _MOMENT_COLUMNS) as writer:
+            for first in range(0, len(self._videos), step):
+                part = self._videos[first : first + step]
+                spans = np.concatenate([self._grid.seconds(video.duration).numpy() for video in part])
+                local = np.repeat(np.arange(len(part), dtype=np.int32), count)
+                names = pa.DictionaryArray.from_arrays(pa.array(local), pa.array([video.video_id for video in part]))
+                clips = np.tile(cells, (len(part), 1))
+                columns = [local + np.int32(first), names, spans[:, 0], spans[:, 1], clips[:, 0], clips[:, 1]]
+                writer.write_table(pa.table(dict(zip(_MOMENT_COLUMNS.names, columns, strict=True)), schema=_MOMENT_COLUMNS))
 
 
 class Segment:
@@ -103,45 +159,69 @@ class Segment:
         MomentIndexError: a file is missing, truncated, or disagrees with the others.
     """
 
-    def __init__(self, folder: Path, entry: SegmentEntry, joint_dim: int) -> None:
-        self.entry = entry
-        for name in FILES:
+    def __init__(self, folder: Path, entry: SegmentEntry, grid: ProposalGrid, joint_dim: int) -> None:
+        self.entry, self.folder, self.per_video = entry, folder, len(grid)
+        for name, (expected, _) in entry.files.items():
             path = folder / name
-            if not path.is_file():
-                raise MomentIndexError(f"{path}: is missing. The index is damaged; build it again.")
-            expected = entry.files[name][0]
-            if path.stat().st_size != expected:
-                raise MomentIndexError(
-                    f"{path}: has {path.stat().st_size} bytes, expected {expected}. The index is damaged; build it again."
-                )
+            try:
+                size = path.stat().st_size
+            except OSError:
+                raise MomentIndexError(f"{path}: is missing. The index is damaged; build it again.") from None
+            if size != expected:
+                raise MomentIndexError(f"{path}: has {size} bytes, expected {expected}. The index is damaged; build it again.")
         try:
-            self.embeddings: np.ndarray = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
-            moments = pq.read_table(folder / "moments.parquet", columns=["video", "start", "end"])
-            videos = pq.read_table(folder / "videos.parquet").to_pylist()
-        except (OSError, ValueError, pa.ArrowInvalid) as error:
+            # Mapped privately: torch takes no read-only memory, and nothing here writes.
+            array = np.load(folder / EMBEDDINGS, mmap_mode="c", allow_pickle=False)
+            self.table = pq.read_table(folder / VIDEOS)
+            counted = pq.read_metadata(folder / MOMENTS).num_rows
+            firsts = self.table["first_moment"].to_numpy()
+            self._duration = self.table["duration"].to_numpy().astype(np.float32)
+        except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
             raise MomentIndexError(f"{folder}: cannot be read ({error}). The index is damaged; build it again.") from error
-        self.vectors = Vectors(folder / "vectors.faiss")
-        self.video_of = moments["video"].to_numpy()
-        self.spans = np.stack([moments["start"].to_numpy(), moments["end"].to_numpy()], axis=1)  # (n, 2) float32 seconds
-        self.videos = [IndexedVideo(**{name: row[name] for name in _VIDEOS.names}) for row in videos]
-        self._check(folder, 2 * joint_dim)
+        self.vectors = Vectors(folder / VECTORS, entry.candidates) if entry.candidates else None
+        self._edges = (grid.cells.numpy() + np.array([0, 1])).astype(np.float32)
+        self._clips = np.float32(grid.num_clips)
+        self._check({"embeddings.npy": len(array), MOMENTS: counted, VIDEOS: len(firsts) * self.per_video}, array, 2 * joint_dim)
+        if not np.array_equal(firsts, np.arange(len(firsts)) * self.per_video) or not set(entry.removed) <= set(range(len(firsts))):
+            raise MomentIndexError(f"{folder / VIDEOS}: disagrees with the manifest on rows. The index is damaged; build it again.")
+        self.embeddings: Tensor = torch.from_numpy(array)  # (n, 2 C) float16, on disk
+        self.live: np.ndarray = np.ones(len(firsts), dtype=bool)  # videos that were not removed
+        self.live[list(entry.removed)] = False
 
-    def _check(self, folder: Path, width: int) -> None:
-        counts = {
-            "manifest.json": self.entry.moments,
-            "moments.parquet": len(self.spans),
-            "embeddings.npy": len(self.embeddings),
-            "vectors.faiss": self.vectors.count,
-            "videos.parquet": sum(video.num_moments for video in self.videos),
-        }
-        if len(set(counts.values())) != 1 or len(self.videos) != self.entry.videos:
+    @cached_property
+    def names(self) -> np.ndarray:
+        """Id of every video, removed ones too."""
+        found: np.ndarray = self.table["video_id"].to_numpy()
+        return found
+
+    def ids(self, videos: np.ndarray) -> list[str]:
+        """Ids of the videos of a mask."""
+        found: list[str] = self.names[videos].tolist()
+        return found
+
+    def rows_of(self, video: int) -> tuple[int, int]:
+        """First row of a video, and the one behind its last."""
+        return video * self.per_video, (video + 1) * self.per_video
+
+    def spans(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) rows -> (n, 2) float32 seconds, in the arithmetic of ProposalGrid.seconds."""
+        video, proposal = np.divmod(rows, self.per_video)
+        spans: np.ndarray = self._edges[proposal] * self._duration[video][:, None] / self._clips
+        return spans
+
+    def _check(self, counts: dict[str, int], array: np.ndarray, width: int) -> None:
+        counts["manifest.json"] = self.entry.moments
+        if self.vectors:
+            counts[VECTORS] = self.vectors.count
+        if len(set(counts.values())) != 1:
             raise MomentIndexError(
-                f"{folder}: its files count moments differently ({counts}). The index is damaged; build it again."
+                f"{self.folder}: its files count moments differently ({counts}). The index is damaged; build it again."
             )
-        if self.embeddings.shape[1] != width or self.vectors.width != width or self.embeddings.dtype != np.float16:
+        widths = {array.shape[1], self.vectors.width if self.vectors else width}
+        if widths != {width} or array.dtype != np.float16:
             raise MomentIndexError(
-                f"{folder}: embeddings are {self.embeddings.shape} {self.embeddings.dtype}, vectors {self.vectors.width} wide, "
-                f"expected {width} float16. The index is damaged; build it again."
+                f"{self.folder}: embeddings are {array.shape} {array.dtype}, expected {width} float16. "
+                "The index is damaged; build it again."
             )
 
 
@@ -149,3 +229,7 @@ def digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

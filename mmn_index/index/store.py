@@ -1,58 +1,144 @@
-"""An index as a whole: open it for searching, or publish a new one."""
+"""An index as a whole: open one version of it and read."""
 
 import os
-import secrets
-import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import torch
 
-from ..errors import MomentIndexError, OutputError
-from .manifest import NAME, Manifest, SegmentEntry, read_manifest
-from .segment import IndexedVideo, Segment
+from ..errors import MomentIndexError, QueryError
+from ..scoring import Embeddings, Score, Tangent
+from .manifest import Manifest, read_manifest
+from .scan import Deadline, best_of_all
+from .segment import VIDEO_COLUMNS, Segment
+from .selection import Part, Restriction, all_live, parse_where, select
+
+_ATTEMPTS = 10  # to open: another process may replace the segments between reading the manifest and opening them
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What the index says of some moments, by row."""
+class IndexedVideo:
+    """One video of an index."""
 
-    videos: np.ndarray  # (n,) int64 positions in MomentIndex.videos
-    spans: np.ndarray  # (n, 2) float32 seconds
-    contrastive: np.ndarray  # (n, C) float16
-    iou: np.ndarray  # (n, C) float16
+    video_id: str
+    uri: str | None
+    duration: float  # seconds
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Moments that may be the best of some queries."""
+
+    values: np.ndarray  # (Q, n) float32 upper bounds of the logarithmic score, best first; -inf where fewer were found
+    rows: np.ndarray  # (Q, n) int64; -1 there
+    total: int  # moments that could have been found
+    recall: float | None  # measured recall of the candidate index that took part; None: all moments were scanned
 
 
 class MomentIndex:
-    """Read access to one version of an index. Row numbers run through the segments in their order.
+    """Read access to one version of an index; safe from several threads.
+
+    Row numbers and video numbers run through the segments in their order; those of removed videos stay unused.
 
     Args:
         root: the index directory.
+        device: where scans run. On "cuda" the embeddings are kept there, and everything is scanned.
 
     Raises:
         MomentIndexError: it is missing or damaged.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root)
-        self.manifest = read_manifest(self.root)
-        self._segments = [
-            Segment(self.root / "segments" / entry.id, entry, self.manifest.joint_dim) for entry in self.manifest.segments
+    def __init__(self, root: str | os.PathLike[str], device: str = "cpu") -> None:
+        manifest = read_manifest(Path(root))
+        for _ in range(_ATTEMPTS):
+            try:
+                self._open(Path(root), manifest, device)
+                return
+            except MomentIndexError:
+                opened, manifest = manifest, read_manifest(Path(root))
+                if manifest.version == opened.version:
+                    raise
+        raise MomentIndexError(f"{root}: changed {_ATTEMPTS} times while it was opened. Try again.")
+
+    @classmethod
+    def of(cls, root: Path, manifest: Manifest, device: str = "cpu") -> "MomentIndex":
+        """Segments of a manifest that is not published."""
+        index = cls.__new__(cls)
+        index._open(root, manifest, device)
+        return index
+
+    def _open(self, root: Path, manifest: Manifest, device: str) -> None:
+        self.root, self.manifest, self.device = root, manifest, torch.device(device)
+        self.segments = [
+            Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim) for entry in manifest.segments
         ]
-        self._first_row = np.cumsum([0] + [segment.entry.moments for segment in self._segments])
-        self._first_video = np.cumsum([0] + [segment.entry.videos for segment in self._segments])
-        self.videos: list[IndexedVideo] = [video for segment in self._segments for video in segment.videos]
+        self._embeddings = [segment.embeddings.to(self.device) for segment in self.segments]
+        self._everything = [all_live(segment) for segment in self.segments]
+        self._first_row = np.cumsum([0] + [segment.entry.moments for segment in self.segments])
+        self._first_video = np.cumsum([0] + [segment.entry.videos for segment in self.segments])
+
+    @property
+    def version(self) -> int:
+        """Of the manifest that was opened; it rises with every change."""
+        return self.manifest.version
 
     @property
     def num_moments(self) -> int:
-        """All moments of all videos."""
-        return int(self._first_row[-1])
+        """All moments of all videos that were not removed."""
+        return sum(part.count for part in self._everything)
+
+    @cached_property
+    def live(self) -> np.ndarray:
+        """(videos,) bool: which video numbers are in use."""
+        return np.concatenate([np.zeros(0, dtype=bool), *(segment.live for segment in self.segments)])
+
+    @cached_property
+    def video_ids(self) -> list[str]:
+        """Ids of all videos that were not removed."""
+        return [name for segment in self.segments for name in segment.ids(segment.live)]
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Of videos.parquet in all segments together."""
+        return pa.unify_schemas([VIDEO_COLUMNS, *(segment.table.schema for segment in self.segments)])
+
+    @cached_property
+    def videos(self) -> pa.Table:
+        """videos.parquet of all segments, one row a video number, the columns of the user's included."""
+        return pa.concat_tables([segment.table for segment in self.segments], promote_options="default")
 
     @property
     def model_path(self) -> Path:
         """The checkpoint that made the index, kept inside it."""
         return self.root / self.manifest.model_folder
+
+    def video(self, number: int) -> IndexedVideo:
+        """A video by its number."""
+        segment = int(np.searchsorted(self._first_video, number, side="right")) - 1
+        row = self.segments[segment].table.slice(number - self._first_video[segment], 1).to_pylist()[0]
+        return IndexedVideo(row["video_id"], row["uri"], row["duration"])
+
+    def video_id(self, number: int) -> str:
+        """The id of a video by its number."""
+        segment = int(np.searchsorted(self._first_video, number, side="right")) - 1
+        return str(self.segments[segment].names[number - self._first_video[segment]])
+
+    def number_of(self, video_id: str) -> int:
+        """The number of a video.
+
+        Raises:
+            QueryError: it is not in the index; names a similar one.
+        """
+        for segment, first in zip(self.segments, self._first_video.tolist(), strict=False):
+            found = np.flatnonzero((segment.names == video_id) & segment.live)
+            if len(found):
+                return int(first + found[0])
+        select(self.segments, Restriction(videos=(video_id,)))  # says what is there
+        raise QueryError(f"the index has no video '{video_id}'.")
 
     def check_model(self, fingerprint: str, where: str) -> None:
         """Compare a model with the one that made the index.
@@ -66,92 +152,99 @@ class MomentIndex:
                 "Use the model that built the index, or build the index again."
             )
 
-    def candidates(self, vectors: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows with the largest inner products, (Q, 2 C) -> values and rows, both (Q, min(limit, num_moments)), best first."""
-        found = [segment.vectors.best(vectors, limit) for segment in self._segments]
-        values = np.concatenate([part for part, _ in found], axis=1)
-        rows = np.concatenate([part + first for (_, part), first in zip(found, self._first_row, strict=False)], axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")[:, :limit]
-        return np.take_along_axis(values, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    def where(self, conditions: Sequence[str]) -> Restriction:
+        """Conditions on the columns of videos.parquet, such as `camera=porch`, as a restriction.
 
-    def rows(self, rows: np.ndarray) -> Rows:
-        """Look rows up, (n,) -> their videos, spans and embeddings in the same order."""
-        dim = self.manifest.joint_dim
-        videos, spans = np.empty(len(rows), np.int64), np.empty((len(rows), 2), np.float32)
-        vectors = np.empty((len(rows), 2 * dim), np.float16)
-        of = np.searchsorted(self._first_row, rows, side="right") - 1
-        for number in np.unique(of):
-            segment, here = self._segments[number], of == number
-            local = rows[here] - self._first_row[number]
-            videos[here] = segment.video_of[local] + self._first_video[number]
-            spans[here] = segment.spans[local]
-            vectors[here] = segment.embeddings[local]
-        return Rows(videos, spans, vectors[:, :dim], vectors[:, dim:])
+        Raises:
+            QueryError: no such column, or a value of another type.
+        """
+        return Restriction(where=parse_where(conditions, self.schema))
+
+    def parts(self, restriction: Restriction) -> list[Part]:
+        """The rows of each segment that a restriction leaves, removed videos left out.
+
+        Raises:
+            QueryError: a video that is not in the index, or a condition that does not fit the columns.
+        """
+        return select(self.segments, restriction) if restriction else self._everything
+
+    def candidates(
+        self, queries: Embeddings, score: Score, planes: Sequence[Tangent], limit: int, parts: Sequence[Part], *, scan: bool,
+        deadline: Deadline,
+    ) -> Candidates:  # fmt: skip
+        """Moments whose scores may be the best.
+
+        Args:
+            queries: unit vectors, two of (Q, C).
+            planes: a tangent plane of the score for each query; the inner product that a candidate index looks for.
+            limit: how many candidates a query gets.
+            parts: what may be found, from `parts`.
+            scan: scan all segments; else only those without a candidate index.
+        """
+        total = sum(part.count for part in parts)
+        values, rows, recalls = [], [], []
+        for number, (segment, part) in enumerate(zip(self.segments, parts, strict=True)):
+            wanted = min(limit, part.count)
+            if not wanted:
+                continue
+            if segment.vectors is None or scan or self.device.type != "cpu":
+                keep = None if part.keep is None else torch.from_numpy(part.keep).to(self.device)
+                found = best_of_all(self._embeddings[number], part.runs, keep, queries, score, wanted, deadline)
+                value, row = (x.numpy() for x in found)
+                row = np.where(value > -np.inf, row, -1)
+            else:
+                deadline.check(0, total)
+                allowed = None if segment.live.all() else np.repeat(segment.live, segment.per_video)
+                slopes = np.array([[plane.contrastive, plane.iou] for plane in planes], dtype=np.float32)
+                both = [slopes[:, :1] * queries.contrastive.cpu().numpy(), slopes[:, 1:] * queries.iou.cpu().numpy()]
+                value, row = segment.vectors.best(np.concatenate(both, axis=1), wanted, allowed=allowed)
+                value += np.array([[plane.constant] for plane in planes], dtype=np.float32)
+                recalls.append(segment.vectors.about.recall)
+            values.append(value)
+            rows.append(np.where(row >= 0, row + self._first_row[number], -1))
+        if not values:
+            empty = np.empty((len(planes), 0))
+            return Candidates(empty.astype(np.float32), empty.astype(np.int64), 0, None)
+        recall = min((found or 0.0 for found in recalls), default=None)
+        if len(values) == 1:
+            return Candidates(values[0], rows[0], total, recall)
+        joined, numbers = np.concatenate(values, axis=1), np.concatenate(rows, axis=1)
+        order = np.argsort(-joined, axis=1, kind="stable")[:, :limit]
+        return Candidates(np.take_along_axis(joined, order, axis=1), np.take_along_axis(numbers, order, axis=1), total, recall)
+
+    def embeddings(self, rows: np.ndarray) -> Embeddings:
+        """The embeddings of rows of any shape, two of (*rows.shape, C) float16."""
+        flat, dim = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1)), self.manifest.joint_dim
+        if len(self.segments) == 1:
+            found = self.segments[0].embeddings.index_select(0, flat)
+        else:
+            found = torch.empty(len(flat), 2 * dim, dtype=torch.float16)
+            for segment, first, here in self._by_segment(flat.numpy()):
+                found[torch.from_numpy(here)] = segment.embeddings.index_select(0, flat[torch.from_numpy(here)] - int(first))
+        found = found.view(*rows.shape, 2 * dim)
+        return Embeddings(found[..., :dim], found[..., dim:])
+
+    def spans(self, rows: np.ndarray) -> np.ndarray:
+        """Start and end of rows of any shape, (*rows.shape, 2) float32 seconds."""
+        flat = rows.reshape(-1)
+        found = np.empty((len(flat), 2), dtype=np.float32)
+        for segment, first, here in self._by_segment(flat):
+            found[here] = segment.spans(flat[here] - first)
+        return found.reshape(*rows.shape, 2)
+
+    def videos_of(self, rows: np.ndarray) -> np.ndarray:
+        """Video numbers of rows of any shape: every video has all proposals of the grid."""
+        found: np.ndarray = rows // len(self.manifest.grid)
+        return found
 
     def rows_of(self, video: int) -> np.ndarray:
-        """All rows of a video, given by its position in `videos`."""
-        number = int(np.searchsorted(self._first_video, video, side="right")) - 1
-        first = int(self._first_row[number]) + self.videos[video].first_moment
-        return np.arange(first, first + self.videos[video].num_moments)
+        """All rows of a video, given by its number."""
+        count = len(self.manifest.grid)
+        return np.arange(video * count, (video + 1) * count)
 
-
-def create(
-    root: Path, model: Path, make: Callable[[Path], SegmentEntry], describe: Callable[[SegmentEntry], Manifest], *, overwrite: bool
-) -> None:
-    """Publish a new index with one segment.
-
-    Args:
-        root: the index directory.
-        model: the checkpoint directory to keep a copy of.
-        make: writes the segment into the folder that it is given.
-        describe: the manifest for that segment.
-        overwrite: replace an index that is there; its files go after the new manifest is in place.
-
-    Raises:
-        OutputError: something else is there, or the place cannot be written. What was there is kept.
-    """
-    existed = root.exists()
-    if existed and not _is_ours(root):
-        raise OutputError(f"{root}: exists and is no index; it is left alone. Choose another place with -o.")
-    if (root / NAME).exists() and not overwrite:
-        raise OutputError(f"{root}: an index stands there already. --overwrite replaces it, or choose another place with -o.")
-    folder = root / "segments" / secrets.token_hex(8)
-    try:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            manifest = describe(make(folder))
-            _copy_model(model, root / manifest.model_folder)
-            manifest.write(root)
-        except BaseException:
-            shutil.rmtree(folder if existed else root, ignore_errors=True)
-            raise
-        _sweep(root, manifest)
-    except OSError as error:
-        raise OutputError(f"{root}: the index cannot be written ({error}). What was there before is kept.") from error
-
-
-def _is_ours(root: Path) -> bool:
-    """Whether a folder holds an index, what a killed build left, or nothing."""
-    return root.is_dir() and (
-        (root / NAME).is_file() or all(x.name in ("segments", f"{NAME}.tmp") or x.name.startswith("model-") for x in root.iterdir())
-    )
-
-
-def _copy_model(model: Path, target: Path) -> None:
-    if target.exists():
-        return
-    aside = target.with_name(f"{target.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(model, aside)
-    aside.replace(target)
-
-
-def _sweep(root: Path, manifest: Manifest) -> None:
-    """Remove what no manifest names: segments and models of an index that was replaced, or of a build that was killed."""
-    keep = {entry.id for entry in manifest.segments}
-    for folder in (root / "segments").iterdir():
-        if folder.name not in keep:
-            shutil.rmtree(folder, ignore_errors=True)
-    for folder in root.glob("model-*"):
-        if folder.name != manifest.model_folder:
-            shutil.rmtree(folder, ignore_errors=True)
+    def _by_segment(self, rows: np.ndarray) -> list[tuple[Segment, int, np.ndarray]]:
+        """Segments that rows lie in, their first row, and which of the rows."""
+        if len(self.segments) == 1:
+            return [(self.segments[0], 0, np.ones(len(rows), dtype=bool))]
+        of = np.searchsorted(self._first_row, rows, side="right") - 1
+        return [(self.segments[n], int(self._first_row[n]), of == n) for n in np.unique(of).tolist()]

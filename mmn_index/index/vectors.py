@@ -1,16 +1,131 @@
-"""The candidate index: which moments may have the best inner products. The only module that knows FAISS.
+"""The candidate index of a large segment: which moments may have the best inner products. The only module that knows FAISS.
 
-Vectors are [contrastive ; iou], 2 C numbers, kept by a flat index in float16: the same numbers that
-the exact scores are computed from, so candidates differ from an exact scan only by float32 summation.
+Vectors are [contrastive ; iou], 2 C numbers, in an inverted file (IVF) with compressed codes: it proposes rows, quickly and not
+completely; their scores are computed from embeddings.npy. Smaller segments have none and are scanned (scan.py), which is exact.
 """
 
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..errors import DependencyError, MomentIndexError
+from ..errors import ConfigError, DependencyError, MomentIndexError
+from .manifest import CandidateAbout
+
+_BLOCK = 1 << 16  # vectors that are converted to float32 together
+_SAMPLE = 24  # training vectors a list
+_ITERATIONS = 8  # of k-means; more change recall in the third digit
+
+
+def check_factory(factory: str) -> None:
+    """Whether FAISS knows a factory string, and it is an inverted file.
+
+    Raises:
+        ConfigError: it is not. (Moments of a video are near-duplicates: graph indexes lose a part of them.)
+    """
+    if not re.match(r"IVF\d+", factory):
+        raise ConfigError(f"'{factory}' is no candidate index: expected exact, ivf-sq8, ivf-pq, ivf-rabitq or a FAISS factory "
+                          "string that begins with IVF and the number of lists, such as IVF4096,SQ8.")  # fmt: skip
+    try:
+        _make(factory, 512)
+    except RuntimeError as error:
+        raise ConfigError(f"FAISS does not know the index '{factory}' ({_reason(error)}).") from error
+
+
+def bytes_a_moment(factory: str, width: int) -> float:
+    """What an inverted file keeps of one vector: its code and its number."""
+    index = _make(factory, width)
+    return float(index.code_size + 8)
+
+
+def write_vectors(path: Path, embeddings: np.ndarray, factory: str) -> None:
+    """Train and fill the candidate index of all rows, (n, 2 C) float16, and write it.
+
+    Lists are trained on rows drawn evenly from all videos. The codes are in memory meanwhile; embeddings are read in blocks.
+
+    Raises:
+        OSError: the disk refused.
+        ConfigError: the factory string does not fit the width.
+    """
+    count, width = embeddings.shape
+    try:
+        index = _make(factory, width)
+        wanted = min(count, _SAMPLE * index.nlist)
+        rows = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
+        index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = _ITERATIONS, _SAMPLE, 1
+        index.train(embeddings[rows].astype(np.float32))
+        for first in range(0, count, _BLOCK):
+            index.add(embeddings[first : first + _BLOCK].astype(np.float32))
+    except RuntimeError as error:
+        raise ConfigError(f"FAISS cannot make '{factory}' of {count:,} vectors of width {width} ({_reason(error)}).") from error
+    try:
+        _faiss().write_index(index, str(path))
+    except RuntimeError as error:  # FAISS's form of a full disk
+        raise OSError(_reason(error)) from error
+
+
+class Vectors:
+    """Search in a candidate index; safe from several threads.
+
+    Raises:
+        MomentIndexError: the file cannot be read as a FAISS index.
+    """
+
+    def __init__(self, path: Path, about: CandidateAbout) -> None:
+        self.about = about
+        faiss = _faiss()
+        try:
+            # Mapped, not read, where the format allows it.
+            self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+            self.lists = int(self._index.nlist)
+        except (RuntimeError, AttributeError) as error:
+            raise MomentIndexError(f"{path}: cannot be read as a FAISS index ({_reason(error)}). The index is damaged; build it "
+                                   "again.") from error  # fmt: skip
+
+    @property
+    def count(self) -> int:
+        """Stored vectors."""
+        return int(self._index.ntotal)
+
+    @property
+    def width(self) -> int:
+        """Numbers a vector."""
+        return int(self._index.d)
+
+    def best(
+        self, queries: np.ndarray, limit: int, *, allowed: np.ndarray | None = None, nprobe: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Large inner products.
+
+        Args:
+            queries: (Q, width).
+            limit: how many at most.
+            allowed: (count,) bool; rows that may be found.
+            nprobe: lists to visit, instead of the recorded number.
+
+        Returns:
+            Values (Q, limit) float32, -inf where fewer were found, and rows (Q, limit) int64, -1 there; best first.
+        """
+        faiss = _faiss()
+        parameters = faiss.SearchParametersIVF(nprobe=min(nprobe or self.about.nprobe, self.lists))
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            parameters.sel = faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(bits))
+        values, rows = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), limit, params=parameters)
+        values[rows < 0] = -np.inf
+        return values, rows
+
+
+def _make(factory: str, width: int) -> Any:
+    faiss = _faiss()
+    return faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+
+
+def _reason(error: Exception) -> str:
+    """What FAISS complains of, without the place in its source."""
+    return str(error).splitlines()[0].rpartition("Error: ")[2] if str(error) else type(error).__name__
 
 
 def _faiss() -> ModuleType:
@@ -23,53 +138,3 @@ def _faiss() -> ModuleType:
     if not hasattr(faiss, "IndexScalarQuantizer"):  # what is left after one of two FAISS packages was uninstalled
         raise DependencyError("the installed FAISS is empty. Uninstall faiss-cpu and faiss-gpu, then install one of them.")
     return faiss
-
-
-class VectorWriter:
-    """Fill a candidate index of `width` numbers a vector, block by block."""
-
-    def __init__(self, width: int) -> None:
-        faiss = _faiss()
-        self._index = faiss.IndexScalarQuantizer(width, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-
-    def add(self, vectors: np.ndarray) -> None:
-        """Append (n, width) vectors; their rows follow the ones before."""
-        self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-
-    def write(self, path: Path) -> None:
-        """Write vectors.faiss."""
-        try:
-            _faiss().write_index(self._index, str(path))
-        except RuntimeError as error:  # FAISS's form of a full disk
-            raise OSError(str(error)) from error
-
-
-class Vectors:
-    """Search in a candidate index.
-
-    Raises:
-        MomentIndexError: the file cannot be read as a FAISS index.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._index: Any = _faiss().read_index(str(path))
-        except RuntimeError as error:
-            raise MomentIndexError(
-                f"{path}: cannot be read as a FAISS index ({str(error).splitlines()[0]}). Build it again."
-            ) from error
-
-    @property
-    def count(self) -> int:
-        """Stored vectors."""
-        return int(self._index.ntotal)
-
-    @property
-    def width(self) -> int:
-        """Numbers a vector."""
-        return int(self._index.d)
-
-    def best(self, queries: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """The largest inner products: (Q, width) -> values (Q, n) float32 and rows (Q, n) int64, n = min(limit, count)."""
-        values, rows = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), min(limit, self.count))
-        return values, rows

@@ -1,0 +1,76 @@
+"""Moments and queries like those of a trained MMN, at any size.
+
+A video passes through a few actions, each in a stretch of its own. The embedding of a moment, in each of the two spaces, is
+
+    unit( centre of the video + STRENGTH * sum over its actions of (temporal IoU of moment and stretch) * the action + noise )
+
+so it is smooth in where the moment starts and ends, moments of a video are near-duplicates, and moments of one action in many
+videos lie near each other. All of it happens in a subspace whose axes fade (90 % of the variance in about 10 of them), as in the
+joint spaces of a trained model: docs/results.md has the same figures for ucf-moments. A query is an action seen from off this
+manifold, as text is: its cosine with the action is QUERY_COSINE in either space, the rest is noise in all DIM directions.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from mmn_index.moments import temporal_iou
+from mmn_index.proposals import ProposalGrid
+from mmn_index.scoring import Embeddings
+
+GRID = ProposalGrid(64, (15, 8, 8))  # ActivityNet Captions: 1,104 moments a video
+DIM = 256  # of each space
+ACTIONS, PER_VIDEO = 200, 5
+STRENGTH, INSTANCE, NOISE = 4.0, 0.4, 0.1
+RANK, FADE = 256, 1.0  # axes of the subspace; each has FADE times the standard deviation of the one before
+QUERY_COSINE = 0.6
+SECONDS = 120.0  # length of every video
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _axes() -> np.ndarray:
+    """(2, RANK, DIM): orthogonal, fading."""
+    random = np.random.default_rng(5)
+    axes = np.stack([np.linalg.qr(random.normal(size=(DIM, RANK)))[0].T for _ in range(2)])
+    return (axes * FADE ** np.arange(RANK)[:, None]).astype(np.float32)
+
+
+def _directions(random: np.random.Generator, *shape: int) -> np.ndarray:
+    """Unit vectors of the subspace, (*shape, 2, DIM)."""
+    return _unit(np.einsum("...hr,hrd->...hd", random.normal(size=(*shape, 2, RANK)).astype(np.float32), _AXES))
+
+
+_AXES = _axes()
+
+
+def _actions() -> np.ndarray:
+    """(ACTIONS, 2, DIM) unit vectors."""
+    return _directions(np.random.default_rng(7), ACTIONS)
+
+
+def embeddings(videos: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """(1104, 2 DIM) float32 of one video after the other."""
+    random, actions = np.random.default_rng(seed), _actions()
+    spans = GRID.seconds(1.0)
+    for _ in range(videos):
+        chosen = actions[random.integers(ACTIONS, size=PER_VIDEO)] + INSTANCE * _directions(random, PER_VIDEO)
+        middle, half = random.uniform(0.05, 0.95, size=PER_VIDEO), random.uniform(0.04, 0.25, size=PER_VIDEO)
+        stretches = torch.from_numpy(np.stack([(middle - half).clip(0), (middle + half).clip(max=1)], axis=1)).float()
+        weight = temporal_iou(spans[:, None], stretches[None]).numpy()  # (1104, PER_VIDEO)
+        moments = _directions(random) + STRENGTH * np.einsum("pk,khd->phd", weight, _unit(chosen))
+        moments += NOISE * _directions(random, len(spans))
+        yield _unit(moments).reshape(len(spans), 2 * DIM)
+
+
+def queries(count: int, seed: int = 1) -> Embeddings:
+    """Unit query embeddings, two of (count, DIM)."""
+    random = np.random.default_rng(seed)
+    action = _actions()[random.integers(ACTIONS, size=count)]
+    noise = random.normal(size=action.shape).astype(np.float32)
+    noise = _unit(noise - (noise * action).sum(axis=-1, keepdims=True) * action)
+    found = QUERY_COSINE * action + np.sqrt(1 - QUERY_COSINE**2) * noise
+    return Embeddings(*(torch.from_numpy(found[:, half].astype(np.float32)) for half in (0, 1)))

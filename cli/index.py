@@ -1,0 +1,111 @@
+"""mmn-index remove, compact, info and verify: what can be done to an index without embedding anything."""
+
+from pathlib import Path
+
+import click
+
+from .build import index_option, vector_options
+from .output import print_json, print_table, progress, say
+
+
+@click.command()
+@click.argument("videos", nargs=-1, required=True)
+@index_option
+def remove(videos: tuple[str, ...], root: Path) -> None:
+    """Take VIDEOS, given by their ids, out of an index.
+
+    Searches that began before are not disturbed. The space comes back with `compact`.
+
+    \b
+    Example:
+        mmn-index remove porch/cam1 porch/cam2
+    """
+    from mmn_index.index_build.change import remove as run
+
+    result = run(root, videos)
+    say(f"{root}: {result.removed} videos removed; {result.moments:,} moments of {result.videos:,} videos are left.")
+
+
+@click.command()
+@index_option
+@vector_options
+def compact(root: Path, vectors: str, max_bytes_per_moment: float | None) -> None:
+    """Merge the segments of an index into one, without the removed videos.
+
+    Embeddings are copied, nothing is embedded again; the candidate index is chosen and trained anew.
+    """
+    from mmn_index.index_build.candidates import Wish
+    from mmn_index.index_build.change import compact as run
+
+    with progress("copying videos") as report:
+        result = run(root, Wish(vectors, max_bytes_per_moment), report)
+    say(f"{root}: {result.moments:,} moments of {result.videos:,} videos in one segment, {result.reason}.")
+
+
+@click.command()
+@index_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def info(root: Path, as_json: bool) -> None:
+    """Show what an index holds: counts, sizes, model, candidate indexes."""
+    from mmn_index.index import MomentIndex
+
+    index = MomentIndex(root)
+    manifest = index.manifest
+    size = sum(size for entry in manifest.segments for size, _ in entry.files.values())
+    rows = sum(entry.moments for entry in manifest.segments)
+    removed = sum(len(entry.removed) for entry in manifest.segments)
+    scanned = sum(entry.moments for entry in manifest.segments if entry.candidates is None)
+    columns = [name for name in index.schema.names if name not in ("first_moment", "num_moments")]
+    about = {
+        "version": manifest.version, "moments": index.num_moments, "videos": len(index.video_ids), "removed_videos": removed,
+        "bytes": size, "bytes_per_moment": round(size / rows, 1) if rows else None, "model": manifest.fingerprint,
+        "features": manifest.features, "joint_dim": manifest.joint_dim, "score": manifest.score.name, "columns": columns,
+        "segments": [
+            {
+                "id": entry.id, "videos": entry.videos, "moments": entry.moments, "removed_videos": len(entry.removed),
+                "bytes": sum(size for size, _ in entry.files.values()),
+                "search": "scan" if entry.candidates is None else entry.candidates.factory,
+                "nprobe": entry.candidates.nprobe if entry.candidates else None,
+                "recall": entry.candidates.recall if entry.candidates else None,
+                "measured_with": entry.candidates.noise if entry.candidates else None,
+            }
+            for entry in manifest.segments
+        ],
+    }  # fmt: skip
+    if as_json:
+        print_json(about)
+        return
+    click.echo(
+        f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} videos"
+        f"{f', {removed:,} removed videos still on disk' if removed else ''}\n"
+        f"{size / 1e6:,.1f} MB, {size / rows if rows else 0:,.0f} bytes a moment; float16 embeddings of 2 x {manifest.joint_dim}\n"
+        f"model {manifest.fingerprint[:16]}, features {manifest.features or 'of unknown backbone'}, score {manifest.score.name}\n"
+        f"columns for --where: {', '.join(columns)}"
+    )
+    table = [
+        [str(part["id"]), f"{part['videos']:,}", f"{part['moments']:,}", f"{part['removed_videos']:,}", f"{part['bytes'] / 1e6:,.1f}",
+         str(part["search"]), str(part["nprobe"] or ""), f"{part['recall']:.3f}" if part["recall"] is not None else "1 (exact)"]
+        for part in about["segments"]
+    ]  # fmt: skip
+    print_table(["segment", "videos", "moments", "removed", "MB", "search", "nprobe", "recall@10"], table)
+    if removed or (len(manifest.segments) > 1 and scanned > 200_000) or len(manifest.segments) > 8:
+        say("`mmn-index compact` merges the segments and drops removed videos.")
+
+
+@click.command()
+@index_option
+@click.option("--features", type=click.Path(path_type=Path), help="Embed a sample of videos again from these snippets.")
+def verify(root: Path, features: Path | None) -> None:
+    """Read every byte of an index and compare: checksums, counts, rows, and what its candidate index finds."""
+    from contextlib import ExitStack
+
+    from mmn_index.index_build.verify import verify as run
+
+    from mmn_index.features import FeatureFile
+
+    with ExitStack() as stack:
+        opened = stack.enter_context(FeatureFile(features)) if features else None
+        wrong = run(root, opened, lambda text: say(f"right: {text}"))
+    if wrong:
+        raise click.ClickException(" ".join(wrong))
+    say(f"{root}: nothing is wrong.")

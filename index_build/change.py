@@ -1,0 +1,76 @@
+"""Change an index without embedding anything: remove videos, and compact what has gathered."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mmn_index.errors import MomentIndexError
+from mmn_index.index import CandidateAbout, IndexWriter, MomentIndex, PlannedVideo, Restriction
+from mmn_index.index.segment import VIDEO_COLUMNS
+from mmn_index.index.selection import select
+
+from .build import BuildResult, opened, tombstones
+from .candidates import Wish, choose, tune
+
+
+@dataclass(frozen=True)
+class RemoveResult:
+    """What was removed and what is left."""
+
+    removed: int
+    videos: int
+    moments: int
+
+
+def remove(root: Path, video_ids: Sequence[str]) -> RemoveResult:
+    """Take videos out of an index, all of them in one change. Their rows stay on disk until the index is compacted.
+
+    Raises:
+        MomentIndexError: there is no index.
+        QueryError: a video is not in it; nothing is removed.
+        OutputError: it cannot be written.
+    """
+    with IndexWriter(root) as writer:
+        manifest = opened(writer)
+        select(MomentIndex.of(root, manifest).segments, Restriction(videos=tuple(video_ids)))  # names what is not there
+        manifest = writer.publish(replace(manifest, segments=tuple(tombstones(root, manifest, set(video_ids)))))
+        left = MomentIndex.of(root, manifest)
+        return RemoveResult(len(set(video_ids)), len(left.video_ids), left.num_moments)
+
+
+def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda done, total: None) -> BuildResult:
+    """Merge all segments into one without the removed videos, and choose and train its candidate index anew.
+
+    Embeddings are copied; nothing is embedded again. A killed run is taken up where it stopped.
+
+    Raises:
+        MomentIndexError: there is no index, or it has no videos left.
+        ConfigError: no such candidate index.
+        OutputError: it cannot be written.
+    """
+    with IndexWriter(root) as writer:
+        manifest = opened(writer)
+        index = MomentIndex.of(root, manifest)
+        numbers = np.flatnonzero(index.live)
+        if not len(numbers):
+            raise MomentIndexError(f"{root}: has no videos, there is nothing to compact.")
+        table = index.videos.take(pa.array(numbers))
+        known = table.select(["video_id", "uri", "duration"]).to_pylist()
+        videos = [PlannedVideo(row["video_id"], row["uri"], row["duration"]) for row in known]
+        own = table.drop_columns(VIDEO_COLUMNS.names)
+        factory, reason = choose(index.num_moments, manifest.joint_dim, wish)
+        segment = writer.segment(manifest.grid, manifest.joint_dim, videos, f"compact {wish}", own if own.num_columns else None)
+        for done in range(segment.done, len(videos)):
+            moments = index.embeddings(index.rows_of(int(numbers[done])))
+            segment.add(np.concatenate([x.numpy() for x in moments], axis=1))
+            if (done + 1) % 256 == 0:
+                segment.keep()
+                report(done + 1, len(videos))
+        segment.keep()
+        report(len(videos), len(videos))
+        entry = tune(root, manifest, segment.finish(CandidateAbout(factory, 1) if factory else None))
+        writer.publish(replace(manifest, segments=(entry,)))
+        return BuildResult(root, len(videos), entry.moments, reason, entry)

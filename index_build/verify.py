@@ -1,0 +1,106 @@
+"""Whether an index is what it says: every byte, every row, and what its candidate index finds."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from mmn_index import checkpoint
+from mmn_index.features import FeatureFile
+from mmn_index.index import MomentIndex
+from mmn_index.index.segment import MOMENTS, Segment, digest
+
+from .build import encode
+from .candidates import measured_recall
+
+_SAMPLE = 16  # videos that are embedded again
+_CLOSE = 2e-3  # float16 keeps 11 bits of numbers below 1; batches of another size differ by less
+
+
+def verify(root: Path, features: FeatureFile | None = None, report: Callable[[str], None] = lambda text: None) -> list[str]:
+    """Read everything and compare.
+
+    Args:
+        features: the snippets that the index was made of; a sample of videos is embedded again.
+        report: called with a sentence about each thing that was found to be right.
+
+    Returns:
+        What is wrong, a sentence each; empty if nothing is.
+
+    Raises:
+        MomentIndexError: it cannot even be opened.
+    """
+    index = MomentIndex(root)
+    wrong = list(_model(index)) + [text for segment in index.segments for text in _files(segment)]
+    if wrong:
+        return wrong
+    report(f"checksums of {sum(len(s.entry.files) for s in index.segments)} files and of the model")
+    wrong = [text for segment in index.segments for text in _rows(segment)]
+    ids = index.video_ids
+    if len(set(ids)) != len(ids):
+        wrong.append(f"{root}: a video is there twice.")
+    if wrong:
+        return wrong
+    report(f"moments.parquet agrees with videos and grid in all {sum(s.entry.moments for s in index.segments):,} rows")
+    if features is not None:
+        checked, wrong = _embedded_again(index, features)
+        if wrong:
+            return wrong
+        report(f"{checked} videos embedded again, equal within float16")
+    if any(segment.vectors for segment in index.segments):
+        report(f"candidate index: recall@10 after NMS {measured_recall(index):.3f} against the exact scan, new queries")
+    return []
+
+
+def _model(index: MomentIndex) -> Iterator[str]:
+    yield from _changed(index.model_path, index.manifest.model_files)
+    found = checkpoint.info(index.model_path)
+    if found.fingerprint != index.manifest.fingerprint:
+        yield f"{index.model_path}: is model {found.fingerprint[:16]}, the index was built with {index.manifest.fingerprint[:16]}."
+
+
+def _files(segment: Segment) -> Iterator[str]:
+    yield from _changed(segment.folder, segment.entry.files)
+
+
+def _changed(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]:
+    for name, (_, expected) in files.items():
+        found = digest(folder / name) if (folder / name).is_file() else "no such file"
+        if found != expected:
+            yield f"{folder / name}: was changed: SHA-256 {found[:16]}, expected {expected[:16]}. Build the index again."
+
+
+def _rows(segment: Segment) -> Iterator[str]:
+    """Row n of moments.parquet has to say what row n of the embeddings is taken for."""
+    first = 0
+    for batch in pq.ParquetFile(segment.folder / MOMENTS).iter_batches(1 << 16, columns=["video", "video_id", "start", "end"]):
+        rows = np.arange(first, first + len(batch))
+        spans, videos = segment.spans(rows), rows // segment.per_video
+        same = (batch["video"].to_numpy() == videos) & (batch["start"].to_numpy() == spans[:, 0])
+        same &= (batch["end"].to_numpy() == spans[:, 1]) & (np.array(batch["video_id"].to_pylist()) == segment.names[videos])
+        if not same.all():
+            yield f"{segment.folder / MOMENTS}: row {first + int(np.argmin(same)):,} disagrees with videos.parquet and the grid."
+            return
+        first += len(batch)
+
+
+def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, list[str]]:
+    model = checkpoint.load(index.model_path)
+    live = np.flatnonzero(index.live)
+    chosen = np.random.default_rng(0).choice(live, min(_SAMPLE, len(live)), replace=False)
+    present = [int(number) for number in chosen if index.video_id(number) in features]
+    if not present:
+        return 0, [f"{features.path}: has none of the index's videos that were drawn, e.g. '{index.video_id(int(chosen[0]))}'."]
+    wrong, number = [], iter(present)
+    for batch in encode(model, features, [index.video_id(n) for n in present]):
+        for made in batch:
+            video = next(number)
+            stored = torch.cat(list(index.embeddings(index.rows_of(video))), dim=1).float().numpy()
+            off = float(np.abs(stored - made).max())
+            if off > _CLOSE:
+                wrong.append(
+                    f"{index.root}: video '{index.video_id(video)}' embedded again differs by {off:.4f}. Were its features changed?"
+                )
+    return len(present), wrong

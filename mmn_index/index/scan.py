@@ -1,0 +1,112 @@
+"""The exact scan: the score of every moment for every query, and the best of them.
+
+Embeddings are float16 on disk, memory-mapped. A stretch of rows is converted to float32 while it is in the processor's cache,
+multiplied with all queries, and both cosines become one score in place, so that the scan costs little more than reading and
+multiplying. Scores are upper bounds: float32 summation is off by less than SLACK, and a score rises in both cosines.
+"""
+
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..errors import QueryError
+from ..scoring import Embeddings, Score
+
+SLACK = 2e-5  # 256 products of a unit vector's float32 sum are off by 1.6e-5 at most
+_CACHED = 2048  # rows that are converted together on a CPU
+_BLOCK = 1 << 16  # rows of which the best are chosen together
+_FEW = 4  # so many queries at most are held up by memory, not by multiplying
+
+
+class Deadline:
+    """A moment in time that a search must not pass.
+
+    Args:
+        seconds: from now; None never comes.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def check(self, done: int, total: int) -> None:
+        """Raise QueryError if it has passed, saying how far the scan was."""
+        if self._end is not None and time.monotonic() > self._end:
+            raise QueryError(
+                f"no answer within {self._seconds:g} s: {done:,} of {total:,} moments were scanned. Raise --timeout, restrict the "
+                "search (--video, --where), or leave out --exact."
+            )
+
+
+@torch.inference_mode()
+def best_of_all(
+    embeddings: Tensor, runs: list[tuple[int, int]], keep: Tensor | None, queries: Embeddings, score: Score, limit: int,
+    deadline: Deadline,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The rows with the best scores.
+
+    Args:
+        embeddings: (n, 2 C) float16 on any device.
+        runs: stretches [first, last) of rows to scan, in rising order.
+        keep: bool, one for every row of all runs in turn; False is no candidate. None keeps all.
+        queries: unit vectors, two of (Q, C).
+        limit: how many rows a query gets.
+
+    Returns:
+        Upper bounds of the logarithmic score (Q, m) float32 and rows (Q, m) int64, best first, m = min(limit, rows); -inf marks
+        what is no candidate.
+
+    Raises:
+        QueryError: the deadline passed.
+    """
+    total, done = sum(last - first for first, last in runs), 0
+    found: list[tuple[Tensor, Tensor]] = []
+    for first, last in blocks(runs):
+        deadline.check(done, total)
+        values = upper_bounds(embeddings[first:last], queries, score)
+        if keep is not None:
+            values.masked_fill_(~keep[done : done + last - first], -torch.inf)
+        done += last - first
+        value, place = values.topk(min(limit, last - first), dim=1)
+        found.append((value, place + first))
+    if not found:
+        return torch.empty(len(queries.contrastive), 0), torch.empty(len(queries.contrastive), 0, dtype=torch.int64)
+    values, rows = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+    values, place = values.topk(min(limit, values.shape[1]), dim=1)
+    return values.cpu(), rows.gather(1, place).cpu()
+
+
+def blocks(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Stretches of rows cut into pieces of bounded length."""
+    for begin, end in runs:
+        for first in range(begin, end, _BLOCK):
+            yield first, min(first + _BLOCK, end)
+
+
+def upper_bounds(embeddings: Tensor, queries: Embeddings, score: Score) -> Tensor:
+    """(Q, n) float32: the logarithmic score of every row, or a little more."""
+    c, i = _cosines(embeddings, queries)
+    return score.log(c.add_(SLACK), i.add_(SLACK))
+
+
+def _cosines(embeddings: Tensor, queries: Embeddings) -> tuple[Tensor, Tensor]:
+    """Both cosines of all rows with all queries, two of (Q, n) float32."""
+    (rows, width), count, device = embeddings.shape, len(queries.contrastive), embeddings.device
+    dim = width // 2
+    q = Embeddings(*(x.to(device, torch.float32) for x in queries))
+    both = torch.empty(2, count, rows, device=device)
+    step = _CACHED if device.type == "cpu" else rows
+    aside = torch.empty(min(step, rows), width, device=device)
+    # For few queries one product with zeros in place of the other space reads the rows once instead of twice.
+    joined = torch.block_diag(q.contrastive, q.iou) if count <= _FEW else None
+    for first in range(0, rows, step):
+        part = embeddings[first : first + step]
+        wide = aside[: len(part)].copy_(part)
+        if joined is not None:
+            both.view(2 * count, rows)[:, first : first + step] = joined @ wide.T
+        else:
+            both[0, :, first : first + step] = q.contrastive @ wide[:, :dim].T
+            both[1, :, first : first + step] = q.iou @ wide[:, dim:].T
+    return both[0], both[1]

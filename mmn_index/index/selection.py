@@ -1,0 +1,148 @@
+"""Which moments may answer: restrictions by video, metadata, time and length, as rows of each segment.
+
+What a restriction leaves is scanned, whatever its share and whether the segment has a candidate index or not: a candidate index
+that is asked for few of its rows finds fewer than there are.
+"""
+
+import difflib
+import operator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import QueryError
+from .segment import VIDEO_COLUMNS, Segment
+
+_OPERATORS = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """What a moment has to be like; all conditions hold together. Times are seconds from the beginning of the video."""
+
+    videos: tuple[str, ...] | None = None  # ids; None is all
+    exclude: tuple[str, ...] = ()
+    where: pc.Expression | None = None  # over the columns of videos.parquet, in pyarrow's form of filters
+    after: float | None = None  # starts then or later
+    before: float | None = None  # ends then or earlier
+    min_length: float | None = None
+    max_length: float | None = None
+
+    def __bool__(self) -> bool:
+        # One by one: an expression of pyarrow has no truth.
+        return any(getattr(self, field.name) is not None for field in fields(self) if field.name != "exclude") or bool(self.exclude)
+
+    @property
+    def bounds_moments(self) -> bool:
+        """Whether moments of one video differ in whether they may answer."""
+        return any(bound is not None for bound in (self.after, self.before, self.min_length, self.max_length))
+
+    def allows(self, spans: np.ndarray) -> np.ndarray:
+        """Which moments the times and lengths leave, (n, 2) float32 seconds -> (n,) bool."""
+        length, allowed = spans[:, 1] - spans[:, 0], np.ones(len(spans), dtype=bool)
+        for least, values in ((self.after, spans[:, 0]), (self.min_length, length)):
+            if least is not None:
+                allowed &= values >= np.float32(least)
+        for most, values in ((self.before, spans[:, 1]), (self.max_length, length)):
+            if most is not None:
+                allowed &= values <= np.float32(most)
+        return allowed
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one segment that may answer."""
+
+    runs: list[tuple[int, int]]  # stretches [first, last), in rising order
+    keep: np.ndarray | None  # bool, one for every row of all runs in turn; None keeps all
+    count: int  # rows that may answer
+
+
+def all_live(segment: Segment) -> Part:
+    """Every moment of every video that was not removed."""
+    return _part(segment, segment.live, None)
+
+
+def select(segments: Sequence[Segment], restriction: Restriction) -> list[Part]:
+    """The rows of every segment that a restriction leaves.
+
+    Raises:
+        QueryError: a video that is not in the index, or a condition that does not fit the columns.
+    """
+    named = {video for segment in segments for video in segment.ids(segment.live)}
+    for wanted in (*(restriction.videos or ()), *restriction.exclude):
+        if wanted not in named:
+            near = difflib.get_close_matches(wanted, named, 1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise QueryError(f"the index has no video '{wanted}' ({len(named):,} videos).{hint}")
+    schema = pa.unify_schemas([VIDEO_COLUMNS, *(segment.table.schema for segment in segments)])
+    return [_select(segment, schema, restriction) for segment in segments]
+
+
+def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression | None:
+    """Conditions such as `camera=porch` or `recorded>=2026-01-01` as one expression; they hold together.
+
+    Args:
+        schema: of videos.parquet: a value is read in the type of its column.
+
+    Raises:
+        QueryError: no such column, or a value of another type.
+    """
+    found: pc.Expression | None = None
+    for condition in conditions:
+        match = re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*", condition)
+        if match is None:
+            raise QueryError(f"'{condition}' is no condition, expected COLUMN, one of {' '.join(_OPERATORS)}, and a value.")
+        name, sign, text = match.groups()
+        if name not in schema.names:
+            near = difflib.get_close_matches(name, schema.names, 1)
+            raise QueryError(f"videos have no column '{name}'{f', did you mean {near[0]!r}' if near else ''}; there are "
+                             f"{', '.join(schema.names)}.")  # fmt: skip
+        kind = schema.field(name).type
+        try:
+            value = pa.scalar(text).cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise QueryError(f"'{condition}': column '{name}' holds {kind}, '{text}' is none.") from error
+        term = _OPERATORS[sign](pc.field(name), value)
+        found = term if found is None else found & term
+    return found
+
+
+def _select(segment: Segment, schema: pa.Schema, restriction: Restriction) -> Part:
+    videos = segment.live.copy()
+    if restriction.videos is not None:
+        videos &= np.isin(segment.names, restriction.videos)
+    if restriction.exclude:
+        videos &= ~np.isin(segment.names, restriction.exclude)
+    if restriction.where is not None:
+        videos &= _where(segment.table, schema, restriction.where)
+    if not restriction.bounds_moments or not videos.any():
+        return _part(segment, videos, None)
+    spans = segment.spans(np.concatenate([np.arange(*segment.rows_of(n)) for n in np.flatnonzero(videos)]))
+    return _part(segment, videos, restriction.allows(spans))
+
+
+def _part(segment: Segment, videos: np.ndarray, keep: np.ndarray | None) -> Part:
+    """Neighbouring videos become one run."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], videos.astype(np.int8), [0]])))
+    runs = [(first * segment.per_video, last * segment.per_video) for first, last in edges.reshape(-1, 2).tolist()]
+    return Part(runs, keep, int(keep.sum()) if keep is not None else sum(last - first for first, last in runs))
+
+
+def _where(table: pa.Table, schema: pa.Schema, expression: pc.Expression) -> np.ndarray:
+    """Which rows of videos.parquet an expression selects; a row whose value is null is none."""
+    chosen = np.zeros(len(table), dtype=bool)
+    try:
+        # A segment that was added without some column has it as null.
+        full = pa.concat_tables([table, schema.empty_table()], promote_options="default")
+        numbered = full.append_column("", pa.array(np.arange(len(table))))
+        chosen[numbered.filter(expression)[""].to_numpy()] = True
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
+        raise QueryError(
+            f"the condition does not fit the columns of the videos ({', '.join(table.column_names)}): {error}"
+        ) from error
+    return chosen

@@ -1,0 +1,151 @@
+"""The only way to change an index: one writer at a time, and every change published by one rename of the manifest.
+
+What a manifest does not name does not belong to the index: a segment that is being written, or what a killed process left. The
+next change removes it, but for a segment of the same plan, which is taken up where it stopped.
+
+The lock is held on the index directory itself (flock): the kernel drops it when the process ends, however it ends, so no lock is
+ever stale. Over network file systems it holds as far as they support flock.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+
+from ..errors import OutputError
+from ..proposals import ProposalGrid
+from .manifest import NAME, Manifest, read_manifest, sync_folder
+from .segment import PROGRESS, PlannedVideo, SegmentWriter, digest
+
+
+class IndexWriter:
+    """Holds an index for writing; a context manager.
+
+    An error inside removes what was being written; a killed or interrupted process leaves it to be taken up.
+
+    Args:
+        root: the index directory; made if it is not there.
+
+    Raises:
+        OutputError: something else is there, another process writes, or the disk refuses. What was there before is kept.
+        MomentIndexError: the index that is there is damaged.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest: Manifest | None = None
+        self._made = False
+        self._handle = -1
+
+    def __enter__(self) -> "IndexWriter":
+        root = self.root
+        if root.exists() and not _is_ours(root):
+            raise OutputError(f"{root}: exists and is no index; it is left alone. Choose another place with -o.")
+        try:
+            self._made = not root.exists()
+            (root / "segments").mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(root, os.O_RDONLY)
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.manifest = read_manifest(root) if (root / NAME).exists() else None
+        except BlockingIOError:
+            self._release()
+            raise OutputError(f"{root}: another process is writing to this index. Try again when it has finished.") from None
+        except OSError as error:
+            self._release()
+            raise self._refused(error) from error
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if isinstance(value, Exception):
+                if self.manifest is None:
+                    shutil.rmtree(self.root if self._made else self.root / "segments", ignore_errors=True)
+                else:
+                    self._sweep(self.manifest)
+        finally:
+            self._release()
+        if isinstance(value, OSError):
+            raise self._refused(value) from value
+
+    def segment(
+        self, grid: ProposalGrid, joint_dim: int, videos: Sequence[PlannedVideo], source: str, metadata: pa.Table | None = None
+    ) -> SegmentWriter:
+        """Begin a segment, or take up the one of the same plan that a killed process left.
+
+        Args:
+            source: says where the embeddings come from; another one makes it another plan.
+            metadata: columns of the user's, a row a video.
+        """
+        # The version is part of the plan: a folder that the manifest names is never written to again.
+        version = self.manifest.version if self.manifest else 0
+        plan = json.dumps(
+            [version, source, grid.num_clips, grid.pooling_counts, joint_dim, [[v.video_id, v.duration] for v in videos]]
+        )
+        folder = self.root / "segments" / hashlib.sha256(plan.encode()).hexdigest()[:16]
+        return SegmentWriter(folder, grid, joint_dim, videos, metadata)
+
+    def publish(self, manifest: Manifest, model: Path | None = None) -> Manifest:
+        """Make a manifest the index's, with the next version, and remove what it does not name.
+
+        Args:
+            model: the checkpoint directory to keep a copy of, where the index has none of this fingerprint.
+        """
+        manifest = replace(manifest, version=self.manifest.version + 1 if self.manifest else 1)
+        if model is not None:
+            folder = self.root / manifest.model_folder
+            _copy_model(model, folder)
+            files = {path.name: (path.stat().st_size, digest(path)) for path in sorted(folder.iterdir())}
+            manifest = replace(manifest, model_files=files)
+        sync_folder(self.root / "segments")
+        manifest.write(self.root)
+        self.manifest = manifest
+        self._sweep(manifest)
+        return manifest
+
+    def _sweep(self, manifest: Manifest) -> None:
+        keep = {entry.id for entry in manifest.segments}
+        for folder in (self.root / "segments").iterdir():
+            if folder.name not in keep:
+                shutil.rmtree(folder, ignore_errors=True)
+        for folder in self.root.glob("model-*"):
+            if folder.name != manifest.model_folder:
+                shutil.rmtree(folder, ignore_errors=True)
+        for path in ((self.root / f"{NAME}.tmp"), *(self.root / "segments").glob(f"*/{PROGRESS}*")):
+            path.unlink(missing_ok=True)
+
+    def _release(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _refused(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.root}: the index cannot be written ({error}). What was there before is kept.")
+
+
+def _is_ours(root: Path) -> bool:
+    """Whether a folder holds an index, what a killed build left, or nothing."""
+    return root.is_dir() and (
+        (root / NAME).is_file() or all(x.name in ("segments", f"{NAME}.tmp") or x.name.startswith("model-") for x in root.iterdir())
+    )
+
+
+def _copy_model(model: Path, target: Path) -> None:
+    if target.exists():
+        return
+    aside = target.with_name(f"{target.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(model, aside)
+    for path in aside.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    aside.replace(target)

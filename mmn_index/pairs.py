@@ -1,0 +1,127 @@
+"""Two sentences, two moments of one video: both anywhere in it, or the second after the first.
+
+The score of a pair is the sum of both moments' logarithmic scores, which is the logarithm of their product where the score is the
+paper's. Each video answers with its best pair. `in order` means that the second moment begins with the clip after the first one's
+last, or later. All moments are scanned, so the answer is exact.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import QueryError
+from .index import MomentIndex
+from .index.scan import Deadline, upper_bounds
+from .model import MMN
+from .scoring import Embeddings, Score
+from .search import SearchOptions
+
+_BLOCK = 1 << 16  # moments that are scanned together
+_ROUNDING = 4e-6  # relative error of a sum of two scores that are evaluated in float32
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two moments of a video, each start, end (seconds) and logarithmic score."""
+
+    rank: int
+    video_id: str
+    score: float  # the sum of both
+    first: tuple[float, float, float]
+    second: tuple[float, float, float]
+    video: int  # its number in the index
+
+
+@torch.inference_mode()
+def search_pairs(
+    index: MomentIndex, model: MMN, first: str, second: str, *, in_order: bool, score: str | None = None,
+    options: SearchOptions | None = None,
+) -> list[Pair]:  # fmt: skip
+    """The videos in which two sentences find the best pair of moments, best first; `options.k` of them at most.
+
+    Raises:
+        QueryError: a sentence that cannot be read, an unknown score, a restriction that does not fit, or too little time.
+    """
+    chosen = index.manifest.score if score is None else index.manifest.with_score(score)
+    both = model.embed_sentences([first, second])
+    return search_pair_embeddings(index, Embeddings(*(x.cpu().float() for x in both)), chosen, in_order, options or SearchOptions())
+
+
+@torch.inference_mode()
+def search_pair_embeddings(
+    index: MomentIndex, queries: Embeddings, score: Score, in_order: bool, options: SearchOptions
+) -> list[Pair]:
+    """As `search_pairs`, with the unit embeddings of the two sentences, two of (2, C)."""
+    if options.per_video is not None:
+        raise QueryError("a video answers with one pair of moments: leave out --per-video.")
+    bounds = _bounds(index, queries, score, in_order, options)
+    order = np.argsort(-bounds, kind="stable")
+    found: list[tuple[float, int, tuple[int, int], np.ndarray]] = []
+    for number in order.tolist():
+        if bounds[number] == -np.inf:
+            break
+        # Videos come by their bounds: once k pairs are above the next bound, no other video can have a better one.
+        if len(found) >= options.k:
+            found.sort(key=lambda pair: (-pair[0], pair[1]))
+            if found[options.k - 1][0] > bounds[number] + _ROUNDING * (1 + abs(bounds[number])):
+                break
+        found.append(_best_pair(index, number, queries, score, in_order, options))
+    found.sort(key=lambda pair: (-pair[0], pair[1]))
+    return [_pair(index, rank, *pair) for rank, pair in enumerate(found[: options.k], 1)]
+
+
+def _bounds(index: MomentIndex, queries: Embeddings, score: Score, in_order: bool, options: SearchOptions) -> np.ndarray:
+    """(videos,) float32: what no pair of a video is above; -inf for a video that has none."""
+    count = len(index.manifest.grid)
+    deadline, done, total = Deadline(options.timeout), 0, index.num_moments
+    bounds = [np.full(segment.entry.videos, -np.inf, dtype=np.float32) for segment in index.segments]
+    step = max(1, _BLOCK // count)
+    for segment, part, found in zip(index.segments, index.parts(options.restriction), bounds, strict=True):
+        before = 0
+        for begin, end in part.runs:
+            for first in range(begin // count, end // count, step):
+                deadline.check(done, total)
+                last = min(first + step, end // count)
+                values = upper_bounds(segment.embeddings[first * count : last * count], queries, score)
+                if part.keep is not None:
+                    values.masked_fill_(~torch.from_numpy(part.keep[before : before + values.shape[1]]), -torch.inf)
+                before += values.shape[1]
+                done += values.shape[1]
+                found[first:last] = _sums(index, values.view(2, last - first, count), in_order).amax(dim=1).numpy()
+    return np.concatenate([np.zeros(0, dtype=np.float32), *bounds])
+
+
+def _sums(index: MomentIndex, values: Tensor, in_order: bool) -> Tensor:
+    """(2, V, P) scores of both sentences -> (V, P) best sum of a pair whose second moment is p."""
+    if not in_order:
+        return values[0].amax(dim=1, keepdim=True) + values[1]
+    grid = index.manifest.grid
+    starts, lasts = grid.cells.T
+    best = torch.full((values.shape[1], grid.num_clips), -torch.inf, dtype=values.dtype)
+    best.scatter_reduce_(1, lasts.expand(values.shape[1], -1), values[0], "amax")
+    best = torch.cat([torch.full_like(best[:, :1], -torch.inf), best.cummax(dim=1).values], dim=1)  # [c]: ends before clip c
+    return best[:, starts] + values[1]
+
+
+def _best_pair(
+    index: MomentIndex, number: int, queries: Embeddings, score: Score, in_order: bool, options: SearchOptions
+) -> tuple[float, int, tuple[int, int], np.ndarray]:
+    """Score, video, proposals and their two scores, in float64; of equal ones the first."""
+    moments = Embeddings(*(x.double() for x in index.embeddings(index.rows_of(number))))
+    logs = score.log(*(q.double() @ m.T for q, m in zip(queries, moments, strict=True)))  # (2, P)
+    allowed = torch.from_numpy(options.restriction.allows(index.spans(index.rows_of(number))))
+    logs = logs.masked_fill(~allowed, -torch.inf)
+    both = logs[0][:, None] + logs[1][None]
+    if in_order:
+        starts, lasts = index.manifest.grid.cells.T
+        both = both.masked_fill(starts[None] <= lasts[:, None], -torch.inf)
+    one, other = divmod(int(both.argmax()), both.shape[1])
+    return float(both[one, other]), number, (one, other), np.array([float(logs[0, one]), float(logs[1, other])])
+
+
+def _pair(index: MomentIndex, rank: int, score: float, number: int, proposals: tuple[int, int], logs: np.ndarray) -> Pair:
+    spans = index.spans(index.rows_of(number)[list(proposals)]).tolist()
+    first, second = ((start, end, float(log)) for (start, end), log in zip(spans, logs, strict=True))
+    return Pair(rank, index.video_id(number), score, first, second, number)
