@@ -1,5 +1,6 @@
 """mmn-index remove, compact, info and verify: what can be done to an index without embedding anything."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -33,6 +34,10 @@ def compact(root: Path, vectors: str, max_bytes_per_moment: float | None) -> Non
     """Merge the segments of an index into one, without the removed videos.
 
     Embeddings are copied, nothing is embedded again; the candidate index is chosen and trained anew.
+
+    \b
+    Example:
+        mmn-index compact --index collection.mmn
     """
     from mmn_index.index_build.candidates import Wish
     from mmn_index.index_build.change import compact as run
@@ -46,7 +51,12 @@ def compact(root: Path, vectors: str, max_bytes_per_moment: float | None) -> Non
 @index_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def info(root: Path, as_json: bool) -> None:
-    """Show what an index holds: counts, sizes, model, candidate indexes."""
+    """Show what an index holds: counts, sizes, model, candidate indexes.
+
+    \b
+    Example:
+        mmn-index info --json
+    """
     from mmn_index.index import MomentIndex
 
     index = MomentIndex(root)
@@ -56,24 +66,20 @@ def info(root: Path, as_json: bool) -> None:
     removed = sum(len(entry.removed) for entry in manifest.segments)
     scanned = sum(entry.moments for entry in manifest.segments if entry.candidates is None)
     columns = [name for name in index.schema.names if name not in ("first_moment", "num_moments")]
-    about = {
-        "version": manifest.version, "moments": index.num_moments, "videos": len(index.video_ids), "removed_videos": removed,
-        "bytes": size, "bytes_per_moment": round(size / rows, 1) if rows else None, "model": manifest.fingerprint,
-        "features": manifest.features, "joint_dim": manifest.joint_dim, "score": manifest.score.name, "columns": columns,
-        "segments": [
-            {
-                "id": entry.id, "videos": entry.videos, "moments": entry.moments, "removed_videos": len(entry.removed),
-                "bytes": sum(size for size, _ in entry.files.values()),
-                "search": "scan" if entry.candidates is None else entry.candidates.factory,
-                "nprobe": entry.candidates.nprobe if entry.candidates else None,
-                "recall": entry.candidates.recall if entry.candidates else None,
-                "measured_with": entry.candidates.noise if entry.candidates else None,
-            }
-            for entry in manifest.segments
-        ],
-    }  # fmt: skip
     if as_json:
-        print_json(about)
+        print_json({
+            "version": manifest.version, "moments": index.num_moments, "videos": len(index.video_ids), "removed_videos": removed,
+            "bytes": size, "bytes_per_moment": round(size / rows, 1) if rows else None, "model": manifest.fingerprint,
+            "features": manifest.features, "joint_dim": manifest.joint_dim, "score": manifest.score.name, "columns": columns,
+            "segments": [
+                {
+                    "id": entry.id, "videos": entry.videos, "moments": entry.moments, "removed_videos": len(entry.removed),
+                    "bytes": sum(size for size, _ in entry.files.values()),
+                    "candidates": asdict(entry.candidates) if entry.candidates else None,
+                }
+                for entry in manifest.segments
+            ],
+        })  # fmt: skip
         return
     click.echo(
         f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} videos"
@@ -82,11 +88,12 @@ def info(root: Path, as_json: bool) -> None:
         f"model {manifest.fingerprint[:16]}, features {manifest.features or 'of unknown backbone'}, score {manifest.score.name}\n"
         f"columns for --where: {', '.join(columns)}"
     )
-    table = [
-        [str(part["id"]), f"{part['videos']:,}", f"{part['moments']:,}", f"{part['removed_videos']:,}", f"{part['bytes'] / 1e6:,.1f}",
-         str(part["search"]), str(part["nprobe"] or ""), f"{part['recall']:.3f}" if part["recall"] is not None else "1 (exact)"]
-        for part in about["segments"]
-    ]  # fmt: skip
+    table = []
+    for entry in manifest.segments:
+        megabytes, about = sum(size for size, _ in entry.files.values()) / 1e6, entry.candidates
+        how = ["scan", "", "1 (exact)"] if about is None else [about.factory, str(about.nprobe), f"{about.recall or 0:.3f}"]
+        counts = [f"{count:,}" for count in (entry.videos, entry.moments, len(entry.removed))]
+        table.append([entry.id, *counts, f"{megabytes:,.1f}", *how])
     print_table(["segment", "videos", "moments", "removed", "MB", "search", "nprobe", "recall@10"], table)
     if removed or (len(manifest.segments) > 1 and scanned > 200_000) or len(manifest.segments) > 8:
         say("`mmn-index compact` merges the segments and drops removed videos.")
@@ -96,7 +103,12 @@ def info(root: Path, as_json: bool) -> None:
 @index_option
 @click.option("--features", type=click.Path(path_type=Path), help="Embed a sample of videos again from these snippets.")
 def verify(root: Path, features: Path | None) -> None:
-    """Read every byte of an index and compare: checksums, counts, rows, and what its candidate index finds."""
+    """Read every byte of an index and compare: checksums, counts, rows, and what its candidate index finds.
+
+    \b
+    Example:
+        mmn-index verify --features features.h5
+    """
     from contextlib import ExitStack
 
     from mmn_index.index_build.verify import verify as run

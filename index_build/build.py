@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from mmn_index import checkpoint
 from mmn_index.checkpoint import CheckpointInfo
 from mmn_index.clips import stored_pre_clips
-from mmn_index.errors import FeatureError, MomentIndexError, OutputError
+from mmn_index.errors import AnnotationError, FeatureError, MomentIndexError, OutputError
 from mmn_index.features import FeatureFile
 from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
 from mmn_index.model import MMN
@@ -44,7 +44,7 @@ class Source:
     features: FeatureFile
     durations: Mapping[str, float] | None = None
     metadata: Path | None = None
-    wish: Wish = Wish()
+    wish: Wish = field(default_factory=Wish)
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,18 @@ def add(
     model = checkpoint.load(index.model_path, device)
     with IndexWriter(root) as writer:
         manifest = opened(writer)
+        current = MomentIndex.of(root, manifest)
+        current.check_model(about.fingerprint, "the one that it had a moment ago")  # another process may have built it anew
         named = {video.video_id for video in videos}
-        here = [video_id for video_id in MomentIndex(root).video_ids if video_id in named]
+        here = [video_id for video_id in current.video_ids if video_id in named]
         if here and not update:
             raise MomentIndexError(
                 f"{root}: has {len(here):,} of these {len(videos):,} videos already, e.g. '{here[0]}'. `update` replaces videos, "
                 "`remove` removes them."
             )
-        entry, reason = _segment(writer, manifest, model, videos, source, report)
         old = tombstones(root, manifest, set(here))
+        _check_columns(MomentIndex.of(root, replace(manifest, segments=tuple(old))).schema, source, videos)
+        entry, reason = _segment(writer, manifest, model, videos, source, report)
         writer.publish(replace(manifest, segments=(*old, entry)))
     return BuildResult(root, len(videos), entry.moments, reason, entry)
 
@@ -173,11 +176,11 @@ def _segment(
             if number % _KEPT == 0:
                 if kept is not None:
                     kept.result()
-                kept = disk.submit(segment.keep)
+                kept = disk.submit(segment.keep, segment.done)
         if kept is not None:
             kept.result()
     segment.keep()
-    entry = segment.finish(CandidateAbout(factory, 1) if factory else None)
+    entry = segment.finish(CandidateAbout(factory) if factory else None)
     return tune(writer.root, manifest, entry), reason
 
 
@@ -185,6 +188,18 @@ def _metadata(source: Source, videos: Sequence[PlannedVideo]) -> pa.Table | None
     if source.metadata is None:
         return None
     return rows_for(read_metadata(source.metadata), [video.video_id for video in videos], source.metadata)
+
+
+def _check_columns(here: pa.Schema, source: Source, videos: Sequence[PlannedVideo]) -> None:
+    """A column has one type in all segments, or it could not be searched."""
+    metadata = _metadata(source, videos)
+    for column in metadata.schema if metadata is not None else ():
+        known = here.field(column.name).type if column.name in here.names else pa.null()
+        if pa.null() not in (known, column.type) and known != column.type:
+            raise AnnotationError(
+                f"{source.metadata}: column '{column.name}' holds {column.type}, in the index {known}. Write it as {known} "
+                "(Parquet keeps types, CSV is guessed), or call it otherwise."
+            )
 
 
 def opened(writer: IndexWriter) -> Manifest:

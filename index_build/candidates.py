@@ -1,10 +1,10 @@
 """Which candidate index a segment gets, why, and how well it finds.
 
 Exact where it is quick enough: up to SCANNED moments a scan takes some tens of milliseconds on two cores and needs nothing beside
-the embeddings. Beyond, an inverted file (FAISS IVF) finds candidates in a hundredth of the time. RaBitQ keeps one bit a dimension
-(~90 bytes a moment at 512 dimensions) and is the quickest for batches; SQ8 keeps a byte a dimension and ranks candidates more
-truly; PQ is in between. Whichever it is, candidates are scored exactly from the float16 embeddings, so the choice decides about
-speed, memory and how many of the best are found, never about a score.
+the embeddings. Beyond, an inverted file (FAISS IVF) finds candidates in a hundredth of the time. Of its codes, PQ keeps two bits a
+dimension and is the quickest (fast-scan), RaBitQ keeps one bit, SQ8 a byte and ranks candidates most truly but reads the most.
+Whichever it is, candidates are scored from the float16 embeddings, so the choice decides about speed, memory and how many of the
+best are found, never about a score. benchmarks/README.md has the figures.
 """
 
 from dataclasses import dataclass, replace
@@ -14,17 +14,18 @@ import numpy as np
 import torch
 
 from mmn_index.errors import ConfigError
-from mmn_index.index import CandidateAbout, Manifest, MomentIndex, SegmentEntry
+from mmn_index.index import Manifest, MomentIndex, SegmentEntry
 from mmn_index.index.vectors import bytes_a_moment, check_factory
 from mmn_index.scoring import Embeddings
-from mmn_index.search import SearchOptions, search_embeddings
+from mmn_index.search import Answer, SearchOptions, search_embeddings
 
 SCANNED = 200_000  # moments of a segment that is scanned
-CODES = {"ivf-rabitq": "RaBitQfs", "ivf-sq8": "SQ8", "ivf-pq": "PQ{half}x4fs"}
+CODES = {"ivf-pq": "PQ{half}x4fs", "ivf-rabitq": "RaBitQfs", "ivf-sq8": "SQ8"}
 RECALL = 0.99  # of the top 10 after NMS, that nprobe is raised for
 _QUERIES = 128  # that recall is measured with
-_COSINE = 0.6  # of a measuring query with the moment that it is made of
+_ALIKE, _COSINE = 10, 0.6  # of how many moments a measuring query is made, and its cosine with their mean
 _TOP = 10
+_DEPTHS, _LEAST_LISTS, _GAIN = (512, 640, 768, 1024, 2048, 4096), 4, 0.002
 
 
 @dataclass(frozen=True)
@@ -68,31 +69,44 @@ def choose(moments: int, joint_dim: int, wish: Wish) -> tuple[str | None, str]:
         ], f"{lists} lists, about 4 times the square root of {moments:,} moments; {wish.vectors} as asked for"
     if wish.vectors != "auto":
         return wish.vectors, "as asked for"
-    for name in ("ivf-rabitq", "ivf-pq"):
+    for name in ("ivf-pq", "ivf-rabitq"):
         needed = bytes_a_moment(codes[name], width)
         if room is None or needed <= room:
             return codes[name], (
-                f"{lists} lists, about 4 times the square root of {moments:,} moments; {name}, {needed:.0f} bytes a moment, the "
-                "quickest at equal recall"
+                f"{lists} lists, about 4 times the square root of {moments:,} moments; {name}, {needed:.0f} bytes a moment: the "
+                "quickest that fits"
             )
     return None, f"scanned exactly: no candidate index fits into {wish.max_bytes_per_moment:g} bytes a moment"
 
 
 def tune(root: Path, manifest: Manifest, entry: SegmentEntry) -> SegmentEntry:
-    """Raise nprobe until the candidate index finds RECALL of the exact top 10, and record what it finds."""
+    """Raise the lists that are visited and the candidates that are asked for until RECALL of the exact top 10 is found.
+
+    Candidates cost more than lists, so lists are doubled first, as long as that finds more. What is recorded finds RECALL or,
+    where nothing does, the most.
+    """
     if entry.candidates is None:
         return entry
     index = MomentIndex.of(root, replace(manifest, segments=(entry,)))
     queries = measuring_queries(index)
     truth = _top(index, queries, exact=True)
-    nprobe, lists = 4, int(entry.candidates.factory[3:].split(",")[0].split("_")[0])
-    while True:
-        about = replace(entry.candidates, nprobe=min(nprobe, lists))
-        recall = _recall(index, queries, truth, about)
-        if recall >= RECALL or nprobe >= lists:
-            noise = f"{len(truth)} moments seen at a cosine of {_COSINE} in both spaces"
-            return replace(entry, candidates=replace(about, recall=recall, noise=noise))
-        nprobe *= 2
+    vectors = index.segments[0].vectors
+    assert vectors is not None
+    noise = f"{len(truth)} means of {_ALIKE} moments alike, at a cosine of {_COSINE} in both spaces"
+    best = replace(entry.candidates, recall=-1.0, noise=noise)
+    for depth in _DEPTHS:
+        nprobe, before = _LEAST_LISTS, -1.0
+        while True:
+            vectors.about = replace(best, nprobe=min(nprobe, vectors.lists), depth=depth)
+            recall = _share(truth, _top(index, queries, exact=False))
+            if recall > (best.recall or 0):
+                best = replace(vectors.about, recall=recall)
+            if recall >= RECALL:
+                return replace(entry, candidates=best)
+            if nprobe >= vectors.lists or recall < before + _GAIN:
+                break
+            nprobe, before = 2 * nprobe, recall
+    return replace(entry, candidates=best)
 
 
 def measured_recall(index: MomentIndex, *, seed: int = 1) -> float:
@@ -102,30 +116,32 @@ def measured_recall(index: MomentIndex, *, seed: int = 1) -> float:
 
 
 def measuring_queries(index: MomentIndex, seed: int = 0) -> Embeddings:
-    """Queries off the manifold of the moments, as text is: random moments, each space turned away to a cosine of _COSINE."""
+    """Queries like sentences: what moments of several videos have in common, seen from off the manifold of the moments.
+
+    Each is the mean of a random moment and the best-scored ones of _ALIKE - 1 other videos for it, turned away by noise in either
+    space until its cosine with that mean is _COSINE. (A single moment would be too easy a query: its own video holds the answer.)
+    """
     random = np.random.default_rng(seed)
-    live = np.flatnonzero(index.live)
-    rows = random.choice(live, _QUERIES) * len(index.manifest.grid) + random.integers(len(index.manifest.grid), size=_QUERIES)
+    count = len(index.manifest.grid)
+    rows = random.choice(np.flatnonzero(index.live), _QUERIES) * count + random.integers(count, size=_QUERIES)
+    moments = Embeddings(*(part.float() for part in index.embeddings(rows)))
+    alike = _answers(index, moments, SearchOptions(k=_ALIKE, per_video=1, exact=True))
     turned = []
-    for part in index.embeddings(rows):
-        moment = torch.nn.functional.normalize(part.float(), dim=1)
-        noise = torch.from_numpy(random.normal(size=moment.shape)).float()
-        noise = torch.nn.functional.normalize(noise - (noise * moment).sum(dim=1, keepdim=True) * moment, dim=1)
-        turned.append(_COSINE * moment + (1 - _COSINE**2) ** 0.5 * noise)
+    for space in (0, 1):
+        mean = torch.stack([index.embeddings(np.array([hit.row for hit in a.hits]))[space].float().mean(dim=0) for a in alike])
+        mean = torch.nn.functional.normalize(mean, dim=1)
+        noise = torch.from_numpy(random.normal(size=mean.shape)).float()
+        noise = torch.nn.functional.normalize(noise - (noise * mean).sum(dim=1, keepdim=True) * mean, dim=1)
+        turned.append(_COSINE * mean + (1 - _COSINE**2) ** 0.5 * noise)
     return Embeddings(*turned)
 
 
-def _recall(index: MomentIndex, queries: Embeddings, truth: list[set[int]], about: CandidateAbout) -> float:
-    for segment in index.segments:
-        if segment.vectors:
-            segment.vectors.about = about
-    return _share(truth, _top(index, queries, exact=False))
-
-
 def _top(index: MomentIndex, queries: Embeddings, *, exact: bool) -> list[set[int]]:
-    options = SearchOptions(k=_TOP, exact=exact)
-    answers = search_embeddings(index, queries, index.manifest.score, options, [""] * len(queries.iou))
-    return [{hit.row for hit in answer.hits} for answer in answers]
+    return [{hit.row for hit in answer.hits} for answer in _answers(index, queries, SearchOptions(k=_TOP, exact=exact))]
+
+
+def _answers(index: MomentIndex, queries: Embeddings, options: SearchOptions) -> list[Answer]:
+    return search_embeddings(index, queries, index.manifest.score, options, [""] * len(queries.iou))
 
 
 def _share(truth: list[set[int]], found: list[set[int]]) -> float:

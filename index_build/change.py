@@ -9,11 +9,12 @@ import pyarrow as pa
 
 from mmn_index.errors import MomentIndexError
 from mmn_index.index import CandidateAbout, IndexWriter, MomentIndex, PlannedVideo, Restriction
-from mmn_index.index.segment import VIDEO_COLUMNS
+from mmn_index.index.segment import EMBEDDINGS, VIDEO_COLUMNS, VIDEOS
 from mmn_index.index.selection import select
 
 from .build import BuildResult, opened, tombstones
 from .candidates import Wish, choose, tune
+from .verify import changed
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
     Embeddings are copied; nothing is embedded again. A killed run is taken up where it stopped.
 
     Raises:
-        MomentIndexError: there is no index, or it has no videos left.
+        MomentIndexError: there is no index, it has no videos left, or what would be copied is damaged.
         ConfigError: no such candidate index.
         OutputError: it cannot be written.
     """
@@ -57,6 +58,9 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
         numbers = np.flatnonzero(index.live)
         if not len(numbers):
             raise MomentIndexError(f"{root}: has no videos, there is nothing to compact.")
+        for part in index.segments:  # copied, a damaged embedding would get a checksum that fits
+            if wrong := list(changed(part.folder, {name: part.entry.files[name] for name in (EMBEDDINGS, VIDEOS)})):
+                raise MomentIndexError(" ".join(wrong))
         table = index.videos.take(pa.array(numbers))
         known = table.select(["video_id", "uri", "duration"]).to_pylist()
         videos = [PlannedVideo(row["video_id"], row["uri"], row["duration"]) for row in known]
@@ -71,6 +75,6 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
                 report(done + 1, len(videos))
         segment.keep()
         report(len(videos), len(videos))
-        entry = tune(root, manifest, segment.finish(CandidateAbout(factory, 1) if factory else None))
+        entry = tune(root, manifest, segment.finish(CandidateAbout(factory) if factory else None))
         writer.publish(replace(manifest, segments=(entry,)))
         return BuildResult(root, len(videos), entry.moments, reason, entry)

@@ -17,25 +17,41 @@ def read_metadata(path: Path) -> pa.Table:
     """A table with a column `video_id` and columns of the user's.
 
     Raises:
-        AnnotationError: it cannot be read, has no such column, names a video twice, or has a column that the index itself has.
+        AnnotationError: it cannot be read, has no such column, names a video twice, or has columns that cannot be told
+            apart or that the index itself has.
     """
+    kind = path.suffix[1:] or "csv"
     try:
-        table = pq.read_table(path) if path.suffix.lower() == ".parquet" else csv.read_csv(path)
-    except (OSError, pa.ArrowInvalid) as error:
+        table = pq.read_table(path) if kind.lower() == "parquet" else csv.read_csv(path)
+        names = table.column_names
+        if names.count(_KEY) == 1:
+            table = table.set_column(names.index(_KEY), _KEY, table[_KEY].cast(pa.string()))
+    except (OSError, UnicodeDecodeError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise AnnotationError(
-            f"{path}: cannot be read as {path.suffix[1:] or 'csv'} ({reason}). Expected CSV with a header line, or Parquet."
+            f"{path}: cannot be read as {kind} ({reason}). Expected CSV with a header line, or Parquet."
         ) from error
-    if _KEY not in table.column_names:
-        raise AnnotationError(f"{path}: has no column '{_KEY}' (its columns: {', '.join(table.column_names)}).")
-    table = table.set_column(table.column_names.index(_KEY), _KEY, table[_KEY].cast(pa.string()))
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise AnnotationError(f"{path}: two columns are called '{twice[0]}'. Rename one.")
+    if "" in names:
+        raise AnnotationError(f"{path}: column {names.index('') + 1} has no name. Name it, or remove it.")
+    if _KEY not in names:
+        raise AnnotationError(f"{path}: has no column '{_KEY}' (its columns: {', '.join(names)}).")
+    table = table.cast(pa.schema([(field.name, _plain(field.type)) for field in table.schema]))
     if taken := [name for name in table.column_names if name in VIDEO_COLUMNS.names and name != _KEY]:
         raise AnnotationError(f"{path}: column '{taken[0]}' is one of the index's own. Call it otherwise.")
     ids = table[_KEY].to_pylist()
     if len(set(ids)) != len(ids):
-        twice = next(name for number, name in enumerate(ids) if name in ids[:number])
-        raise AnnotationError(f"{path}: names video '{twice}' more than once.")
+        again = next(name for number, name in enumerate(ids) if name in ids[:number])
+        raise AnnotationError(f"{path}: names video '{again}' more than once.")
     return table
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """One type for all that strings are stored as, so that segments agree."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
 
 
 def rows_for(table: pa.Table, video_ids: Sequence[str], path: Path) -> pa.Table:

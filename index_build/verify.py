@@ -9,7 +9,8 @@ import torch
 
 from mmn_index import checkpoint
 from mmn_index.features import FeatureFile
-from mmn_index.index import MomentIndex
+from mmn_index.index import Manifest, MomentIndex
+from mmn_index.index.manifest import read_manifest
 from mmn_index.index.segment import MOMENTS, Segment, digest
 
 from .build import encode
@@ -32,10 +33,16 @@ def verify(root: Path, features: FeatureFile | None = None, report: Callable[[st
     Raises:
         MomentIndexError: it cannot even be opened.
     """
-    index = MomentIndex(root)
-    wrong = list(_model(index)) + [text for segment in index.segments for text in _files(segment)]
-    if wrong:
+    manifest = read_manifest(root)
+    wrong = list(_files(root, manifest))  # before a file is read as what it says that it is
+    index = None if wrong else MomentIndex(root)
+    if (index.manifest if index else read_manifest(root)).version != manifest.version:
+        return verify(root, features, report)  # another process changed it meanwhile
+    if index is None:
         return wrong
+    found = checkpoint.info(index.model_path).fingerprint
+    if found != manifest.fingerprint:
+        return [f"{index.model_path}: is model {found[:16]}, the index was built with {manifest.fingerprint[:16]}."]
     report(f"checksums of {sum(len(s.entry.files) for s in index.segments)} files and of the model")
     wrong = [text for segment in index.segments for text in _rows(segment)]
     ids = index.video_ids
@@ -54,20 +61,20 @@ def verify(root: Path, features: FeatureFile | None = None, report: Callable[[st
     return []
 
 
-def _model(index: MomentIndex) -> Iterator[str]:
-    yield from _changed(index.model_path, index.manifest.model_files)
-    found = checkpoint.info(index.model_path)
-    if found.fingerprint != index.manifest.fingerprint:
-        yield f"{index.model_path}: is model {found.fingerprint[:16]}, the index was built with {index.manifest.fingerprint[:16]}."
+def _files(root: Path, manifest: Manifest) -> Iterator[str]:
+    yield from changed(root / manifest.model_folder, manifest.model_files)
+    for entry in manifest.segments:
+        yield from changed(root / "segments" / entry.id, entry.files)
 
 
-def _files(segment: Segment) -> Iterator[str]:
-    yield from _changed(segment.folder, segment.entry.files)
-
-
-def _changed(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]:
+def changed(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]:
+    """What of some files is not what it was, a sentence each."""
     for name, (_, expected) in files.items():
-        found = digest(folder / name) if (folder / name).is_file() else "no such file"
+        try:
+            found = digest(folder / name)
+        except OSError as error:
+            yield f"{folder / name}: cannot be read ({error.strerror}). Build the index again."
+            continue
         if found != expected:
             yield f"{folder / name}: was changed: SHA-256 {found[:16]}, expected {expected[:16]}. Build the index again."
 
@@ -89,6 +96,8 @@ def _rows(segment: Segment) -> Iterator[str]:
 def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, list[str]]:
     model = checkpoint.load(index.model_path)
     live = np.flatnonzero(index.live)
+    if not len(live):
+        return 0, []
     chosen = np.random.default_rng(0).choice(live, min(_SAMPLE, len(live)), replace=False)
     present = [int(number) for number in chosen if index.video_id(number) in features]
     if not present:

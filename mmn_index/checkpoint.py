@@ -139,7 +139,11 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
     about = info(path)
     place = find_device(device)
     where = str(about.path)
-    bert, tokenizer = rebuild(about.text_config, (about.path / "tokenizer.json").read_text(encoding="utf-8"), where)
+    try:
+        words = (about.path / "tokenizer.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{where}/tokenizer.json: cannot be read ({error}). Is it complete?") from error
+    bert, tokenizer = rebuild(about.text_config, words, where)
     model = MMN(about.config, bert, tokenizer)
     try:
         weights = load_file(about.path / "model.safetensors")

@@ -66,7 +66,7 @@ def nms_lists(spans: Tensor, groups: Tensor, valid: Tensor, threshold: float, li
     kept = torch.full((queries, limit), -1, dtype=torch.int64)
     left, every = valid.clone(), torch.arange(queries)
     falling = torch.arange(count, 0, -1, dtype=torch.int32)  # the largest of what is left is the first of it
-    taken = torch.zeros(queries, count, dtype=torch.int32) if per_group is not None else None
+    taken = torch.zeros(queries, count, dtype=torch.int32)
     for rank in range(min(limit, count)):
         value, best = (left * falling).max(dim=1)
         found = value > 0
@@ -75,7 +75,7 @@ def nms_lists(spans: Tensor, groups: Tensor, valid: Tensor, threshold: float, li
         kept[found, rank] = best[found]
         same = groups == groups[every, best][:, None]
         drop = same & (temporal_iou(spans[every, best][:, None], spans) > threshold)
-        if taken is not None:
+        if per_group is not None:
             taken += same & found[:, None]
             drop |= taken >= per_group
         left &= ~drop

@@ -77,7 +77,7 @@ class Score:
         if self.name == "iou":
             return match + 0 * c
         if self.name == "collection":
-            return c / self.tau + match
+            return match.add_(c, alpha=1 / self.tau)
         return self.power * (0.5 * c + 0.5).clamp(min=_FLOOR).log() + match
 
     def tangent(self, c: float, i: float) -> Tangent:

@@ -21,7 +21,7 @@ from torch.nn.functional import logsigmoid
 
 from .errors import QueryError
 from .index import Candidates, MomentIndex, Restriction
-from .index.scan import Deadline
+from .index.scan import Deadline, block_diagonal
 from .model import MMN
 from .moments import nms_lists, temporal_iou
 from .proposals import ProposalGrid
@@ -29,8 +29,9 @@ from .scoring import Embeddings, Score
 
 _ROUNDING = 2e-6  # relative error of a score that is evaluated in float32
 _FIRST_POINT = (0.5, 0.2)  # where hits usually lie; only speed depends on it
+_DEPTH = 512  # candidates of the first round for ten hits; NMS drops most of them
 _MOST = 1 << 13  # candidates that are asked of a candidate index
-_AT_ONCE = 1 << 16  # embeddings that are scored together
+_AT_ONCE = 1 << 12  # embeddings that are scored together
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,9 @@ def search_embeddings(
     parts, deadline = index.parts(options.restriction), Deadline(options.timeout)
     scan = options.exact or bool(options.restriction)
     total = sum(part.count for part in parts)
-    approximate = not scan and index.device.type == "cpu" and any(segment.vectors is not None for segment in index.segments)
-    limits = np.full(len(sentences), min(total, max(512, 48 * options.k) if approximate else max(64, 4 * options.k)))
+    depths = [segment.vectors.about.depth for segment in index.segments if segment.vectors is not None and not scan]
+    first = max([_DEPTH, *depths])
+    limits = np.full(len(sentences), min(total, max(first, first * options.k // 10)))
     points = np.tile(_FIRST_POINT, (len(sentences), 1))
     rounds = np.zeros(len(sentences), dtype=int)
     answers: list[Answer | None] = [None] * len(sentences)
@@ -160,24 +162,28 @@ def search_embeddings(
             group = [number for number in open_queries if limits[number] == limit]
             mine = _of(queries, group)
             planes = [score.tangent(*points[number]) for number in group]
+            other = None if against is None else _of(against, group)
             found = index.candidates(mine, score, planes, max(limit, 1), parts, scan=scan, deadline=deadline)
-            ranked = _rank(index, mine, None if against is None else _of(against, group), found, score, options, hidden)
+            ranked = _rank(index, mine, other, found, score, options, hidden)
             rounds[group] += 1
+            done = []
             for place, number in enumerate(group):
                 whole = len(ranked.kept[place]) == options.k
                 proven = ranked.scored[place] == total or (whole and ranked.last[place] > ranked.bound[place])
                 moved = rounds[number] > 1
                 if proven or (found.recall is not None and moved and limit >= min(_MOST, total)):
-                    exact = proven and found.recall is None
-                    answers[number] = Answer(
-                        sentences[number], _hits(index, ranked, place), exact, None if exact else found.recall,
-                        int(ranked.scored[place]), int(rounds[number]), total,
-                    )  # fmt: skip
+                    done.append((place, proven and found.recall is None))
                     continue
                 if found.recall is None or moved or not whole:
                     limits[number] = min(4 * limit, total if found.recall is None else min(total, _MOST))
                 if whole:
                     points[number] = ranked.point[place]
+            places = [place for place, _ in done]
+            hits = _hits(index, ranked, places, _of(mine, places), None if other is None else _of(other, places), score)
+            for (place, exact), own in zip(done, hits, strict=True):
+                number, recall = group[place], None if exact else found.recall
+                candidates = int(ranked.scored[place])
+                answers[number] = Answer(sentences[number], own, exact, recall, candidates, int(rounds[number]), total)
     return [answer for answer in answers if answer is not None]
 
 
@@ -186,7 +192,6 @@ class _Ranked:
     """Candidates of some queries in the order of their exact scores."""
 
     rows: Tensor  # (Q, n), best first
-    shown: Tensor  # (Q, n) float64, the score as it is shown
     spans: Tensor  # (Q, n, 2)
     kept: list[list[int]]  # positions of what NMS left, best first
     scored: np.ndarray  # (Q,) how many candidates there were
@@ -202,56 +207,85 @@ def _rank(
     rows = np.sort(found.rows, axis=1)  # equal scores rank by row
     valid = torch.from_numpy(rows >= 0)
     known = rows.clip(min=0)
-    c, i = _cosines(index, known, queries)
-    log, shown = score.log(c, i), score(c, i)
-    if against is not None:
-        share = logsigmoid(log - score.log(*_cosines(index, known, against)))
-        log = log + share
-        shown = log if score.name in ("collection", "contrastive") else shown * share.exp()
+    # What a candidate index left out is a larger error than float32; the hits' scores are float64 in either case.
+    precision = torch.float64 if found.recall is None else torch.float32
+    c, i = _cosines(index, known, queries, precision)
+    other = None if against is None else torch.stack(_cosines(index, known, against, precision))
+    log, _ = _scores(c, i, other, score)
     log = log.masked_fill(~valid, -torch.inf)
     order = torch.argsort(-log, dim=1, stable=True)
-    log, shown, c, i, valid = (x.gather(1, order) for x in (log, shown, c, i, valid))
+    if found.recall is not None and rows.shape[1] < found.total:  # half of them are there for the codes' errors in ranking
+        order = order[:, : (order.shape[1] + 1) // 2]
+    log, c, i, valid = (x.gather(1, order) for x in (log, c, i, valid))
     ranked = torch.from_numpy(known).gather(1, order)
     spans = torch.from_numpy(index.spans(ranked.numpy()))
-    scored = valid.sum(dim=1).numpy()
+    scored = (rows >= 0).sum(axis=1)
     if hidden:
         valid &= torch.from_numpy(~np.isin(ranked.numpy(), list(hidden)))
     videos = torch.from_numpy(index.videos_of(ranked.numpy()))
     positions = nms_lists(spans, videos, valid, options.nms, options.k, options.per_video)
     kept = [[position for position in line if position >= 0] for line in positions.tolist()]
     ends = [line[-1] if line else 0 for line in kept]
-    if found.values.shape[1]:
-        bound = found.values[:, -1] + _ROUNDING * (1 + np.abs(found.values[:, -1]))
-        last, point = [float(log[q, n]) for q, n in enumerate(ends)], [(float(c[q, n]), float(i[q, n])) for q, n in enumerate(ends)]
-    else:
-        bound, last, point = np.zeros(len(kept)), [0.0] * len(kept), [_FIRST_POINT] * len(kept)
-    return _Ranked(ranked, shown, spans, kept, scored, last, bound, point)
+    if not found.values.shape[1]:
+        none = [0.0] * len(kept)
+        return _Ranked(ranked, spans, kept, scored, none, np.array(none), [_FIRST_POINT] * len(kept))
+    bound = found.values[:, -1].astype(np.float64)
+    bound[np.isfinite(bound)] += _ROUNDING * (1 + np.abs(bound[np.isfinite(bound)]))
+    last = [float(log[q, n]) for q, n in enumerate(ends)]
+    return _Ranked(ranked, spans, kept, scored, last, bound, [(float(c[q, n]), float(i[q, n])) for q, n in enumerate(ends)])
 
 
-def _hits(index: MomentIndex, ranked: _Ranked, query: int) -> tuple[Hit, ...]:
+def _scores(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[Tensor, Tensor]:
+    """The logarithmic score and the one that is shown; `other` has both cosines with what the moments should not be."""
+    log, shown = score.log(c, i), score(c, i)
+    if other is None:
+        return log, shown
+    share = logsigmoid(log - score.log(*other))
+    return log + share, log + share if score.name in ("collection", "contrastive") else shown * share.exp()
+
+
+def _hits(
+    index: MomentIndex, ranked: _Ranked, places: list[int], queries: Embeddings, against: Embeddings | None, score: Score
+) -> list[tuple[Hit, ...]]:
+    """The hits of some of the ranked queries, whose embeddings are two of (Q, C), scored in float64."""
+    counts = [len(ranked.kept[place]) for place in places]
+    rows = np.zeros((len(places), max(counts, default=0)), dtype=np.int64)
+    for line, place in zip(rows, places, strict=True):
+        line[: len(ranked.kept[place])] = ranked.rows[place, ranked.kept[place]].numpy()
+    moments = index.vectors(rows).double().view(*rows.shape, 2, index.manifest.joint_dim)
+
+    def cosines(sentences: Embeddings) -> Tensor:
+        found: Tensor = torch.einsum("qnhd,qhd->hqn", moments, torch.stack(list(sentences), dim=1).double())
+        return found
+
+    other = None if against is None else cosines(against)
+    c, i = cosines(queries)
+    shown = _scores(c, i, other, score)[1].tolist()
+    spans, videos = index.spans(rows).tolist(), index.videos_of(rows).tolist()
     hits = []
-    for rank, position in enumerate(ranked.kept[query], 1):
-        row = int(ranked.rows[query, position])
-        video = int(index.videos_of(np.array(row)))
-        start, end = ranked.spans[query, position].tolist()
-        hits.append(Hit(rank, index.video_id(video), start, end, float(ranked.shown[query, position]), row, video))
-    return tuple(hits)
+    for number, count in enumerate(counts):
+        best = sorted(range(count), key=lambda n, scores=shown[number]: -scores[n])  # type: ignore[misc]  # stable
+        own = []
+        for rank, n in enumerate(best, 1):
+            video, (start, end) = videos[number][n], spans[number][n]
+            own.append(Hit(rank, index.video_id(video), start, end, shown[number][n], int(rows[number, n]), video))
+        hits.append(tuple(own))
+    return hits
 
 
 def _of(embeddings: Embeddings, numbers: list[int]) -> Embeddings:
     return Embeddings(*(x[numbers] for x in embeddings))
 
 
-def _cosines(index: MomentIndex, rows: np.ndarray, queries: Embeddings) -> tuple[Tensor, Tensor]:
-    """Both cosines of each query with its own rows, (Q, n) -> two of (Q, n) float64."""
-    step = max(1, _AT_ONCE // max(1, len(rows)))
-    parts: list[list[Tensor]] = [[], []]
-    for first in range(0, rows.shape[1], step):
-        moments = index.embeddings(rows[:, first : first + step])
-        for part, moment, query in zip(parts, moments, queries, strict=True):
-            part.append((moment.double() @ query.double()[:, :, None])[..., 0])
-    none = torch.empty(rows.shape, dtype=torch.float64)
-    return tuple(torch.cat(part, dim=1) if part else none for part in parts)  # type: ignore[return-value]
+def _cosines(index: MomentIndex, rows: np.ndarray, queries: Embeddings, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Both cosines of each query with its own rows, (Q, n) -> two of (Q, n)."""
+    found = torch.empty(*rows.shape, 2, dtype=precision)
+    for number in range(len(rows)):  # one query's rows at a time stay in the processor's cache
+        both = block_diagonal(_of(queries, [number])).to(precision).T
+        for first in range(0, rows.shape[1], _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            torch.mm(index.vectors(rows[number, part]).to(precision), both, out=found[number, part])
+    return found[..., 0], found[..., 1]
 
 
 def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: int, score: Score) -> np.ndarray:
@@ -265,6 +299,6 @@ def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: 
         (N, N) float64, nan on cells that are no proposal; row = first clip, column = last clip.
     """
     cells = np.full((grid.num_clips, grid.num_clips), np.nan)
-    c, i = _cosines(index, index.rows_of(video)[None], Embeddings(*(x.cpu() for x in query)))
+    c, i = _cosines(index, index.rows_of(video)[None], Embeddings(*(x.cpu() for x in query)), torch.float64)
     cells[tuple(grid.cells.T.numpy())] = score(c[0], i[0]).numpy()
     return cells

@@ -1,9 +1,11 @@
 """Search against brute force: every moment scored, sorted, and suppressed by a loop that can be checked by eye."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmn_index import checkpoint
 from mmn_index.errors import QueryError
-from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo
+from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, Restriction
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions, score_map, search, search_embeddings
@@ -21,40 +23,55 @@ DIM = 5
 
 
 def make_index(
-    folder: Path, seed: int, *, videos: int = 12, copies: bool = False, spread: float = 0.3, segments: int = 1
-) -> MomentIndex:
-    """Videos are clouds round a centre; with copies every video stands three times, so that scores tie."""
+    folder: Path, seed: int, *, videos: int = 12, copies: bool = False, spread: float = 0.3, segments: int = 1,
+    durations: Sequence[float] = (30.0,), metadata: Sequence[pa.Table | None] | None = None,
+    vectors: Sequence[CandidateAbout | None] | None = None,
+) -> MomentIndex:  # fmt: skip
+    """Videos are clouds round a centre; with copies every video stands three times, so that scores tie.
+
+    Durations are taken in turn; metadata and candidate indexes are one a segment.
+    """
     rng = np.random.default_rng(seed)
     (folder / "model").mkdir(parents=True)
     manifest = Manifest("f" * 64, None, DIM, GRID, Score(), ())
     root = folder / "index"
-    for numbers in np.array_split(np.arange(videos), segments):
-        planned = [PlannedVideo(f"v{number:02d}", None, 30.0) for number in numbers]
+    for part, numbers in enumerate(np.array_split(np.arange(videos), segments)):
+        planned = [PlannedVideo(f"v{number:02d}", None, durations[number % len(durations)]) for number in numbers]
         with IndexWriter(root) as writer:
-            segment = writer.segment(GRID, DIM, planned, "test")
+            segment = writer.segment(GRID, DIM, planned, "test", metadata[part] if metadata else None)
             for number in numbers:
                 if not copies or number % 3 == 0:
                     raw = rng.normal(size=(1, 2 * DIM)) + spread * rng.normal(size=(len(GRID), 2 * DIM))
                 halves = raw.reshape(-1, 2, DIM)
                 segment.add((halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(-1, 2 * DIM))
             old = writer.manifest.segments if writer.manifest else ()
-            writer.publish(replace(manifest, segments=(*old, segment.finish())), folder / "model")
+            entry = segment.finish(vectors[part] if vectors else None)
+            writer.publish(replace(manifest, segments=(*old, entry)), folder / "model")
     return MomentIndex(root)
 
 
-def brute_force(index: MomentIndex, queries: Embeddings, q: int, score: Score, options: SearchOptions) -> list[int]:
-    """Rows of the right answer."""
-    rows = np.arange(index.num_moments)
+def brute_force(
+    index: MomentIndex, queries: Embeddings, q: int, score: Score, options: SearchOptions, *,
+    allowed: Callable[[int, float, float], bool] = lambda video, start, end: True, without: Embeddings | None = None,
+) -> list[int]:  # fmt: skip
+    """Rows of the right answer; `allowed` says of a video's number and a moment's seconds whether it may be part of it."""
+    rows = np.arange(len(index.live) * len(GRID))
     c, i = (part.double().numpy() @ query[q].double().numpy() for part, query in zip(index.embeddings(rows), queries, strict=True))
     spans, videos = index.spans(rows), index.videos_of(rows)
     log = score.log(torch.from_numpy(c), torch.from_numpy(i)).numpy()
+    if without is not None:
+        c, i = (
+            part.double().numpy() @ other[q].double().numpy() for part, other in zip(index.embeddings(rows), without, strict=True)
+        )
+        log = log - np.logaddexp(0, score.log(torch.from_numpy(c), torch.from_numpy(i)).numpy() - log)
     kept: list[int] = []
-    for row in sorted(range(len(log)), key=lambda row: (-log[row], row)):
+    possible = [row for row in rows if index.live[videos[row]] and allowed(int(videos[row]), *spans[row].tolist())]
+    for row in sorted(possible, key=lambda row: (-log[row], row)):
         same = [other for other in kept if videos[other] == videos[row]]
         if options.per_video is not None and len(same) >= options.per_video:
             continue
         if all(slow_iou(spans[row], spans[other]) <= options.nms for other in same):
-            kept.append(row)
+            kept.append(int(row))
         if len(kept) == options.k:
             break
     return kept
@@ -132,3 +149,17 @@ def test_sentences_through_the_model(world: Path) -> None:
         assert np.isfinite(cells).sum() == len(model.grid)
     with pytest.raises(QueryError, match="empty"):
         search(index, model, ["  "])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", SCORES)
+def test_a_gpu_gives_the_answers_of_the_cpu(tmp_path: Path, name: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device is here")
+    on_cpu = make_index(tmp_path, 1, segments=3)
+    on_gpu = MomentIndex(on_cpu.root, "cuda")
+    queries = random_queries(2, 20)
+    for options in (SearchOptions(), SearchOptions(restriction=Restriction(exclude=("v03",), min_length=4.0))):
+        one, other = (search_embeddings(index, queries, Score(name), options, [""] * 20) for index in (on_cpu, on_gpu))
+        assert [answer.hits for answer in one] == [answer.hits for answer in other]
+        assert all(answer.exact for answer in other)

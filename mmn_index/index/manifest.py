@@ -21,7 +21,8 @@ class CandidateAbout:
     """What a segment's candidate index is, and how well it finds."""
 
     factory: str  # FAISS's name of it
-    nprobe: int  # lists that a query visits
+    nprobe: int = 1  # lists that a query visits
+    depth: int = 512  # candidates that it asks for, for ten moments
     recall: float | None = None  # share of the exact top 10 that it finds, measured when it was made; None before that
     noise: str = ""  # which queries the recall was measured with
 

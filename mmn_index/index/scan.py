@@ -15,7 +15,7 @@ from ..errors import QueryError
 from ..scoring import Embeddings, Score
 
 SLACK = 2e-5  # 256 products of a unit vector's float32 sum are off by 1.6e-5 at most
-_CACHED = 2048  # rows that are converted together on a CPU
+_CACHED = 1024, 2048  # rows that are converted together on a CPU, for few and for many queries
 _BLOCK = 1 << 16  # rows of which the best are chosen together
 _FEW = 4  # so many queries at most are held up by memory, not by multiplying
 
@@ -87,26 +87,27 @@ def blocks(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 def upper_bounds(embeddings: Tensor, queries: Embeddings, score: Score) -> Tensor:
     """(Q, n) float32: the logarithmic score of every row, or a little more."""
-    c, i = _cosines(embeddings, queries)
-    return score.log(c.add_(SLACK), i.add_(SLACK))
-
-
-def _cosines(embeddings: Tensor, queries: Embeddings) -> tuple[Tensor, Tensor]:
-    """Both cosines of all rows with all queries, two of (Q, n) float32."""
     (rows, width), count, device = embeddings.shape, len(queries.contrastive), embeddings.device
     dim = width // 2
     q = Embeddings(*(x.to(device, torch.float32) for x in queries))
-    both = torch.empty(2, count, rows, device=device)
-    step = _CACHED if device.type == "cpu" else rows
+    found = torch.empty(2, count, rows, device=device)
+    step = _CACHED[count > _FEW] if device.type == "cpu" else rows
     aside = torch.empty(min(step, rows), width, device=device)
     # For few queries one product with zeros in place of the other space reads the rows once instead of twice.
-    joined = torch.block_diag(q.contrastive, q.iou) if count <= _FEW else None
+    joined = block_diagonal(q) if count <= _FEW else None
     for first in range(0, rows, step):
-        part = embeddings[first : first + step]
-        wide = aside[: len(part)].copy_(part)
+        wide = aside[: min(step, rows - first)].copy_(embeddings[first : first + step])
         if joined is not None:
-            both.view(2 * count, rows)[:, first : first + step] = joined @ wide.T
+            found.view(2 * count, rows)[:, first : first + step] = joined @ wide.T
         else:
-            both[0, :, first : first + step] = q.contrastive @ wide[:, :dim].T
-            both[1, :, first : first + step] = q.iou @ wide[:, dim:].T
-    return both[0], both[1]
+            c, i = q.contrastive @ wide[:, :dim].T, q.iou @ wide[:, dim:].T
+            found[0, :, first : first + step] = score.log(c.add_(SLACK), i.add_(SLACK))
+    return found[0] if joined is None else score.log(found[0].add_(SLACK), found[1].add_(SLACK))
+
+
+def block_diagonal(queries: Embeddings) -> Tensor:
+    """(2 Q, 2 C): the contrastive embeddings with zeros behind them, then the IoU ones with zeros before them."""
+    rows, dim = queries.contrastive.shape
+    both = queries.contrastive.new_zeros(2, rows, 2, dim)
+    both[0, :, 0], both[1, :, 1] = queries
+    return both.view(2 * rows, 2 * dim)

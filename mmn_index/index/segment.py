@@ -6,7 +6,9 @@ table that could disagree with the first; moments.parquet says the same to other
 """
 
 import hashlib
+import mmap
 import os
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from ..errors import MomentIndexError
 from ..proposals import ProposalGrid
-from .manifest import CandidateAbout, SegmentEntry
+from .manifest import CandidateAbout, SegmentEntry, sync_folder
 from .vectors import Vectors, write_vectors
 
 MOMENTS, VIDEOS, EMBEDDINGS, VECTORS = "moments.parquet", "videos.parquet", "embeddings.npy", "vectors.faiss"
@@ -75,9 +77,10 @@ class SegmentWriter:
         self.folder = folder
         self._grid, self._videos, self._metadata = grid, list(videos), metadata
         self._shape = (len(videos) * len(grid), 2 * joint_dim)
-        self.done = int(_text(folder / PROGRESS) or 0)  # videos
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / EMBEDDINGS
+        # A process that was killed while it removed the folder may have left the one file without the other.
+        self.done = int(_text(folder / PROGRESS) or 0) if path.is_file() else 0  # videos
         if self.done:
             self._embeddings = np.lib.format.open_memmap(path, mode="r+")
             return
@@ -94,11 +97,12 @@ class SegmentWriter:
         self._embeddings[self.done * count : (self.done + 1) * count] = embeddings
         self.done += 1
 
-    def keep(self) -> None:
-        """Bring the videos so far to the disk."""
+    def keep(self, done: int | None = None) -> None:
+        """Bring the first `done` videos to the disk, or all so far; others may be added meanwhile."""
+        done = self.done if done is None else done
         self._embeddings.flush()
         aside = self.folder / f"{PROGRESS}.tmp"
-        aside.write_text(str(self.done), encoding="utf-8")
+        aside.write_text(str(done), encoding="utf-8")
         aside.replace(self.folder / PROGRESS)
 
     def finish(self, candidates: CandidateAbout | None = None) -> SegmentEntry:
@@ -113,6 +117,7 @@ class SegmentWriter:
         self._write_videos()
         self._write_moments()
         names = [MOMENTS, VIDEOS, EMBEDDINGS]
+        (self.folder / VECTORS).unlink(missing_ok=True)  # of a killed process that was to make one
         if candidates is not None:
             write_vectors(self.folder / VECTORS, self._embeddings, candidates.factory)
             names.append(VECTORS)
@@ -121,6 +126,7 @@ class SegmentWriter:
             with (self.folder / name).open("rb") as file:
                 os.fsync(file.fileno())
             files[name] = ((self.folder / name).stat().st_size, digest(self.folder / name))
+        sync_folder(self.folder)
         return SegmentEntry(self.folder.name, len(self._videos), self._shape[0], files, candidates)
 
     def _write_videos(self) -> None:
@@ -169,15 +175,18 @@ class Segment:
                 raise MomentIndexError(f"{path}: is missing. The index is damaged; build it again.") from None
             if size != expected:
                 raise MomentIndexError(f"{path}: has {size} bytes, expected {expected}. The index is damaged; build it again.")
+        path = folder / EMBEDDINGS
         try:
             # Mapped privately: torch takes no read-only memory, and nothing here writes.
-            array = np.load(folder / EMBEDDINGS, mmap_mode="c", allow_pickle=False)
-            self.table = pq.read_table(folder / VIDEOS)
-            counted = pq.read_metadata(folder / MOMENTS).num_rows
+            array = np.load(path, mmap_mode="c", allow_pickle=False)
+            path = folder / MOMENTS
+            counted = pq.read_metadata(path).num_rows
+            path = folder / VIDEOS
+            self.table = pq.read_table(path)
             firsts = self.table["first_moment"].to_numpy()
             self._duration = self.table["duration"].to_numpy().astype(np.float32)
-        except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
-            raise MomentIndexError(f"{folder}: cannot be read ({error}). The index is damaged; build it again.") from error
+        except (OSError, ValueError, KeyError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
+            raise MomentIndexError(f"{path}: cannot be read ({error}). The index is damaged; build it again.") from error
         self.vectors = Vectors(folder / VECTORS, entry.candidates) if entry.candidates else None
         self._edges = (grid.cells.numpy() + np.array([0, 1])).astype(np.float32)
         self._clips = np.float32(grid.num_clips)
@@ -185,6 +194,7 @@ class Segment:
         if not np.array_equal(firsts, np.arange(len(firsts)) * self.per_video) or not set(entry.removed) <= set(range(len(firsts))):
             raise MomentIndexError(f"{folder / VIDEOS}: disagrees with the manifest on rows. The index is damaged; build it again.")
         self.embeddings: Tensor = torch.from_numpy(array)  # (n, 2 C) float16, on disk
+        self._map: mmap.mmap = array._mmap
         self.live: np.ndarray = np.ones(len(firsts), dtype=bool)  # videos that were not removed
         self.live[list(entry.removed)] = False
 
@@ -208,6 +218,10 @@ class Segment:
         video, proposal = np.divmod(rows, self.per_video)
         spans: np.ndarray = self._edges[proposal] * self._duration[video][:, None] / self._clips
         return spans
+
+    def release(self) -> None:
+        """Give mapped pages back, so that a process does not grow to the size of its index; the disk cache keeps them."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def _check(self, counts: dict[str, int], array: np.ndarray, width: int) -> None:
         counts["manifest.json"] = self.entry.moments

@@ -94,7 +94,7 @@ def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression |
     """
     found: pc.Expression | None = None
     for condition in conditions:
-        match = re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|>=|<=|=|>|<)\s*(.*?)\s*", condition)
+        match = re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|>=|<=|==?|>|<)\s*(.*?)\s*", condition)
         if match is None:
             raise QueryError(f"'{condition}' is no condition, expected COLUMN, one of {' '.join(_OPERATORS)}, and a value.")
         name, sign, text = match.groups()
@@ -107,7 +107,7 @@ def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression |
             value = pa.scalar(text).cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise QueryError(f"'{condition}': column '{name}' holds {kind}, '{text}' is none.") from error
-        term = _OPERATORS[sign](pc.field(name), value)
+        term = _OPERATORS[sign.replace("==", "=")](pc.field(name), value)
         found = term if found is None else found & term
     return found
 
@@ -122,7 +122,7 @@ def _select(segment: Segment, schema: pa.Schema, restriction: Restriction) -> Pa
         videos &= _where(segment.table, schema, restriction.where)
     if not restriction.bounds_moments or not videos.any():
         return _part(segment, videos, None)
-    spans = segment.spans(np.concatenate([np.arange(*segment.rows_of(n)) for n in np.flatnonzero(videos)]))
+    spans = segment.spans(np.concatenate([np.arange(*segment.rows_of(n)) for n in np.flatnonzero(videos).tolist()]))
     return _part(segment, videos, restriction.allows(spans))
 
 

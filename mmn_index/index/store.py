@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from ..errors import MomentIndexError, QueryError
 from ..scoring import Embeddings, Score, Tangent
@@ -17,6 +18,9 @@ from .scan import Deadline, best_of_all
 from .segment import VIDEO_COLUMNS, Segment
 from .selection import Part, Restriction, all_live, parse_where, select
 
+_SMALL = 1 << 30  # bytes of embeddings that may stay mapped
+_RESIDENT = 3 << 27  # of more, so many are mapped before all are given back
+_WINDOW = 1 << 16  # bytes that the kernel maps for a row: pages beside it that it has in memory come along
 _ATTEMPTS = 10  # to open: another process may replace the segments between reading the manifest and opening them
 
 
@@ -77,6 +81,8 @@ class MomentIndex:
             Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim) for entry in manifest.segments
         ]
         self._embeddings = [segment.embeddings.to(self.device) for segment in self.segments]
+        self._touched = 0
+        self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
         self._first_row = np.cumsum([0] + [segment.entry.moments for segment in self.segments])
         self._first_video = np.cumsum([0] + [segment.entry.videos for segment in self.segments])
@@ -189,6 +195,7 @@ class MomentIndex:
                 continue
             if segment.vectors is None or scan or self.device.type != "cpu":
                 keep = None if part.keep is None else torch.from_numpy(part.keep).to(self.device)
+                self._touch(2 * part.count * self.manifest.joint_dim * 2)
                 found = best_of_all(self._embeddings[number], part.runs, keep, queries, score, wanted, deadline)
                 value, row = (x.numpy() for x in found)
                 row = np.where(value > -np.inf, row, -1)
@@ -214,15 +221,20 @@ class MomentIndex:
 
     def embeddings(self, rows: np.ndarray) -> Embeddings:
         """The embeddings of rows of any shape, two of (*rows.shape, C) float16."""
-        flat, dim = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1)), self.manifest.joint_dim
+        both, dim = self.vectors(rows), self.manifest.joint_dim
+        return Embeddings(both[..., :dim], both[..., dim:])
+
+    def vectors(self, rows: np.ndarray) -> Tensor:
+        """Both embeddings of rows of any shape as one, (*rows.shape, 2 C) float16, contrastive first."""
+        self._touch(rows.size * _WINDOW)
+        flat = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1))
         if len(self.segments) == 1:
             found = self.segments[0].embeddings.index_select(0, flat)
         else:
-            found = torch.empty(len(flat), 2 * dim, dtype=torch.float16)
+            found = torch.empty(len(flat), 2 * self.manifest.joint_dim, dtype=torch.float16)
             for segment, first, here in self._by_segment(flat.numpy()):
                 found[torch.from_numpy(here)] = segment.embeddings.index_select(0, flat[torch.from_numpy(here)] - int(first))
-        found = found.view(*rows.shape, 2 * dim)
-        return Embeddings(found[..., :dim], found[..., dim:])
+        return found.view(*rows.shape, 2 * self.manifest.joint_dim)
 
     def spans(self, rows: np.ndarray) -> np.ndarray:
         """Start and end of rows of any shape, (*rows.shape, 2) float32 seconds."""
@@ -241,6 +253,14 @@ class MomentIndex:
         """All rows of a video, given by its number."""
         count = len(self.manifest.grid)
         return np.arange(video * count, (video + 1) * count)
+
+    def _touch(self, size: int) -> None:
+        """Count mapped bytes; give them back before they become many."""
+        self._touched += size
+        if self._large and self._touched > _RESIDENT:
+            self._touched = 0
+            for segment in self.segments:
+                segment.release()
 
     def _by_segment(self, rows: np.ndarray) -> list[tuple[Segment, int, np.ndarray]]:
         """Segments that rows lie in, their first row, and which of the rows."""

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +43,7 @@ class IndexWriter:
         self.manifest: Manifest | None = None
         self._made = False
         self._handle = -1
+        self._begun: list[Path] = []  # segments of this writer
 
     def __enter__(self) -> "IndexWriter":
         root = self.root
@@ -53,6 +54,8 @@ class IndexWriter:
             (root / "segments").mkdir(parents=True, exist_ok=True)
             self._handle = os.open(root, os.O_RDONLY)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self._handle), os.stat(root)):  # a failed build removed it meanwhile
+                raise BlockingIOError
             self.manifest = read_manifest(root) if (root / NAME).exists() else None
         except BlockingIOError:
             self._release()
@@ -68,10 +71,7 @@ class IndexWriter:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if isinstance(value, Exception):
-                if self.manifest is None:
-                    shutil.rmtree(self.root if self._made else self.root / "segments", ignore_errors=True)
-                else:
-                    self._sweep(self.manifest)
+                self._undo()
         finally:
             self._release()
         if isinstance(value, OSError):
@@ -92,6 +92,7 @@ class IndexWriter:
             [version, source, grid.num_clips, grid.pooling_counts, joint_dim, [[v.video_id, v.duration] for v in videos]]
         )
         folder = self.root / "segments" / hashlib.sha256(plan.encode()).hexdigest()[:16]
+        self._begun.append(folder)
         return SegmentWriter(folder, grid, joint_dim, videos, metadata)
 
     def publish(self, manifest: Manifest, model: Path | None = None) -> Manifest:
@@ -103,25 +104,38 @@ class IndexWriter:
         manifest = replace(manifest, version=self.manifest.version + 1 if self.manifest else 1)
         if model is not None:
             folder = self.root / manifest.model_folder
-            _copy_model(model, folder)
-            files = {path.name: (path.stat().st_size, digest(path)) for path in sorted(folder.iterdir())}
+            files = _files(folder)
+            if self.manifest is None or files != self.manifest.model_files:  # none there, or a damaged one
+                _copy_model(model, folder)
+                files = _files(folder)
             manifest = replace(manifest, model_files=files)
         sync_folder(self.root / "segments")
         manifest.write(self.root)
         self.manifest = manifest
-        self._sweep(manifest)
+        self._sweep(manifest, (self.root / "segments").iterdir())
         return manifest
 
-    def _sweep(self, manifest: Manifest) -> None:
-        keep = {entry.id for entry in manifest.segments}
-        for folder in (self.root / "segments").iterdir():
+    def _undo(self) -> None:
+        # What is there now counts: an error may come after the rename. What others left to be taken up stays.
+        manifest = read_manifest(self.root) if (self.root / NAME).exists() else None
+        if manifest is None and self._made:
+            shutil.rmtree(self.root, ignore_errors=True)
+        else:
+            self._sweep(manifest, self._begun)
+
+    def _sweep(self, manifest: Manifest | None, segments: Iterable[Path]) -> None:
+        """Remove those of some segments, and everything beside segments, that a manifest does not name."""
+        keep = {entry.id for entry in manifest.segments} if manifest else set()
+        for folder in segments:
             if folder.name not in keep:
                 shutil.rmtree(folder, ignore_errors=True)
         for folder in self.root.glob("model-*"):
-            if folder.name != manifest.model_folder:
+            if manifest is None or folder.name != manifest.model_folder:
                 shutil.rmtree(folder, ignore_errors=True)
-        for path in ((self.root / f"{NAME}.tmp"), *(self.root / "segments").glob(f"*/{PROGRESS}*")):
-            path.unlink(missing_ok=True)
+        (self.root / f"{NAME}.tmp").unlink(missing_ok=True)
+        for name in keep:
+            for path in (self.root / "segments" / name).glob(f"{PROGRESS}*"):
+                path.unlink(missing_ok=True)
 
     def _release(self) -> None:
         if self._handle >= 0:
@@ -139,13 +153,17 @@ def _is_ours(root: Path) -> bool:
     )
 
 
+def _files(folder: Path) -> dict[str, tuple[int, str]]:
+    return {path.name: (path.stat().st_size, digest(path)) for path in sorted(folder.iterdir())} if folder.exists() else {}
+
+
 def _copy_model(model: Path, target: Path) -> None:
-    if target.exists():
-        return
     aside = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(model, aside)
-    for path in aside.iterdir():
-        with path.open("rb") as file:
+    aside.mkdir()
+    for path in sorted(path for path in model.iterdir() if path.is_file()):
+        with Path(shutil.copy(path, aside)).open("rb") as file:
             os.fsync(file.fileno())
+    sync_folder(aside)
+    shutil.rmtree(target, ignore_errors=True)
     aside.replace(target)

@@ -1,0 +1,453 @@
+"""Kills, full disks and damaged files: an index is what it was or what it should be, and damage is found."""
+
+import contextlib
+import gc
+import itertools
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from conftest import Command, write_features
+from mmn_index.index_build import build, candidates
+from mmn_index.index_build.build import Source
+from mmn_index.index_build.verify import verify
+
+from mmn_index.errors import MomentIndexError
+from mmn_index.features import FeatureFile
+from mmn_index.index import Manifest, MomentIndex, PlannedVideo, SegmentWriter
+from mmn_index.index import manifest as manifest_module
+from mmn_index.index import segment as segment_module
+from mmn_index.index import writer as writer_module
+from mmn_index.proposals import ProposalGrid
+from mmn_index.scoring import Embeddings
+from mmn_index.search import SearchOptions, search_embeddings
+
+WORKERS = Path(__file__).parent
+
+
+class Killed(BaseException):
+    """Ends a command as a kill does: nothing is tidied up."""
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with features of other videos (more.h5, new.h5) and other features of the same ones (again.h5)."""
+    folder = tmp_path_factory.mktemp("features")
+    write_features(folder / "more.h5", 4, prefix="w", seed=5)
+    write_features(folder / "new.h5", 5, prefix="x", seed=6)
+    write_features(folder / "again.h5", 3, prefix="v", seed=7)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(world: Path, features: Path, tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+    """An index of two segments, one with a candidate index, each with a removed video."""
+    root = tmp_path_factory.mktemp("base") / "collection.mmn"
+    command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8")
+    command.ok("add", features / "more.h5", "--index", root)
+    command.ok("remove", "v1", "w2", "--index", root)
+    return root
+
+
+@pytest.fixture
+def copy(base: Path, tmp_path: Path) -> Path:
+    """An index that a test may damage."""
+    return Path(shutil.copytree(base, tmp_path / "collection.mmn"))
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder that waits for no disk, where there is one."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def files_of(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def answers(root: Path) -> list[tuple[str, float, float, float]]:
+    """What a few queries find."""
+    index = MomentIndex(root)
+    numbers = torch.randn(2, 3, index.manifest.joint_dim, generator=torch.Generator().manual_seed(0))
+    queries = Embeddings(*torch.nn.functional.normalize(numbers, dim=2))
+    found = search_embeddings(index, queries, index.manifest.score, SearchOptions(k=4), [""] * 3)
+    return [(hit.video_id, hit.start, hit.end, hit.score) for answer in found for hit in answer.hits]
+
+
+def changes(world: Path, features: Path, base: Path) -> dict[str, dict[str, Any]]:
+    """Every command that writes, for worker_kills.py."""
+    model, index = str(world / "run" / "model"), ["--index", "{root}"]
+    anew = ["build", model, str(world / "features.h5"), "-o", "{root}"]
+    found = {
+        # Those who try again may wish for another candidate index.
+        "build": {"base": None, "arguments": [*anew, "--vectors", "IVF4,SQ8"], "again": [[*anew, "--vectors", "IVF4,SQ8"], anew]},
+        "overwrite": {"arguments": ["build", model, str(features / "new.h5"), "-o", "{root}", "--overwrite"]},
+        "add": {"arguments": ["add", str(features / "new.h5"), *index]},
+        "update": {"arguments": ["update", str(features / "again.h5"), *index]},
+        "remove": {"arguments": ["remove", "v3", "w0", *index]},
+        "compact": {"arguments": ["compact", "--vectors", "IVF4,SQ8", *index]},
+    }  # fmt: skip
+    return {name: {"base": str(base), "again": [about["arguments"]], **about} for name, about in found.items()}
+
+
+def test_200_kills_leave_the_state_before_or_after(world: Path, features: Path, base: Path, memory: Path) -> None:
+    """A dying command leaves an index that is right, and nothing that the next command does not take up or remove."""
+    plan = {"folder": str(memory), "kills": 200, "seed": 0, "commands": changes(world, features, base)}
+    (memory / "plan.json").write_text(json.dumps(plan))
+    result = subprocess.run(
+        [sys.executable, WORKERS / "worker_kills.py", memory / "plan.json"],
+        check=False, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    kills = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [kill for kill in kills if kill["wrong"]] == []
+    assert [kill["status"] for kill in kills] == [9] * 200
+    assert set(Counter((kill["command"], kill["state"]) for kill in kills)) == {
+        (name, state) for name in plan["commands"] for state in ("before", "after")
+    }
+    videos = {"build": 6, "overwrite": 5, "add": 5, "update": 3}
+    resumed = [kill for kill in kills if kill["state"] == "before" and kill["command"] in videos]
+    assert [kill for kill in resumed if kill["kept"] + kill["encoded"] != videos[kill["command"]]] == []
+    assert {kill["kept"] for kill in resumed} >= {0, 2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize(("kept", "batches", "left"), [(1, 1, 4), (1, 2, 2), (2, 1, 6), (2, 2, 2)])
+def test_a_build_goes_on_where_it_was_killed(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, batches: int, left: int
+) -> None:
+    monkeypatch.setattr(build, "_BATCH", 2)
+    monkeypatch.setattr(build, "_KEPT", kept)
+    encode, encoded = build.encode, []
+
+    def counted(model: Any, features: FeatureFile, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
+        encoded.append(list(video_ids))
+        return encode(model, features, video_ids)
+
+    def dies(*arguments: Any) -> Iterator[list[np.ndarray]]:
+        yield from itertools.islice(counted(*arguments), batches)
+        raise Killed
+
+    with FeatureFile(world / "features.h5") as file:
+        for out, function in (("whole.mmn", counted), ("killed.mmn", dies), ("killed.mmn", counted)):
+            monkeypatch.setattr(build, "encode", function)
+            with contextlib.suppress(Killed):
+                build.build(world / "run" / "model", Source(file), tmp_path / out)
+    everything = [f"v{number}" for number in range(6)]
+    assert encoded == [everything, everything, everything[6 - left :]]
+    whole, killed = (next((tmp_path / name / "segments").iterdir()) for name in ("whole.mmn", "killed.mmn"))
+    assert (whole / "embeddings.npy").read_bytes() == (killed / "embeddings.npy").read_bytes()
+    assert sorted(path.name for path in killed.iterdir()) == ["embeddings.npy", "moments.parquet", "videos.parquet"]
+
+
+def planned(count: int) -> list[PlannedVideo]:
+    return [PlannedVideo(f"v{number}", None, 20.0) for number in range(count)]
+
+
+def test_what_comes_while_videos_are_kept_is_not_said_to_be_kept(tmp_path: Path) -> None:
+    """Else a resumed build would begin in the middle of a batch, behind embeddings that no disk has seen."""
+    grid = ProposalGrid(4, (1,))
+    writer = SegmentWriter(tmp_path / "segment", grid, 2, planned(3))
+    for _ in range(2):
+        writer.add(np.ones((len(grid), 4)))
+    writer.keep(1)
+    assert SegmentWriter(tmp_path / "segment", grid, 2, planned(3)).done == 1
+
+
+def test_progress_without_embeddings_is_none(tmp_path: Path) -> None:
+    """Left by a process that was killed while it removed the folder."""
+    grid = ProposalGrid(4, (1,))
+    writer = SegmentWriter(tmp_path / "segment", grid, 2, planned(3))
+    writer.add(np.ones((len(grid), 4)))
+    writer.keep()
+    (tmp_path / "segment" / "embeddings.npy").unlink()
+    assert SegmentWriter(tmp_path / "segment", grid, 2, planned(3)).done == 0
+
+
+def test_a_mistake_does_not_cost_what_a_killed_command_has_done(
+    world: Path, copy: Path, features: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_BATCH", 2)
+    monkeypatch.setattr(build, "_KEPT", 1)
+    encode, encoded = build.encode, []
+
+    def dies(*arguments: Any) -> Iterator[list[np.ndarray]]:
+        yield from itertools.islice(encode(*arguments), 1)
+        raise Killed
+
+    def counted(model: Any, file: FeatureFile, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
+        encoded.extend(video_ids)
+        return encode(model, file, video_ids)
+
+    monkeypatch.setattr(build, "encode", dies)
+    with pytest.raises(Killed), FeatureFile(features / "new.h5") as file:
+        build.add(copy, Source(file))
+    command.fails("remove", "nobody", "--index", copy, says="no video 'nobody'")
+    command.fails("build", world / "run" / "model", features / "more.h5", "-o", copy, says="--overwrite")
+    command.fails("add", features / "more.h5", "--index", copy, says="already")
+    monkeypatch.setattr(build, "encode", counted)
+    command.ok("add", features / "new.h5", "--index", copy)
+    assert encoded == ["x2", "x3", "x4"]
+
+
+def test_what_a_manifest_names_is_on_the_disk_before_the_manifest(
+    world: Path, features: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, seen, fsync, rename = set(), [], os.fsync, Path.replace
+
+    def noted(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def watched(self: Path, target: Path) -> Path:
+        if target.name == "manifest.json":
+            root, content = target.parent, json.loads(self.read_text())
+            folders = {root / "segments" / entry["id"]: entry["files"] for entry in content["segments"]}
+            folders[next(root.glob("model-*"))] = content["model_files"]
+            named = [self, root / "segments", *folders, *(folder / name for folder, files in folders.items() for name in files)]
+            assert [path for path in named if path.stat().st_ino not in synced] == []
+            seen.append(len(named))
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", watched)
+    root = tmp_path / "new.mmn"
+    command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8")
+    command.ok("add", features / "more.h5", "--index", root)
+    command.ok("compact", "--index", root)
+    assert seen == [11, 15, 10]
+    assert root.stat().st_ino in synced
+
+
+def test_an_error_after_the_manifest_was_renamed(
+    world: Path, copy: Path, features: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = manifest_module.sync_folder
+
+    def broken(path: Path) -> None:
+        sync(path)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(manifest_module, "sync_folder", broken)
+    before = MomentIndex(copy).version
+    command.fails("add", features / "new.h5", "--index", copy, says="Input/output error")
+    index = MomentIndex(copy)
+    assert (index.version, "x0" in index.video_ids) == (before + 1, True)
+    assert verify(copy) == []
+
+
+class Finished(Command):
+    """A command that has run."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+
+    def run(self, *_: object) -> Result:
+        return self.result
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which stage of writing was the last to begin."""
+    stages = [""]
+
+    def watched(owner: object, name: str, stage: str) -> None:
+        function = getattr(owner, name)
+
+        def begun(*arguments: Any, **named: Any) -> Any:
+            stages[0] = stage
+            return function(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, begun)
+
+    watched(SegmentWriter, "__init__", "embeddings")
+    watched(SegmentWriter, "keep", "progress")
+    watched(SegmentWriter, "_write_videos", "videos")
+    watched(SegmentWriter, "_write_moments", "moments")
+    watched(segment_module, "write_vectors", "vectors")
+    watched(writer_module, "_copy_model", "model")
+    watched(Manifest, "write", "manifest")
+    return stages
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, which `leave` makes full."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("there is no `mount` to make a small disk with")
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], check=False, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no small disk can be mounted here: {made.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def leave(disk: Path, pages: int) -> None:
+    """Make a disk so small that some pages of 4 KB are free."""
+    gc.collect()  # a file that is mapped still has its pages
+    about = os.statvfs(disk)
+    size = (about.f_blocks - about.f_bfree + pages) * about.f_bsize
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+
+
+@pytest.mark.parametrize("what", ["build", "overwrite", "add"])
+def test_a_disk_that_is_full_at_any_stage(
+    world: Path, base: Path, features: Path, disk: Path, command: Command, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """One more page is free every time, until there are enough."""
+    root, old = disk / "collection.mmn", what != "build"
+    if old:
+        shutil.copytree(base, root)
+    model, vectors = world / "run" / "model", ["--vectors", "IVF4,SQ8"]
+    arguments: list[object] = {
+        "build": ["build", model, world / "features.h5", "-o", root, *vectors],
+        "overwrite": ["build", model, world / "features.h5", "-o", root, "--overwrite", *vectors],
+        "add": ["add", features / "new.h5", "--index", root, *vectors],
+    }[what]
+    monkeypatch.setattr(candidates, "_QUERIES", 8)
+    before, said, stages, failed = files_of(root), answers(root) if old else [], watch(monkeypatch), []
+    for pages in itertools.count(1):
+        leave(disk, pages)
+        result = command.run(*arguments)
+        if result.exit_code == 0:
+            break
+        Finished(result).fails(says=f"{root}: the index cannot be written (")
+        assert len(result.stderr.splitlines()[-1]) < 400
+        failed.append(stages[0])
+        assert files_of(root) == before
+        assert root.exists() == old
+        if old:
+            assert answers(root) == said
+    monkeypatch.undo()
+    everything = {"progress", "videos", "moments", "vectors", "manifest"} | ({"model"} if what == "build" else set())
+    assert set(failed) - {"embeddings"} == everything  # a page may be room enough for few videos
+    assert verify(root) == []
+    assert answers(root) != said
+
+
+def test_room_for_all_embeddings_is_claimed_at_once(disk: Path) -> None:
+    """A mapped file that finds the disk full later ends the process."""
+    leave(disk, 3)
+    with pytest.raises(OSError, match="No space left on device"):
+        SegmentWriter(disk / "segment", ProposalGrid(16, (7,)), 8, planned(100))
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As a quota: writing beyond is an error. Python has switched off the signal that would come as well."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("size", "stage"), [(100, "embeddings"), (4000, "embeddings"), (5000, "model"), (36_000, "model")])
+def test_a_quota(world: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, size: int, stage: str) -> None:
+    """Where no disk can be mounted, this is left of the test above."""
+    stages = watch(monkeypatch)
+    with files_of_at_most(size):
+        command.fails("build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "new.mmn", says="File too large")
+    assert stages == [stage]
+    assert not (tmp_path / "new.mmn").exists()
+
+
+@pytest.mark.parametrize("size", [100, 3000])
+def test_a_quota_for_more_videos(copy: Path, features: Path, command: Command, size: int) -> None:
+    before = files_of(copy)
+    with files_of_at_most(size):
+        command.fails("add", features / "new.h5", "--index", copy, says="File too large")
+    assert files_of(copy) == before
+    assert answers(copy)
+
+
+def flipped(content: bytes, random: np.random.Generator) -> Iterator[bytes]:
+    """A bit changed in some bytes: at the beginning, at the end, and at random."""
+    for offset in [0, len(content) - 1, *random.integers(min(128, len(content)), size=6), *random.integers(len(content), size=16)]:
+        changed = bytearray(content)
+        changed[offset] ^= 1 << random.integers(8)
+        yield bytes(changed)
+
+
+@pytest.mark.filterwarnings("ignore")  # numpy wonders about a damaged header
+def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(copy: Path, command: Command) -> None:
+    random, seen = np.random.default_rng(0), []
+    for path, content in files_of(copy).items():
+        seen.append(path.name)
+        for damaged in flipped(content, random):
+            path.write_bytes(damaged)
+            with contextlib.suppress(ValueError):
+                if path.name == "manifest.json" and json.loads(damaged) == json.loads(content):
+                    continue  # nothing else is said: the last of 17 digits
+            command.fails("verify", "--index", copy, says=f"{path}: {'' if path.name == 'manifest.json' else 'was changed'}")
+            if path.name != "vectors.faiss":  # FAISS believes a damaged length, and may want all memory
+                with contextlib.suppress(MomentIndexError):
+                    MomentIndex(copy)
+        path.write_bytes(content)
+    three = ["embeddings.npy", "moments.parquet", "videos.parquet"]
+    model = ["config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(seen) == sorted(["manifest.json", *model, *three, *three, "vectors.faiss"])
+    command.ok("verify", "--index", copy)
+
+
+HARM: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: path.unlink(), "is missing"),
+    "cut": (lambda path: os.truncate(path, path.stat().st_size - 1), "has .* bytes, expected"),
+    "overwritten": (lambda path: path.write_bytes(b"x" * path.stat().st_size), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy", "vectors.faiss"])
+@pytest.mark.parametrize("harm", HARM)
+def test_a_damaged_file_of_a_segment_with_a_candidate_index_is_named(copy: Path, name: str, harm: str) -> None:
+    path, (do, says) = next((copy / "segments").glob("*/vectors.faiss")).with_name(name), HARM[harm]
+    do(path)
+    with pytest.raises(MomentIndexError, match=f"{path.parent.name}/{name}: {says}"):
+        MomentIndex(copy)
+    assert [text.partition(": ")[0] for text in verify(copy)] == [str(path)]
+
+
+def test_compacting_does_not_hide_damage(copy: Path, command: Command) -> None:
+    """Copied, a damaged embedding would get a checksum that fits."""
+    path = next((copy / "segments").glob("*/vectors.faiss")).with_name("embeddings.npy")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    before = files_of(copy)
+    command.fails("compact", "--index", copy, says=f"{path}: was changed")
+    assert files_of(copy) == before
+    content[-1] ^= 1
+    path.write_bytes(content)
+    path = path.with_name("vectors.faiss")  # is made anew
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    command.fails("verify", "--index", copy, says="vectors.faiss")
+    command.ok("compact", "--index", copy)
+    command.ok("verify", "--index", copy)
+
+
+def test_building_again_mends_a_damaged_model(world: Path, copy: Path, command: Command) -> None:
+    path = next(copy.glob("model-*")) / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    command.fails("verify", "--index", copy, says="model.safetensors")
+    command.ok("build", world / "run" / "model", world / "features.h5", "-o", copy, "--overwrite")
+    assert path.read_bytes() == (world / "run" / "model" / "model.safetensors").read_bytes()
+    command.ok("verify", "--index", copy)
