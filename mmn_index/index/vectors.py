@@ -78,7 +78,7 @@ class Vectors:
         faiss = _faiss()
         try:
             # Mapped, not read, where the format allows it.
-            self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
             self.lists = int(self._index.nlist)
             # Which lists to visit is a product with their centres: torch makes it five times as quickly as FAISS's flat index.
             self._centres = torch.from_numpy(self._index.quantizer.reconstruct_n(0, self.lists))
