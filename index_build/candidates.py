@@ -63,12 +63,14 @@ def choose(moments: int, joint_dim: int, wish: Wish) -> tuple[str | None, str]:
         return None, f"scanned exactly: up to {SCANNED:,} moments that is quick enough"
     lists = 2 ** round(np.log2(4 * moments**0.5))
     codes = {name: f"IVF{lists},{code.format(half=width // 2)}" for name, code in CODES.items()}
-    if wish.vectors in codes:
-        return codes[
-            wish.vectors
-        ], f"{lists} lists, about 4 times the square root of {moments:,} moments; {wish.vectors} as asked for"
     if wish.vectors != "auto":
-        return wish.vectors, "as asked for"
+        factory = codes.get(wish.vectors, wish.vectors)
+        if room is not None and (needed := bytes_a_moment(factory, width)) > room:
+            raise ConfigError(
+                f"--vectors {wish.vectors}: takes {needed:.0f} bytes a moment beside the {kept} of the embeddings, "
+                f"--max-bytes-per-moment {wish.max_bytes_per_moment:g} leaves {room:g}."
+            )
+        return factory, f"{factory}, as asked for"
     for name in ("ivf-pq", "ivf-rabitq"):
         needed = bytes_a_moment(codes[name], width)
         if room is None or needed <= room:

@@ -12,7 +12,7 @@ p' = exp f(other): the score, times the share of the query among the two. It is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -150,7 +150,7 @@ def search_embeddings(
     scan = options.exact or bool(options.restriction)
     total = sum(part.count for part in parts)
     depths = [segment.vectors.about.depth for segment in index.segments if segment.vectors is not None and not scan]
-    first = max([_DEPTH, *depths])
+    first = max(depths, default=_DEPTH)
     limits = np.full(len(sentences), min(total, max(first, first * options.k // 10)))
     points = np.tile(_FIRST_POINT, (len(sentences), 1))
     rounds = np.zeros(len(sentences), dtype=int)
@@ -172,7 +172,7 @@ def search_embeddings(
                 proven = ranked.scored[place] == total or (whole and ranked.last[place] > ranked.bound[place])
                 moved = rounds[number] > 1
                 if proven or (found.recall is not None and moved and limit >= min(_MOST, total)):
-                    done.append((place, proven and found.recall is None))
+                    done.append((place, bool(proven) and ranked.proves))
                     continue
                 if found.recall is None or moved or not whole:
                     limits[number] = min(4 * limit, total if found.recall is None else min(total, _MOST))
@@ -184,7 +184,16 @@ def search_embeddings(
                 number, recall = group[place], None if exact else found.recall
                 candidates = int(ranked.scored[place])
                 answers[number] = Answer(sentences[number], own, exact, recall, candidates, int(rounds[number]), total)
-    return [answer for answer in answers if answer is not None]
+    found_all = [answer for answer in answers if answer is not None]
+    # Lists that hold removed videos, or hardly anything, can be visited in vain.
+    short = [number for number, answer in enumerate(found_all) if not answer.exact and len(answer.hits) < options.k]
+    if short:
+        other = None if against is None else _of(against, short)
+        texts, everything = [sentences[number] for number in short], replace(options, exact=True)
+        again = search_embeddings(index, _of(queries, short), score, everything, texts, other, hidden)
+        for number, answer in zip(short, again, strict=True):
+            found_all[number] = answer
+    return found_all
 
 
 @dataclass
@@ -198,6 +207,7 @@ class _Ranked:
     last: list[float]  # logarithmic score of the last of `kept`
     bound: np.ndarray  # (Q,) what no other moment's logarithmic score is above
     point: list[tuple[float, float]]  # both cosines of the last of `kept`
+    proves: bool  # whether all that is not among the candidates was scanned
 
 
 def _rank(
@@ -208,13 +218,14 @@ def _rank(
     valid = torch.from_numpy(rows >= 0)
     known = rows.clip(min=0)
     # What a candidate index left out is a larger error than float32; the hits' scores are float64 in either case.
-    precision = torch.float64 if found.recall is None else torch.float32
+    proves = found.recall is None or bool((rows >= 0).sum(axis=1).min() == found.total)
+    precision = torch.float64 if proves else torch.float32
     c, i = _cosines(index, known, queries, precision)
     other = None if against is None else torch.stack(_cosines(index, known, against, precision))
     log, _ = _scores(c, i, other, score)
     log = log.masked_fill(~valid, -torch.inf)
     order = torch.argsort(-log, dim=1, stable=True)
-    if found.recall is not None and rows.shape[1] < found.total:  # half of them are there for the codes' errors in ranking
+    if not proves:  # half of them are there for the codes' errors in ranking
         order = order[:, : (order.shape[1] + 1) // 2]
     log, c, i, valid = (x.gather(1, order) for x in (log, c, i, valid))
     ranked = torch.from_numpy(known).gather(1, order)
@@ -228,11 +239,12 @@ def _rank(
     ends = [line[-1] if line else 0 for line in kept]
     if not found.values.shape[1]:
         none = [0.0] * len(kept)
-        return _Ranked(ranked, spans, kept, scored, none, np.array(none), [_FIRST_POINT] * len(kept))
+        return _Ranked(ranked, spans, kept, scored, none, np.array(none), [_FIRST_POINT] * len(kept), True)
     bound = found.values[:, -1].astype(np.float64)
     bound[np.isfinite(bound)] += _ROUNDING * (1 + np.abs(bound[np.isfinite(bound)]))
     last = [float(log[q, n]) for q, n in enumerate(ends)]
-    return _Ranked(ranked, spans, kept, scored, last, bound, [(float(c[q, n]), float(i[q, n])) for q, n in enumerate(ends)])
+    point = [(float(c[q, n]), float(i[q, n])) for q, n in enumerate(ends)]
+    return _Ranked(ranked, spans, kept, scored, last, bound, point, proves)
 
 
 def _scores(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[Tensor, Tensor]:
@@ -255,8 +267,7 @@ def _hits(
     moments = index.vectors(rows).double().view(*rows.shape, 2, index.manifest.joint_dim)
 
     def cosines(sentences: Embeddings) -> Tensor:
-        found: Tensor = torch.einsum("qnhd,qhd->hqn", moments, torch.stack(list(sentences), dim=1).double())
-        return found
+        return (moments * torch.stack(list(sentences), dim=1).double()[:, None]).sum(dim=3).permute(2, 0, 1)
 
     other = None if against is None else cosines(against)
     c, i = cosines(queries)
@@ -264,7 +275,8 @@ def _hits(
     spans, videos = index.spans(rows).tolist(), index.videos_of(rows).tolist()
     hits = []
     for number, count in enumerate(counts):
-        best = sorted(range(count), key=lambda n, scores=shown[number]: -scores[n])  # type: ignore[misc]  # stable
+        # Ranked in float64 already, or to be: equal scores of a ranking may differ by a rounding here.
+        best = range(count) if ranked.proves else sorted(range(count), key=lambda n, scores=shown[number]: -scores[n])  # type: ignore[misc]
         own = []
         for rank, n in enumerate(best, 1):
             video, (start, end) = videos[number][n], spans[number][n]
@@ -281,10 +293,17 @@ def _cosines(index: MomentIndex, rows: np.ndarray, queries: Embeddings, precisio
     """Both cosines of each query with its own rows, (Q, n) -> two of (Q, n)."""
     found = torch.empty(*rows.shape, 2, dtype=precision)
     for number in range(len(rows)):  # one query's rows at a time stay in the processor's cache
-        both = block_diagonal(_of(queries, [number])).to(precision).T
+        both = _of(queries, [number])
         for first in range(0, rows.shape[1], _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
-            torch.mm(index.vectors(rows[number, part]).to(precision), both, out=found[number, part])
+            moments = index.vectors(rows[number, part]).to(precision)
+            if precision == torch.float32:
+                torch.mm(moments, block_diagonal(both).T, out=found[number, part])
+            else:
+                # Row by row the same order of summation: of equal moments neither may be a rounding above the other.
+                torch.sum(
+                    moments.view(len(moments), 2, -1) * torch.stack(list(both), dim=1).double(), dim=2, out=found[number, part]
+                )
     return found[..., 0], found[..., 1]
 
 

@@ -42,6 +42,8 @@ class SentenceTokenizer:
         """
         if empty := [number for number, sentence in enumerate(sentences) if not sentence.strip()]:
             raise QueryError(f"sentence {empty[0] + 1} of {len(sentences)} is empty, expected words.")
+        if broken := [number for number, sentence in enumerate(sentences) if _no_text(sentence)]:
+            raise QueryError(f"sentence {broken[0] + 1} of {len(sentences)} is not UTF-8 text.")
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))]
         longest = max((len(row) for row in rows), default=0)
         if longest > self._max_tokens:
@@ -88,6 +90,11 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Embeddings:
         return self.project(self.pool(ids, mask))
+
+
+def _no_text(sentence: str) -> bool:
+    """Whether it holds bytes that were no UTF-8 (a command line passes them on as lone surrogates)."""
+    return any("\ud800" <= character <= "\udfff" for character in sentence)
 
 
 def load_pretrained(name: str) -> tuple[nn.Module, SentenceTokenizer]:

@@ -30,9 +30,12 @@ def check_factory(factory: str) -> None:
         raise ConfigError(f"'{factory}' is no candidate index: expected exact, ivf-sq8, ivf-pq, ivf-rabitq or a FAISS factory "
                           "string that begins with IVF and the number of lists, such as IVF4096,SQ8.")  # fmt: skip
     try:
-        _make(factory, 512)
+        index = _make(factory, 512)
     except RuntimeError as error:
         raise ConfigError(f"FAISS does not know the index '{factory}' ({_reason(error)}).") from error
+    if not hasattr(index, "nlist"):
+        raise ConfigError(f"'{factory}' is more than an inverted file. Candidates are scored from the embeddings anyway: leave out "
+                          "what refines them.")  # fmt: skip
 
 
 def bytes_a_moment(factory: str, width: int) -> float:
