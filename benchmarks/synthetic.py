@@ -5,9 +5,14 @@ A video passes through a few actions, each in a stretch of its own. The embeddin
     unit( centre of the video + STRENGTH * sum over its actions of (temporal IoU of moment and stretch) * the action + noise )
 
 so it is smooth in where the moment starts and ends, moments of a video are near-duplicates, and moments of one action in many
-videos lie near each other. All of it happens in a subspace whose axes fade (90 % of the variance in about 10 of them), as in the
-joint spaces of a trained model: docs/results.md has the same figures for ucf-moments. A query is an action seen from off this
-manifold, as text is: its cosine with the action is QUERY_COSINE in either space, the rest is noise in all DIM directions.
+videos lie near each other. A query is an action seen from off the manifold of the moments, as text is: its cosine with the
+action is QUERY_COSINE in either space, the rest is noise in all DIM directions.
+
+Beside a trained model's moments (ucf-moments, real features): there the best moment's contrastive cosine with a sentence is 0.90 and
+9 standard deviations above the mean, the IoU space's 4; neighbours in the map have a cosine of 0.95, moments of a video 0.83.
+Here it is 0.52 and 7.5 standard deviations in both spaces; neighbours 0.96, moments of a video 0.55. What decides is harder
+here: on ucf-moments 1 % of the lists of an inverted file hold all of the exact top 10, here it takes more of them and deeper ones.
+With RANK and FADE moments and actions lie in fewer directions.
 """
 
 from collections.abc import Iterator
@@ -23,7 +28,7 @@ GRID = ProposalGrid(64, (15, 8, 8))  # ActivityNet Captions: 1,104 moments a vid
 DIM = 256  # of each space
 ACTIONS, PER_VIDEO = 200, 5
 STRENGTH, INSTANCE, NOISE = 4.0, 0.4, 0.1
-RANK, FADE = 256, 1.0  # axes of the subspace; each has FADE times the standard deviation of the one before
+RANK, FADE = 256, 1.0  # axes that moments use; each has FADE times the standard deviation of the one before
 QUERY_COSINE = 0.6
 SECONDS = 120.0  # length of every video
 

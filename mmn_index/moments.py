@@ -64,20 +64,16 @@ def nms_lists(spans: Tensor, groups: Tensor, valid: Tensor, threshold: float, li
     """
     queries, count = groups.shape
     kept = torch.full((queries, limit), -1, dtype=torch.int64)
-    left, every = valid.clone(), torch.arange(queries)
+    left = valid.clone()
     falling = torch.arange(count, 0, -1, dtype=torch.int32)  # the largest of what is left is the first of it
     taken = torch.zeros(queries, count, dtype=torch.int32)
     for rank in range(min(limit, count)):
-        value, best = (left * falling).max(dim=1)
-        found = value > 0
-        if not found.any():
-            break
-        kept[found, rank] = best[found]
-        same = groups == groups[every, best][:, None]
-        drop = same & (temporal_iou(spans[every, best][:, None], spans) > threshold)
+        value, best = (left * falling).max(dim=1, keepdim=True)
+        kept[:, rank] = torch.where(value > 0, best, -1)[:, 0]
+        same = groups == groups.gather(1, best)
+        drop = same & (temporal_iou(spans.gather(1, best[..., None].expand(-1, -1, 2)), spans) > threshold)
         if per_group is not None:
-            taken += same & found[:, None]
+            taken += same & (value > 0)
             drop |= taken >= per_group
-        left &= ~drop
-        left[every, best] = False
+        left = (left & ~drop).scatter_(1, best, False)
     return kept

@@ -286,6 +286,8 @@ def _hits(
 
 
 def _of(embeddings: Embeddings, numbers: list[int]) -> Embeddings:
+    if len(numbers) == len(embeddings.iou):  # all of them, in their order
+        return embeddings
     return Embeddings(*(x[numbers] for x in embeddings))
 
 
@@ -293,7 +295,7 @@ def _cosines(index: MomentIndex, rows: np.ndarray, queries: Embeddings, precisio
     """Both cosines of each query with its own rows, (Q, n) -> two of (Q, n)."""
     found = torch.empty(*rows.shape, 2, dtype=precision)
     for number in range(len(rows)):  # one query's rows at a time stay in the processor's cache
-        both = _of(queries, [number])
+        both = Embeddings(*(x[number : number + 1] for x in queries))
         for first in range(0, rows.shape[1], _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             moments = index.vectors(rows[number, part]).to(precision)
