@@ -8,8 +8,8 @@ so it is smooth in where the moment starts and ends, moments of a video are near
 videos lie near each other. A query is an action seen from off the manifold of the moments, as text is: its cosine with the
 action is QUERY_COSINE in either space, the rest is noise in all DIM directions.
 
-Beside a trained model's moments (ucf-moments, real features): there the best moment's contrastive cosine with a sentence is 0.90 and
-9 standard deviations above the mean, the IoU space's 4; neighbours in the map have a cosine of 0.95, moments of a video 0.83.
+Beside a trained model's moments (ucf-moments, real features): there the best moment's contrastive cosine with a sentence is 0.90
+and 9 standard deviations above the mean, the IoU space's 4; neighbours in the map have a cosine of 0.95, moments of a video 0.83.
 Here it is 0.52 and 7.5 standard deviations in both spaces; neighbours 0.96, moments of a video 0.55. What decides is harder
 here: on ucf-moments 1 % of the lists of an inverted file hold all of the exact top 10, here it takes more of them and deeper ones.
 With RANK and FADE moments and actions lie in fewer directions.
