@@ -148,6 +148,9 @@ def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOpt
         click.echo(f"\n{answer.query}")
     rows = [[str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"] for hit in answer.hits]
     print_table(["rank", "video", "start", "end", name], rows, left=2)
+    if not answer.moments:
+        say("no moment of the index fits what the search is restricted to.")
+        return
     if answer.exact:
         proof = "proven exact"
     else:
