@@ -17,6 +17,8 @@ from mmn_index.clips import stored_pre_clips
 from mmn_index.errors import AnnotationError, FeatureError, MomentIndexError, OutputError
 from mmn_index.features import FeatureFile
 from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
+from mmn_index.index.manifest import read_manifest
+from mmn_index.index.segment import VIDEO_COLUMNS
 from mmn_index.model import MMN
 from mmn_index.scoring import Score
 
@@ -104,11 +106,11 @@ def add(
         FeatureError, AnnotationError, ConfigError: input that does not fit; the index stays as it was.
         OutputError: it cannot be written.
     """
-    index = MomentIndex(root)
-    about = checkpoint.info(index.model_path)
-    _check_backbone(about, source.features, index.model_path)
+    path = root / read_manifest(root).model_folder
+    about = checkpoint.info(path)
+    _check_backbone(about, source.features, path)
     videos = _videos(source)
-    model = checkpoint.load(index.model_path, device)
+    model = checkpoint.load(path, device)
     with IndexWriter(root) as writer:
         manifest = opened(writer)
         current = MomentIndex.of(root, manifest)
@@ -120,17 +122,19 @@ def add(
                 f"{root}: has {len(here):,} of these {len(videos):,} videos already, e.g. '{here[0]}'. `update` replaces videos, "
                 "`remove` removes them."
             )
-        old = tombstones(root, manifest, set(here))
-        _check_columns(MomentIndex.of(root, replace(manifest, segments=tuple(old))).schema, source, videos)
+        old = tombstones(current, set(here))
+        left = {entry.id for entry in old}
+        tables = [segment.table.schema for segment in current.segments if segment.entry.id in left]
+        _check_columns(pa.unify_schemas([VIDEO_COLUMNS, *tables]), source, videos)
         entry, reason = _segment(writer, manifest, model, videos, source, report)
         writer.publish(replace(manifest, segments=(*old, entry)))
     return BuildResult(root, len(videos), entry.moments, reason, entry)
 
 
-def tombstones(root: Path, manifest: Manifest, video_ids: set[str]) -> list[SegmentEntry]:
-    """The segments of a manifest without some videos; one that has no other left is dropped."""
+def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
+    """The segments of an index without some videos; one that has no other left is dropped."""
     found = []
-    for segment in MomentIndex.of(root, manifest).segments:
+    for segment in index.segments:
         gone = np.flatnonzero(np.isin(segment.names, list(video_ids)) | ~segment.live)
         if len(gone) < segment.entry.videos:
             found.append(replace(segment.entry, removed=tuple(gone.tolist())))

@@ -36,10 +36,11 @@ def remove(root: Path, video_ids: Sequence[str]) -> RemoveResult:
     """
     with IndexWriter(root) as writer:
         manifest = opened(writer)
-        select(MomentIndex.of(root, manifest).segments, Restriction(videos=tuple(video_ids)))  # names what is not there
-        manifest = writer.publish(replace(manifest, segments=tuple(tombstones(root, manifest, set(video_ids)))))
-        left = MomentIndex.of(root, manifest)
-        return RemoveResult(len(set(video_ids)), len(left.video_ids), left.num_moments)
+        index = MomentIndex.of(root, manifest)
+        select(index.segments, Restriction(videos=tuple(video_ids)))  # names what is not there
+        manifest = writer.publish(replace(manifest, segments=tuple(tombstones(index, set(video_ids)))))
+        left = sum(entry.videos - len(entry.removed) for entry in manifest.segments)
+        return RemoveResult(len(set(video_ids)), left, left * len(manifest.grid))
 
 
 def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda done, total: None) -> BuildResult:

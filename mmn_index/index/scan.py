@@ -2,7 +2,8 @@
 
 Embeddings are float16 on disk, memory-mapped. A stretch of rows is converted to float32 while it is in the processor's cache,
 multiplied with all queries, and both cosines become one score in place, so that the scan costs little more than reading and
-multiplying. Scores are upper bounds: float32 summation is off by less than SLACK, and a score rises in both cosines.
+multiplying. Scores are upper bounds: a float32 sum of C products of unit vectors is off by C roundings at most, which are added to
+both cosines before they are scored, and a score rises in both.
 """
 
 import time
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..errors import QueryError
 from ..scoring import Embeddings, Score
 
-SLACK = 2e-5  # 256 products of a unit vector's float32 sum are off by 1.6e-5 at most
+_ROUNDING = 1.25 * 2**-24  # of float32, and a little for float16 vectors that are not quite of length 1
 _CACHED = 1024, 2048  # rows that are converted together on a CPU, for few and for many queries
 _BLOCK = 1 << 16  # rows of which the best are chosen together
 _FEW = 4  # so many queries at most are held up by memory, not by multiplying
@@ -89,6 +90,7 @@ def upper_bounds(embeddings: Tensor, queries: Embeddings, score: Score) -> Tenso
     """(Q, n) float32: the logarithmic score of every row, or a little more."""
     (rows, width), count, device = embeddings.shape, len(queries.contrastive), embeddings.device
     dim = width // 2
+    slack = _ROUNDING * dim
     q = Embeddings(*(x.to(device, torch.float32) for x in queries))
     found = torch.empty(2, count, rows, device=device)
     step = _CACHED[count > _FEW] if device.type == "cpu" else rows
@@ -101,8 +103,8 @@ def upper_bounds(embeddings: Tensor, queries: Embeddings, score: Score) -> Tenso
             found.view(2 * count, rows)[:, first : first + step] = joined @ wide.T
         else:
             c, i = q.contrastive @ wide[:, :dim].T, q.iou @ wide[:, dim:].T
-            found[0, :, first : first + step] = score.log(c.add_(SLACK), i.add_(SLACK))
-    return found[0] if joined is None else score.log(found[0].add_(SLACK), found[1].add_(SLACK))
+            found[0, :, first : first + step] = score.log(c.add_(slack), i.add_(slack))
+    return found[0] if joined is None else score.log(found[0].add_(slack), found[1].add_(slack))
 
 
 def block_diagonal(queries: Embeddings) -> Tensor:
