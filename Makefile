@@ -26,7 +26,7 @@ demo: $(INSTALLED)
 	    --config playhouse --text-model $(TEXT_MODEL) -o $(DEMO)/run
 	$(BIN)/mmn-index build $(DEMO)/run/model $(DEMO)/features.h5 --videos $(DEMO)/world/test.json -o $(DEMO)/collection.mmn --overwrite
 	$(BIN)/mmn-index eval $(DEMO)/run/model --features $(DEMO)/features.h5 --annotations $(DEMO)/world/test.json \
-	    --index $(DEMO)/collection.mmn --seen $(DEMO)/world/train.json --score collection
+	    --corpus --index $(DEMO)/collection.mmn --seen $(DEMO)/world/train.json --score collection -o $(DEMO)/results
 	@for query in "person opens door" "someone turns off the light" "a person drinks from a cup"; do \
 	    printf '\n$$ mmn-index search "%s" --index %s\n' "$$query" $(DEMO)/collection.mmn; \
 	    page=$(DEMO)/$$(echo "$$query" | tr ' ' '-').html; \
@@ -35,7 +35,8 @@ demo: $(INSTALLED)
 	@printf '\nLeft for you in %s/:\n' $(DEMO)
 	@printf '  %-34s %s\n' '*.html' 'answers with pictures: open them in a browser' \
 	    world/ 'the rendered videos with their annotations' features.h5 'snippet features of all videos' \
-	    'run/ (model, metrics.jsonl)' 'the trained model, and a line of metrics an epoch' collection.mmn/ 'the index of the test videos'
+	    'run/ (model, metrics.jsonl)' 'the trained model, and a line of metrics an epoch' collection.mmn/ 'the index of the test videos' \
+	    'results/ (results.md, results.png)' 'what was measured over the whole collection'
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

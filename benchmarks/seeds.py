@@ -50,8 +50,8 @@ def main(
                     text_model, "--seed", seed, "-o", folder / "run")  # fmt: skip
             run("build", folder / "run" / "model", features, "--videos", test, "-o", folder / "collection.mmn")
         for score in ("collection", "product"):
-            printed = run("eval", folder / "run" / "model", "--features", features, "--annotations", test, "--index",
-                          folder / "collection.mmn", "--seen", train_split, "--json", "--score", score)  # fmt: skip
+            printed = run("eval", folder / "run" / "model", "--features", features, "--annotations", test, "--corpus",
+                          "--index", folder / "collection.mmn", "--seen", train_split, "--json", "--score", score)  # fmt: skip
             blocks += [{"seed": seed, "score": score, **json.loads(line)} for line in printed.splitlines()]
         if opposites:
             script = Path(__file__).with_name("opposites.py")
@@ -70,17 +70,21 @@ def main(
 
 
 def table(blocks: list[dict[str, object]]) -> list[str]:
-    """Means over seeds as Markdown, a row a (scope, score, queries)."""
+    """Means over seeds as Markdown, a row for everything that was measured."""
     groups: dict[tuple[str, ...], list[dict[str, object]]] = {}
     for block in blocks:
-        groups.setdefault((str(block["scope"]), str(block["score"]), str(block.get("queries", ""))), []).append(block)
+        about = [
+            block.get(key) for key in ("scope", "score", "queries", "part", "task", "nms", "right", "iou", "videos", "ceiling")
+        ]
+        groups.setdefault(tuple(str(value) for value in about if value is not None), []).append(block)
     lines = []
     for key, members in groups.items():
-        numbers = [name for name, value in members[0].items() if isinstance(value, float)]
+        # A median rank beyond the lists is no number.
+        numbers = [name for name in members[0] if name not in about and all(isinstance(m.get(name), float) for m in members)]
         cells = []
         for name in numbers:
             values = [float(str(member[name])) for member in members]
-            spread = f" ± {stdev(values):.1f}" if len(values) > 1 and key[2] != "chance" else ""
+            spread = f" ± {stdev(values):.1f}" if len(values) > 1 and "chance" not in key else ""
             cells.append(f"{name} {mean(values):.1f}{spread}")
         lines.append(f"| {' | '.join(key)} | {' | '.join(cells)} |")
     return lines

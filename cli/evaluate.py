@@ -1,4 +1,4 @@
-"""mmn-index eval: recall of a checkpoint, within a video and over a collection."""
+"""mmn-index eval: recall within a video, of a checkpoint; over a collection, see corpus.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,62 +10,94 @@ from mmn_index.train.benchmarks import BENCHMARKS, Benchmark, Files, Published, 
 
 from mmn_index.errors import ConfigError
 
+from .build import index_option
 from .output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
-    from mmn_index.train.collection import CollectionRecall
+    from mmn_index.train.annotations import Annotations
     from mmn_index.train.evaluate import VideoRecall
 
 _HIT = "IoU >= m (inclusive, float32)"
 
 
 @click.command("eval")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
 @click.option("--dataset", type=click.Choice(list(BENCHMARKS)),
               help="Evaluate on the test split of this data set, by its own metric, beside its published numbers.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with the files of --dataset.  [default: data/NAME]")
 @click.option("--features", type=click.Path(path_type=Path), help="Snippet features, HDF5.  [default: those of --dataset]")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Split to evaluate, json.  [default: that of --dataset]")
-@click.option("--index", "root", type=click.Path(path_type=Path), help="Search this index as well: recall over the collection.")
+@click.option("--corpus", is_flag=True, help="Search an index: SVMR, VR and VCMR over its whole collection.")
+@index_option
 @click.option("--seen", type=click.Path(path_type=Path),
               help="Training split: its wordings are also evaluated apart from those that it does not have.")  # fmt: skip
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path),
+              help="With --corpus: write results.json, results.md and results.png there.")  # fmt: skip
 @click.option("--score", help="collection, product, contrastive or iou. Default: within a video product, or that of --dataset; "
               "over a collection the index's own.")  # fmt: skip
 @click.option("--nms", type=click.FloatRange(0, 1),
-              help="Temporal IoU above which NMS drops.  [default: 0.5, or that of --dataset]")  # fmt: skip
+              help="Temporal IoU above which NMS drops; a collection is also measured without it.  [default: 0.5, or that of "
+              "--dataset]")  # fmt: skip
 @click.option("--assert-within", "points", type=click.FloatRange(0), metavar="POINTS",
               help="With --dataset: exit code 1 if a result lies further off a published number that was verified.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--device", default="cpu", show_default=True)
 def evaluate(
-    checkpoint: Path, dataset: str | None, data: Path | None, features: Path | None, annotations: Path | None, root: Path | None,
-    seen: Path | None, score: str | None, nms: float | None, points: float | None, as_json: bool, device: str,
+    checkpoint: Path | None, dataset: str | None, data: Path | None, features: Path | None, annotations: Path | None, corpus: bool,
+    root: Path, seen: Path | None, folder: Path | None, score: str | None, nms: float | None, points: float | None, as_json: bool,
+    device: str,
 ) -> None:  # fmt: skip
-    """Evaluate CHECKPOINT on annotated videos: R@n,IoU=m in percent, beside chance and what was published.
+    """Evaluate CHECKPOINT within annotated videos, beside chance and what was published; with --corpus, an index as a whole.
 
     \b
     Examples:
-        mmn-index eval run/model --features features.h5 --annotations test.json --index collection.mmn --seen train.json
+        mmn-index eval run/model --features features.h5 --annotations test.json --seen train.json
         mmn-index eval charades.mmn-model --dataset charades --data data/charades --assert-within 0.5
+        mmn-index eval --corpus --index collection.mmn --annotations test.json --seen train.json -o results
     """
     from mmn_index.train.annotations import read_annotations
-    from mmn_index.train.collection import evaluate_collection
+
+    from mmn_index import checkpoint as checkpoints
+    from mmn_index.index import MomentIndex
+
+    from .corpus import corpus_recall
+
+    if checkpoint is None and not corpus:
+        raise click.UsageError("Give a CHECKPOINT to evaluate within videos, --corpus to search an index, or both.")
+    if folder and not corpus:
+        raise click.UsageError("-o keeps the results of --corpus.")
+    if points is not None and checkpoint is None:
+        raise click.UsageError("--assert-within compares results within videos: give a CHECKPOINT.")
+    benchmark = BENCHMARKS[dataset] if dataset else None
+    reference = _reference(benchmark, points)
+    # A collection's moments are embedded already: no features are read for it.
+    files = _files(benchmark, data, annotations, features if checkpoint else Path())
+    metric = _metric(benchmark, score, nms)
+    split = read_annotations(files.annotations)
+    train = read_annotations(seen) if seen else None
+    values: Mapping[str, float] = {}
+    remarks: list[str] = []
+    if checkpoint is not None:
+        if corpus:
+            MomentIndex(root).check_model(checkpoints.info(checkpoint).fingerprint, str(checkpoint))
+        values, remarks = _within(checkpoint, benchmark, files, metric, split, train, as_json=as_json, device=device)
+    if corpus:
+        corpus_recall(root, split, train, score=score, nms=metric.nms, folder=folder, as_json=as_json, device=device)
+    if reference is not None and points is not None:
+        _assert_within(values, reference, points, remarks)
+
+
+def _within(
+    checkpoint: Path, benchmark: Benchmark | None, files: Files, metric: "_Metric", split: "Annotations",
+    train: "Annotations | None", *, as_json: bool, device: str,
+) -> tuple[Mapping[str, float], list[str]]:  # fmt: skip
+    """Print the results within the right video; returns those of all queries, and in what they are not the benchmark's."""
     from mmn_index.train.evaluate import evaluate_videos
 
     from mmn_index import checkpoint as checkpoints
     from mmn_index.clips import stored_pre_clips
     from mmn_index.features import FeatureFile
-    from mmn_index.index import MomentIndex
 
-    benchmark = BENCHMARKS[dataset] if dataset else None
-    reference = _reference(benchmark, points)
-    files = _files(benchmark, data, annotations, features)
-    metric = _metric(benchmark, score, nms)
-    split = read_annotations(files.annotations)
-    wordings = {sentence for video in read_annotations(seen).videos for sentence in video.sentences} if seen else None
-    index = MomentIndex(root) if root else None
-    if index:
-        index.check_model(checkpoints.info(checkpoint).fingerprint, str(checkpoint))
     model = checkpoints.load(checkpoint, device)
     with FeatureFile(files.features) as opened, progress("within the video") as report:
         remarks = departures(benchmark, "test", split, width=opened.dim, model=model.config) if benchmark else []
@@ -80,23 +112,13 @@ def evaluate(
             recalls=metric.recalls,
             report=report,
         )
-    results = _groups(within, wordings)
+    results = _groups(within, {sentence for video in train.videos for sentence in video.sentences} if train else None)
     if benchmark:
         _show_comparison(benchmark, metric, results, len(within.sentences), len(split.videos), as_json)
     else:
         title = f"Within the right video, {len(within.sentences)} queries, score {metric.score}, NMS {metric.nms:g}"
-        _show(title, "video", results, as_json)
-    if index:
-        with progress("over the collection") as report:
-            over = evaluate_collection(index, model, split, score=score, nms=metric.nms, report=report)
-        name = score or index.manifest.score.name
-        title = (
-            f"Over the collection of {index.num_moments:,} moments, {len(over.sentences)} queries, score {name}, "
-            f"NMS {metric.nms:g}, {over.exact} answers proven exact"
-        )
-        _show(title, "collection", _groups(over, wordings), as_json, _about(benchmark, metric))
-    if reference is not None and points is not None:
-        _assert_within(results["all"], reference, points, remarks)
+        _show(title, results, as_json)
+    return results["all"], remarks
 
 
 @dataclass(frozen=True)
@@ -154,7 +176,7 @@ def _assert_within(values: Mapping[str, float], reference: Published, points: fl
     say(f"{count}.{' Mind the warnings above.' if remarks else ''}")
 
 
-def _groups(result: "VideoRecall | CollectionRecall", wordings: set[str] | None) -> dict[str, dict[str, float]]:
+def _groups(result: "VideoRecall", wordings: set[str] | None) -> dict[str, dict[str, float]]:
     """Results in percent: of all queries, then by whether training had their wording, then chance."""
     import torch
 
@@ -167,13 +189,11 @@ def _groups(result: "VideoRecall | CollectionRecall", wordings: set[str] | None)
     return {**groups, "chance": result.chance()}
 
 
-def _show(
-    title: str, scope: str, groups: Mapping[str, Mapping[str, float]], as_json: bool, about: Mapping[str, Any] | None = None
-) -> None:
+def _show(title: str, groups: Mapping[str, Mapping[str, float]], as_json: bool) -> None:
     """One block of results."""
     if as_json:
         for name, values in groups.items():
-            _print_values(title, scope, name, values, about or {})
+            _print_values(title, name, values, {})
         return
     click.echo(f"\n{title}:")
     columns = list(groups["all"])
@@ -187,10 +207,10 @@ def _show_comparison(
     title = f"{benchmark.name}, within the right video, {queries:,} queries of {videos:,} videos, {metric}"
     reference, ours = benchmark.reference, groups["all"]
     if as_json:
-        about = {**_about(benchmark, metric), "num_queries": queries, "num_videos": videos}
+        about = {"dataset": benchmark.name, "nms": metric.nms, "iou_rule": _HIT, "num_queries": queries, "num_videos": videos}
         for name, values in groups.items():
             compared = _compared(benchmark, ours) if name == "all" else {}
-            _print_values(title, "video", name, values, {**about, **compared})
+            _print_values(title, name, values, {**about, **compared})
         return
     columns = list(ours)
     rows = [["ours" if name == "all" else name, *_cells(values, columns, ".2f")] for name, values in groups.items()]
@@ -210,10 +230,6 @@ def _show_comparison(
     )
 
 
-def _about(benchmark: Benchmark | None, metric: _Metric) -> dict[str, Any]:
-    return {"dataset": benchmark.name, "nms": metric.nms, "iou_rule": _HIT} if benchmark else {}
-
-
 def _compared(benchmark: Benchmark, values: Mapping[str, float]) -> dict[str, Any]:
     if not benchmark.reference:
         return {"reference": None, "difference": None, "source": None}
@@ -226,9 +242,9 @@ def _compared(benchmark: Benchmark, values: Mapping[str, float]) -> dict[str, An
     }
 
 
-def _print_values(title: str, scope: str, name: str, values: Mapping[str, float], about: Mapping[str, Any]) -> None:
+def _print_values(title: str, name: str, values: Mapping[str, float], about: Mapping[str, Any]) -> None:
     finite = {key: round(value, 3) for key, value in values.items() if value == value}
-    print_json({"scope": scope, "queries": name, "title": title, **finite, **about})
+    print_json({"scope": "video", "queries": name, "title": title, **finite, **about})
 
 
 def _cells(values: Mapping[str, float], columns: Sequence[str], form: str) -> list[str]:

@@ -64,6 +64,10 @@ def nms_lists(spans: Tensor, groups: Tensor, valid: Tensor, threshold: float, li
     """
     queries, count = groups.shape
     kept = torch.full((queries, limit), -1, dtype=torch.int64)
+    if threshold >= 1 and per_group is None:  # nothing is dropped
+        first = torch.argsort(~valid, dim=1, stable=True)[:, :limit]
+        kept[:, : first.shape[1]] = torch.where(valid.gather(1, first), first, -1)
+        return kept
     left = valid.clone()
     falling = torch.arange(count, 0, -1, dtype=torch.int32)  # the largest of what is left is the first of it
     taken = torch.zeros(queries, count, dtype=torch.int32)

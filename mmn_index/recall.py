@@ -1,17 +1,38 @@
 """R@n,IoU=m: a query counts if one of its first n moments has a temporal IoU of at least m with a right one.
 
 (Retrieval at large calls this Success@n; the field of temporal grounding calls it recall, and so do we.)
-Within a video each query has one right moment. Across a collection it has its own one, and where
-annotations carry labels every moment of the same label is right as well.
+Within a video each query has one right moment. Across a collection several moments, in several videos, may be right.
+IoUs and m are compared in float32 everywhere, as in the official evaluation.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .moments import nms_top, temporal_iou
+
+
+class Ranked(NamedTuple):
+    """One query's answer, best first."""
+
+    videos: Tensor  # (n,) int64 numbers of the videos
+    spans: Tensor  # (n, 2) float32 seconds
+    scores: Tensor  # (n,) float64
+    exact: bool  # proven to be what scoring everything gives
+
+
+class Right(NamedTuple):
+    """The moments that are right answers to a query, one at least."""
+
+    videos: Tensor  # (r,) int64 numbers of the videos
+    spans: Tensor  # (r, 2) float32 seconds
+
+    @property
+    def distinct(self) -> set[int]:
+        """The videos, each once."""
+        return set(self.videos.tolist())
 
 
 def ranked_ious(scores: Tensor, spans: Tensor, moments: Tensor, nms: float, limit: int = 5) -> Tensor:
@@ -32,63 +53,84 @@ def ranked_ious(scores: Tensor, spans: Tensor, moments: Tensor, nms: float, limi
 
 def recall(ious: Tensor, n: int, m: float) -> float:
     """Share of queries, 0 to 1, with an IoU of at least m among the first n: (Q, limit) -> one number."""
-    return float((ious[:, :n] >= torch.tensor(m, dtype=ious.dtype)).any(dim=1).double().mean())
+    return float(hits(ious[:, :n], m).any(dim=1).double().mean())
 
 
-def chance(right: int, total: int, n: int) -> float:
-    """Probability that n proposals drawn at random without replacement hold one of the right ones."""
-    return float(chances(torch.tensor(right), total, n))
+def hits(ious: Tensor, m: float) -> Tensor:
+    """Which temporal IoUs are at least m, elementwise; m in their precision."""
+    return ious >= torch.tensor(m, dtype=ious.dtype)
 
 
 def chances(right: Tensor, total: int, n: int) -> Tensor:
-    """The same for many numbers of right proposals among `total`: (...) integers -> (...) float64."""
+    """Probability that n of `total` proposals, drawn at random without replacement, hold a right one.
+
+    Args:
+        right: (...) integers, how many proposals are right.
+
+    Returns:
+        (...) float64.
+    """
     left = total - torch.arange(min(n, total), dtype=torch.float64)  # proposals that remain before each draw
     hit = (right.double()[..., None] / left).clamp(max=1)  # (..., n) probability of the draw while none before it was a hit
     return 1 - (-hit).log1p().sum(dim=-1).exp()
 
 
-@dataclass(frozen=True)
-class Found:
-    """One moment of an answer."""
-
-    video_id: str
-    start: float  # seconds
-    end: float
+def best_ious(found: Ranked, right: Right) -> Tensor:
+    """(n,) float32: the temporal IoU of each moment of an answer with the nearest right one of its video, -1 if there is none."""
+    ious = temporal_iou(found.spans[:, None], right.spans[None])  # (n, r)
+    return ious.masked_fill_(found.videos[:, None] != right.videos[None], -1).amax(dim=1)
 
 
-@dataclass(frozen=True)
-class Right:
-    """What counts as a right answer: moments by video, each (start, end) in seconds."""
-
-    moments: Mapping[str, Sequence[tuple[float, float]]]
-
-    def hit(self, found: Found, m: float) -> bool:
-        """Whether a moment has an IoU of at least m with a right one of its video; float32, m too, as within a video."""
-        spans = self.moments.get(found.video_id)
-        if not spans:
-            return False
-        ious = temporal_iou(torch.tensor(spans), torch.tensor([found.start, found.end]))
-        return bool((ious >= torch.tensor(m, dtype=ious.dtype)).any())
+def first_rank(is_hit: Tensor) -> float:
+    """Rank, from 1, of the first hit of an answer, (n,) bool -> one number; inf where there is none."""
+    where = is_hit.nonzero()
+    return float(where[0, 0]) + 1 if len(where) else float("inf")
 
 
-def first_hit(answer: Sequence[Found], right: Right, m: float) -> int | None:
-    """Rank, from 1, of the first moment that has an IoU of at least m with a right one."""
-    for rank, found in enumerate(answer, 1):
-        if right.hit(found, m):
-            return rank
-    return None
+def average_precision(found: Ranked, is_hit: Tensor, right: Right) -> float:
+    """Average precision of an answer, with one credit a video.
 
+    A hit is credited if no better-ranked moment of its video was a hit. The sum of the precisions at the credited hits is
+    divided by the number of videos with a right moment; what lies behind the end of the list counts as never found.
 
-def average_precision(answer: Sequence[Found], right: Right, m: float = 0.5) -> float:
-    """Average precision of a ranked answer, with one credit a video.
-
-    A moment is a hit if it has an IoU of at least m with a right moment of its video and no better-ranked moment of
-    that video was a hit. The sum of the precisions at the hits is divided by the number of videos with a right moment.
+    Args:
+        is_hit: (n,) bool, which moments of the answer are right.
     """
-    credited: set[str] = set()
+    credited: set[int] = set()
     total = 0.0
-    for rank, found in enumerate(answer, 1):
-        if found.video_id not in credited and right.hit(found, m):
-            credited.add(found.video_id)
-            total += len(credited) / rank
-    return total / len(right.moments) if right.moments else 0.0
+    for position in is_hit.nonzero()[:, 0].tolist():
+        video = int(found.videos[position])
+        if video not in credited:
+            credited.add(video)
+            total += len(credited) / (position + 1)
+    return total / len(right.distinct)
+
+
+def median_rank(ranks: Tensor) -> float:
+    """The median of first ranks, (Q,) -> one number; inf where half of the queries have no hit in their lists."""
+    return float(np.median(ranks.numpy()))
+
+
+def intervals(values: Tensor, clusters: Tensor, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Tensor:
+    """Bootstrap intervals of means over queries that come in clusters: percentiles over resampled clusters.
+
+    Queries of one wording are answered alike, so they are drawn together: as single draws they would look like more evidence
+    than they are.
+
+    Args:
+        values: (Q, n) float64, n measurements of each query.
+        clusters: (Q,) int64, each query's cluster, numbered from 0 without gaps.
+
+    Returns:
+        (n, 2) float64: lower and upper end for each measurement.
+    """
+    count, generator = int(clusters.max()) + 1, np.random.default_rng(seed)
+    sums = torch.zeros(count, values.shape[1] + 1, dtype=torch.float64)
+    sums.index_add_(0, clusters, torch.cat([values, torch.ones(len(values), 1, dtype=torch.float64)], dim=1))
+    means = torch.empty(resamples, values.shape[1], dtype=torch.float64)
+    for number in range(resamples):
+        drawn = np.bincount(generator.integers(count, size=count), minlength=count)  # how often each cluster is in the sample
+        total = torch.from_numpy(drawn).double() @ sums
+        means[number] = total[:-1] / total[-1]
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    return means.quantile(ends, dim=0).T

@@ -1,7 +1,7 @@
-"""The evaluation within a video once more, slowly: one sentence, one candidate at a time, in NumPy float32 scalars.
+"""The evaluation once more, slowly: one sentence, one candidate at a time, in NumPy float32 scalars.
 
-Written from the specification of the official evaluation and from nothing of this project, so that it can be compared
-with `nms_top`, `ranked_ious` and `recall` to the bit. Used by the tests and by benchmarks/metrics.py.
+Written from the specification of the official evaluation, and over a collection from the definitions in docs/evaluation.md, and
+from nothing of this project, so that it can be compared to the bit. Used by the tests and by benchmarks/metrics.py.
 """
 
 from collections.abc import Sequence
@@ -50,3 +50,31 @@ def best_moments(scores: Sequence[float], spans: Sequence[Span], threshold: floa
 def is_hit(kept: Sequence[Span], moment: Span, n: int, m: float) -> bool:
     """Whether one of the first n survivors, or of as many as there are, has an IoU of at least m."""
     return any(iou(span, moment) >= np.float32(m) for span in kept[:n])
+
+
+Moment = tuple[int, float, float]  # video, start, end
+
+
+def is_right(found: Moment, right: Sequence[Moment], m: float) -> bool:
+    """Whether a moment of a collection has an IoU of at least m with a right one of its own video."""
+    spans = [(np.float32(start), np.float32(end)) for video, start, end in right if video == found[0]]
+    return any(iou((np.float32(found[1]), np.float32(found[2])), span) >= np.float32(m) for span in spans)
+
+
+def first_rank(found: Sequence[Moment], right: Sequence[Moment], m: float) -> float:
+    """Rank of the first right moment, from 1."""
+    for rank, moment in enumerate(found, 1):
+        if is_right(moment, right, m):
+            return rank
+    return float("inf")
+
+
+def average_precision(found: Sequence[Moment], right: Sequence[Moment], m: float) -> float:
+    """The precision at each video's first right moment, summed, over the number of videos with a right moment."""
+    credited: list[int] = []
+    total = 0.0
+    for rank, moment in enumerate(found, 1):
+        if is_right(moment, right, m) and moment[0] not in credited:
+            credited.append(moment[0])
+            total += len(credited) / rank
+    return total / len({moment[0] for moment in right})

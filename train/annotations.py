@@ -31,6 +31,7 @@ class AnnotatedVideo:
     moments: Tensor  # (S, 2) float32 seconds, inside the video
     sentences: tuple[str, ...]
     labels: tuple[str, ...] | None
+    positions: tuple[int, ...]  # of its sentences among all of the file, counted from 0, those that the filter drops included
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,16 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
         raise AnnotationError(f"{path}: cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict) or not content:
         raise AnnotationError(f"{path}: expected an object with one entry a video, found {type(content).__name__}.")
-    videos, dropped, clamped = [], 0, 0
+    videos, dropped, clamped, written = [], 0, 0, 0
     for video_id, entry in content.items():
         try:
-            video, lost, cut = _video(str(video_id), entry)
+            video, lost, cut = _video(str(video_id), entry, written)
         except (KeyError, TypeError, ValueError) as error:
             raise AnnotationError(
                 f"{path}: video '{video_id}': {_reason(error)}. Expected duration (or fps and num_frames), timestamps "
                 "[[start, end], ...] and as many sentences."
             ) from error
-        dropped, clamped = dropped + lost, clamped + cut
+        dropped, clamped, written = dropped + lost, clamped + cut, written + lost + len(video.sentences)
         if video.sentences:
             videos.append(video)
     if not videos:
@@ -102,7 +103,7 @@ def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annot
     )
 
 
-def _video(video_id: str, entry: Mapping[str, Any]) -> tuple[AnnotatedVideo, int, int]:
+def _video(video_id: str, entry: Mapping[str, Any], written: int) -> tuple[AnnotatedVideo, int, int]:
     fps = float(entry["fps"]) if "duration" not in entry else 1.0
     duration = float(entry["duration"]) if "duration" in entry else float(entry["num_frames"]) / fps
     if not (math.isfinite(duration) and duration > 0):
@@ -119,7 +120,8 @@ def _video(video_id: str, entry: Mapping[str, Any]) -> tuple[AnnotatedVideo, int
     cut = sum(a != b for a, b in zip(exact, inside, strict=True))
     moments = torch.tensor(inside, dtype=torch.float32).reshape(-1, 2)
     chosen = None if labels is None else tuple(str(labels[number]) for number in kept)
-    video = AnnotatedVideo(video_id, duration, moments, tuple(sentences[number] for number in kept), chosen)
+    positions = tuple(written + number for number in kept)
+    video = AnnotatedVideo(video_id, duration, moments, tuple(sentences[number] for number in kept), chosen, positions)
     return video, len(spans) - len(kept), cut
 
 

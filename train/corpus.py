@@ -1,0 +1,246 @@
+"""Recall over a whole collection, in the three tasks of TVR's protocol (Lei et al., ECCV 2020), through the search itself.
+
+    SVMR   single video moment retrieval: the right video is given, its moments are ranked
+    VR     video retrieval: videos are ranked, each by its best moment
+    VCMR   video corpus moment retrieval: all moments of all videos are ranked
+
+Lists are 100 long. NMS is a part of every number: SVMR and VCMR are measured without and with it; VR has one moment a video, which
+NMS leaves alone. A ranking is any function of this form, so that other scores are measured by the same code:
+
+    rank(numbers of queries, SearchOptions) -> an answer for each
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmn_index.index import MomentIndex, Restriction
+from mmn_index.recall import Ranked, Right, average_precision, best_ious, chances, first_rank, hits, median_rank
+from mmn_index.scoring import Embeddings, Score
+from mmn_index.search import SearchOptions, search_embeddings
+
+from .queries import Corpus, Queries, right_proposals
+
+TASKS = ("SVMR", "VR", "VCMR")
+DEPTHS = (1, 5, 10, 100)  # the k of R@k; lists are as long as the last
+IOUS = (0.5, 0.7)
+NO_NMS = 1.0
+_BATCH = 64  # queries that share a pass over the index
+_LEAST = 10  # videos of the smallest collection whose recall is measured
+
+Rank = Callable[[Sequence[int], SearchOptions], list[Ranked]]
+Report = Callable[..., None]
+
+
+def silent(done: int, total: int, what: str | None = None) -> None:
+    """Report nothing."""
+
+
+class IndexRank:
+    """Ranks by searching an index.
+
+    Args:
+        embeddings: unit vectors of all queries, two of (Q, C).
+    """
+
+    def __init__(self, index: MomentIndex, embeddings: Embeddings, score: Score) -> None:
+        self._index, self._embeddings, self._score = index, embeddings, score
+
+    def __call__(self, numbers: Sequence[int], options: SearchOptions) -> list[Ranked]:
+        mine = Embeddings(*(x[list(numbers)] for x in self._embeddings))
+        found = []
+        for answer in search_embeddings(self._index, mine, self._score, options, [""] * len(numbers)):
+            spans = torch.tensor([(hit.start, hit.end) for hit in answer.hits], dtype=torch.float32).reshape(-1, 2)
+            scores = torch.tensor([hit.score for hit in answer.hits], dtype=torch.float64)
+            found.append(Ranked(torch.tensor([hit.video for hit in answer.hits], dtype=torch.int64), spans, scores, answer.exact))
+        return found
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The answers to all queries in one task."""
+
+    task: str
+    nms: float | None  # None: makes no difference
+    ranked: list[Ranked]  # in the order of the queries
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How early each query's list has a right answer, by one meaning of right."""
+
+    task: str
+    nms: float | None
+    right: str  # own, text or label (see queries.py), or pool (mvmr.py)
+    iou: float | None  # that a hit has at least; None: the right video is enough
+    depths: tuple[int, ...]  # the k of R@k
+    ranks: Tensor  # (Q,) float64 from 1; inf where the list has none
+    precisions: Tensor | None  # (Q,) float64 average precision, where several moments may be right
+    chances: Tensor | None  # (Q, depths) float64 of moments or videos in random order, without NMS
+    exact: int  # answers that were proven exact
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of `values`."""
+        return (*(f"R@{k}" for k in self.depths), *(() if self.precisions is None else ("AP",)))
+
+    @property
+    def values(self) -> Tensor:
+        """(Q, columns) float64 in 0..1: what is averaged over queries."""
+        found = (self.ranks[:, None] <= torch.tensor(self.depths)).double()
+        return found if self.precisions is None else torch.cat([found, self.precisions[:, None]], dim=1)
+
+    def table(self, rows: Tensor | None = None) -> dict[str, float]:
+        """Means in percent and the median rank (MedRank), of all or of the given queries."""
+        values, ranks = (self.values, self.ranks) if rows is None else (self.values[rows], self.ranks[rows])
+        means = dict(zip(self.columns, (100 * values.mean(dim=0)).tolist(), strict=True))
+        return {**means, "MedRank": median_rank(ranks)}
+
+    def chance(self, rows: Tensor | None = None) -> dict[str, float]:
+        """Mean chance of each R@k in percent; empty where it is not known."""
+        if self.chances is None:
+            return {}
+        chosen = self.chances if rows is None else self.chances[rows]
+        return dict(zip(self.columns, (100 * chosen.mean(dim=0)).tolist(), strict=False))
+
+
+def search_tasks(
+    queries: Queries, corpus: Corpus, rank: Rank, *, nms: float = 0.5, exact: bool = True, tasks: Sequence[str] = TASKS,
+    report: Report = silent,
+) -> list[Lists]:  # fmt: skip
+    """The answers to all queries in each task, without NMS and with it.
+
+    Args:
+        nms: temporal IoU above which NMS drops the worse moment.
+        exact: scan everything, candidate index or not.
+    """
+    thresholds = list(dict.fromkeys([NO_NMS, nms]))
+    plans = [(task, threshold) for task in tasks for threshold in ([None] if task == "VR" else thresholds)]
+    found = []
+    for task, threshold in plans:
+        options = SearchOptions(k=DEPTHS[-1], nms=NO_NMS if threshold is None else threshold, exact=exact)
+        if task == "VR":  # no more than there are: a list that cannot be filled takes the scores of everything
+            options = replace(options, k=min(options.k, len(corpus.ids)), per_video=1)
+        parts = queries.by_video() if task == "SVMR" else [(None, list(range(len(queries))))]
+        ranked: list[Ranked] = []
+        for video, numbers in parts:
+            own = options if video is None else replace(options, restriction=Restriction(videos=(corpus.ids[video],)))
+            for batch in _batches(numbers):
+                ranked += rank(batch, own)
+                report(len(ranked), len(queries), what=_label(task, threshold, exact))
+        found.append(Lists(task, threshold, ranked))
+    return found
+
+
+def measure(lists: Lists, queries: Queries, corpus: Corpus) -> list[Outcome]:
+    """Outcomes of one task for every meaning of right (in a given video, its own moment alone) and every IoU."""
+    meanings = {kind: right for kind, right in queries.right.items() if lists.task != "SVMR" or kind == "own"}
+    return [
+        outcome
+        for kind, right in meanings.items()
+        for outcome in outcomes(lists, kind, right, IOUS, DEPTHS, _chances(lists.task, right, corpus))
+    ]
+
+
+def outcomes(
+    lists: Lists, kind: str, right: Sequence[Right], ious: Sequence[float], depths: tuple[int, ...],
+    chance: Callable[[float | None, int], Tensor | None] = lambda m, k: None,
+) -> Iterator[Outcome]:  # fmt: skip
+    """Outcomes of one task by one meaning of right, one for every IoU; VR has one in all.
+
+    Args:
+        right: answers to each query.
+        chance: of an IoU and a k: (Q,) of each query's R@k.
+    """
+    found = [best_ious(ranked, one) for ranked, one in zip(lists.ranked, right, strict=True)]
+    exact = sum(ranked.exact for ranked in lists.ranked)
+    for m in [None] if lists.task == "VR" else ious:
+        # A moment of a right video has an IoU of 0 at least, one of any other has -1.
+        are_hits = [hits(one, m or 0.0) for one in found]
+        ranks = torch.tensor([first_rank(one) for one in are_hits], dtype=torch.float64)
+        precisions = None
+        if kind in ("text", "label") and m is not None:
+            each = zip(lists.ranked, are_hits, right, strict=True)
+            precisions = torch.tensor([average_precision(*one) for one in each], dtype=torch.float64)
+        expected = [value for k in depths if (value := chance(m, k)) is not None]
+        random = torch.stack(expected, dim=1) if expected else None
+        yield Outcome(lists.task, lists.nms, kind, m, depths, ranks, precisions, random, exact)
+
+
+@dataclass(frozen=True)
+class SizePoint:
+    """Recall in a part of the collection, of the queries of its videos."""
+
+    videos: int
+    moments: int
+    queries: int
+    outcomes: tuple[Outcome, ...]  # VCMR, own
+
+
+def evaluate_sizes(
+    queries: Queries, corpus: Corpus, rank: Rank, *, nms: float = 0.5, seed: int = 0, report: Report = silent
+) -> list[SizePoint]:
+    """VCMR in random parts of the collection, each half of the one before and inside it, the whole left out.
+
+    Videos without queries, which only distract, go first.
+    """
+    grid = corpus.grid
+    if grid is None:
+        raise ValueError("a collection without a grid cannot be cut")
+    asked = set(queries.videos.tolist())
+    random = np.random.default_rng(seed)
+    order = [number for group in (asked, corpus.ids.keys() - asked) for number in random.permutation(sorted(group)).tolist()]
+    points, size = [], len(order) // 2
+    while size >= _LEAST:
+        chosen = order[:size]
+        restriction = Restriction(videos=tuple(corpus.ids[number] for number in chosen))
+        rows = torch.isin(queries.videos, torch.tensor(chosen)).nonzero()[:, 0].tolist()
+        right = [queries.right["own"][row] for row in rows]
+        part = Corpus({n: corpus.ids[n] for n in chosen}, corpus.durations, grid)
+        own: list[Outcome] = []
+        for threshold in dict.fromkeys([NO_NMS, nms]):
+            options = SearchOptions(k=DEPTHS[-1], nms=threshold, restriction=restriction)
+            ranked = []
+            for batch in _batches(rows):
+                ranked += rank(batch, options)
+                report(len(ranked), len(rows), what=f"VCMR, {_nms(threshold)}, {size} videos")
+            lists = Lists("VCMR", threshold, ranked)
+            own += outcomes(lists, "own", right, IOUS, DEPTHS, _chances("VCMR", right, part))
+        points.append(SizePoint(size, size * len(grid), len(rows), tuple(own)))
+        size //= 2
+    return points
+
+
+def _chances(task: str, right: Sequence[Right], corpus: Corpus) -> Callable[[float | None, int], Tensor | None]:
+    """Chance of R@k where moments (VR: videos) come in random order; unknown where moments are not those of a grid."""
+    counts: dict[float | None, Tensor] = {}
+    if corpus.grid is not None:
+        total = {"SVMR": len(corpus.grid), "VR": len(corpus.ids), "VCMR": len(corpus.ids) * len(corpus.grid)}[task]
+
+    def chance(m: float | None, k: int) -> Tensor | None:
+        if corpus.grid is None:
+            return None
+        if m not in counts:
+            if m is None:
+                counts[m] = torch.tensor([len(one.distinct) for one in right])
+            else:
+                counts[m] = right_proposals(right, corpus.durations, corpus.grid, m)
+        return chances(counts[m], total, k)
+
+    return chance
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[list[int]]:
+    for first in range(0, len(numbers), _BATCH):
+        yield list(numbers[first : first + _BATCH])
+
+
+def _nms(threshold: float) -> str:
+    return "no NMS" if threshold == NO_NMS else f"NMS {threshold:g}"
+
+
+def _label(task: str, threshold: float | None, exact: bool) -> str:
+    return task + ("" if threshold is None else f", {_nms(threshold)}") + ("" if exact else ", candidate index")

@@ -1,0 +1,150 @@
+"""The sentences of a split as queries to a collection, and what counts as a right answer to each.
+
+    own     the sentence's own moment
+    text    every moment that is annotated with the same normalised text, in whatever video
+    label   every moment with the same label, where annotations carry labels
+
+A single right answer is the benchmarks' convention, but one that no system can meet: of the test queries of Charades-STA 32.6 %
+share their text with a query of another video.
+"""
+
+import string
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mmn_index.errors import AnnotationError
+from mmn_index.index import MomentIndex
+from mmn_index.proposals import ProposalGrid
+from mmn_index.recall import Right, hits
+
+from .annotations import Annotations
+
+
+def normalise(text: str) -> str:
+    """Lower case, single spaces, no punctuation at the end.
+
+    >>> normalise(" Person opens  the door. ")
+    'person opens the door'
+    """
+    return " ".join(text.lower().split()).rstrip(string.punctuation + " ")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The videos that are searched, by their numbers."""
+
+    ids: Mapping[int, str]
+    durations: Mapping[int, float]  # seconds
+    grid: ProposalGrid | None  # of every video; None where moments are not those of a grid
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Number of each video by its id."""
+        return {video_id: number for number, video_id in self.ids.items()}
+
+
+def indexed(index: MomentIndex) -> Corpus:
+    """The videos of an index, by its own numbers."""
+    live = index.live.nonzero()[0].tolist()
+    ids, durations = (index.videos[name].to_pylist() for name in ("video_id", "duration"))
+    return Corpus({n: ids[n] for n in live}, {n: durations[n] for n in live}, index.manifest.grid)
+
+
+def annotated(split: Annotations) -> Corpus:
+    """The videos of a split, in its order."""
+    return Corpus(
+        {number: video.video_id for number, video in enumerate(split.videos)},
+        {number: video.duration for number, video in enumerate(split.videos)},
+        None,
+    )
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The sentences of a split, one after the other; those of one video stand together."""
+
+    sentences: tuple[str, ...]
+    positions: tuple[int, ...]  # in the annotation file, dropped sentences counted
+    videos: Tensor  # (Q,) int64 number of each one's video in the corpus
+    moments: Tensor  # (Q, 2) float32 seconds
+    labels: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Normalised sentences."""
+        return tuple(normalise(sentence) for sentence in self.sentences)
+
+    @cached_property
+    def clusters(self) -> Tensor:
+        """(Q,) int64: queries of one normalised text have one number."""
+        numbers: dict[str, int] = {}
+        return torch.tensor([numbers.setdefault(text, len(numbers)) for text in self.texts])
+
+    @cached_property
+    def right(self) -> dict[str, list[Right]]:
+        """Right answers to each query, by what counts; queries of one text or label share the object."""
+        own = [Right(video[None], moment[None]) for video, moment in zip(self.videos, self.moments, strict=True)]
+        found = {"own": own, "text": self._shared(self.texts)}
+        return found if self.labels is None else {**found, "label": self._shared(self.labels)}
+
+    def by_video(self) -> Iterator[tuple[int, list[int]]]:
+        """Each video's number with the numbers of its queries, in order."""
+        found: dict[int, list[int]] = {}
+        for number, video in enumerate(self.videos.tolist()):
+            found.setdefault(video, []).append(number)
+        return iter(found.items())
+
+    def _shared(self, keys: Sequence[str]) -> list[Right]:
+        members: dict[str, list[int]] = {}
+        for number, key in enumerate(keys):
+            members.setdefault(key, []).append(number)
+        shared = {key: Right(self.videos[numbers], self.moments[numbers]) for key, numbers in members.items()}
+        return [shared[key] for key in keys]
+
+
+def queries_of(split: Annotations, corpus: Corpus) -> Queries:
+    """The queries of a split.
+
+    Raises:
+        AnnotationError: the corpus lacks videos of the annotations.
+    """
+    videos = split.videos
+    if missing := [video.video_id for video in videos if video.video_id not in corpus.numbers]:
+        raise AnnotationError(
+            f"{split.path}: {len(missing)} of its {len(videos)} videos are not among the {len(corpus.ids)} that are searched, "
+            f"e.g. '{missing[0]}'."
+        )
+    numbers = [corpus.numbers[video.video_id] for video in videos for _ in video.sentences]
+    labelled = all(video.labels is not None for video in videos)
+    return Queries(
+        tuple(sentence for video in videos for sentence in video.sentences),
+        tuple(position for video in videos for position in video.positions),
+        torch.tensor(numbers),
+        torch.cat([video.moments for video in videos]),
+        tuple(label for video in videos for label in video.labels or ()) if labelled else None,
+    )
+
+
+def right_proposals(right: Sequence[Right], durations: Mapping[int, float], grid: ProposalGrid, m: float) -> Tensor:
+    """(Q,) int64: how many proposals of all videos have an IoU of at least m with a right moment of their video."""
+    counted: dict[int, int] = {}  # by identity: queries share right answers
+    for one in right:
+        if id(one) not in counted:
+            ious = [grid.iou_targets(one.spans[one.videos == video], durations[video]) for video in one.distinct]  # (r, P) each
+            counted[id(one)] = int(sum(hits(of_video, m).any(dim=0).sum() for of_video in ious))
+    return torch.tensor([counted[id(one)] for one in right])
+
+
+def tied_videos(queries: Queries) -> Tensor:
+    """(Q,) int64: how many videos have a query of the same normalised text, the query's own included."""
+    pairs = set(zip(queries.texts, queries.videos.tolist(), strict=True))
+    count = Counter(text for text, _ in pairs)
+    return torch.tensor([count[text] for text in queries.texts])
