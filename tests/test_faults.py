@@ -10,8 +10,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from mmn_index.index import Manifest, MomentIndex, PlannedVideo, SegmentWriter
 from mmn_index.index import manifest as manifest_module
 from mmn_index.index import segment as segment_module
 from mmn_index.index import writer as writer_module
+from mmn_index.index.vectors import Vectors, write_vectors
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
 from mmn_index.search import SearchOptions, search_embeddings
@@ -83,7 +86,10 @@ def files_of(root: Path) -> dict[Path, bytes]:
 
 def answers(root: Path) -> list[tuple[str, float, float, float]]:
     """What a few queries find."""
-    index = MomentIndex(root)
+    return answers_of(MomentIndex(root))
+
+
+def answers_of(index: MomentIndex) -> list[tuple[str, float, float, float]]:
     numbers = torch.randn(2, 3, index.manifest.joint_dim, generator=torch.Generator().manual_seed(0))
     queries = Embeddings(*torch.nn.functional.normalize(numbers, dim=2))
     found = search_embeddings(index, queries, index.manifest.score, SearchOptions(k=4), [""] * 3)
@@ -397,9 +403,8 @@ def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(copy: Path, comma
                 if path.name == "manifest.json" and json.loads(damaged) == json.loads(content):
                     continue  # nothing else is said: the last of 17 digits
             command.fails("verify", "--index", copy, says=f"{path}: {'' if path.name == 'manifest.json' else 'was changed'}")
-            if path.name != "vectors.faiss":  # FAISS believes a damaged length, and may want all memory
-                with contextlib.suppress(MomentIndexError):
-                    MomentIndex(copy)
+            with contextlib.suppress(MomentIndexError):
+                MomentIndex(copy)
         path.write_bytes(content)
     three = ["embeddings.npy", "moments.parquet", "videos.parquet"]
     model = ["config.json", "model.safetensors", "tokenizer.json"]
@@ -419,9 +424,42 @@ HARM: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_damaged_file_of_a_segment_with_a_candidate_index_is_named(copy: Path, name: str, harm: str) -> None:
     path, (do, says) = next((copy / "segments").glob("*/vectors.faiss")).with_name(name), HARM[harm]
     do(path)
-    with pytest.raises(MomentIndexError, match=f"{path.parent.name}/{name}: {says}"):
-        MomentIndex(copy)
+    if (name, harm) == ("vectors.faiss", "overwritten"):
+        MomentIndex(copy)  # reads no codes
+        with pytest.raises(MomentIndexError, match=f"{path.parent.name}/{name}: {says}"):
+            answers(copy)
+    else:
+        with pytest.raises(MomentIndexError, match=f"{path.parent.name}/{name}: {says}"):
+            MomentIndex(copy)
     assert [text.partition(": ")[0] for text in verify(copy)] == [str(path)]
+
+
+def test_a_candidate_index_of_other_vectors_is_named(copy: Path) -> None:
+    path = next((copy / "segments").glob("*/vectors.faiss"))
+    size = path.stat().st_size
+    write_vectors(path, np.ones((5, 6), dtype=np.float16), "IVF1,SQ8")
+    os.truncate(path, size)  # what is behind it is not read
+    with pytest.raises(MomentIndexError, match=r"vectors\.faiss: holds 5 vectors of width 6, expected 174 of 12"):
+        answers(copy)
+
+
+def test_codes_are_read_at_the_first_search_and_never_for_anything_else(
+    copy: Path, features: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, read = answers(copy), []
+    before = MomentIndex(copy)  # its files will be removed
+    read_file = Vectors._read_file
+    monkeypatch.setattr(Vectors, "_read_file", lambda self: read.append(threading.get_ident()) or read_file(self))
+    command.ok("info", "--index", copy)
+    command.ok("add", features / "new.h5", "--index", copy)
+    command.ok("remove", "x1", "--index", copy)
+    assert read == []
+    command.ok("compact", "--index", copy, "--vectors", "exact")
+    assert not any(segment.folder.exists() for segment in before.segments)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: answers_of(before), range(16)))
+    assert found == [said] * 16
+    assert len(read) == 1
 
 
 def test_compacting_does_not_hide_damage(copy: Path, command: Command) -> None:

@@ -159,7 +159,7 @@ class SegmentWriter:
 
 
 class Segment:
-    """Read access to one segment; sizes and counts are compared with the manifest at once.
+    """Read access to one segment; sizes and counts are compared with the manifest at once, its candidate index is read when needed.
 
     Raises:
         MomentIndexError: a file is missing, truncated, or disagrees with the others.
@@ -187,7 +187,7 @@ class Segment:
             self._duration = self.table["duration"].to_numpy().astype(np.float32)
         except (OSError, ValueError, KeyError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
             raise MomentIndexError(f"{path}: cannot be read ({error}). The index is damaged; build it again.") from error
-        self.vectors = Vectors(folder / VECTORS, entry.candidates) if entry.candidates else None
+        self.vectors = Vectors(folder / VECTORS, entry.candidates, entry.moments, 2 * joint_dim) if entry.candidates else None
         self._edges = (grid.cells.numpy() + np.array([0, 1])).astype(np.float32)
         self._clips = np.float32(grid.num_clips)
         self._check({"embeddings.npy": len(array), MOMENTS: counted, VIDEOS: len(firsts) * self.per_video}, array, 2 * joint_dim)
@@ -225,14 +225,11 @@ class Segment:
 
     def _check(self, counts: dict[str, int], array: np.ndarray, width: int) -> None:
         counts["manifest.json"] = self.entry.moments
-        if self.vectors:
-            counts[VECTORS] = self.vectors.count
         if len(set(counts.values())) != 1:
             raise MomentIndexError(
                 f"{self.folder}: its files count moments differently ({counts}). The index is damaged; build it again."
             )
-        widths = {array.shape[1], self.vectors.width if self.vectors else width}
-        if widths != {width} or array.dtype != np.float16:
+        if array.shape[1] != width or array.dtype != np.float16:
             raise MomentIndexError(
                 f"{self.folder}: embeddings are {array.shape} {array.dtype}, expected {width} float16. "
                 "The index is damaged; build it again."
