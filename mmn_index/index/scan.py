@@ -17,7 +17,7 @@ from ..scoring import Embeddings, Score
 
 _ROUNDING = 1.25 * 2**-24  # of float32, and a little for float16 vectors that are not quite of length 1
 _CACHED = 1024, 2048  # rows that are converted together on a CPU, for few and for many queries
-_BLOCK = 1 << 16  # rows of which the best are chosen together
+_BLOCK = 1 << 16, 1 << 14  # rows of which the best are chosen together, for few and for many queries; scores need no new memory
 _FEW = 4  # so many queries at most are held up by memory, not by multiplying
 
 
@@ -64,26 +64,49 @@ def best_of_all(
     """
     total, done = sum(last - first for first, last in runs), 0
     found: list[tuple[Tensor, Tensor]] = []
-    for first, last in blocks(runs):
+    least: Tensor | None = None  # (Q, 1): values that are not above it are not among the best
+    size = _BLOCK[len(queries.iou) > _FEW and embeddings.device.type == "cpu"]
+    for first, last in blocks(runs, size):
         deadline.check(done, total)
         values = upper_bounds(embeddings[first:last], queries, score)
         if keep is not None:
             values.masked_fill_(~keep[done : done + last - first], -torch.inf)
         done += last - first
-        value, place = values.topk(min(limit, last - first), dim=1)
+        value, place = values.topk(min(limit, last - first), dim=1) if least is None else _above(values, least)
         found.append((value, place + first))
+        # Chosen from as many again as are wanted, so that a row is looked at a few times only, however many are wanted.
+        if sum(value.shape[1] for value, _ in found) >= (limit if least is None else 2 * limit):
+            found = [_best(found, limit)]
+            least = found[0][0][:, -1:]
     if not found:
         return torch.empty(len(queries.contrastive), 0), torch.empty(len(queries.contrastive), 0, dtype=torch.int64)
+    values, rows = _best(found, limit)
+    return values.cpu(), rows.cpu()
+
+
+def blocks(runs: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """Stretches of rows cut into pieces of at most `size`."""
+    for begin, end in runs:
+        for first in range(begin, end, size):
+            yield first, min(first + size, end)
+
+
+def _above(values: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """What of (Q, n) values is above (Q, 1) others, with its places: two of (Q, m), filled up with -inf."""
+    query, place = (values > least).nonzero(as_tuple=True)
+    counts = torch.bincount(query, minlength=len(values))
+    column = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
+    found = values.new_full((len(values), int(counts.max())), -torch.inf)
+    places = torch.zeros(found.shape, dtype=torch.int64, device=values.device)
+    found[query, column], places[query, column] = values[query, place], place
+    return found, places
+
+
+def _best(found: list[tuple[Tensor, Tensor]], limit: int) -> tuple[Tensor, Tensor]:
+    """The best of several parts, each values and rows (Q, m), best first."""
     values, rows = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
     values, place = values.topk(min(limit, values.shape[1]), dim=1)
-    return values.cpu(), rows.gather(1, place).cpu()
-
-
-def blocks(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Stretches of rows cut into pieces of bounded length."""
-    for begin, end in runs:
-        for first in range(begin, end, _BLOCK):
-            yield first, min(first + _BLOCK, end)
+    return values, rows.gather(1, place)
 
 
 def upper_bounds(embeddings: Tensor, queries: Embeddings, score: Score) -> Tensor:
