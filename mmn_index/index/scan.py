@@ -16,6 +16,7 @@ from ..errors import QueryError
 from ..scoring import Embeddings, Score
 
 _ROUNDING = 1.25 * 2**-24  # of float32, and a little for float16 vectors that are not quite of length 1
+_CORRECTING = 8  # so many roundings of numbers up to 1 may be in c - hub h
 _CACHED = 1024, 2048  # rows that are converted together on a CPU, for few and for many queries
 _BLOCK = 1 << 16, 1 << 14  # rows of which the best are chosen together, for few and for many queries; scores need no new memory
 _FEW = 4  # so many queries at most are held up by memory, not by multiplying
@@ -43,13 +44,14 @@ class Deadline:
 
 @torch.inference_mode()
 def best_of_all(
-    embeddings: Tensor, runs: list[tuple[int, int]], keep: Tensor | None, queries: Embeddings, score: Score, limit: int,
-    deadline: Deadline,
+    embeddings: Tensor, hubs: Tensor | None, runs: list[tuple[int, int]], keep: Tensor | None, queries: Embeddings, score: Score,
+    limit: int, deadline: Deadline,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The rows with the best scores.
 
     Args:
         embeddings: (n, 2 C) float16 on any device.
+        hubs: (n,) float32 there, h of every row; may be None where the score has no hub correction.
         runs: stretches [first, last) of rows to scan, in rising order.
         keep: bool, one for every row of all runs in turn; False is no candidate. None keeps all.
         queries: unit vectors, two of (Q, C).
@@ -68,7 +70,7 @@ def best_of_all(
     size = _BLOCK[len(queries.iou) > _FEW and embeddings.device.type == "cpu"]
     for first, last in blocks(runs, size):
         deadline.check(done, total)
-        values = upper_bounds(embeddings[first:last], queries, score)
+        values = upper_bounds(embeddings[first:last], None if hubs is None else hubs[first:last], queries, score)
         if keep is not None:
             values.masked_fill_(~keep[done : done + last - first], -torch.inf)
         done += last - first
@@ -109,11 +111,12 @@ def _best(found: list[tuple[Tensor, Tensor]], limit: int) -> tuple[Tensor, Tenso
     return values, rows.gather(1, place)
 
 
-def upper_bounds(embeddings: Tensor, queries: Embeddings, score: Score) -> Tensor:
+def upper_bounds(embeddings: Tensor, hubs: Tensor | None, queries: Embeddings, score: Score) -> Tensor:
     """(Q, n) float32: the logarithmic score of every row, or a little more."""
+    hubs = hubs if score.hub else None
     (rows, width), count, device = embeddings.shape, len(queries.contrastive), embeddings.device
     dim = width // 2
-    slack = _ROUNDING * dim
+    slack = _ROUNDING * (dim + _CORRECTING * (hubs is not None))
     q = Embeddings(*(x.to(device, torch.float32) for x in queries))
     found = torch.empty(2, count, rows, device=device)
     step = _CACHED[count > _FEW] if device.type == "cpu" else rows
@@ -126,8 +129,14 @@ def upper_bounds(embeddings: Tensor, queries: Embeddings, score: Score) -> Tenso
             found.view(2 * count, rows)[:, first : first + step] = joined @ wide.T
         else:
             c, i = q.contrastive @ wide[:, :dim].T, q.iou @ wide[:, dim:].T
+            if hubs is not None:
+                c.sub_(hubs[first : first + step], alpha=score.hub)
             found[0, :, first : first + step] = score.log(c.add_(slack), i.add_(slack))
-    return found[0] if joined is None else score.log(found[0].add_(slack), found[1].add_(slack))
+    if joined is None:
+        return found[0]
+    if hubs is not None:
+        found[0].sub_(hubs, alpha=score.hub)
+    return score.log(found[0].add_(slack), found[1].add_(slack))
 
 
 def block_diagonal(queries: Embeddings) -> Tensor:

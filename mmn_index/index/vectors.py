@@ -1,6 +1,7 @@
 """The candidate index of a large segment: which moments may have the best inner products. The only module that knows FAISS.
 
-Vectors are [contrastive ; iou], 2 C numbers, in an inverted file (IVF) with compressed codes: it proposes rows, quickly and not
+Vectors are [contrastive ; iou], 2 C numbers, and in an index with a bank [contrastive ; iou ; h ; 0] (codes of two numbers then
+give h one of its own), in an inverted file (IVF) with compressed codes: it proposes rows, quickly and not
 completely; their scores are computed from embeddings.npy. Smaller segments have none and are scanned (scan.py), which is exact.
 """
 
@@ -18,6 +19,7 @@ import torch
 from ..errors import ConfigError, DependencyError, MomentIndexError
 from .manifest import CandidateAbout
 
+HUB_WIDTH = 2  # numbers that h takes
 _BLOCK = 1 << 16  # vectors that are converted to float32 together
 _SAMPLE = 24  # training vectors a list
 _ITERATIONS = 8  # of k-means; more change recall in the third digit
@@ -47,8 +49,8 @@ def bytes_a_moment(factory: str, width: int) -> float:
     return float(index.code_size + 8)
 
 
-def write_vectors(path: Path, embeddings: np.ndarray, factory: str) -> None:
-    """Train and fill the candidate index of all rows, (n, 2 C) float16, and write it.
+def write_vectors(path: Path, embeddings: np.ndarray, factory: str, hubs: np.ndarray | None = None) -> None:
+    """Train and fill the candidate index of all rows, (n, 2 C) float16, with h of every row where there is one, and write it.
 
     Lists are trained on rows drawn evenly from all videos. The codes are in memory meanwhile; embeddings are read in blocks.
 
@@ -56,15 +58,22 @@ def write_vectors(path: Path, embeddings: np.ndarray, factory: str) -> None:
         OSError: the disk refused.
         ConfigError: the factory string does not fit the width.
     """
-    count, width = embeddings.shape
+    count, width = len(embeddings), embeddings.shape[1] + (0 if hubs is None else HUB_WIDTH)
+
+    def of(rows: np.ndarray | slice) -> np.ndarray:
+        vectors = embeddings[rows].astype(np.float32)
+        if hubs is None:
+            return vectors
+        return np.concatenate([vectors, hubs[rows, None], np.zeros((len(vectors), HUB_WIDTH - 1), np.float32)], axis=1)
+
     try:
         index = _make(factory, width)
         wanted = min(count, _SAMPLE * index.nlist)
         rows = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
         index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = _ITERATIONS, _SAMPLE, 1
-        index.train(embeddings[rows].astype(np.float32))
+        index.train(of(rows))
         for first in range(0, count, _BLOCK):
-            index.add(embeddings[first : first + _BLOCK].astype(np.float32))
+            index.add(of(slice(first, first + _BLOCK)))
     except RuntimeError as error:
         raise ConfigError(f"FAISS cannot make '{factory}' of {count:,} vectors of width {width} ({_reason(error)}).") from error
     faiss = _faiss()
