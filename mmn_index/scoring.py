@@ -8,6 +8,9 @@ For a query and a moment, c is the cosine in the contrastive space and i the cos
     contrastive   c
     iou           sigmoid(10 i)
 
+In the second and third c may be replaced by c - hub h, with h a number of the moment that is larger the more sentences it is near
+to (negatives.py); both are linear in c, so all that follows holds for that as well.
+
 None but the third is an inner product, but each has a logarithm (`collection` is one) that is
 concave in c and in i. So the tangent plane at any point is an upper bound everywhere, and a plane
 a c + b i is one inner product of [a q_c ; b q_i] with the stored [m_c ; m_i]: what a vector index
@@ -24,6 +27,7 @@ from torch.nn.functional import logsigmoid
 from .errors import QueryError
 
 IOU_SCALE = 10.0  # of the IoU head's cosine inside the sigmoid (official code; the paper's eq. for s_iou has no scale)
+HUB_SCORES = ("collection", "contrastive")  # that know a hub correction
 SCORES = ("collection", "product", "contrastive", "iou")
 # (1 + c) / 2 is kept above this in logarithms, and c0 above -0.9 in tangents: the bound then holds for every c >= -1.
 _FLOOR = 1e-6
@@ -50,16 +54,25 @@ class Score:
     """One of SCORES with its parameters.
 
     Raises:
-        QueryError: no score of that name.
+        QueryError: no score of that name, or a hub correction that it does not know.
     """
 
     name: str = "collection"
     power: float = 0.5
     tau: float = 0.1
+    hub: float = 0.0  # how much of a moment's h is taken off its c, from 0 to 1
 
     def __post_init__(self) -> None:
         if self.name not in SCORES:
             raise QueryError(f"no score is called '{self.name}'; there are {', '.join(SCORES)}.")
+        if not 0 <= self.hub <= 1:
+            raise QueryError(f"the hub correction is {self.hub:g}, expected a number from 0 (none) to 1.")
+        if self.hub and self.name not in HUB_SCORES:
+            raise QueryError(f"the score '{self.name}' knows no hub correction; {' and '.join(HUB_SCORES)} do.")
+
+    def corrected(self, c: Tensor, hubs: Tensor) -> Tensor:
+        """The cosine c less the hub correction, in the precision of c; `hubs` are the moments' h."""
+        return c - self.hub * hubs.to(c.dtype) if self.hub else c
 
     def __call__(self, c: Tensor, i: Tensor) -> Tensor:
         """The score as it is shown, elementwise; rises exactly as `log` does."""

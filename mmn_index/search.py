@@ -89,7 +89,7 @@ class SearchOptions:
 @torch.inference_mode()
 def search(
     index: MomentIndex, model: MMN, sentences: Sequence[str], *, without: Sequence[str] | None = None, score: str | None = None,
-    options: SearchOptions | None = None,
+    hub: float | None = None, options: SearchOptions | None = None,
 ) -> list[Answer]:  # fmt: skip
     """Find the moments that sentences describe.
 
@@ -97,6 +97,7 @@ def search(
         model: the one that built the index (see MomentIndex.check_model).
         without: what the moments should not be, a sentence for each of `sentences`.
         score: one of scoring.SCORES; None takes the index's default.
+        hub: how much of the hub correction (negatives.py), from 0 to 1; None takes the index's default.
 
     Returns:
         One answer a sentence, in order.
@@ -104,15 +105,16 @@ def search(
     Raises:
         QueryError: an empty or too long sentence, an unknown score, a restriction that does not fit, or too little time.
     """
-    chosen = index.manifest.score if score is None else index.manifest.with_score(score)
+    chosen = index.manifest.with_score(score, hub)
     against = None if without is None else model.embed_sentences(without)
     return search_embeddings(index, model.embed_sentences(sentences), chosen, options or SearchOptions(), sentences, against)
 
 
 @torch.inference_mode()
 def search_like(
-    index: MomentIndex, video_id: str, start: float, end: float, *, score: str | None = None, options: SearchOptions | None = None
-) -> Answer:
+    index: MomentIndex, video_id: str, start: float, end: float, *, score: str | None = None, hub: float | None = None,
+    options: SearchOptions | None = None,
+) -> Answer:  # fmt: skip
     """Find moments like one of the index: that proposal of a video which overlaps [start, end) most; itself and what NMS would
     drop beside it are left out.
 
@@ -129,7 +131,7 @@ def search_like(
     both = Embeddings(*(x[best][None].float() for x in index.embeddings(rows)))
     own = torch.from_numpy(index.spans(rows))
     beside = set(rows[(temporal_iou(own, own[best]) > options.nms).numpy()].tolist()) | {int(rows[best])}
-    chosen = index.manifest.score if score is None else index.manifest.with_score(score)
+    chosen = index.manifest.with_score(score, hub)
     query = f"{video_id}@{start:g}-{end:g}"
     return search_embeddings(index, both, chosen, options, [query], hidden=beside)[0]
 
@@ -145,6 +147,7 @@ def search_embeddings(
         against: embeddings of what the moments should not be, two of (Q, C).
         hidden: rows that are no answer.
     """
+    index.check_score(score)
     queries = Embeddings(*(x.cpu().float() for x in queries))
     parts, deadline = index.parts(options.restriction), Deadline(options.timeout)
     scan = options.exact or bool(options.restriction)
@@ -220,8 +223,8 @@ def _rank(
     # What a candidate index left out is a larger error than float32; the hits' scores are float64 in either case.
     proves = found.recall is None or bool((rows >= 0).sum(axis=1).min() == found.total)
     precision = torch.float64 if proves else torch.float32
-    c, i = _cosines(index, known, queries, precision)
-    other = None if against is None else torch.stack(_cosines(index, known, against, precision))
+    c, i = _cosines(index, known, queries, score, precision)
+    other = None if against is None else torch.stack(_cosines(index, known, against, score, precision))
     log, _ = _scores(c, i, other, score)
     log = log.masked_fill(~valid, -torch.inf)
     order = torch.argsort(-log, dim=1, stable=True)
@@ -266,8 +269,11 @@ def _hits(
         line[: len(ranked.kept[place])] = ranked.rows[place, ranked.kept[place]].numpy()
     moments = index.vectors(rows).double().view(*rows.shape, 2, index.manifest.joint_dim)
 
+    hubs = index.hubs(rows)
+
     def cosines(sentences: Embeddings) -> Tensor:
-        return (moments * torch.stack(list(sentences), dim=1).double()[:, None]).sum(dim=3).permute(2, 0, 1)
+        c, i = (moments * torch.stack(list(sentences), dim=1).double()[:, None]).sum(dim=3).permute(2, 0, 1)
+        return torch.stack([score.corrected(c, hubs), i])
 
     other = None if against is None else cosines(against)
     c, i = cosines(queries)
@@ -291,8 +297,10 @@ def _of(embeddings: Embeddings, numbers: list[int]) -> Embeddings:
     return Embeddings(*(x[numbers] for x in embeddings))
 
 
-def _cosines(index: MomentIndex, rows: np.ndarray, queries: Embeddings, precision: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Both cosines of each query with its own rows, (Q, n) -> two of (Q, n)."""
+def _cosines(
+    index: MomentIndex, rows: np.ndarray, queries: Embeddings, score: Score, precision: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Both cosines of each query with its own rows, the first with the score's hub correction, (Q, n) -> two of (Q, n)."""
     found = torch.empty(*rows.shape, 2, dtype=precision)
     for number in range(len(rows)):  # one query's rows at a time stay in the processor's cache
         both = Embeddings(*(x[number : number + 1] for x in queries))
@@ -306,7 +314,7 @@ def _cosines(index: MomentIndex, rows: np.ndarray, queries: Embeddings, precisio
                 torch.sum(
                     moments.view(len(moments), 2, -1) * torch.stack(list(both), dim=1).double(), dim=2, out=found[number, part]
                 )
-    return found[..., 0], found[..., 1]
+    return score.corrected(found[..., 0], index.hubs(rows)), found[..., 1]
 
 
 def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: int, score: Score) -> np.ndarray:
@@ -320,6 +328,6 @@ def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: 
         (N, N) float64, nan on cells that are no proposal; row = first clip, column = last clip.
     """
     cells = np.full((grid.num_clips, grid.num_clips), np.nan)
-    c, i = _cosines(index, index.rows_of(video)[None], Embeddings(*(x.cpu() for x in query)), torch.float64)
+    c, i = _cosines(index, index.rows_of(video)[None], Embeddings(*(x.cpu() for x in query)), score, torch.float64)
     cells[tuple(grid.cells.T.numpy())] = score(c[0], i[0]).numpy()
     return cells

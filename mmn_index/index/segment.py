@@ -23,9 +23,10 @@ from torch import Tensor
 from ..errors import MomentIndexError
 from ..proposals import ProposalGrid
 from .manifest import CandidateAbout, SegmentEntry, sync_folder
-from .vectors import Vectors, write_vectors
+from .vectors import HUB_WIDTH, Vectors, write_vectors
 
-MOMENTS, VIDEOS, EMBEDDINGS, VECTORS = "moments.parquet", "videos.parquet", "embeddings.npy", "vectors.faiss"
+MOMENTS, VIDEOS, EMBEDDINGS = "moments.parquet", "videos.parquet", "embeddings.npy"
+HUBS, VECTORS = "hubs.npy", "vectors.faiss"
 PROGRESS = "progress"  # how many videos are on the disk; of no use once the segment is published
 _GROUP = 1 << 16  # rows of a row group of moments.parquet, about
 _MOMENT_COLUMNS = pa.schema([
@@ -105,11 +106,17 @@ class SegmentWriter:
         aside.write_text(str(done), encoding="utf-8")
         aside.replace(self.folder / PROGRESS)
 
-    def finish(self, candidates: CandidateAbout | None = None) -> SegmentEntry:
+    @property
+    def embeddings(self) -> Tensor:
+        """(n, 2 C) float16, on disk: what was added so far, zeros behind it."""
+        return torch.from_numpy(self._embeddings)
+
+    def finish(self, candidates: CandidateAbout | None = None, hubs: np.ndarray | None = None) -> SegmentEntry:
         """Write the tables and the candidate index, bring everything to the disk, and return the manifest's entry.
 
         Args:
             candidates: the candidate index to make; None for a segment that is scanned.
+            hubs: (n,) float32, h of every moment, in an index with a bank.
         """
         if self.done != len(self._videos):
             raise ValueError(f"{self.done} videos came, {len(self._videos)} were announced")
@@ -117,9 +124,13 @@ class SegmentWriter:
         self._write_videos()
         self._write_moments()
         names = [MOMENTS, VIDEOS, EMBEDDINGS]
-        (self.folder / VECTORS).unlink(missing_ok=True)  # of a killed process that was to make one
+        for name in (HUBS, VECTORS):
+            (self.folder / name).unlink(missing_ok=True)  # of a killed process that was to make one
+        if hubs is not None:
+            np.save(self.folder / HUBS, hubs)
+            names.append(HUBS)
         if candidates is not None:
-            write_vectors(self.folder / VECTORS, self._embeddings, candidates.factory)
+            write_vectors(self.folder / VECTORS, self._embeddings, candidates.factory, hubs)
             names.append(VECTORS)
         files = {}
         for name in names:
@@ -159,7 +170,7 @@ class SegmentWriter:
 
 
 class Segment:
-    """Read access to one segment; sizes and counts are compared with the manifest at once.
+    """Read access to one segment; sizes and counts are compared with the manifest at once, its candidate index is read when needed.
 
     Raises:
         MomentIndexError: a file is missing, truncated, or disagrees with the others.
@@ -179,6 +190,8 @@ class Segment:
         try:
             # Mapped privately: torch takes no read-only memory, and nothing here writes.
             array = np.load(path, mmap_mode="c", allow_pickle=False)
+            path = folder / HUBS
+            hubs = np.load(path, mmap_mode="c", allow_pickle=False) if HUBS in entry.files else None
             path = folder / MOMENTS
             counted = pq.read_metadata(path).num_rows
             path = folder / VIDEOS
@@ -187,13 +200,16 @@ class Segment:
             self._duration = self.table["duration"].to_numpy().astype(np.float32)
         except (OSError, ValueError, KeyError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
             raise MomentIndexError(f"{path}: cannot be read ({error}). The index is damaged; build it again.") from error
-        self.vectors = Vectors(folder / VECTORS, entry.candidates) if entry.candidates else None
+        width = 2 * joint_dim + (0 if hubs is None else HUB_WIDTH)
+        self.vectors = Vectors(folder / VECTORS, entry.candidates, entry.moments, width) if entry.candidates else None
         self._edges = (grid.cells.numpy() + np.array([0, 1])).astype(np.float32)
         self._clips = np.float32(grid.num_clips)
-        self._check({"embeddings.npy": len(array), MOMENTS: counted, VIDEOS: len(firsts) * self.per_video}, array, 2 * joint_dim)
+        counts = {EMBEDDINGS: len(array), MOMENTS: counted, VIDEOS: len(firsts) * self.per_video}
+        self._check(counts | ({} if hubs is None else {HUBS: len(hubs)}), array, 2 * joint_dim)
         if not np.array_equal(firsts, np.arange(len(firsts)) * self.per_video) or not set(entry.removed) <= set(range(len(firsts))):
             raise MomentIndexError(f"{folder / VIDEOS}: disagrees with the manifest on rows. The index is damaged; build it again.")
         self.embeddings: Tensor = torch.from_numpy(array)  # (n, 2 C) float16, on disk
+        self.hubs: Tensor | None = None if hubs is None else torch.from_numpy(hubs)  # (n,) float32: h of every moment
         self._map: mmap.mmap = array._mmap
         self.live: np.ndarray = np.ones(len(firsts), dtype=bool)  # videos that were not removed
         self.live[list(entry.removed)] = False
@@ -225,14 +241,11 @@ class Segment:
 
     def _check(self, counts: dict[str, int], array: np.ndarray, width: int) -> None:
         counts["manifest.json"] = self.entry.moments
-        if self.vectors:
-            counts[VECTORS] = self.vectors.count
         if len(set(counts.values())) != 1:
             raise MomentIndexError(
                 f"{self.folder}: its files count moments differently ({counts}). The index is damaged; build it again."
             )
-        widths = {array.shape[1], self.vectors.width if self.vectors else width}
-        if widths != {width} or array.dtype != np.float16:
+        if array.shape[1] != width or array.dtype != np.float16:
             raise MomentIndexError(
                 f"{self.folder}: embeddings are {array.shape} {array.dtype}, expected {width} float16. "
                 "The index is damaged; build it again."

@@ -17,6 +17,7 @@ from .manifest import Manifest, read_manifest
 from .scan import Deadline, best_of_all
 from .segment import VIDEO_COLUMNS, Segment
 from .selection import Part, Restriction, all_live, parse_where, select
+from .vectors import HUB_WIDTH
 
 _SMALL = 1 << 30  # bytes of embeddings that may stay mapped
 _RESIDENT = 3 << 27  # of more, so many are mapped before all are given back
@@ -81,6 +82,7 @@ class MomentIndex:
             Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim) for entry in manifest.segments
         ]
         self._embeddings = [segment.embeddings.to(self.device) for segment in self.segments]
+        self._hubs = [None if segment.hubs is None else segment.hubs.to(self.device) for segment in self.segments]
         self._touched = 0
         self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
@@ -158,6 +160,17 @@ class MomentIndex:
                 "Use the model that built the index, or build the index again."
             )
 
+    def check_score(self, score: Score) -> None:
+        """Whether this index can rank by a score.
+
+        Raises:
+            QueryError: it has a hub correction, and the index no bank.
+        """
+        if score.hub and self.manifest.bank is None:
+            raise QueryError(
+                f"{self.root}: has no bank of sentences to correct hubs by. Build it with --bank FILE, or search with --hub 0."
+            )
+
     def where(self, conditions: Sequence[str]) -> Restriction:
         """Conditions on the columns of videos.parquet, such as `camera=porch`, as a restriction.
 
@@ -196,15 +209,17 @@ class MomentIndex:
             if segment.vectors is None or scan or self.device.type != "cpu":
                 keep = None if part.keep is None else torch.from_numpy(part.keep).to(self.device)
                 self._touch(2 * part.count * self.manifest.joint_dim * 2)
-                found = best_of_all(self._embeddings[number], part.runs, keep, queries, score, wanted, deadline)
+                found = best_of_all(self._embeddings[number], self._hubs[number], part.runs, keep, queries, score, wanted, deadline)
                 value, row = (x.numpy() for x in found)
                 row = np.where(value > -np.inf, row, -1)
             else:
                 deadline.check(0, total)
                 allowed = None if segment.live.all() else np.repeat(segment.live, segment.per_video)
                 slopes = np.array([[plane.contrastive, plane.iou] for plane in planes], dtype=np.float32)
-                both = [slopes[:, :1] * queries.contrastive.cpu().numpy(), slopes[:, 1:] * queries.iou.cpu().numpy()]
-                value, row = segment.vectors.best(np.concatenate(both, axis=1), wanted, allowed=allowed)
+                wide = [slopes[:, :1] * queries.contrastive.cpu().numpy(), slopes[:, 1:] * queries.iou.cpu().numpy()]
+                if segment.hubs is not None:
+                    wide += [-score.hub * slopes[:, :1], np.zeros((len(slopes), HUB_WIDTH - 1), np.float32)]
+                value, row = segment.vectors.best(np.concatenate(wide, axis=1), wanted, allowed=allowed)
                 value += np.array([[plane.constant] for plane in planes], dtype=np.float32)
                 recalls.append(segment.vectors.about.recall)
             values.append(value)
@@ -235,6 +250,15 @@ class MomentIndex:
             for segment, first, here in self._by_segment(flat.numpy()):
                 found[torch.from_numpy(here)] = segment.embeddings.index_select(0, flat[torch.from_numpy(here)] - int(first))
         return found.view(*rows.shape, 2 * self.manifest.joint_dim)
+
+    def hubs(self, rows: np.ndarray) -> Tensor:
+        """The hub number h of rows of any shape, (*rows.shape,) float32; zeros where the index has no bank."""
+        flat = rows.reshape(-1)
+        found = torch.zeros(len(flat))
+        for segment, first, here in self._by_segment(flat):
+            if segment.hubs is not None:
+                found[torch.from_numpy(here)] = segment.hubs[torch.from_numpy(flat[here] - first)]
+        return found.view(*rows.shape)
 
     def spans(self, rows: np.ndarray) -> np.ndarray:
         """Start and end of rows of any shape, (*rows.shape, 2) float32 seconds."""
