@@ -13,6 +13,7 @@ from .convert import convert
 from .evaluate import evaluate
 from .extract import extract
 from .index import compact, info, remove, verify
+from .mine import mine
 from .playhouse import playhouse
 from .reproduce import reproduce
 from .search import search
@@ -44,6 +45,6 @@ def main() -> None:
 
 
 for command in (
-    playhouse, extract, train, convert, evaluate, reproduce, build, add, update, remove, compact, info, verify, search,
+    playhouse, extract, train, mine, convert, evaluate, reproduce, build, add, update, remove, compact, info, verify, search,
 ):  # fmt: skip
     main.add_command(command)

@@ -72,7 +72,8 @@ class Alike:
         if self._labels:
             same |= (ours[:, None, 1] == theirs[:, 1]) & (theirs[:, 1] >= 0)
         if self._vectors is not None:
-            same |= self._vectors[ours[:, 0]] @ self._vectors[theirs[:, 0]].T >= self._cosine
+            near = self._vectors[ours[:, 0]] @ self._vectors[theirs[:, 0]].T >= self._cosine
+            same |= near.to(same.device)
         return same
 
 
