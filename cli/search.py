@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 @click.option("--like", help="Moments like one of the index, in place of QUERY: VIDEO@START-END, e.g. porch/cam1@12.0-18.5.")
 @click.option("--queries", type=click.Path(path_type=Path, allow_dash=True),
               help="A file with a sentence a line, - for stdin, in place of QUERY; all are searched together.")  # fmt: skip
+@click.option("--min-confidence", type=float, help="Only moments that are right with this probability, 0 to 1; none at all where "
+              "nothing fits. Needs an index that was calibrated.")  # fmt: skip
 @click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
 @click.option("--timeout", type=float, help="Give up after so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -128,13 +130,22 @@ def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOpt
             print_json({
                 **({"query": answer.query} if several else {}), "rank": hit.rank, "video": hit.video_id,
                 "start": round(hit.start, 3), "end": round(hit.end, 3), "score": hit.score, "score_name": name,
+                **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
                 "exact": answer.exact, "recall": answer.recall, "uri": index.video(hit.video).uri,
             })  # fmt: skip
+        if not answer.hits and answer.refused is not None:
+            say(f"no match for '{answer.query}': the surest moment is right with probability {answer.refused:.2f}.")
         return
     if several:
         click.echo(f"\n{answer.query}")
-    rows = [[str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"] for hit in answer.hits]
-    print_table(["rank", "video", "start", "end", name], rows, left=2)
+    sure = index.manifest.calibration is not None and all(hit.confidence is not None for hit in answer.hits)
+    header = ["rank", "video", "start", "end", name, *["confidence"] * sure]
+    rows = []
+    for hit in answer.hits:
+        row = [str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"]
+        rows.append([*row, f"{hit.confidence:.2f}"] if sure else row)
+    if rows:
+        print_table(header, rows, left=2)
     if not answer.moments:
         say("no moment of the index fits what the search is restricted to.")
         return
@@ -142,7 +153,13 @@ def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOpt
         proof = "proven exact"
     else:
         proof = f"not proven: the candidate index finds {answer.recall or 0:.1%} of the exact top 10 (--exact scans everything)"
-    say(f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, NMS {options.nms:g}.")
+    proof = f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, NMS {options.nms:g}."
+    if not rows and answer.refused is not None:
+        say(
+            f"no match: the surest moment is right with probability {answer.refused:.2f}, below {options.min_confidence:g}; {proof}"
+        )
+    else:
+        say(proof)
 
 
 def _pairs(

@@ -146,6 +146,33 @@ def add(
     return BuildResult(root, len(videos), entry.moments, reason, entry)
 
 
+def validation_index(
+    index: MomentIndex, features: FeatureFile, durations: Mapping[str, float], root: Path, *, device: str = "cpu",
+    report: Report = lambda done, total: None,
+) -> MomentIndex:  # fmt: skip
+    """Other videos as an index of their own: embedded with an index's model, measured against its bank, scanned exactly.
+
+    Args:
+        durations: seconds by video id, of the videos to take.
+        root: where to write it.
+
+    Raises:
+        FeatureError: a video has no usable features, or they are of another backbone.
+        OutputError: it cannot be written.
+    """
+    about = checkpoint.info(index.model_path)
+    index.check_model(about.fingerprint, str(index.model_path))
+    _check_backbone(about, features, index.model_path)
+    source = Source(features, durations, wish=Wish("exact"))
+    videos = _videos(source)
+    model = checkpoint.load(index.model_path, device)
+    with IndexWriter(root) as writer:
+        manifest = replace(index.manifest, segments=(), bank=None if index.bank is None else index.bank.write(root))
+        entry, _ = _segment(writer, manifest, model, videos, source, index.bank, report)
+        writer.publish(replace(manifest, segments=(entry,)), index.model_path)
+    return MomentIndex(root, device)
+
+
 def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
     """The segments of an index without some videos; one that has no other left is dropped."""
     found = []

@@ -1,4 +1,4 @@
-"""Change an index without embedding anything: remove videos, and compact what has gathered."""
+"""Change an index without embedding anything: remove videos, compact what has gathered, set how it is searched."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mmn_index.confidence import Calibration
 from mmn_index.errors import MomentIndexError
 from mmn_index.index import CandidateAbout, IndexWriter, MomentIndex, PlannedVideo, Restriction
 from mmn_index.index.segment import EMBEDDINGS, HUBS, VIDEO_COLUMNS, VIDEOS
 from mmn_index.index.selection import select
+from mmn_index.scoring import Score
 
 from .build import BuildResult, opened, tombstones
 from .candidates import Wish, choose, tune
@@ -41,6 +43,23 @@ def remove(root: Path, video_ids: Sequence[str]) -> RemoveResult:
         manifest = writer.publish(replace(manifest, segments=tuple(tombstones(index, set(video_ids)))))
         left = sum(entry.videos - len(entry.removed) for entry in manifest.segments)
         return RemoveResult(len(set(video_ids)), left, left * len(manifest.grid))
+
+
+def set_ranking(root: Path, score: Score, calibration: Calibration, seen: int) -> None:
+    """Make a score an index's default, and give its hits confidences.
+
+    Args:
+        seen: version of the index that both were fitted for.
+
+    Raises:
+        MomentIndexError: there is no index, or it was changed meanwhile.
+        OutputError: it cannot be written.
+    """
+    with IndexWriter(root) as writer:
+        manifest = opened(writer)
+        if manifest.version != seen:
+            raise MomentIndexError(f"{root}: was changed while its score was fitted. Run the same command again.")
+        writer.publish(replace(manifest, score=score, calibration=calibration))
 
 
 def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda done, total: None) -> BuildResult:

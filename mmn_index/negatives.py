@@ -7,11 +7,16 @@ of a moment and a sentence of the bank in the contrastive space, h(m) is
                                                     searching (inverted softmax, Smith et al., ICLR 2017)
     csls       the mean of the largest c(m, b)      half of cross-domain similarity local scaling (Conneau et al., ICLR 2018)
 
+The first follows the few sentences that fit a moment best. Where the bank has the query's own wording, that is what makes a moment
+right for it, so at full strength the right moments are pushed down (docs/negatives.md). The mean over a third of the bank is made of
+sentences about many other things, and never hurt.
+
 and a search ranks by c(q, m) - hub h(m) in place of c(q, m); see scoring.py.
 """
 
 import hashlib
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +33,8 @@ from .index.manifest import BankAbout, sync_folder
 from .model import MMN
 
 KINDS = ("softmax", "csls")
-NEIGHBOURS = 10  # of csls, as its authors have it
+_NEIGHBOURS = 3  # csls takes the mean of the largest one in so many of the bank's cosines
+_MOST = 2048  # sentences of a bank: h costs a product with each, for every moment
 _AT_ONCE = 256  # sentences that go through the encoder together
 _BLOCK = 1 << 22  # cosines that are in memory together
 
@@ -51,7 +57,7 @@ class Bank:
     contrastive: Tensor
     kind: str
     tau: float
-    neighbours: int = NEIGHBOURS
+    neighbours: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -71,10 +77,14 @@ class Bank:
             if self.kind == "csls":
                 found[first : first + step] = cosines.topk(min(self.neighbours, count), dim=1).values.mean(dim=1)
             else:
-                most = cosines.amax(dim=1, keepdim=True)  # exp of a small temperature would be too large for float32
-                share = cosines.sub_(most).div_(self.tau).exp_().mean(dim=1)
-                found[first : first + step] = most[:, 0] + self.tau * share.log()
+                found[first : first + step] = self.tau * _log_mean_exp(cosines / self.tau)
         return found.numpy()
+
+    @torch.inference_mode()
+    def rivals(self, embeddings: Tensor) -> Tensor:
+        """How well the bank's sentences fit moments: (n, 2 C) -> (n,) float64, the log of the mean of exp(c(m, b) / tau)."""
+        moments = embeddings[:, : self.contrastive.shape[1]].double()
+        return _log_mean_exp(moments @ self.contrastive.double().cpu().T / self.tau)
 
     def write(self, root: Path) -> BankAbout:
         """Bring the bank to the disk, in the folder of an index whose manifest does not name it yet."""
@@ -94,16 +104,17 @@ class Bank:
 
 @torch.inference_mode()
 def make_bank(model: MMN, sentences: Sequence[str], kind: str) -> Bank:
-    """The bank of some sentences, each taken once, at the model's temperature.
+    """The bank of some sentences, each taken once, at the model's temperature; of very many it takes every n-th.
 
     Raises:
         ConfigError: no such kind.
         QueryError: no sentence, or one that cannot be embedded.
     """
     distinct = tuple(dict.fromkeys(sentences))
+    distinct = distinct[:: -(-len(distinct) // _MOST) or 1]
     parts = [model.embed_sentences(distinct[first : first + _AT_ONCE]) for first in range(0, len(distinct), _AT_ONCE)]
     contrastive = torch.cat([part.contrastive for part in parts]) if parts else torch.empty(0, model.config.joint_dim)
-    return Bank(distinct, contrastive.float(), kind, model.config.tau)
+    return Bank(distinct, contrastive.float(), kind, model.config.tau, max(1, round(len(distinct) / _NEIGHBOURS)))
 
 
 def read_bank(root: Path, about: BankAbout, tau: float, device: str = "cpu") -> Bank:
@@ -123,3 +134,8 @@ def read_bank(root: Path, about: BankAbout, tau: float, device: str = "cpu") -> 
     vectors = table["contrastive"].combine_chunks()
     contrastive = torch.from_numpy(vectors.flatten().to_numpy().copy()).view(len(table), -1)
     return Bank(tuple(table["sentence"].to_pylist()), contrastive.to(device), about.kind, tau, about.neighbours)
+
+
+def _log_mean_exp(x: Tensor) -> Tensor:
+    """(n, B) -> (n,)"""
+    return x.logsumexp(dim=1) - math.log(x.shape[1])

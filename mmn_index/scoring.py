@@ -3,8 +3,9 @@
 For a query and a moment, c is the cosine in the contrastive space and i the cosine in the IoU space.
 
     product       ((1 + c) / 2)^power * sigmoid(10 i)     the paper's, for moments of one video
-    collection    c / tau + log sigmoid(10 i)             across videos: the contrastive logit at its training
-                                                          temperature plus the log-probability of a match
+    collection    weight c / tau + log sigmoid(10 i)      across videos: the contrastive logit at its training
+                                                          temperature plus the log-probability of a match; the weight
+                                                          is 1 unless validation queries say otherwise
     contrastive   c
     iou           sigmoid(10 i)
 
@@ -61,10 +62,13 @@ class Score:
     power: float = 0.5
     tau: float = 0.1
     hub: float = 0.0  # how much of a moment's h is taken off its c, from 0 to 1
+    weight: float = 1.0  # of c in `collection`
 
     def __post_init__(self) -> None:
         if self.name not in SCORES:
             raise QueryError(f"no score is called '{self.name}'; there are {', '.join(SCORES)}.")
+        if not self.weight > 0:
+            raise QueryError(f"the weight of the contrastive cosine is {self.weight:g}, expected a number above 0.")
         if not 0 <= self.hub <= 1:
             raise QueryError(f"the hub correction is {self.hub:g}, expected a number from 0 (none) to 1.")
         if self.hub and self.name not in HUB_SCORES:
@@ -90,14 +94,14 @@ class Score:
         if self.name == "iou":
             return match + 0 * c
         if self.name == "collection":
-            return match.add_(c, alpha=1 / self.tau)
+            return match.add_(c, alpha=self.weight / self.tau)
         return self.power * (0.5 * c + 0.5).clamp(min=_FLOOR).log() + match
 
     def tangent(self, c: float, i: float) -> Tangent:
         """The tangent plane of `log` at (c, i)."""
         c = min(max(c, _LEAST_TANGENT), 1.0)
         at = torch.tensor([c, i], dtype=torch.float64)
-        slope_c = {"contrastive": 1.0, "iou": 0.0, "collection": 1 / self.tau, "product": self.power / (1 + c)}[self.name]
+        slope_c = {"contrastive": 1.0, "iou": 0.0, "collection": self.weight / self.tau, "product": self.power / (1 + c)}[self.name]
         slope_i = 0.0 if self.name == "contrastive" else IOU_SCALE * float(torch.sigmoid(-IOU_SCALE * at[1]))
         return Tangent(slope_c, slope_i, float(self.log(at[0], at[1])) - slope_c * c - slope_i * i)
 

@@ -11,6 +11,7 @@ A second sentence can be held against the first: the score is then f(query) + lo
 p' = exp f(other): the score, times the share of the query among the two. It is never above f(query), so the same bounds hold.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from .confidence import Calibration, log_mean
 from .errors import QueryError
-from .index import Candidates, MomentIndex, Restriction
+from .index import Candidates, MomentIndex, Part, Restriction
 from .index.scan import Deadline, block_diagonal
 from .model import MMN
 from .moments import nms_lists, temporal_iou
@@ -32,6 +34,7 @@ _FIRST_POINT = (0.5, 0.2)  # where hits usually lie; only speed depends on it
 _DEPTH = 512  # candidates of the first round for ten hits; NMS drops most of them
 _MOST = 1 << 13  # candidates that are asked of a candidate index
 _AT_ONCE = 1 << 12  # embeddings that are scored together
+_SAMPLE = 1 << 12  # moments that stand for the rest of a restricted search
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,17 @@ class Hit:
     score: float
     row: int  # in the index
     video: int  # its number in the index
+    confidence: float | None = None  # probability that it is right, where the index was calibrated for the score
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the confidences of an answer are computed from; see confidence.py."""
+
+    scores: tuple[float, ...]  # logarithmic score of each hit
+    total: float  # log mean of exp of it over all moments that could have been found
+    error: float  # how far at most `total` is off, at 95 %; 0 where every moment was scored
+    rivals: tuple[float, ...]  # log mean over the bank's sentences, for each hit; 0 without a bank
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class Answer:
     candidates: int  # moments whose exact score was computed in the last round
     rounds: int
     moments: int  # that could have been found
+    evidence: Evidence | None = None  # where it was asked for, or the index is calibrated
+    refused: float | None = None  # highest confidence of what was left out because of `min_confidence`
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,8 @@ class SearchOptions:
     restriction: Restriction = field(default_factory=Restriction)
     exact: bool = False  # scan everything, candidate index or not
     timeout: float | None = None  # seconds
+    evidence: bool = False  # measure what a confidence is computed from
+    min_confidence: float | None = None  # leave out hits that are less sure
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -82,6 +100,8 @@ class SearchOptions:
             raise QueryError(f"the NMS threshold is {self.nms}, expected a temporal IoU from 0 to 1 (1 switches NMS off).")
         if self.per_video is not None and self.per_video < 1:
             raise QueryError(f"the number of moments a video is {self.per_video}, expected at least 1.")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise QueryError(f"the least confidence is {self.min_confidence:g}, expected a probability from 0 to 1.")
         if self.timeout is not None and not self.timeout > 0:
             raise QueryError(f"the timeout is {self.timeout} seconds, expected more than 0.")
 
@@ -148,6 +168,12 @@ def search_embeddings(
         hidden: rows that are no answer.
     """
     index.check_score(score)
+    calibration = index.manifest.calibration if score == index.manifest.score and against is None and not hidden else None
+    if options.min_confidence is not None and calibration is None:
+        raise QueryError(
+            f"{index.root}: has no confidences for this search. They are of one sentence by the index's own score, once "
+            "`mmn-index calibrate` has fitted them; leave out --min-confidence, --score, --hub, --not and --like."
+        )
     queries = Embeddings(*(x.cpu().float() for x in queries))
     parts, deadline = index.parts(options.restriction), Deadline(options.timeout)
     scan = options.exact or bool(options.restriction)
@@ -157,6 +183,7 @@ def search_embeddings(
     limits = np.full(len(sentences), min(total, max(first, first * options.k // 10)))
     points = np.tile(_FIRST_POINT, (len(sentences), 1))
     rounds = np.zeros(len(sentences), dtype=int)
+    rest = _Rest.of(index, options.restriction, parts) if options.evidence or calibration is not None else None
     answers: list[Answer | None] = [None] * len(sentences)
     while open_queries := [number for number, answer in enumerate(answers) if answer is None]:
         # Queries that want equally many candidates share one pass over the index.
@@ -186,10 +213,17 @@ def search_embeddings(
             for (place, exact), own in zip(done, hits, strict=True):
                 number, recall = group[place], None if exact else found.recall
                 candidates = int(ranked.scored[place])
-                answers[number] = Answer(sentences[number], own, exact, recall, candidates, int(rounds[number]), total)
+                answer = Answer(sentences[number], own, exact, recall, candidates, int(rounds[number]), total)
+                if rest is not None:
+                    answer = rest.judge(answer, ranked, place, _of(mine, [place]), score, calibration, options.min_confidence)
+                answers[number] = answer
     found_all = [answer for answer in answers if answer is not None]
     # Lists that hold removed videos, or hardly anything, can be visited in vain.
-    short = [number for number, answer in enumerate(found_all) if not answer.exact and len(answer.hits) < options.k]
+    short = [
+        number
+        for number, answer in enumerate(found_all)
+        if not answer.exact and answer.refused is None and len(answer.hits) < options.k
+    ]
     if short:
         other = None if against is None else _of(against, short)
         texts, everything = [sentences[number] for number in short], replace(options, exact=True)
@@ -204,6 +238,7 @@ class _Ranked:
     """Candidates of some queries in the order of their exact scores."""
 
     rows: Tensor  # (Q, n), best first
+    log: Tensor  # (Q, n) logarithmic scores
     spans: Tensor  # (Q, n, 2)
     kept: list[list[int]]  # positions of what NMS left, best first
     scored: np.ndarray  # (Q,) how many candidates there were
@@ -242,12 +277,66 @@ def _rank(
     ends = [line[-1] if line else 0 for line in kept]
     if not found.values.shape[1]:
         none = [0.0] * len(kept)
-        return _Ranked(ranked, spans, kept, scored, none, np.array(none), [_FIRST_POINT] * len(kept), True)
+        return _Ranked(ranked, log, spans, kept, scored, none, np.array(none), [_FIRST_POINT] * len(kept), True)
     bound = found.values[:, -1].astype(np.float64)
     bound[np.isfinite(bound)] += _ROUNDING * (1 + np.abs(bound[np.isfinite(bound)]))
     last = [float(log[q, n]) for q, n in enumerate(ends)]
     point = [(float(c[q, n]), float(i[q, n])) for q, n in enumerate(ends)]
-    return _Ranked(ranked, spans, kept, scored, last, bound, point, proves)
+    return _Ranked(ranked, log, spans, kept, scored, last, bound, point, proves)
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """A random sample of what could have been found, which stands for all that is not among the candidates of a query."""
+
+    index: MomentIndex
+    rows: np.ndarray  # (s,)
+    vectors: Tensor  # (s, 2 C) float32
+    hubs: Tensor  # (s,)
+    weights: Tensor  # (s,) float64: how many moments each stands for
+
+    @classmethod
+    def of(cls, index: MomentIndex, restriction: Restriction, parts: Sequence[Part]) -> "_Rest":
+        """Of the whole index the sample that it keeps; of a part of it, one that is drawn now."""
+        if not restriction:
+            rows, vectors, weights = index.background()
+        else:
+            rows = index.rows_in(parts)
+            count = len(rows)
+            if count > _SAMPLE:
+                rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
+            vectors, weights = index.vectors(rows), np.full(len(rows), count / max(1, len(rows)))
+        return cls(index, rows, vectors.float(), index.hubs(rows), torch.from_numpy(weights))
+
+    def judge(
+        self, answer: Answer, ranked: _Ranked, place: int, query: Embeddings, score: Score, calibration: Calibration | None,
+        least: float | None,
+    ) -> Answer:  # fmt: skip
+        """The answer to a query, given by its embeddings, two of (1, C), with its evidence, and as confident as it has to be."""
+        known, log = ranked.rows[place].numpy(), ranked.log[place]
+        known, log = known[log > -torch.inf], log[log > -torch.inf]
+        others = torch.from_numpy(~np.isin(self.rows, known))
+        c, i = (self.vectors @ block_diagonal(query).T).T
+        sample = score.log(score.corrected(c, self.hubs), i)[others]
+        if len(known) == answer.moments:  # all there is
+            sample, others = sample[:0], torch.zeros(len(self.rows), dtype=torch.bool)
+        # What a candidate index did not visit has no bound: the sample says how good it may be.
+        above = [*log[-1:].tolist(), float(ranked.bound[place]), *sample.tolist()]
+        highest = max((value for value in above if math.isfinite(value)), default=-math.inf)
+        total, error = log_mean(log, answer.moments, sample, self.weights[others], highest)
+        rows = np.array([hit.row for hit in answer.hits], dtype=np.int64)
+        bank = self.index.bank
+        rivals = torch.zeros(len(rows), dtype=torch.float64) if bank is None else bank.rivals(self.index.vectors(rows))
+        shown = torch.tensor([hit.score for hit in answer.hits], dtype=torch.float64)
+        logs = shown if score.name in ("collection", "contrastive") else shown.log()
+        answer = replace(answer, evidence=Evidence(tuple(logs.tolist()), total, error, tuple(rivals.tolist())))
+        if calibration is None:
+            return answer
+        confidence = calibration(logs, torch.full_like(logs, total), rivals).tolist()
+        hits = tuple(replace(hit, confidence=value) for hit, value in zip(answer.hits, confidence, strict=True))
+        kept = tuple(hit for hit in hits if least is None or (hit.confidence or 0.0) >= least)
+        refused = max((hit.confidence or 0.0 for hit in hits if hit not in kept), default=None)
+        return replace(answer, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)), refused=refused)
 
 
 def _scores(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..confidence import Calibration
 from ..errors import ConfigError, MomentIndexError
 from ..proposals import ProposalGrid
 from ..scoring import HUB_SCORES, Score
@@ -64,6 +65,7 @@ class Manifest:
     model_files: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # name -> (bytes, SHA-256)
     version: int = 0  # rises with every change
     bank: BankAbout | None = None  # None: no segment has hubs.npy
+    calibration: Calibration | None = None  # of the default score's hits; None: they have no confidence
 
     @property
     def model_folder(self) -> str:
@@ -89,6 +91,7 @@ class Manifest:
             "score": asdict(self.score),
             "model_files": dict(self.model_files),
             "bank": asdict(self.bank) if self.bank else None,
+            "calibration": asdict(self.calibration) if self.calibration else None,
             "segments": [asdict(entry) for entry in self.segments],
         }
         aside = root / f"{NAME}.tmp"
@@ -130,6 +133,7 @@ def read_manifest(root: Path) -> Manifest:
             _files(content["model_files"]),
             int(content["version"]),
             _bank(content["bank"]),
+            Calibration(**content["calibration"]) if content["calibration"] is not None else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error

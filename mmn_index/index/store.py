@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,9 @@ from .scan import Deadline, best_of_all
 from .segment import VIDEO_COLUMNS, Segment
 from .selection import Part, Restriction, all_live, parse_where, select
 from .vectors import HUB_WIDTH
+
+if TYPE_CHECKING:
+    from ..negatives import Bank
 
 _SMALL = 1 << 30  # bytes of embeddings that may stay mapped
 _RESIDENT = 3 << 27  # of more, so many are mapped before all are given back
@@ -83,6 +87,7 @@ class MomentIndex:
         ]
         self._embeddings = [segment.embeddings.to(self.device) for segment in self.segments]
         self._hubs = [None if segment.hubs is None else segment.hubs.to(self.device) for segment in self.segments]
+        self.bank = _bank(root, manifest)  # of sentences; None where the index has none
         self._touched = 0
         self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
@@ -273,6 +278,14 @@ class MomentIndex:
         found: np.ndarray = rows // len(self.manifest.grid)
         return found
 
+    def rows_in(self, parts: Sequence[Part]) -> np.ndarray:
+        """All rows of some parts, from `parts`, in rising order."""
+        found = [np.zeros(0, dtype=np.int64)]
+        for first, part in zip(self._first_row, parts, strict=False):
+            rows = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(*run) for run in part.runs)])
+            found.append(first + (rows if part.keep is None else rows[part.keep]))
+        return np.concatenate(found)
+
     def rows_of(self, video: int) -> np.ndarray:
         """All rows of a video, given by its number."""
         count = len(self.manifest.grid)
@@ -292,3 +305,9 @@ class MomentIndex:
             return [(self.segments[0], 0, np.ones(len(rows), dtype=bool))]
         of = np.searchsorted(self._first_row, rows, side="right") - 1
         return [(self.segments[n], int(self._first_row[n]), of == n) for n in np.unique(of).tolist()]
+
+
+def _bank(root: Path, manifest: Manifest) -> "Bank | None":
+    from ..negatives import read_bank  # which needs the manifest
+
+    return None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau)
