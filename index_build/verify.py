@@ -11,7 +11,7 @@ from mmn_index import checkpoint
 from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, MomentIndex
 from mmn_index.index.manifest import read_manifest
-from mmn_index.index.segment import HUBS, MOMENTS, Segment, digest
+from mmn_index.index.segment import BACKGROUND, EMBEDDINGS, HUBS, MOMENTS, Segment, digest
 from mmn_index.negatives import Bank, read_bank
 
 from .build import encode
@@ -47,7 +47,7 @@ def verify(root: Path, features: FeatureFile | None = None, report: Callable[[st
     if found != manifest.fingerprint:
         return [f"{index.model_path}: is model {found[:16]}, the index was built with {manifest.fingerprint[:16]}."]
     report(f"checksums of {sum(len(s.entry.files) for s in index.segments)} files and of the model")
-    wrong = [text for segment in index.segments for text in _rows(segment)]
+    wrong = [text for segment in index.segments for text in (*_rows(segment), *_background(segment))]
     ids = index.video_ids
     if len(set(ids)) != len(ids):
         wrong.append(f"{root}: a video is there twice.")
@@ -101,6 +101,14 @@ def _rows(segment: Segment) -> Iterator[str]:
             yield f"{segment.folder / MOMENTS}: row {first + int(np.argmin(same)):,} disagrees with videos.parquet and the grid."
             return
         first += len(batch)
+
+
+def _background(segment: Segment) -> Iterator[str]:
+    """The sample's rows are different ones, and its embeddings those of the rows."""
+    rows = segment.drawn["row"].copy()
+    inside = rows.min() >= 0 and rows.max() < segment.entry.moments and len(np.unique(rows)) == len(rows)
+    if not inside or not np.array_equal(segment.embeddings[torch.from_numpy(rows)].numpy(), segment.drawn["embedding"]):
+        yield f"{segment.folder / BACKGROUND}: disagrees with {EMBEDDINGS}. Build the index again."
 
 
 def _hubs(index: MomentIndex, bank: Bank) -> Iterator[str]:

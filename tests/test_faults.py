@@ -160,7 +160,12 @@ def test_a_build_goes_on_where_it_was_killed(
     assert encoded == [everything, everything, everything[6 - left :]]
     whole, killed = (next((tmp_path / name / "segments").iterdir()) for name in ("whole.mmn", "killed.mmn"))
     assert (whole / "embeddings.npy").read_bytes() == (killed / "embeddings.npy").read_bytes()
-    assert sorted(path.name for path in killed.iterdir()) == ["embeddings.npy", "moments.parquet", "videos.parquet"]
+    assert sorted(path.name for path in killed.iterdir()) == [
+        "background.npy",
+        "embeddings.npy",
+        "moments.parquet",
+        "videos.parquet",
+    ]
 
 
 def planned(count: int) -> list[PlannedVideo]:
@@ -241,7 +246,7 @@ def test_what_a_manifest_names_is_on_the_disk_before_the_manifest(
     command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8", *bank)
     command.ok("add", features / "more.h5", "--index", root)
     command.ok("compact", "--index", root)
-    assert seen == [14, 19, 13]
+    assert seen == [15, 21, 14]
     assert root.stat().st_ino in synced
 
 
@@ -423,11 +428,11 @@ def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(copy: Path, comma
             with contextlib.suppress(MomentIndexError):
                 MomentIndex(copy)
         path.write_bytes(content)
-    four = ["embeddings.npy", "hubs.npy", "moments.parquet", "videos.parquet"]
+    five = ["background.npy", "embeddings.npy", "hubs.npy", "moments.parquet", "videos.parquet"]
     bank = MomentIndex(copy).manifest.bank
     assert bank is not None
     model = ["config.json", "model.safetensors", "tokenizer.json"]
-    assert sorted(seen) == sorted(["manifest.json", bank.file, *model, *four, *four, "vectors.faiss"])
+    assert sorted(seen) == sorted(["manifest.json", bank.file, *model, *five, *five, "vectors.faiss"])
     command.ok("verify", "--index", copy)
 
 
@@ -438,7 +443,9 @@ HARM: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy", "hubs.npy", "vectors.faiss"])
+@pytest.mark.parametrize(
+    "name", ["moments.parquet", "videos.parquet", "embeddings.npy", "background.npy", "hubs.npy", "vectors.faiss"]
+)
 @pytest.mark.parametrize("harm", HARM)
 def test_a_damaged_file_of_a_segment_with_a_candidate_index_is_named(copy: Path, name: str, harm: str) -> None:
     path, (do, says) = next((copy / "segments").glob("*/vectors.faiss")).with_name(name), HARM[harm]

@@ -4,7 +4,8 @@ collection.mmn/
   manifest.json        what belongs to the index; replaced in one rename, so readers never see half of a write
   model-<fingerprint>/ a copy of the checkpoint that made it, for the queries
   bank-<digest>.parquet  sentences that moments were measured against, where there is one
-  segments/<id>/       moments.parquet, videos.parquet, embeddings.npy, hubs.npy beside a bank, vectors.faiss in large segments
+  segments/<id>/       moments.parquet, videos.parquet, embeddings.npy, background.npy; beside a bank hubs.npy;
+                         in large segments vectors.faiss
 """
 
 from .manifest import BankAbout, CandidateAbout, Manifest, SegmentEntry

@@ -26,8 +26,9 @@ from .manifest import CandidateAbout, SegmentEntry, sync_folder
 from .vectors import HUB_WIDTH, Vectors, write_vectors
 
 MOMENTS, VIDEOS, EMBEDDINGS = "moments.parquet", "videos.parquet", "embeddings.npy"
-HUBS, VECTORS = "hubs.npy", "vectors.faiss"
+HUBS, BACKGROUND, VECTORS = "hubs.npy", "background.npy", "vectors.faiss"
 PROGRESS = "progress"  # how many videos are on the disk; of no use once the segment is published
+_SAMPLE, _LEAST = 1 << 12, 1 << 8  # moments of background.npy, and of them after videos were removed
 _GROUP = 1 << 16  # rows of a row group of moments.parquet, about
 _MOMENT_COLUMNS = pa.schema([
     ("video", pa.int32()),  # row in videos.parquet
@@ -123,7 +124,8 @@ class SegmentWriter:
         self._embeddings.flush()
         self._write_videos()
         self._write_moments()
-        names = [MOMENTS, VIDEOS, EMBEDDINGS]
+        np.save(self.folder / BACKGROUND, self._background())
+        names = [MOMENTS, VIDEOS, EMBEDDINGS, BACKGROUND]
         for name in (HUBS, VECTORS):
             (self.folder / name).unlink(missing_ok=True)  # of a killed process that was to make one
         if hubs is not None:
@@ -154,6 +156,14 @@ class SegmentWriter:
             for name in self._metadata.column_names:
                 table = table.append_column(name, self._metadata[name])
         pq.write_table(table, self.folder / VIDEOS)
+
+    def _background(self) -> np.ndarray:
+        """Some rows, drawn evenly, with their embeddings: (s,) structured."""
+        count, width = self._shape
+        rows = draw(np.arange(count))
+        found = np.empty(len(rows), dtype=_background_type(width))
+        found["row"], found["embedding"] = rows, self._embeddings[rows]
+        return found
 
     def _write_moments(self) -> None:
         count, cells = len(self._grid), self._grid.cells.numpy().astype(np.int16)
@@ -192,6 +202,8 @@ class Segment:
             array = np.load(path, mmap_mode="c", allow_pickle=False)
             path = folder / HUBS
             hubs = np.load(path, mmap_mode="c", allow_pickle=False) if HUBS in entry.files else None
+            path = folder / BACKGROUND
+            self.drawn = np.load(path, mmap_mode="r", allow_pickle=False)
             path = folder / MOMENTS
             counted = pq.read_metadata(path).num_rows
             path = folder / VIDEOS
@@ -205,6 +217,11 @@ class Segment:
         self._edges = (grid.cells.numpy() + np.array([0, 1])).astype(np.float32)
         self._clips = np.float32(grid.num_clips)
         counts = {EMBEDDINGS: len(array), MOMENTS: counted, VIDEOS: len(firsts) * self.per_video}
+        if self.drawn.dtype != _background_type(2 * joint_dim):
+            raise MomentIndexError(
+                f"{folder / BACKGROUND}: holds {self.drawn.dtype}, expected rows and embeddings. The index is damaged; build it "
+                "again."
+            )
         self._check(counts | ({} if hubs is None else {HUBS: len(hubs)}), array, 2 * joint_dim)
         if not np.array_equal(firsts, np.arange(len(firsts)) * self.per_video) or not set(entry.removed) <= set(range(len(firsts))):
             raise MomentIndexError(f"{folder / VIDEOS}: disagrees with the manifest on rows. The index is damaged; build it again.")
@@ -235,6 +252,25 @@ class Segment:
         spans: np.ndarray = self._edges[proposal] * self._duration[video][:, None] / self._clips
         return spans
 
+    def sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (s,) int64 of videos that were not removed, drawn evenly, and their embeddings (s, 2 C) float16.
+
+        Raises:
+            MomentIndexError: background.npy names rows that there are not.
+        """
+        rows, left = self.drawn["row"], int(self.live.sum()) * self.per_video
+        if rows.min() < 0 or rows.max() >= self.entry.moments:
+            raise MomentIndexError(
+                f"{self.folder / BACKGROUND}: has rows from {rows.min()} to {rows.max()}, expected 0 to {self.entry.moments - 1}. "
+                "The index is damaged; build it again."
+            )
+        live = self.live[rows // self.per_video]
+        if live.sum() >= min(_LEAST, left):
+            return rows[live], self.drawn["embedding"][live]
+        # Most that were drawn are removed: they are drawn anew among those that are left.
+        rows = draw(np.flatnonzero(np.repeat(self.live, self.per_video)))
+        return rows, self.embeddings[torch.from_numpy(rows)].numpy()
+
     def release(self) -> None:
         """Give mapped pages back, so that a process does not grow to the size of its index; the disk cache keeps them."""
         self._map.madvise(mmap.MADV_DONTNEED)
@@ -250,6 +286,15 @@ class Segment:
                 f"{self.folder}: embeddings are {array.shape} {array.dtype}, expected {width} float16. "
                 "The index is damaged; build it again."
             )
+
+
+def draw(rows: np.ndarray) -> np.ndarray:
+    """At most _SAMPLE of some rows, each as likely as any other, always the same; in rising order."""
+    return np.sort(np.random.default_rng(0).choice(rows, min(_SAMPLE, len(rows)), replace=False))
+
+
+def _background_type(width: int) -> np.dtype[np.void]:
+    return np.dtype([("row", np.int64), ("embedding", np.float16, (width,))])
 
 
 def digest(path: Path) -> str:

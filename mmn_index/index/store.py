@@ -265,6 +265,29 @@ class MomentIndex:
                 found[torch.from_numpy(here)] = segment.hubs[torch.from_numpy(flat[here] - first)]
         return found.view(*rows.shape)
 
+    def background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A sample of all moments, for what is to be known of them as a whole.
+
+        Returns:
+            Rows (s,) int64, embeddings (s, 2 C) float16, contrastive first, and weights (s,) float64: how many moments a row
+            stands for. The weights' sum is `num_moments`.
+
+        Raises:
+            MomentIndexError: a segment's sample is damaged.
+        """
+        return self._background
+
+    @cached_property
+    def _background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        width = 2 * self.manifest.joint_dim
+        rows, embeddings, weights = [np.empty(0, np.int64)], [np.empty((0, width), np.float16)], [np.empty(0)]
+        for segment, first, part in zip(self.segments, self._first_row.tolist(), self._everything, strict=False):
+            own, vectors = segment.sample()
+            rows.append(own + first)
+            embeddings.append(vectors)
+            weights.append(np.full(len(own), part.count / max(1, len(own))))
+        return np.concatenate(rows), np.concatenate(embeddings), np.concatenate(weights)
+
     def spans(self, rows: np.ndarray) -> np.ndarray:
         """Start and end of rows of any shape, (*rows.shape, 2) float32 seconds."""
         flat = rows.reshape(-1)
