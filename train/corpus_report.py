@@ -23,7 +23,8 @@ from .corpus import DEPTHS, IOUS, NO_NMS, Lists, Outcome, Rank, Report, SizePoin
 from .queries import Corpus, Queries, normalise
 
 Record = Mapping[str, Any]
-EXACT, CANDIDATES, SIZES, GROUPS, CEILING = "exact scan", "candidate index", "size of the collection", "groups", "ceiling"
+EXACT, CANDIDATES, LISTS = "exact scan", "candidate index", "predictions"
+SIZES, GROUPS, CEILING = "size of the collection", "groups", "ceiling"
 PROPOSAL, TIES = "best proposal", "videos of the same text"
 _MEANINGS = {"own": "own moment", "text": "same text", "label": "same label"}
 JSON, MARKDOWN, PICTURE = "results.json", "results.md", "results.png"
@@ -49,14 +50,15 @@ class CorpusReport:
     """All that was measured over a collection."""
 
     records: list[dict[str, Any]]
-    lists: list[Lists]  # the answers of the exact scan
-    nms: float
+    lists: list[Lists]  # the answers: of the exact scan, or that were given
+    nms: float | None  # None: not known
 
     def tables(self, *, with_intervals: bool) -> list[Table]:
         """The main table first; what was not measured has no table."""
+        main = next(part for part in (EXACT, LISTS) if self._of(part))
         return [
-            main_table(self._of(EXACT), "Exact scan", with_intervals=with_intervals),
-            ends_table(self.records),
+            main_table(self._of(main), main.capitalize(), with_intervals=with_intervals),
+            *([ends_table(self.records)] if self._of(CEILING) else []),
             *([candidates_table(self._of(EXACT), self._of(CANDIDATES))] if self._of(CANDIDATES) else []),
             *([sizes_table(self._of(SIZES))] if self._of(SIZES) else []),
             groups_table(self._of(GROUPS), self.nms),
@@ -99,8 +101,18 @@ def evaluate_corpus(
     records += [_ceiling(PROPOSAL, m, proposal_oracle(queries, corpus, grid, m)) for m in IOUS]
     records.append(_ceiling(TIES, None, text_oracle(queries)))
     records += size_records(evaluate_sizes(queries, corpus, rank, nms=nms, report=report))
-    seen = None if train is None else {sentence for video in train.videos for sentence in video.sentences}
-    return CorpusReport(records + group_records(exact, groups(queries, seen)), lists, nms)
+    return CorpusReport(records + group_records(exact, groups(queries, _sentences(train))), lists, nms)
+
+
+def evaluate_lists(lists: Sequence[Lists], queries: Queries, corpus: Corpus, train: Annotations | None) -> CorpusReport:
+    """Measure lists that somebody else made; how is not known, so that they have no NMS, no chance and no ceilings."""
+    found = [outcome for one in lists for outcome in measure(one, queries, corpus)]
+    records = outcome_records(LISTS, found, queries, corpus, resample=True)
+    return CorpusReport(records + group_records(found, groups(queries, _sentences(train))), list(lists), None)
+
+
+def _sentences(train: Annotations | None) -> set[str] | None:
+    return None if train is None else {sentence for video in train.videos for sentence in video.sentences}
 
 
 def _ceiling(name: str, iou: float | None, share: float) -> dict[str, Any]:
@@ -186,8 +198,16 @@ def main_table(found: Sequence[Record], title: str, *, with_intervals: bool) -> 
     """
     columns = [name for name in found[0] if name.startswith("R@")]
     columns += ["MedRank", *["AP"] * any("AP" in one for one in found)]
-    deepest = columns[columns.index("MedRank") - 1]
-    header = ["task", "NMS", "right", "IoU", *columns, *([] if with_intervals else ["± 95 %"]), f"chance {deepest}"]
+    deepest, with_chance = columns[columns.index("MedRank") - 1], any("chance" in one for one in found)
+    header = [
+        "task",
+        "NMS",
+        "right",
+        "IoU",
+        *columns,
+        *([] if with_intervals else ["± 95 %"]),
+        *[f"chance {deepest}"] * with_chance,
+    ]
     rows = []
     for one in found:
         ends = one.get("interval", {})
@@ -196,7 +216,7 @@ def main_table(found: Sequence[Record], title: str, *, with_intervals: bool) -> 
             cells = [f"{c} [{ends[n][0]:.1f}, {ends[n][1]:.1f}]" if n in ends else c for n, c in zip(columns, cells, strict=True)]
         else:
             cells.append(_cell(max((high - low for low, high in ends.values()), default=None), half=True))
-        rows.append([*_names(one), *cells, _cell(one.get("chance", {}).get(deepest))])
+        rows.append([*_names(one), *cells, *[_cell(one.get("chance", {}).get(deepest))] * with_chance])
     return Table(title, header, rows, 4)
 
 
@@ -250,8 +270,8 @@ def sizes_table(found: Sequence[Record]) -> Table:
     return Table("Size of the collection (VCMR, own)", header, rows, 0)
 
 
-def groups_table(found: Sequence[Record], nms: float) -> Table:
-    """Groups of queries, IoU 0.5, with NMS."""
+def groups_table(found: Sequence[Record], nms: float | None) -> Table:
+    """Groups of queries, IoU 0.5, by the lists with this NMS."""
     meanings = [right for right in ("own", "text", "label") if any(one["right"] == right for one in found)]
     wanted = {"SVMR R@1": ("SVMR", "own", 1), "VR R@1": ("VR", "own", 1)}
     wanted |= {
@@ -263,7 +283,9 @@ def groups_table(found: Sequence[Record], nms: float) -> Table:
         by_key = {(one["task"], one["right"]): one for one in mine}
         cells = [_cell(by_key[task, right][f"R@{k}"]) for task, right, k in wanted.values()]
         rows.append([name, f"{mine[0]['num_queries']:,}", *cells])
-    return Table(f"Groups of queries (IoU {IOUS[0]}, NMS {_nms(nms)})", ["", "queries", *wanted], rows, 1)
+    return Table(
+        f"Groups of queries (IoU {IOUS[0]}{'' if nms is None else f', NMS {_nms(nms)}'})", ["", "queries", *wanted], rows, 1
+    )
 
 
 def _names(one: Record) -> list[str]:
@@ -323,7 +345,7 @@ def draw(result: CorpusReport, picture: Path) -> None:
     whole = [one for one in chosen if one["part"] == EXACT]
     own = next(one for one in whole if one["right"] == "own")
     sizes = [own, *(one for one in chosen if one["part"] == SIZES)]
-    figure = Figure(figsize=(11, 4.2), layout="constrained")  # no global state, no window
+    figure = Figure(figsize=(11, 4.6), layout="constrained")  # no global state, no window
     left, right = figure.subplots(1, 2)
     videos = [one["videos"] for one in sizes]
     for k in DEPTHS:
@@ -350,6 +372,6 @@ def draw(result: CorpusReport, picture: Path) -> None:
         axes.set_ylim(0, 102)
         axes.grid(alpha=0.3)
         axes.plot([], [], ":", color="0.4", label="chance")
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, frameon=False)  # hides no curve
     figure.suptitle(f"VCMR, IoU ≥ {IOUS[0]}, NMS {_nms(result.nms)}, {own['num_queries']:,} queries, {own['moments']:,} moments")
     figure.savefig(picture, dpi=120)

@@ -95,6 +95,16 @@ class Queries:
         found = {"own": own, "text": self._shared(self.texts)}
         return found if self.labels is None else {**found, "label": self._shared(self.labels)}
 
+    def part(self, rows: Sequence[int]) -> "Queries":
+        """Some of the queries."""
+        return Queries(
+            tuple(self.sentences[row] for row in rows),
+            tuple(self.positions[row] for row in rows),
+            self.videos[list(rows)],
+            self.moments[list(rows)],
+            None if self.labels is None else tuple(self.labels[row] for row in rows),
+        )
+
     def by_video(self) -> Iterator[tuple[int, list[int]]]:
         """Each video's number with the numbers of its queries, in order."""
         found: dict[int, list[int]] = {}
