@@ -9,7 +9,8 @@ from .output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from mmn_index.train.annotations import Annotations
-    from mmn_index.train.corpus_report import CorpusReport, Table
+    from mmn_index.train.corpus_report import CorpusReport
+    from mmn_index.train.corpus_tables import Table
 
     from mmn_index.index import MomentIndex
     from mmn_index.scoring import Embeddings, Score
@@ -24,7 +25,8 @@ def corpus_recall(
 ) -> None:  # fmt: skip
     """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file of predictions."""
     from mmn_index.train.corpus import IndexRank
-    from mmn_index.train.corpus_report import evaluate_corpus, write_report
+    from mmn_index.train.corpus_report import evaluate_corpus
+    from mmn_index.train.corpus_tables import write_report
     from mmn_index.train.queries import indexed, queries_of
     from mmn_index.train.tvr import write_predictions
 
@@ -50,7 +52,8 @@ def corpus_recall(
 def pool_recall(root: Path, path: Path, *, score: str | None, nms: float, as_json: bool, device: str) -> None:
     """Search every sentence of an MVMR file in its pool of videos; print what was found."""
     from mmn_index.train.corpus import IndexRank
-    from mmn_index.train.corpus_report import main_table, outcome_records
+    from mmn_index.train.corpus_report import outcome_records
+    from mmn_index.train.corpus_tables import main_table
     from mmn_index.train.mvmr import evaluate_pools, read_pools
     from mmn_index.train.queries import indexed
 
@@ -83,12 +86,14 @@ def predictions_recall(path: Path, split: "Annotations", train: "Annotations | N
 
 
 def _show(title: str, result: "CorpusReport", as_json: bool, about: dict[str, Any]) -> None:
+    from mmn_index.train.corpus_tables import tables
+
     if as_json:
         for record in result.records:
             print_json({**about, **record})
         return
     click.echo(f"\n{title}, lists of 100:")
-    for table in result.tables(with_intervals=False):
+    for table in tables(result, with_intervals=False):
         show(table)
     click.echo(f"\nA hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, no NMS.")
 

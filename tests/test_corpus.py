@@ -16,7 +16,8 @@ from golden import golden
 from mmn_index.train.annotations import AnnotatedVideo, Annotations, read_annotations
 from mmn_index.train.baselines import SameForAll, moment_frequency, proposal_oracle, text_oracle, whole_video
 from mmn_index.train.corpus import IndexRank, evaluate_sizes, measure, search_tasks
-from mmn_index.train.corpus_report import evaluate_corpus, groups, write_report
+from mmn_index.train.corpus_report import evaluate_corpus, groups
+from mmn_index.train.corpus_tables import write_report
 from mmn_index.train.queries import Corpus, Queries, indexed, normalise, queries_of, right_proposals, tied_videos
 
 from mmn_index.config import PAPER

@@ -187,9 +187,7 @@ def evaluate_sizes(
 
     Videos without queries, which only distract, go first.
     """
-    grid = corpus.grid
-    if grid is None:
-        raise ValueError("a collection without a grid cannot be cut")
+    grid = corpus.proposals
     asked = set(queries.videos.tolist())
     random = np.random.default_rng(seed)
     order = [number for group in (asked, corpus.ids.keys() - asked) for number in random.permutation(sorted(group)).tolist()]

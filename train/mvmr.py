@@ -90,9 +90,7 @@ def read_pools(path: str | os.PathLike[str], corpus: Corpus) -> Pools:
 
 def evaluate_pools(pools: Pools, corpus: Corpus, rank: Rank, *, nms: float = 0.5, report: Report = silent) -> list[Outcome]:
     """Search every sentence in its own pool, without NMS and with it."""
-    grid = corpus.grid
-    if grid is None:
-        raise ValueError("a collection of an index is needed: its grid says what the proposals are")
+    grid = corpus.proposals
     alike: dict[frozenset[str], list[int]] = {}
     for number, pool in enumerate(pools.videos):
         alike.setdefault(frozenset(pool), []).append(number)

@@ -42,6 +42,13 @@ class Corpus:
     durations: Mapping[int, float]  # seconds
     grid: ProposalGrid | None  # of every video; None where moments are not those of a grid
 
+    @property
+    def proposals(self) -> ProposalGrid:
+        """The grid, where there has to be one."""
+        if self.grid is None:
+            raise ValueError("the moments of this corpus are not those of a grid")
+        return self.grid
+
     @cached_property
     def numbers(self) -> dict[str, int]:
         """Number of each video by its id."""
