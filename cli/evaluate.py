@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from mmn_index.train.benchmarks import BENCHMARKS, Benchmark, Files, Published, departures, differences, further_off, locate
 
 from mmn_index.errors import ConfigError
@@ -74,6 +75,9 @@ def evaluate(
         raise click.UsageError("Give a CHECKPOINT to evaluate within videos, or one of --corpus, --predictions and --mvmr.")
     if (folder or write_predictions) and not corpus:
         raise click.UsageError("-o and --write-predictions keep the results of --corpus.")
+    named = click.get_current_context().get_parameter_source("root") is ParameterSource.COMMANDLINE
+    if named and not (corpus or mvmr):
+        raise click.UsageError("--index is searched by --corpus and --mvmr: add one of them.")
     if points is not None and checkpoint is None:
         raise click.UsageError("--assert-within compares results within videos: give a CHECKPOINT.")
     benchmark = BENCHMARKS[dataset] if dataset else None

@@ -338,6 +338,7 @@ def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
     for wrong, says in (
         ([], "Give a CHECKPOINT"), (["--corpus"], "Missing option '--annotations'"), (["-o", tmp_path], "Give a CHECKPOINT"),
         (["--corpus", "--dataset", "charades", "--assert-within", 1], "give a CHECKPOINT"), ([world, "-o", tmp_path], "-o and --write-predictions keep"),
+        ([world, "--index", world], "--index is searched by --corpus and --mvmr"),
     ):  # fmt: skip
         result = command.run("eval", *wrong)
         assert result.exit_code == 2, result.output
