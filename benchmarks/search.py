@@ -69,13 +69,18 @@ def ask(index: MomentIndex, queries: Embeddings, *, exact: bool) -> list[Answer]
 
 def median_ms(run: Callable[[int], Any], times: int) -> float:
     """Milliseconds of run(0), run(1), ... after one for warming up."""
-    run(0)
-    took = []
-    for number in range(times):
-        started = time.perf_counter()
-        run(number)
-        took.append(1e3 * (time.perf_counter() - started))
-    return statistics.median(took)
+    return statistics.median(in_turn({"": run}, times)[""])
+
+
+def in_turn(runs: dict[str, Callable[[int], Any]], times: int) -> dict[str, list[float]]:
+    """Milliseconds of several things done by turns, so that other work on the machine slows all of them; warmed up once."""
+    took: dict[str, list[float]] = {name: [] for name in runs}
+    for number in [0, *range(times)]:
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run(number)
+            took[name].append(1e3 * (time.perf_counter() - started))
+    return {name: values[1:] for name, values in took.items()}
 
 
 def measure(root: Path, bare: int, times: int) -> dict[str, Any]:
@@ -87,11 +92,16 @@ def measure(root: Path, bare: int, times: int) -> dict[str, Any]:
     if n <= bare:
         vectors = index.segments[0].embeddings.float()
         weights = torch.cat([10 * queries.contrastive, 1.2 * queries.iou], dim=1)
-        found["bare torch matmul + topk, 1 query, ms"] = median_ms(lambda q: (weights[q : q + 1] @ vectors.T).topk(64), times)
-        found["bare torch matmul + topk, 64 queries, ms"] = median_ms(lambda _: (weights[:64] @ vectors.T).topk(64), 5)
+    for count, kind in ((1, "1 query"), (64, "64 queries")):
+        runs = {"exact scan": lambda q, n=count: ask(index, part(queries, q * n, n), exact=True)}
+        if n <= bare:
+            runs["bare torch matmul + topk"] = lambda q, n=count: (weights[q * n : q * n + n] @ vectors.T).topk(64)
+        took = in_turn(runs, times if count == 1 else 10)
+        found |= {f"{name}, {kind}, ms": statistics.median(values) for name, values in took.items()}
+        if n <= bare:
+            found[f"exact scan over bare, {kind}"] = statistics.median(a / b for a, b in zip(*took.values(), strict=True))
+    if n <= bare:
         del vectors
-    found["exact scan, 1 query, ms"] = median_ms(lambda q: ask(index, part(queries, q, 1), exact=True), times)
-    found["exact scan, 64 queries, ms"] = median_ms(lambda q: ask(index, part(queries, 64 * q, 64), exact=True), 5)
     if about:
         truth = [answer for first in range(0, 256, 64) for answer in ask(index, part(queries, first, 64), exact=True)]
         answers = [answer for first in range(0, 256, 64) for answer in ask(index, part(queries, first, 64), exact=False)]

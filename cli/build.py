@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import progress, say
+from .sentences import read_sentences
 
 if TYPE_CHECKING:
     from mmn_index.index_build.build import BuildResult, Source
@@ -44,9 +45,17 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Index directory, such as collection.mmn.")
 @click.option("--score", default="collection", show_default=True, help="Default ranking: collection, product, contrastive or iou.")
+@click.option("--bank", type=click.Path(path_type=Path),
+              help="Sentences to measure moments against, best those of training, so that hubs can be corrected: an "
+              "annotation file (json), or text with a sentence a line.")  # fmt: skip
+@click.option("--hub", type=float, help="Default hub correction with --bank, from 0 (none) to 1.  [default: 0.5]")
+@click.option("--hub-kind", default="softmax", show_default=True, help="With --bank: softmax or csls.")
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete.")
 @source_options
-def build(checkpoint: Path, features: Path, out: Path, score: str, overwrite: bool, device: str, **source: Any) -> None:
+def build(
+    checkpoint: Path, features: Path, out: Path, score: str, bank: Path | None, hub: float | None, hub_kind: str, overwrite: bool,
+    device: str, **source: Any,
+) -> None:  # fmt: skip
     """Embed every proposal of every video of FEATURES with CHECKPOINT and write a searchable index.
 
     Killed or interrupted, the same command goes on where it stopped.
@@ -55,13 +64,19 @@ def build(checkpoint: Path, features: Path, out: Path, score: str, overwrite: bo
     Example:
         mmn-index build run/model features.h5 -o collection.mmn
         mmn-index build run/model features.h5 -o collection.mmn --metadata cameras.csv
+        mmn-index build run/model features.h5 -o collection.mmn --bank train.json
     """
+    from mmn_index.index_build.build import Hubs
     from mmn_index.index_build.build import build as run
 
     from mmn_index.features import FeatureFile
 
+    if bank is None and hub:
+        raise click.UsageError("--hub needs the sentences of a --bank.", click.get_current_context())
+    hubs = None if bank is None else Hubs(read_sentences(bank), hub_kind, hub)
     with FeatureFile(features) as opened, progress("embedding videos") as report:
-        result = run(checkpoint, _source(opened, **source), out, score=score, overwrite=overwrite, device=device, report=report)
+        made = _source(opened, **source)
+        result = run(checkpoint, made, out, score=score, hubs=hubs, overwrite=overwrite, device=device, report=report)
     _tell(result)
 
 

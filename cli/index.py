@@ -70,7 +70,8 @@ def info(root: Path, as_json: bool) -> None:
         print_json({
             "version": manifest.version, "moments": index.num_moments, "videos": len(index.video_ids), "removed_videos": removed,
             "bytes": size, "bytes_per_moment": round(size / rows, 1) if rows else None, "model": manifest.fingerprint,
-            "features": manifest.features, "joint_dim": manifest.joint_dim, "score": manifest.score.name, "columns": columns,
+            "features": manifest.features, "joint_dim": manifest.joint_dim, "score": manifest.score.name, "hub": manifest.score.hub,
+            "bank": asdict(manifest.bank) if manifest.bank else None, "columns": columns,
             "segments": [
                 {
                     "id": entry.id, "videos": entry.videos, "moments": entry.moments, "removed_videos": len(entry.removed),
@@ -81,11 +82,15 @@ def info(root: Path, as_json: bool) -> None:
             ],
         })  # fmt: skip
         return
+    bank = ""
+    if manifest.bank is not None:
+        bank = f"bank of {manifest.bank.sentences:,} sentences, {manifest.bank.kind}, hub correction {manifest.score.hub:g}\n"
     click.echo(
         f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} videos"
         f"{f', {removed:,} removed videos still on disk' if removed else ''}\n"
         f"{size / 1e6:,.1f} MB, {size / rows if rows else 0:,.0f} bytes a moment; float16 embeddings of 2 x {manifest.joint_dim}\n"
         f"model {manifest.fingerprint[:16]}, features {manifest.features or 'of unknown backbone'}, score {manifest.score.name}\n"
+        f"{bank}"
         f"columns for --where: {', '.join(columns)}"
     )
     table = []

@@ -9,10 +9,12 @@ from mmn_index._version import __version__
 from mmn_index.errors import MmnIndexError
 
 from .build import add, build, update
+from .calibrate import calibrate
 from .convert import convert
 from .evaluate import evaluate
 from .extract import extract
 from .index import compact, info, remove, verify
+from .mine import mine
 from .playhouse import playhouse
 from .reproduce import reproduce
 from .search import search
@@ -44,6 +46,7 @@ def main() -> None:
 
 
 for command in (
-    playhouse, extract, train, convert, evaluate, reproduce, build, add, update, remove, compact, info, verify, search,
+    playhouse, extract, train, mine, convert, evaluate, reproduce, build, add, update, remove, compact, info, verify, calibrate,
+    search,
 ):  # fmt: skip
     main.add_command(command)

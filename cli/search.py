@@ -1,7 +1,6 @@
 """mmn-index search: sentences to ranked moments."""
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,12 @@ import click
 
 from .build import index_option
 from .output import clock, print_json, print_table, say
+from .sentences import read_lines
 
 if TYPE_CHECKING:
     from mmn_index.index import MomentIndex
     from mmn_index.model import MMN
+    from mmn_index.scoring import Score
     from mmn_index.search import Answer, SearchOptions
 
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 @click.option("--nms", type=float, default=0.5, show_default=True,
               help="Drop the worse of two moments of a video whose temporal IoU is above this; 1 drops none.")  # fmt: skip
 @click.option("--score", help="collection, product, contrastive or iou; the index's default if not given.")
+@click.option("--hub", type=float, help="Hub correction from 0 (none) to 1, in an index with a bank; the index's default if not "
+              "given.")  # fmt: skip
 @click.option("--per-video", type=int, help="At most so many moments of one video.")
 @click.option("--video", "videos", multiple=True, help="Only in this video (its id); may be repeated.")
 @click.option("--exclude", multiple=True, help="Not in this video; may be repeated.")
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 @click.option("--like", help="Moments like one of the index, in place of QUERY: VIDEO@START-END, e.g. porch/cam1@12.0-18.5.")
 @click.option("--queries", type=click.Path(path_type=Path, allow_dash=True),
               help="A file with a sentence a line, - for stdin, in place of QUERY; all are searched together.")  # fmt: skip
+@click.option("--min-confidence", type=float, help="Only moments that are right with this probability, 0 to 1; none at all where "
+              "nothing fits. Needs an index that was calibrated.")  # fmt: skip
 @click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
 @click.option("--timeout", type=float, help="Give up after so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -46,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run.")
 def search(
     query: str | None, root: Path, queries: Path | None, like: str | None, without: str | None, also: str | None, then: str | None,
-    html: Path | None, device: str, score: str | None, as_json: bool, **limits: Any,
+    html: Path | None, device: str, score: str | None, hub: float | None, as_json: bool, **limits: Any,
 ) -> None:  # fmt: skip
     """Find the moments that QUERY describes, across all videos of an index.
 
@@ -71,28 +76,29 @@ def search(
         raise click.UsageError("--not, --and and --then go with one QUERY, one of them at a time.", click.get_current_context())
     if html and (queries or also or then):
         raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
-    sentences = [query] if query is not None else _sentences(queries) if queries else []
+    sentences = [query] if query is not None else read_lines(queries) if queries else []
     find_device(device)
     index = MomentIndex(root, device)
-    options = _options(index, **limits)
+    options, chosen = _options(index, **limits), index.manifest.with_score(score, hub)
     if like is not None:
-        answers, model = [search_like(index, *_moment(like), score=score, options=options)], None
+        answers, model = [search_like(index, *_moment(like), score=score, hub=hub, options=options)], None
         if html:
             raise click.UsageError("--html needs a QUERY.", click.get_current_context())
     else:
         index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
         model = checkpoint.load(index.model_path, device)
         if also is not None or then is not None:
-            _pairs(index, model, sentences[0], str(also if then is None else then), then is not None, score, options, as_json)
+            _pairs(index, model, sentences[0], str(also if then is None else then), then is not None, chosen, options, as_json)
             return
-        answers = run(index, model, sentences, without=None if without is None else [without], score=score, options=options)
-    name = score or index.manifest.score.name
+        answers = run(
+            index, model, sentences, without=None if without is None else [without], score=score, hub=hub, options=options
+        )
     for answer in answers:
-        _show(index, answer, name, options, as_json, several=queries is not None)
+        _show(index, answer, chosen.name, options, as_json, several=queries is not None)
     if html and model is not None:
         from .page import write_page
 
-        write_page(html, index, model, answers[0], index.manifest.with_score(name))
+        write_page(html, index, model, answers[0], chosen)
         say(f"{html}: open it in a browser.")
 
 
@@ -106,23 +112,6 @@ def _options(
     condition = index.where(where).where
     restriction = Restriction(videos or None, exclude, condition, after, before, min_length, max_length)
     return SearchOptions(restriction=restriction, **rest)
-
-
-def _sentences(path: Path) -> list[str]:
-    """The lines of a file or of stdin; empty ones are no queries."""
-    from mmn_index.errors import QueryError
-
-    try:
-        # As bytes: stdin's own decoding depends on the locale. The mark that some editors begin a file with is no word.
-        text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise QueryError(
-            f"{'stdin' if str(path) == '-' else path}: cannot be read ({error}). Expected a text file with a sentence a line."
-        ) from error
-    found = [line.strip() for line in text.splitlines() if line.strip()]
-    if not found:
-        raise QueryError(f"{'stdin' if str(path) == '-' else path}: holds no sentence, expected one a line.")
-    return found
 
 
 def _moment(text: str) -> tuple[str, float, float]:
@@ -141,13 +130,22 @@ def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOpt
             print_json({
                 **({"query": answer.query} if several else {}), "rank": hit.rank, "video": hit.video_id,
                 "start": round(hit.start, 3), "end": round(hit.end, 3), "score": hit.score, "score_name": name,
+                **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
                 "exact": answer.exact, "recall": answer.recall, "uri": index.video(hit.video).uri,
             })  # fmt: skip
+        if not answer.hits and answer.refused is not None:
+            say(f"no match for '{answer.query}': the surest moment is right with probability {answer.refused:.2f}.")
         return
     if several:
         click.echo(f"\n{answer.query}")
-    rows = [[str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"] for hit in answer.hits]
-    print_table(["rank", "video", "start", "end", name], rows, left=2)
+    sure = index.manifest.calibration is not None and all(hit.confidence is not None for hit in answer.hits)
+    header = ["rank", "video", "start", "end", name, *["confidence"] * sure]
+    rows = []
+    for hit in answer.hits:
+        row = [str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"]
+        rows.append([*row, f"{hit.confidence:.2f}"] if sure else row)
+    if rows:
+        print_table(header, rows, left=2)
     if not answer.moments:
         say("no moment of the index fits what the search is restricted to.")
         return
@@ -155,17 +153,23 @@ def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOpt
         proof = "proven exact"
     else:
         proof = f"not proven: the candidate index finds {answer.recall or 0:.1%} of the exact top 10 (--exact scans everything)"
-    say(f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, NMS {options.nms:g}.")
+    proof = f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, NMS {options.nms:g}."
+    if not rows and answer.refused is not None:
+        say(
+            f"no match: the surest moment is right with probability {answer.refused:.2f}, below {options.min_confidence:g}; {proof}"
+        )
+    else:
+        say(proof)
 
 
 def _pairs(
-    index: "MomentIndex", model: "MMN", first: str, second: str, in_order: bool, score: str | None, options: "SearchOptions",
+    index: "MomentIndex", model: "MMN", first: str, second: str, in_order: bool, score: "Score", options: "SearchOptions",
     as_json: bool,
 ) -> None:  # fmt: skip
     from mmn_index.pairs import search_pairs
 
-    name = score or index.manifest.score.name
-    pairs = search_pairs(index, model, first, second, in_order=in_order, score=score, options=options)
+    name = score.name
+    pairs = search_pairs(index, model, first, second, in_order=in_order, score=name, hub=score.hub, options=options)
     keys: Sequence[str] = ("start", "end", "log_score")
     rows = []
     for pair in pairs:

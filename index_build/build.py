@@ -20,12 +20,14 @@ from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, 
 from mmn_index.index.manifest import read_manifest
 from mmn_index.index.segment import VIDEO_COLUMNS
 from mmn_index.model import MMN
-from mmn_index.scoring import Score
+from mmn_index.negatives import Bank, make_bank, read_bank
+from mmn_index.scoring import HUB_SCORES, Score
 
 from .candidates import Wish, choose, tune
 from .metadata import read_metadata, rows_for
 
 _BATCH = 16  # videos that go through the encoder together
+DEFAULT_HUB = 0.5  # what of a bank's h is taken off a moment's cosine
 _KEPT = 8  # batches after which finished videos are brought to the disk
 
 Report = Callable[[int, int], None]
@@ -60,14 +62,24 @@ class BuildResult:
     entry: SegmentEntry | None
 
 
+@dataclass(frozen=True)
+class Hubs:
+    """Sentences that moments are measured against, and what a search makes of it unless it says so itself."""
+
+    sentences: Sequence[str]
+    kind: str = "softmax"  # one of negatives.KINDS
+    correction: float | None = None  # Score.hub; None takes DEFAULT_HUB for the scores that know one
+
+
 def build(
-    checkpoint_path: Path, source: Source, root: Path, *, score: str = "collection", overwrite: bool = False, device: str = "cpu",
-    report: Report = lambda done, total: None,
+    checkpoint_path: Path, source: Source, root: Path, *, score: str = "collection", hubs: Hubs | None = None,
+    overwrite: bool = False, device: str = "cpu", report: Report = lambda done, total: None,
 ) -> BuildResult:  # fmt: skip
     """Embed every valid proposal of every video and publish them as a new index.
 
     Args:
         score: the index's default ranking, one of scoring.SCORES.
+        hubs: makes a bank of sentences, so that searches can correct hubs.
         overwrite: replace an index at `root`, in the moment that the new one is complete.
         report: called with (videos done, videos in all).
 
@@ -78,8 +90,9 @@ def build(
     about = checkpoint.info(checkpoint_path)
     _check_backbone(about, source.features, checkpoint_path)
     videos = _videos(source)
-    default = Score(score, power=about.config.power, tau=about.config.tau)
+    default = _score(score, about, hubs)
     model = checkpoint.load(checkpoint_path, device)
+    bank = None if hubs is None else make_bank(model, hubs.sentences, hubs.kind)
     with IndexWriter(root) as writer:
         if writer.manifest is not None and not overwrite:
             raise OutputError(
@@ -88,7 +101,8 @@ def build(
             )
         backbone = source.features.backbone or about.features
         manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
-        entry, reason = _segment(writer, manifest, model, videos, source, report)
+        manifest = replace(manifest, bank=None if bank is None else bank.write(root))
+        entry, reason = _segment(writer, manifest, model, videos, source, bank, report)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
     return BuildResult(root, len(videos), entry.moments, reason, entry)
 
@@ -126,9 +140,37 @@ def add(
         left = {entry.id for entry in old}
         tables = [segment.table.schema for segment in current.segments if segment.entry.id in left]
         _check_columns(pa.unify_schemas([VIDEO_COLUMNS, *tables]), source, videos)
-        entry, reason = _segment(writer, manifest, model, videos, source, report)
+        bank = None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau, device)
+        entry, reason = _segment(writer, manifest, model, videos, source, bank, report)
         writer.publish(replace(manifest, segments=(*old, entry)))
     return BuildResult(root, len(videos), entry.moments, reason, entry)
+
+
+def validation_index(
+    index: MomentIndex, features: FeatureFile, durations: Mapping[str, float], root: Path, *, device: str = "cpu",
+    report: Report = lambda done, total: None,
+) -> MomentIndex:  # fmt: skip
+    """Other videos as an index of their own: embedded with an index's model, measured against its bank, scanned exactly.
+
+    Args:
+        durations: seconds by video id, of the videos to take.
+        root: where to write it.
+
+    Raises:
+        FeatureError: a video has no usable features, or they are of another backbone.
+        OutputError: it cannot be written.
+    """
+    about = checkpoint.info(index.model_path)
+    index.check_model(about.fingerprint, str(index.model_path))
+    _check_backbone(about, features, index.model_path)
+    source = Source(features, durations, wish=Wish("exact"))
+    videos = _videos(source)
+    model = checkpoint.load(index.model_path, device)
+    with IndexWriter(root) as writer:
+        manifest = replace(index.manifest, segments=(), bank=None if index.bank is None else index.bank.write(root))
+        entry, _ = _segment(writer, manifest, model, videos, source, index.bank, report)
+        writer.publish(replace(manifest, segments=(entry,)), index.model_path)
+    return MomentIndex(root, device)
 
 
 def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
@@ -162,10 +204,11 @@ def encode(model: MMN, features: FeatureFile, video_ids: Sequence[str]) -> Itera
 
 
 def _segment(
-    writer: IndexWriter, manifest: Manifest, model: MMN, videos: list[PlannedVideo], source: Source, report: Report
-) -> tuple[SegmentEntry, str]:
+    writer: IndexWriter, manifest: Manifest, model: MMN, videos: list[PlannedVideo], source: Source, bank: Bank | None,
+    report: Report,
+) -> tuple[SegmentEntry, str]:  # fmt: skip
     """Write the segment of some videos; one that a killed process left is taken up."""
-    factory, reason = choose(len(videos) * len(model.grid), model.config.joint_dim, source.wish)
+    factory, reason = choose(len(videos) * len(model.grid), model.config.joint_dim, source.wish, hubs=bank is not None)
     stat = os.stat(source.features.path)
     origin = f"{manifest.fingerprint} {os.path.abspath(source.features.path)} {stat.st_size} {stat.st_mtime_ns}"
     segment = writer.segment(model.grid, model.config.joint_dim, videos, origin, _metadata(source, videos))
@@ -184,8 +227,15 @@ def _segment(
         if kept is not None:
             kept.result()
     segment.keep()
-    entry = segment.finish(CandidateAbout(factory) if factory else None)
+    hubs = None if bank is None else bank.hubs(segment.embeddings)
+    entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
     return tune(writer.root, manifest, entry), reason
+
+
+def _score(name: str, about: CheckpointInfo, hubs: Hubs | None) -> Score:
+    known = DEFAULT_HUB if hubs is not None and name in HUB_SCORES else 0.0
+    hub = known if hubs is None or hubs.correction is None else hubs.correction
+    return Score(name, about.config.power, about.config.tau, hub)
 
 
 def _metadata(source: Source, videos: Sequence[PlannedVideo]) -> pa.Table | None:

@@ -15,7 +15,7 @@ import torch
 
 from mmn_index.errors import ConfigError
 from mmn_index.index import Manifest, MomentIndex, SegmentEntry
-from mmn_index.index.vectors import bytes_a_moment, check_factory
+from mmn_index.index.vectors import HUB_WIDTH, bytes_a_moment, check_factory
 from mmn_index.scoring import Embeddings
 from mmn_index.search import Answer, SearchOptions, search_embeddings
 
@@ -44,18 +44,22 @@ class Wish:
             check_factory(self.vectors)
 
 
-def choose(moments: int, joint_dim: int, wish: Wish) -> tuple[str | None, str]:
+def choose(moments: int, joint_dim: int, wish: Wish, *, hubs: bool = False) -> tuple[str | None, str]:
     """A FAISS factory string (None: scan) for a segment, and the reason in words.
+
+    Args:
+        hubs: whether the index has a bank, so that h is a part of every vector.
 
     Raises:
         ConfigError: nothing fits into the bytes a moment.
     """
-    width, kept = 2 * joint_dim, 4 * joint_dim  # float16
+    width, kept = 2 * joint_dim + HUB_WIDTH * hubs, 4 * (joint_dim + hubs)  # float16 embeddings, float32 h
     room = None if wish.max_bytes_per_moment is None else wish.max_bytes_per_moment - kept
     if room is not None and room < 0:
         raise ConfigError(
             f"--max-bytes-per-moment {wish.max_bytes_per_moment:g}: the embeddings alone take {kept} bytes a moment "
-            f"({width} float16 numbers), which exact scores need. Allow more, or train with a smaller model.joint_dim."
+            f"({2 * joint_dim} float16 numbers{' and h' if hubs else ''}), which exact scores need. Allow more, or train with a "
+            "smaller model.joint_dim."
         )
     if wish.vectors == "exact":
         return None, "scanned exactly, as asked for"

@@ -1,4 +1,4 @@
-"""Change an index without embedding anything: remove videos, and compact what has gathered."""
+"""Change an index without embedding anything: remove videos, compact what has gathered, set how it is searched."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mmn_index.confidence import Calibration
 from mmn_index.errors import MomentIndexError
 from mmn_index.index import CandidateAbout, IndexWriter, MomentIndex, PlannedVideo, Restriction
-from mmn_index.index.segment import EMBEDDINGS, VIDEO_COLUMNS, VIDEOS
+from mmn_index.index.segment import EMBEDDINGS, HUBS, VIDEO_COLUMNS, VIDEOS
 from mmn_index.index.selection import select
+from mmn_index.scoring import Score
 
 from .build import BuildResult, opened, tombstones
 from .candidates import Wish, choose, tune
@@ -43,6 +45,23 @@ def remove(root: Path, video_ids: Sequence[str]) -> RemoveResult:
         return RemoveResult(len(set(video_ids)), left, left * len(manifest.grid))
 
 
+def set_ranking(root: Path, score: Score, calibration: Calibration, seen: int) -> None:
+    """Make a score an index's default, and give its hits confidences.
+
+    Args:
+        seen: version of the index that both were fitted for.
+
+    Raises:
+        MomentIndexError: there is no index, or it was changed meanwhile.
+        OutputError: it cannot be written.
+    """
+    with IndexWriter(root) as writer:
+        manifest = opened(writer)
+        if manifest.version != seen:
+            raise MomentIndexError(f"{root}: was changed while its score was fitted. Run the same command again.")
+        writer.publish(replace(manifest, score=score, calibration=calibration))
+
+
 def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda done, total: None) -> BuildResult:
     """Merge all segments into one without the removed videos, and choose and train its candidate index anew.
 
@@ -60,13 +79,17 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
         if not len(numbers):
             raise MomentIndexError(f"{root}: has no videos, there is nothing to compact.")
         for part in index.segments:  # copied, a damaged embedding would get a checksum that fits
-            if wrong := list(changed(part.folder, {name: part.entry.files[name] for name in (EMBEDDINGS, VIDEOS)})):
+            if wrong := list(
+                changed(
+                    part.folder, {name: part.entry.files[name] for name in (EMBEDDINGS, HUBS, VIDEOS) if name in part.entry.files}
+                )
+            ):
                 raise MomentIndexError(" ".join(wrong))
         table = index.videos.take(pa.array(numbers))
         known = table.select(["video_id", "uri", "duration"]).to_pylist()
         videos = [PlannedVideo(row["video_id"], row["uri"], row["duration"]) for row in known]
         own = table.drop_columns(VIDEO_COLUMNS.names)
-        factory, reason = choose(index.num_moments, manifest.joint_dim, wish)
+        factory, reason = choose(index.num_moments, manifest.joint_dim, wish, hubs=manifest.bank is not None)
         segment = writer.segment(manifest.grid, manifest.joint_dim, videos, f"compact {wish}", own if own.num_columns else None)
         for done in range(segment.done, len(videos)):
             moments = index.embeddings(index.rows_of(int(numbers[done])))
@@ -76,6 +99,8 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
                 report(done + 1, len(videos))
         segment.keep()
         report(len(videos), len(videos))
-        entry = tune(root, manifest, segment.finish(CandidateAbout(factory) if factory else None))
+        rows = np.flatnonzero(np.repeat(index.live, len(manifest.grid)))
+        hubs = index.hubs(rows).numpy() if manifest.bank else None
+        entry = tune(root, manifest, segment.finish(CandidateAbout(factory) if factory else None, hubs))
         writer.publish(replace(manifest, segments=(entry,)))
         return BuildResult(root, len(videos), entry.moments, reason, entry)

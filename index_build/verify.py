@@ -11,12 +11,15 @@ from mmn_index import checkpoint
 from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, MomentIndex
 from mmn_index.index.manifest import read_manifest
-from mmn_index.index.segment import MOMENTS, Segment, digest
+from mmn_index.index.segment import BACKGROUND, EMBEDDINGS, HUBS, MOMENTS, Segment, digest
+from mmn_index.negatives import Bank, read_bank
 
 from .build import encode
 from .candidates import measured_recall
 
 _SAMPLE = 16  # videos that are embedded again
+_HUBS = 1 << 12  # rows of a segment whose h is computed again
+_SAME = 1e-5  # of float32, summed in another order
 _CLOSE = 2e-3  # float16 keeps 11 bits of numbers below 1; batches of another size differ by less
 
 
@@ -44,7 +47,7 @@ def verify(root: Path, features: FeatureFile | None = None, report: Callable[[st
     if found != manifest.fingerprint:
         return [f"{index.model_path}: is model {found[:16]}, the index was built with {manifest.fingerprint[:16]}."]
     report(f"checksums of {sum(len(s.entry.files) for s in index.segments)} files and of the model")
-    wrong = [text for segment in index.segments for text in _rows(segment)]
+    wrong = [text for segment in index.segments for text in (*_rows(segment), *_background(segment))]
     ids = index.video_ids
     if len(set(ids)) != len(ids):
         wrong.append(f"{root}: a video is there twice.")
@@ -56,12 +59,19 @@ def verify(root: Path, features: FeatureFile | None = None, report: Callable[[st
         if wrong:
             return wrong
         report(f"{checked} videos embedded again, equal within float16")
+    if manifest.bank is not None:
+        wrong = list(_hubs(index, read_bank(root, manifest.bank, manifest.score.tau)))
+        if wrong:
+            return wrong
+        report(f"h computed again from the {manifest.bank.sentences:,} sentences of the bank for a sample of moments")
     if any(segment.vectors for segment in index.segments):
         report(f"candidate index: recall@10 after NMS {measured_recall(index):.3f} against the exact scan, new queries")
     return []
 
 
 def _files(root: Path, manifest: Manifest) -> Iterator[str]:
+    if manifest.bank is not None:
+        yield from changed(root, {manifest.bank.file: (manifest.bank.bytes, manifest.bank.sha256)})
     yield from changed(root / manifest.model_folder, manifest.model_files)
     for entry in manifest.segments:
         yield from changed(root / "segments" / entry.id, entry.files)
@@ -91,6 +101,26 @@ def _rows(segment: Segment) -> Iterator[str]:
             yield f"{segment.folder / MOMENTS}: row {first + int(np.argmin(same)):,} disagrees with videos.parquet and the grid."
             return
         first += len(batch)
+
+
+def _background(segment: Segment) -> Iterator[str]:
+    """The sample's rows are different ones, and its embeddings those of the rows."""
+    rows = segment.drawn["row"].copy()
+    inside = rows.min() >= 0 and rows.max() < segment.entry.moments and len(np.unique(rows)) == len(rows)
+    if not inside or not np.array_equal(segment.embeddings[torch.from_numpy(rows)].numpy(), segment.drawn["embedding"]):
+        yield f"{segment.folder / BACKGROUND}: disagrees with {EMBEDDINGS}. Build the index again."
+
+
+def _hubs(index: MomentIndex, bank: Bank) -> Iterator[str]:
+    """What a segment says of its hubs has to be what its embeddings and the bank make."""
+    for segment in index.segments:
+        assert segment.hubs is not None
+        count = segment.entry.moments
+        rows = torch.from_numpy(np.sort(np.random.default_rng(0).choice(count, min(_HUBS, count), replace=False)))
+        off = np.abs(segment.hubs[rows].numpy() - bank.hubs(segment.embeddings[rows]))
+        if not off.max() <= _SAME:
+            worst = int(off.argmax())
+            yield f"{segment.folder / HUBS}: row {int(rows[worst]):,} differs by {off[worst]:.4f} from what the bank gives."
 
 
 def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, list[str]]:

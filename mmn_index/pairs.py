@@ -37,14 +37,14 @@ class Pair:
 @torch.inference_mode()
 def search_pairs(
     index: MomentIndex, model: MMN, first: str, second: str, *, in_order: bool, score: str | None = None,
-    options: SearchOptions | None = None,
+    hub: float | None = None, options: SearchOptions | None = None,
 ) -> list[Pair]:  # fmt: skip
     """The videos in which two sentences find the best pair of moments, best first; `options.k` of them at most.
 
     Raises:
         QueryError: a sentence that cannot be read, an unknown score, a restriction that does not fit, or too little time.
     """
-    chosen = index.manifest.score if score is None else index.manifest.with_score(score)
+    chosen = index.manifest.with_score(score, hub)
     both = model.embed_sentences([first, second])
     return search_pair_embeddings(index, Embeddings(*(x.cpu().float() for x in both)), chosen, in_order, options or SearchOptions())
 
@@ -56,6 +56,7 @@ def search_pair_embeddings(
     """As `search_pairs`, with the unit embeddings of the two sentences, two of (2, C)."""
     if options.per_video is not None:
         raise QueryError("a video answers with one pair of moments: leave out --per-video.")
+    index.check_score(score)
     bounds = _bounds(index, queries, score, in_order, options)
     order = np.argsort(-bounds, kind="stable")
     found: list[tuple[float, int, tuple[int, int], np.ndarray]] = []
@@ -84,7 +85,9 @@ def _bounds(index: MomentIndex, queries: Embeddings, score: Score, in_order: boo
             for first in range(begin // count, end // count, step):
                 deadline.check(done, total)
                 last = min(first + step, end // count)
-                values = upper_bounds(segment.embeddings[first * count : last * count], queries, score)
+                rows = slice(first * count, last * count)
+                hubs = None if segment.hubs is None else segment.hubs[rows]
+                values = upper_bounds(segment.embeddings[rows], hubs, queries, score)
                 if part.keep is not None:
                     values.masked_fill_(~torch.from_numpy(part.keep[before : before + values.shape[1]]), -torch.inf)
                 before += values.shape[1]
@@ -109,9 +112,10 @@ def _best_pair(
     index: MomentIndex, number: int, queries: Embeddings, score: Score, in_order: bool, options: SearchOptions
 ) -> tuple[float, int, tuple[int, int], np.ndarray]:
     """Score, video, proposals and their two scores, in float64; of equal ones the first."""
-    moments = Embeddings(*(x.double() for x in index.embeddings(index.rows_of(number))))
-    logs = score.log(*(q.double() @ m.T for q, m in zip(queries, moments, strict=True)))  # (2, P)
-    allowed = torch.from_numpy(options.restriction.allows(index.spans(index.rows_of(number))))
+    rows = index.rows_of(number)
+    c, i = (q.double() @ m.double().T for q, m in zip(queries, index.embeddings(rows), strict=True))
+    logs = score.log(score.corrected(c, index.hubs(rows)), i)  # (2, P)
+    allowed = torch.from_numpy(options.restriction.allows(index.spans(rows)))
     logs = logs.masked_fill(~allowed, -torch.inf)
     both = logs[0][:, None] + logs[1][None]
     if in_order:

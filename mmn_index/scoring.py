@@ -3,10 +3,14 @@
 For a query and a moment, c is the cosine in the contrastive space and i the cosine in the IoU space.
 
     product       ((1 + c) / 2)^power * sigmoid(10 i)     the paper's, for moments of one video
-    collection    c / tau + log sigmoid(10 i)             across videos: the contrastive logit at its training
-                                                          temperature plus the log-probability of a match
+    collection    weight c / tau + log sigmoid(10 i)      across videos: the contrastive logit at its training
+                                                          temperature plus the log-probability of a match; the weight
+                                                          is 1 unless validation queries say otherwise
     contrastive   c
     iou           sigmoid(10 i)
+
+In the second and third c may be replaced by c - hub h, with h a number of the moment that is larger the more sentences it is near
+to (negatives.py); both are linear in c, so all that follows holds for that as well.
 
 None but the third is an inner product, but each has a logarithm (`collection` is one) that is
 concave in c and in i. So the tangent plane at any point is an upper bound everywhere, and a plane
@@ -24,6 +28,7 @@ from torch.nn.functional import logsigmoid
 from .errors import QueryError
 
 IOU_SCALE = 10.0  # of the IoU head's cosine inside the sigmoid (official code; the paper's eq. for s_iou has no scale)
+HUB_SCORES = ("collection", "contrastive")  # that know a hub correction
 SCORES = ("collection", "product", "contrastive", "iou")
 # (1 + c) / 2 is kept above this in logarithms, and c0 above -0.9 in tangents: the bound then holds for every c >= -1.
 _FLOOR = 1e-6
@@ -50,16 +55,28 @@ class Score:
     """One of SCORES with its parameters.
 
     Raises:
-        QueryError: no score of that name.
+        QueryError: no score of that name, or a hub correction that it does not know.
     """
 
     name: str = "collection"
     power: float = 0.5
     tau: float = 0.1
+    hub: float = 0.0  # how much of a moment's h is taken off its c, from 0 to 1
+    weight: float = 1.0  # of c in `collection`
 
     def __post_init__(self) -> None:
         if self.name not in SCORES:
             raise QueryError(f"no score is called '{self.name}'; there are {', '.join(SCORES)}.")
+        if not self.weight > 0:
+            raise QueryError(f"the weight of the contrastive cosine is {self.weight:g}, expected a number above 0.")
+        if not 0 <= self.hub <= 1:
+            raise QueryError(f"the hub correction is {self.hub:g}, expected a number from 0 (none) to 1.")
+        if self.hub and self.name not in HUB_SCORES:
+            raise QueryError(f"the score '{self.name}' knows no hub correction; {' and '.join(HUB_SCORES)} do.")
+
+    def corrected(self, c: Tensor, hubs: Tensor) -> Tensor:
+        """The cosine c less the hub correction, in the precision of c; `hubs` are the moments' h."""
+        return c - self.hub * hubs.to(c.dtype) if self.hub else c
 
     def __call__(self, c: Tensor, i: Tensor) -> Tensor:
         """The score as it is shown, elementwise; rises exactly as `log` does."""
@@ -77,14 +94,14 @@ class Score:
         if self.name == "iou":
             return match + 0 * c
         if self.name == "collection":
-            return match.add_(c, alpha=1 / self.tau)
+            return match.add_(c, alpha=self.weight / self.tau)
         return self.power * (0.5 * c + 0.5).clamp(min=_FLOOR).log() + match
 
     def tangent(self, c: float, i: float) -> Tangent:
         """The tangent plane of `log` at (c, i)."""
         c = min(max(c, _LEAST_TANGENT), 1.0)
         at = torch.tensor([c, i], dtype=torch.float64)
-        slope_c = {"contrastive": 1.0, "iou": 0.0, "collection": 1 / self.tau, "product": self.power / (1 + c)}[self.name]
+        slope_c = {"contrastive": 1.0, "iou": 0.0, "collection": self.weight / self.tau, "product": self.power / (1 + c)}[self.name]
         slope_i = 0.0 if self.name == "contrastive" else IOU_SCALE * float(torch.sigmoid(-IOU_SCALE * at[1]))
         return Tangent(slope_c, slope_i, float(self.log(at[0], at[1])) - slope_c * c - slope_i * i)
 

@@ -11,6 +11,7 @@ A second sentence can be held against the first: the score is then f(query) + lo
 p' = exp f(other): the score, times the share of the query among the two. It is never above f(query), so the same bounds hold.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from .confidence import Calibration, log_mean
 from .errors import QueryError
-from .index import Candidates, MomentIndex, Restriction
+from .index import Candidates, MomentIndex, Part, Restriction
 from .index.scan import Deadline, block_diagonal
 from .model import MMN
 from .moments import nms_lists, temporal_iou
@@ -32,6 +34,7 @@ _FIRST_POINT = (0.5, 0.2)  # where hits usually lie; only speed depends on it
 _DEPTH = 512  # candidates of the first round for ten hits; NMS drops most of them
 _MOST = 1 << 13  # candidates that are asked of a candidate index
 _AT_ONCE = 1 << 12  # embeddings that are scored together
+_SAMPLE = 1 << 12  # moments that stand for the rest of a restricted search
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,17 @@ class Hit:
     score: float
     row: int  # in the index
     video: int  # its number in the index
+    confidence: float | None = None  # probability that it is right, where the index was calibrated for the score
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the confidences of an answer are computed from; see confidence.py."""
+
+    scores: tuple[float, ...]  # logarithmic score of each hit
+    total: float  # log mean of exp of it over all moments that could have been found
+    error: float  # how far at most `total` is off, at 95 %; 0 where every moment was scored
+    rivals: tuple[float, ...]  # log mean over the bank's sentences, for each hit; 0 without a bank
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class Answer:
     candidates: int  # moments whose exact score was computed in the last round
     rounds: int
     moments: int  # that could have been found
+    evidence: Evidence | None = None  # where it was asked for, or the index is calibrated
+    refused: float | None = None  # highest confidence of what was left out because of `min_confidence`
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,8 @@ class SearchOptions:
     restriction: Restriction = field(default_factory=Restriction)
     exact: bool = False  # scan everything, candidate index or not
     timeout: float | None = None  # seconds
+    evidence: bool = False  # measure what a confidence is computed from
+    min_confidence: float | None = None  # leave out hits that are less sure
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -82,6 +100,8 @@ class SearchOptions:
             raise QueryError(f"the NMS threshold is {self.nms}, expected a temporal IoU from 0 to 1 (1 switches NMS off).")
         if self.per_video is not None and self.per_video < 1:
             raise QueryError(f"the number of moments a video is {self.per_video}, expected at least 1.")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise QueryError(f"the least confidence is {self.min_confidence:g}, expected a probability from 0 to 1.")
         if self.timeout is not None and not self.timeout > 0:
             raise QueryError(f"the timeout is {self.timeout} seconds, expected more than 0.")
 
@@ -89,7 +109,7 @@ class SearchOptions:
 @torch.inference_mode()
 def search(
     index: MomentIndex, model: MMN, sentences: Sequence[str], *, without: Sequence[str] | None = None, score: str | None = None,
-    options: SearchOptions | None = None,
+    hub: float | None = None, options: SearchOptions | None = None,
 ) -> list[Answer]:  # fmt: skip
     """Find the moments that sentences describe.
 
@@ -97,6 +117,7 @@ def search(
         model: the one that built the index (see MomentIndex.check_model).
         without: what the moments should not be, a sentence for each of `sentences`.
         score: one of scoring.SCORES; None takes the index's default.
+        hub: how much of the hub correction (negatives.py), from 0 to 1; None takes the index's default.
 
     Returns:
         One answer a sentence, in order.
@@ -104,15 +125,16 @@ def search(
     Raises:
         QueryError: an empty or too long sentence, an unknown score, a restriction that does not fit, or too little time.
     """
-    chosen = index.manifest.score if score is None else index.manifest.with_score(score)
+    chosen = index.manifest.with_score(score, hub)
     against = None if without is None else model.embed_sentences(without)
     return search_embeddings(index, model.embed_sentences(sentences), chosen, options or SearchOptions(), sentences, against)
 
 
 @torch.inference_mode()
 def search_like(
-    index: MomentIndex, video_id: str, start: float, end: float, *, score: str | None = None, options: SearchOptions | None = None
-) -> Answer:
+    index: MomentIndex, video_id: str, start: float, end: float, *, score: str | None = None, hub: float | None = None,
+    options: SearchOptions | None = None,
+) -> Answer:  # fmt: skip
     """Find moments like one of the index: that proposal of a video which overlaps [start, end) most; itself and what NMS would
     drop beside it are left out.
 
@@ -129,7 +151,7 @@ def search_like(
     both = Embeddings(*(x[best][None].float() for x in index.embeddings(rows)))
     own = torch.from_numpy(index.spans(rows))
     beside = set(rows[(temporal_iou(own, own[best]) > options.nms).numpy()].tolist()) | {int(rows[best])}
-    chosen = index.manifest.score if score is None else index.manifest.with_score(score)
+    chosen = index.manifest.with_score(score, hub)
     query = f"{video_id}@{start:g}-{end:g}"
     return search_embeddings(index, both, chosen, options, [query], hidden=beside)[0]
 
@@ -145,6 +167,13 @@ def search_embeddings(
         against: embeddings of what the moments should not be, two of (Q, C).
         hidden: rows that are no answer.
     """
+    index.check_score(score)
+    calibration = index.manifest.calibration if score == index.manifest.score and against is None and not hidden else None
+    if options.min_confidence is not None and calibration is None:
+        raise QueryError(
+            f"{index.root}: has no confidences for this search. They are of one sentence by the index's own score, once "
+            "`mmn-index calibrate` has fitted them; leave out --min-confidence, --score, --hub, --not and --like."
+        )
     queries = Embeddings(*(x.cpu().float() for x in queries))
     parts, deadline = index.parts(options.restriction), Deadline(options.timeout)
     scan = options.exact or bool(options.restriction)
@@ -154,6 +183,7 @@ def search_embeddings(
     limits = np.full(len(sentences), min(total, max(first, first * options.k // 10)))
     points = np.tile(_FIRST_POINT, (len(sentences), 1))
     rounds = np.zeros(len(sentences), dtype=int)
+    rest = _Rest.of(index, options.restriction, parts) if options.evidence or calibration is not None else None
     answers: list[Answer | None] = [None] * len(sentences)
     while open_queries := [number for number, answer in enumerate(answers) if answer is None]:
         # Queries that want equally many candidates share one pass over the index.
@@ -183,10 +213,17 @@ def search_embeddings(
             for (place, exact), own in zip(done, hits, strict=True):
                 number, recall = group[place], None if exact else found.recall
                 candidates = int(ranked.scored[place])
-                answers[number] = Answer(sentences[number], own, exact, recall, candidates, int(rounds[number]), total)
+                answer = Answer(sentences[number], own, exact, recall, candidates, int(rounds[number]), total)
+                if rest is not None:
+                    answer = rest.judge(answer, ranked, place, _of(mine, [place]), score, calibration, options.min_confidence)
+                answers[number] = answer
     found_all = [answer for answer in answers if answer is not None]
     # Lists that hold removed videos, or hardly anything, can be visited in vain.
-    short = [number for number, answer in enumerate(found_all) if not answer.exact and len(answer.hits) < options.k]
+    short = [
+        number
+        for number, answer in enumerate(found_all)
+        if not answer.exact and answer.refused is None and len(answer.hits) < options.k
+    ]
     if short:
         other = None if against is None else _of(against, short)
         texts, everything = [sentences[number] for number in short], replace(options, exact=True)
@@ -201,6 +238,7 @@ class _Ranked:
     """Candidates of some queries in the order of their exact scores."""
 
     rows: Tensor  # (Q, n), best first
+    log: Tensor  # (Q, n) logarithmic scores
     spans: Tensor  # (Q, n, 2)
     kept: list[list[int]]  # positions of what NMS left, best first
     scored: np.ndarray  # (Q,) how many candidates there were
@@ -220,8 +258,8 @@ def _rank(
     # What a candidate index left out is a larger error than float32; the hits' scores are float64 in either case.
     proves = found.recall is None or bool((rows >= 0).sum(axis=1).min() == found.total)
     precision = torch.float64 if proves else torch.float32
-    c, i = _cosines(index, known, queries, precision)
-    other = None if against is None else torch.stack(_cosines(index, known, against, precision))
+    c, i = _cosines(index, known, queries, score, precision)
+    other = None if against is None else torch.stack(_cosines(index, known, against, score, precision))
     log, _ = _scores(c, i, other, score)
     log = log.masked_fill(~valid, -torch.inf)
     order = torch.argsort(-log, dim=1, stable=True)
@@ -239,12 +277,66 @@ def _rank(
     ends = [line[-1] if line else 0 for line in kept]
     if not found.values.shape[1]:
         none = [0.0] * len(kept)
-        return _Ranked(ranked, spans, kept, scored, none, np.array(none), [_FIRST_POINT] * len(kept), True)
+        return _Ranked(ranked, log, spans, kept, scored, none, np.array(none), [_FIRST_POINT] * len(kept), True)
     bound = found.values[:, -1].astype(np.float64)
     bound[np.isfinite(bound)] += _ROUNDING * (1 + np.abs(bound[np.isfinite(bound)]))
     last = [float(log[q, n]) for q, n in enumerate(ends)]
     point = [(float(c[q, n]), float(i[q, n])) for q, n in enumerate(ends)]
-    return _Ranked(ranked, spans, kept, scored, last, bound, point, proves)
+    return _Ranked(ranked, log, spans, kept, scored, last, bound, point, proves)
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """A random sample of what could have been found, which stands for all that is not among the candidates of a query."""
+
+    index: MomentIndex
+    rows: np.ndarray  # (s,)
+    vectors: Tensor  # (s, 2 C) float32
+    hubs: Tensor  # (s,)
+    weights: Tensor  # (s,) float64: how many moments each stands for
+
+    @classmethod
+    def of(cls, index: MomentIndex, restriction: Restriction, parts: Sequence[Part]) -> "_Rest":
+        """Of the whole index the sample that it keeps; of a part of it, one that is drawn now."""
+        if not restriction:
+            rows, vectors, weights = index.background()
+        else:
+            rows = index.rows_in(parts)
+            count = len(rows)
+            if count > _SAMPLE:
+                rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
+            vectors, weights = index.vectors(rows), np.full(len(rows), count / max(1, len(rows)))
+        return cls(index, rows, vectors.float(), index.hubs(rows), torch.from_numpy(weights))
+
+    def judge(
+        self, answer: Answer, ranked: _Ranked, place: int, query: Embeddings, score: Score, calibration: Calibration | None,
+        least: float | None,
+    ) -> Answer:  # fmt: skip
+        """The answer to a query, given by its embeddings, two of (1, C), with its evidence, and as confident as it has to be."""
+        known, log = ranked.rows[place].numpy(), ranked.log[place]
+        known, log = known[log > -torch.inf], log[log > -torch.inf]
+        others = torch.from_numpy(~np.isin(self.rows, known))
+        c, i = (self.vectors @ block_diagonal(query).T).T
+        sample = score.log(score.corrected(c, self.hubs), i)[others]
+        if len(known) == answer.moments:  # all there is
+            sample, others = sample[:0], torch.zeros(len(self.rows), dtype=torch.bool)
+        # What a candidate index did not visit has no bound: the sample says how good it may be.
+        above = [*log[-1:].tolist(), float(ranked.bound[place]), *sample.tolist()]
+        highest = max((value for value in above if math.isfinite(value)), default=-math.inf)
+        total, error = log_mean(log, answer.moments, sample, self.weights[others], highest)
+        rows = np.array([hit.row for hit in answer.hits], dtype=np.int64)
+        bank = self.index.bank
+        rivals = torch.zeros(len(rows), dtype=torch.float64) if bank is None else bank.rivals(self.index.vectors(rows))
+        shown = torch.tensor([hit.score for hit in answer.hits], dtype=torch.float64)
+        logs = shown if score.name in ("collection", "contrastive") else shown.log()
+        answer = replace(answer, evidence=Evidence(tuple(logs.tolist()), total, error, tuple(rivals.tolist())))
+        if calibration is None:
+            return answer
+        confidence = calibration(logs, torch.full_like(logs, total), rivals).tolist()
+        hits = tuple(replace(hit, confidence=value) for hit, value in zip(answer.hits, confidence, strict=True))
+        kept = tuple(hit for hit in hits if least is None or (hit.confidence or 0.0) >= least)
+        refused = max((hit.confidence or 0.0 for hit in hits if hit not in kept), default=None)
+        return replace(answer, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)), refused=refused)
 
 
 def _scores(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[Tensor, Tensor]:
@@ -266,8 +358,11 @@ def _hits(
         line[: len(ranked.kept[place])] = ranked.rows[place, ranked.kept[place]].numpy()
     moments = index.vectors(rows).double().view(*rows.shape, 2, index.manifest.joint_dim)
 
+    hubs = index.hubs(rows)
+
     def cosines(sentences: Embeddings) -> Tensor:
-        return (moments * torch.stack(list(sentences), dim=1).double()[:, None]).sum(dim=3).permute(2, 0, 1)
+        c, i = (moments * torch.stack(list(sentences), dim=1).double()[:, None]).sum(dim=3).permute(2, 0, 1)
+        return torch.stack([score.corrected(c, hubs), i])
 
     other = None if against is None else cosines(against)
     c, i = cosines(queries)
@@ -291,8 +386,10 @@ def _of(embeddings: Embeddings, numbers: list[int]) -> Embeddings:
     return Embeddings(*(x[numbers] for x in embeddings))
 
 
-def _cosines(index: MomentIndex, rows: np.ndarray, queries: Embeddings, precision: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Both cosines of each query with its own rows, (Q, n) -> two of (Q, n)."""
+def _cosines(
+    index: MomentIndex, rows: np.ndarray, queries: Embeddings, score: Score, precision: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Both cosines of each query with its own rows, the first with the score's hub correction, (Q, n) -> two of (Q, n)."""
     found = torch.empty(*rows.shape, 2, dtype=precision)
     for number in range(len(rows)):  # one query's rows at a time stay in the processor's cache
         both = Embeddings(*(x[number : number + 1] for x in queries))
@@ -306,7 +403,7 @@ def _cosines(index: MomentIndex, rows: np.ndarray, queries: Embeddings, precisio
                 torch.sum(
                     moments.view(len(moments), 2, -1) * torch.stack(list(both), dim=1).double(), dim=2, out=found[number, part]
                 )
-    return found[..., 0], found[..., 1]
+    return score.corrected(found[..., 0], index.hubs(rows)), found[..., 1]
 
 
 def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: int, score: Score) -> np.ndarray:
@@ -320,6 +417,6 @@ def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: 
         (N, N) float64, nan on cells that are no proposal; row = first clip, column = last clip.
     """
     cells = np.full((grid.num_clips, grid.num_clips), np.nan)
-    c, i = _cosines(index, index.rows_of(video)[None], Embeddings(*(x.cpu() for x in query)), torch.float64)
+    c, i = _cosines(index, index.rows_of(video)[None], Embeddings(*(x.cpu() for x in query)), score, torch.float64)
     cells[tuple(grid.cells.T.numpy())] = score(c[0], i[0]).numpy()
     return cells

@@ -115,14 +115,20 @@ def test_a_crop_is_a_shorter_video_with_the_moments_inside_it(seed: int, share: 
     moments = torch.tensor([[2.0, 5.0], [4.0, 18.0], [11.0, 12.5]])
     snippets = torch.arange(1.0, count + 1)[:, None].repeat(1, 2)
     whole = PreparedVideo(
-        "v", 20.0, pool_to_pre_clips(snippets, 8), moments, grid.iou_targets(moments, 20.0), torch.tensor([7, 8, 9]), snippets
+        "v",
+        20.0,
+        pool_to_pre_clips(snippets, 8),
+        moments,
+        grid.iou_targets(moments, 20.0),
+        torch.tensor([[7, 0], [8, -1], [9, 0]]),
+        snippets,
     )
     crop = cropped(whole, share, grid, torch.Generator().manual_seed(seed))
     assert (1 - share) * 20 - 20 / count <= crop.duration <= 20
-    assert len(crop.moments) == len(crop.targets) == len(crop.sentence_rows) > 0
+    assert len(crop.moments) == len(crop.targets) == len(crop.meanings) > 0
     assert (crop.moments >= 0).all()
     assert (crop.moments <= crop.duration + 1e-4).all()
-    kept = [[7, 8, 9].index(row) for row in crop.sentence_rows.tolist()]
+    kept = [[7, 8, 9].index(row) for row in crop.meanings[:, 0].tolist()]
     shift = (moments[kept] - crop.moments).unique()
     assert shift.max() - shift.min() < 1e-4  # all by the same offset
     assert torch.allclose(crop.moments[:, 1] - crop.moments[:, 0], moments[kept, 1] - moments[kept, 0], atol=1e-4)

@@ -10,8 +10,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from conftest import Command, write_features
+from conftest import WORDS, Command, write_features
 from mmn_index.index_build import build, candidates
 from mmn_index.index_build.build import Source
 from mmn_index.index_build.verify import verify
@@ -30,6 +32,8 @@ from mmn_index.index import Manifest, MomentIndex, PlannedVideo, SegmentWriter
 from mmn_index.index import manifest as manifest_module
 from mmn_index.index import segment as segment_module
 from mmn_index.index import writer as writer_module
+from mmn_index.index.vectors import Vectors, write_vectors
+from mmn_index.negatives import Bank
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
 from mmn_index.search import SearchOptions, search_embeddings
@@ -53,9 +57,10 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(world: Path, features: Path, tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
-    """An index of two segments, one with a candidate index, each with a removed video."""
+    """An index of two segments with a bank, one with a candidate index, each with a removed video."""
     root = tmp_path_factory.mktemp("base") / "collection.mmn"
-    command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8")
+    bank = ["--bank", world / "train.json"]
+    command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8", *bank)
     command.ok("add", features / "more.h5", "--index", root)
     command.ok("remove", "v1", "w2", "--index", root)
     return root
@@ -83,17 +88,20 @@ def files_of(root: Path) -> dict[Path, bytes]:
 
 def answers(root: Path) -> list[tuple[str, float, float, float]]:
     """What a few queries find."""
-    index = MomentIndex(root)
-    numbers = torch.randn(2, 3, index.manifest.joint_dim, generator=torch.Generator().manual_seed(0))
+    return answers_of(MomentIndex(root))
+
+
+def answers_of(index: MomentIndex) -> list[tuple[str, float, float, float]]:
+    numbers = torch.randn(2, 8, index.manifest.joint_dim, generator=torch.Generator().manual_seed(0))
     queries = Embeddings(*torch.nn.functional.normalize(numbers, dim=2))
-    found = search_embeddings(index, queries, index.manifest.score, SearchOptions(k=4), [""] * 3)
+    found = search_embeddings(index, queries, index.manifest.score, SearchOptions(k=4), [""] * 8)
     return [(hit.video_id, hit.start, hit.end, hit.score) for answer in found for hit in answer.hits]
 
 
 def changes(world: Path, features: Path, base: Path) -> dict[str, dict[str, Any]]:
     """Every command that writes, for worker_kills.py."""
-    model, index = str(world / "run" / "model"), ["--index", "{root}"]
-    anew = ["build", model, str(world / "features.h5"), "-o", "{root}"]
+    model, bank, index = str(world / "run" / "model"), str(world / "train.json"), ["--index", "{root}"]
+    anew = ["build", model, str(world / "features.h5"), "-o", "{root}", "--bank", bank]
     found = {
         # Those who try again may wish for another candidate index.
         "build": {"base": None, "arguments": [*anew, "--vectors", "IVF4,SQ8"], "again": [[*anew, "--vectors", "IVF4,SQ8"], anew]},
@@ -152,7 +160,12 @@ def test_a_build_goes_on_where_it_was_killed(
     assert encoded == [everything, everything, everything[6 - left :]]
     whole, killed = (next((tmp_path / name / "segments").iterdir()) for name in ("whole.mmn", "killed.mmn"))
     assert (whole / "embeddings.npy").read_bytes() == (killed / "embeddings.npy").read_bytes()
-    assert sorted(path.name for path in killed.iterdir()) == ["embeddings.npy", "moments.parquet", "videos.parquet"]
+    assert sorted(path.name for path in killed.iterdir()) == [
+        "background.npy",
+        "embeddings.npy",
+        "moments.parquet",
+        "videos.parquet",
+    ]
 
 
 def planned(count: int) -> list[PlannedVideo]:
@@ -219,6 +232,8 @@ def test_what_a_manifest_names_is_on_the_disk_before_the_manifest(
             root, content = target.parent, json.loads(self.read_text())
             folders = {root / "segments" / entry["id"]: entry["files"] for entry in content["segments"]}
             folders[next(root.glob("model-*"))] = content["model_files"]
+            if content["bank"]:
+                folders[root] = {content["bank"]["file"]: None}
             named = [self, root / "segments", *folders, *(folder / name for folder, files in folders.items() for name in files)]
             assert [path for path in named if path.stat().st_ino not in synced] == []
             seen.append(len(named))
@@ -227,10 +242,11 @@ def test_what_a_manifest_names_is_on_the_disk_before_the_manifest(
     monkeypatch.setattr(os, "fsync", noted)
     monkeypatch.setattr(Path, "replace", watched)
     root = tmp_path / "new.mmn"
-    command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8")
+    bank = ["--bank", world / "train.json"]
+    command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8", *bank)
     command.ok("add", features / "more.h5", "--index", root)
     command.ok("compact", "--index", root)
-    assert seen == [11, 15, 10]
+    assert seen == [15, 21, 14]
     assert root.stat().st_ino in synced
 
 
@@ -279,6 +295,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     watched(SegmentWriter, "_write_videos", "videos")
     watched(SegmentWriter, "_write_moments", "moments")
     watched(segment_module, "write_vectors", "vectors")
+    watched(Bank, "write", "bank")
     watched(writer_module, "_copy_model", "model")
     watched(Manifest, "write", "manifest")
     return stages
@@ -308,16 +325,26 @@ def leave(disk: Path, pages: int) -> None:
 
 @pytest.mark.parametrize("what", ["build", "overwrite", "add"])
 def test_a_disk_that_is_full_at_any_stage(
-    world: Path, base: Path, features: Path, disk: Path, command: Command, monkeypatch: pytest.MonkeyPatch, what: str
+    world: Path,
+    base: Path,
+    features: Path,
+    disk: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    what: str,
 ) -> None:
     """One more page is free every time, until there are enough."""
     root, old = disk / "collection.mmn", what != "build"
     if old:
         shutil.copytree(base, root)
     model, vectors = world / "run" / "model", ["--vectors", "IVF4,SQ8"]
+    sentences = tmp_path / "bank.txt"  # of several pages
+    sentences.write_text("\n".join(" ".join(words) for words in itertools.product(WORDS[2:9], repeat=3)))
+    bank = ["--bank", sentences]
     arguments: list[object] = {
-        "build": ["build", model, world / "features.h5", "-o", root, *vectors],
-        "overwrite": ["build", model, world / "features.h5", "-o", root, "--overwrite", *vectors],
+        "build": ["build", model, world / "features.h5", "-o", root, *vectors, *bank],
+        "overwrite": ["build", model, world / "features.h5", "-o", root, "--overwrite", *vectors, *bank],
         "add": ["add", features / "new.h5", "--index", root, *vectors],
     }[what]
     monkeypatch.setattr(candidates, "_QUERIES", 8)
@@ -335,7 +362,8 @@ def test_a_disk_that_is_full_at_any_stage(
         if old:
             assert answers(root) == said
     monkeypatch.undo()
-    everything = {"progress", "videos", "moments", "vectors", "manifest"} | ({"model"} if what == "build" else set())
+    everything = {"progress", "videos", "moments", "vectors", "manifest"}
+    everything |= {"build": {"bank", "model"}, "overwrite": {"bank"}, "add": set()}[what]
     assert set(failed) - {"embeddings"} == everything  # a page may be room enough for few videos
     assert verify(root) == []
     assert answers(root) != said
@@ -397,13 +425,14 @@ def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(copy: Path, comma
                 if path.name == "manifest.json" and json.loads(damaged) == json.loads(content):
                     continue  # nothing else is said: the last of 17 digits
             command.fails("verify", "--index", copy, says=f"{path}: {'' if path.name == 'manifest.json' else 'was changed'}")
-            if path.name != "vectors.faiss":  # FAISS believes a damaged length, and may want all memory
-                with contextlib.suppress(MomentIndexError):
-                    MomentIndex(copy)
+            with contextlib.suppress(MomentIndexError):
+                MomentIndex(copy)
         path.write_bytes(content)
-    three = ["embeddings.npy", "moments.parquet", "videos.parquet"]
+    five = ["background.npy", "embeddings.npy", "hubs.npy", "moments.parquet", "videos.parquet"]
+    bank = MomentIndex(copy).manifest.bank
+    assert bank is not None
     model = ["config.json", "model.safetensors", "tokenizer.json"]
-    assert sorted(seen) == sorted(["manifest.json", *model, *three, *three, "vectors.faiss"])
+    assert sorted(seen) == sorted(["manifest.json", bank.file, *model, *five, *five, "vectors.faiss"])
     command.ok("verify", "--index", copy)
 
 
@@ -414,14 +443,49 @@ HARM: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy", "vectors.faiss"])
+@pytest.mark.parametrize(
+    "name", ["moments.parquet", "videos.parquet", "embeddings.npy", "background.npy", "hubs.npy", "vectors.faiss"]
+)
 @pytest.mark.parametrize("harm", HARM)
 def test_a_damaged_file_of_a_segment_with_a_candidate_index_is_named(copy: Path, name: str, harm: str) -> None:
     path, (do, says) = next((copy / "segments").glob("*/vectors.faiss")).with_name(name), HARM[harm]
     do(path)
-    with pytest.raises(MomentIndexError, match=f"{path.parent.name}/{name}: {says}"):
-        MomentIndex(copy)
+    if (name, harm) == ("vectors.faiss", "overwritten"):
+        MomentIndex(copy)  # reads no codes
+        with pytest.raises(MomentIndexError, match=f"{path.parent.name}/{name}: {says}"):
+            answers(copy)
+    else:
+        with pytest.raises(MomentIndexError, match=f"{path.parent.name}/{name}: {says}"):
+            MomentIndex(copy)
     assert [text.partition(": ")[0] for text in verify(copy)] == [str(path)]
+
+
+def test_a_candidate_index_of_other_vectors_is_named(copy: Path) -> None:
+    path = next((copy / "segments").glob("*/vectors.faiss"))
+    size = path.stat().st_size
+    write_vectors(path, np.ones((5, 6), dtype=np.float16), "IVF1,SQ8")
+    os.truncate(path, size)  # what is behind it is not read
+    with pytest.raises(MomentIndexError, match=r"vectors\.faiss: holds 5 vectors of width 6, expected 174 of 14"):
+        answers(copy)
+
+
+def test_codes_are_read_at_the_first_search_and_never_for_anything_else(
+    copy: Path, features: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, read = answers(copy), []
+    before = MomentIndex(copy)  # its files will be removed
+    read_file = Vectors._read_file
+    monkeypatch.setattr(Vectors, "_read_file", lambda self: read.append(threading.get_ident()) or read_file(self))
+    command.ok("info", "--index", copy)
+    command.ok("add", features / "new.h5", "--index", copy)
+    command.ok("remove", "x1", "--index", copy)
+    assert read == []
+    command.ok("compact", "--index", copy, "--vectors", "exact")
+    assert not any(segment.folder.exists() for segment in before.segments)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: answers_of(before), range(16)))
+    assert found == [said] * 16
+    assert len(read) == 1
 
 
 def test_compacting_does_not_hide_damage(copy: Path, command: Command) -> None:

@@ -59,7 +59,7 @@ def test_the_parquet_files_say_what_a_search_takes_rows_for(world: Path) -> None
     assert np.allclose((clips + np.array([0, 1])) * durations[:, None] / 8, spans, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy"])
+@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy", "background.npy"])
 def test_a_missing_or_cut_file_is_named(copy: Path, name: str) -> None:
     path = segment(copy) / name
     content = path.read_bytes()
@@ -71,7 +71,7 @@ def test_a_missing_or_cut_file_is_named(copy: Path, name: str) -> None:
         MomentIndex(copy)
 
 
-@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy"])
+@pytest.mark.parametrize("name", ["moments.parquet", "videos.parquet", "embeddings.npy", "background.npy"])
 def test_a_file_of_the_right_size_that_is_no_such_file(copy: Path, name: str) -> None:
     path = segment(copy) / name
     path.write_bytes(b"x" * path.stat().st_size)

@@ -338,7 +338,7 @@ def test_the_size_of_the_pieces_does_not_matter(
 
     whole = ask()
     for module, name, size in (
-        ("index.scan", "_CACHED", (7, 5)), ("index.scan", "_BLOCK", 37), ("pairs", "_BLOCK", 2 * len(GRID)), ("search", "_AT_ONCE", 10),
+        ("index.scan", "_CACHED", (7, 5)), ("index.scan", "_BLOCK", (37, 37)), ("pairs", "_BLOCK", 2 * len(GRID)), ("search", "_AT_ONCE", 10),
     ):  # fmt: skip
         monkeypatch.setattr(f"mmn_index.{module}.{name}", size)
         assert ask() == whole

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from mmn_index import checkpoint
 from mmn_index.errors import QueryError
-from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, Restriction
+from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, Restriction, scan
+from mmn_index.index.scan import Deadline, best_of_all, upper_bounds
+from mmn_index.negatives import Bank
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions, score_map, search, search_embeddings
@@ -25,7 +27,7 @@ DIM = 5
 def make_index(
     folder: Path, seed: int, *, videos: int = 12, copies: bool = False, spread: float = 0.3, segments: int = 1,
     durations: Sequence[float] = (30.0,), metadata: Sequence[pa.Table | None] | None = None,
-    vectors: Sequence[CandidateAbout | None] | None = None,
+    vectors: Sequence[CandidateAbout | None] | None = None, bank: Bank | None = None,
 ) -> MomentIndex:  # fmt: skip
     """Videos are clouds round a centre; with copies every video stands three times, so that scores tie.
 
@@ -45,8 +47,9 @@ def make_index(
                 halves = raw.reshape(-1, 2, DIM)
                 segment.add((halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(-1, 2 * DIM))
             old = writer.manifest.segments if writer.manifest else ()
-            entry = segment.finish(vectors[part] if vectors else None)
-            writer.publish(replace(manifest, segments=(*old, entry)), folder / "model")
+            about = bank.write(root) if bank else None
+            entry = segment.finish(vectors[part] if vectors else None, bank.hubs(segment.embeddings) if bank else None)
+            writer.publish(replace(manifest, segments=(*old, entry), bank=about), folder / "model")
     return MomentIndex(root)
 
 
@@ -58,11 +61,13 @@ def brute_force(
     rows = np.arange(len(index.live) * len(GRID))
     c, i = (part.double().numpy() @ query[q].double().numpy() for part, query in zip(index.embeddings(rows), queries, strict=True))
     spans, videos = index.spans(rows), index.videos_of(rows)
-    log = score.log(torch.from_numpy(c), torch.from_numpy(i)).numpy()
+    hubs = score.hub * index.hubs(rows).double().numpy()
+    log = score.log(torch.from_numpy(c - hubs), torch.from_numpy(i)).numpy()
     if without is not None:
         c, i = (
             part.double().numpy() @ other[q].double().numpy() for part, other in zip(index.embeddings(rows), without, strict=True)
         )
+        c -= hubs
         log = log - np.logaddexp(0, score.log(torch.from_numpy(c), torch.from_numpy(i)).numpy() - log)
     kept: list[int] = []
     possible = [row for row in rows if index.live[videos[row]] and allowed(int(videos[row]), *spans[row].tolist())]
@@ -119,6 +124,32 @@ def test_exactness_for_any_parameters(
         score, options = Score(name, power=power, tau=tau), SearchOptions(k=k)
         for q, answer in enumerate(search_embeddings(index, queries, score, options, ["a", "b"])):
             assert [hit.row for hit in answer.hits] == brute_force(index, queries, q, score, options)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), rows=st.integers(1, 120), limit=st.integers(1, 150), count=st.integers(1, 6), size=st.integers(1, 40),
+    levels=st.integers(1, 20), cut=st.integers(0, 120),
+)  # fmt: skip
+def test_the_scan_keeps_the_best_values_of_all_blocks(
+    seed: int, rows: int, limit: int, count: int, size: int, levels: int, cut: int
+) -> None:
+    """Few levels make ties, of which any may be kept."""
+    random = np.random.default_rng(seed)
+    embeddings = torch.from_numpy(random.integers(-levels, levels + 1, size=(rows, 2 * DIM)) / levels).half()
+    keep = torch.from_numpy(random.random(rows) < 0.8)
+    queries, score = random_queries(seed, count), Score("contrastive")
+    expected = upper_bounds(embeddings, None, queries, score).masked_fill(~keep, -torch.inf)
+    runs = [(0, min(cut, rows)), (min(cut, rows), rows)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "_BLOCK", (size, size))
+        values, found = best_of_all(embeddings, None, runs, keep, queries, score, limit, Deadline(None))
+    assert values.shape == (count, min(limit, rows))
+    assert torch.allclose(values, expected.sort(dim=1, descending=True).values[:, :limit], atol=1e-6)
+    for q in range(count):
+        there = values[q].isfinite()
+        assert torch.allclose(expected[q, found[q, there]], values[q, there], atol=1e-6)
+        assert len(set(found[q, there].tolist())) == int(there.sum()) == min(limit, int(keep.sum()))
 
 
 def test_more_moments_wanted_than_there_are(tmp_path: Path) -> None:

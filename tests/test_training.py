@@ -84,6 +84,10 @@ def home(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain = "epochs: 3, batch_size: 4, milestones: [2], freeze_text_epochs: 1, crop: 0.2, select: last"
     (folder / "group.yaml").write_text(f"{base}train: {{{plain}, group_size: 2}}\n")
     (folder / "global.yaml").write_text(f"{base}train: {{{plain}, group_size: 2, negatives: global}}\n")
+    alike = "alike_cosine: 0.999, alike_labels: true"
+    (folder / "alike.yaml").write_text(
+        f"{base}train: {{{plain}, group_size: 2, negatives: global, {alike}}}\nloss: {{iou_negatives: 0.5}}\n"
+    )
     (folder / "bfloat16.yaml").write_text(f"{base}train: {{{plain}, precision: bfloat16}}\n")
     return folder
 
@@ -166,15 +170,15 @@ def torchrun(processes: int, *command: str) -> "subprocess.CompletedProcess[str]
     return subprocess.run([*launch, *command], env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("negatives", ["group", "global"])
+@pytest.mark.parametrize("negatives", ["group", "global", "alike"])
 def test_two_processes_train_what_one_does(negatives: str, world: Path, home: Path, whole: Path, command: Command) -> None:
     """With dropout, crops, a thawing text encoder and validation."""
     out = home / f"{negatives}-2"
     done = torchrun(2, *arguments(world, home, negatives, out))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("weights of epoch") == 1  # one process speaks
-    alone = whole if negatives == "group" else home / "global-1"
-    if negatives == "global":
+    alone = whole if negatives == "group" else home / f"{negatives}-1"
+    if negatives != "group":
         command.ok(*arguments(world, home, negatives, alone))
     first = [json.loads((run / "metrics.jsonl").read_text().splitlines()[0]) for run in (out, alone)]
     for name in ("loss_iou", "loss_video", "loss_sentence", "gradient_norm"):

@@ -41,7 +41,17 @@ from mmn_index.index import MomentIndex
 from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment import PROGRESS
 
-TRACED = ("writer.py", "segment.py", "manifest.py", "vectors.py", "build.py", "change.py", "candidates.py", "shutil.py")
+TRACED = (
+    "writer.py",
+    "segment.py",
+    "manifest.py",
+    "vectors.py",
+    "build.py",
+    "change.py",
+    "candidates.py",
+    "negatives.py",
+    "shutil.py",
+)
 CHANGING = (
     "os.rename",
     "os.remove",
@@ -137,7 +147,7 @@ def content(root: Path) -> tuple[int, Content] | None:
     index, found = MomentIndex(root), {}
     for number in np.flatnonzero(index.live).tolist():
         rows = index.rows_of(number)
-        both = [x.numpy().tobytes() for x in index.embeddings(rows)] + [index.spans(rows).tobytes()]
+        both = [x.numpy().tobytes() for x in (*index.embeddings(rows), index.hubs(rows))] + [index.spans(rows).tobytes()]
         found[index.video_id(number)] = hashlib.sha256(b"".join(both)).hexdigest()
     assert len(found) == index.live.sum()
     return index.version, found
@@ -156,6 +166,7 @@ def leftovers(root: Path) -> list[str]:
     manifest = read_manifest(root)
     named = {Path(NAME), Path("segments"), Path(manifest.model_folder)}
     named |= {Path(manifest.model_folder) / name for name in manifest.model_files}
+    named |= {Path(manifest.bank.file)} if manifest.bank else set()
     for entry in manifest.segments:
         named |= {Path("segments") / entry.id, *(Path("segments") / entry.id / name for name in entry.files)}
     return sorted(map(str, named ^ {path.relative_to(root) for path in root.rglob("*")}))

@@ -22,6 +22,7 @@ from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 from mmn_index.proposals import ProposalGrid
 
+from .alike import meanings
 from .annotations import Annotations
 from .config import TrainConfig
 from .distributed import World
@@ -62,6 +63,7 @@ class Group:
     pre_clips: Tensor  # (V, M, D)
     ids: Tensor  # (S, T) int64
     mask: Tensor  # (S, T) bool
+    meanings: Tensor  # (S, 2) int64, see alike.py
     batch: Batch
 
     def to(self, device: torch.device) -> "Group":
@@ -71,19 +73,19 @@ class Group:
             return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
         batch = Batch(*(move(x) for x in (self.batch.video_of, self.batch.moments, self.batch.targets)))
-        return Group(self.number, self.seed, move(self.pre_clips), move(self.ids), move(self.mask), batch)
+        return Group(self.number, self.seed, move(self.pre_clips), move(self.ids), move(self.mask), move(self.meanings), batch)
 
 
 @dataclass(frozen=True)
 class PreparedVideo:
-    """One video, ready for training: (M, D) pre-clips, (S, 2) moments, (S, P) targets, (S,) rows of the sentence table."""
+    """One video, ready for training: (M, D) pre-clips, (S, 2) moments, (S, P) targets, (S, 2) meanings of its sentences."""
 
     video_id: str
     duration: float
     pre_clips: Tensor
     moments: Tensor
     targets: Tensor
-    sentence_rows: Tensor
+    meanings: Tensor
     snippets: Tensor | None = None  # (S, D), kept where crops are taken
 
 
@@ -110,7 +112,7 @@ def cropped(video: PreparedVideo, share: float, grid: ProposalGrid, generator: t
         pre_clips=pool_to_pre_clips(video.snippets[first:end], len(video.pre_clips)).float(),
         moments=moments,
         targets=grid.iou_targets(moments, stop - start),
-        sentence_rows=video.sentence_rows[inside],
+        meanings=video.meanings[inside],
     )
 
 
@@ -135,9 +137,8 @@ class TrainingSet:
     ) -> None:  # fmt: skip
         world = world or World()
         self._crop, self._grid = crop, model.grid
-        distinct = sorted({sentence for video in annotations.videos for sentence in video.sentences})
-        rows = {sentence: row for row, sentence in enumerate(distinct)}
-        self._ids, self._mask = model.tokenizer(distinct)
+        self.texts, known = meanings(annotations)
+        self._ids, self._mask = model.tokenizer(self.texts)
         shape = (len(annotations.videos), model.config.num_pre_clips, features.dim)
         snippets: list[Tensor | None] = [None] * shape[0]
         if world.first:
@@ -153,7 +154,7 @@ class TrainingSet:
                 mapped[number],
                 video.moments,
                 model.grid.iou_targets(video.moments, video.duration),
-                torch.tensor([rows[sentence] for sentence in video.sentences]),
+                known[number],
                 snippets[number],
             )
             for number, video in enumerate(annotations.videos)
@@ -170,13 +171,14 @@ class TrainingSet:
         if self._crop:
             random = [torch.Generator().manual_seed(derived_seed(seed, epoch, video)) for video in videos]
             chosen = [cropped(video, self._crop, self._grid, one) for video, one in zip(chosen, random, strict=True)]
-        rows = torch.cat([video.sentence_rows for video in chosen])
+        known = torch.cat([video.meanings for video in chosen])
+        rows = known[:, 0]
         mask = self._mask[rows]
         longest = int(mask.sum(dim=1).max())
         of = torch.cat([torch.full((len(video.moments),), place) for place, video in enumerate(chosen)])
         batch = Batch(of, torch.cat([video.moments for video in chosen]), torch.cat([video.targets for video in chosen]))
         pre_clips = torch.stack([video.pre_clips for video in chosen])
-        return Group(number, seed, pre_clips, self._ids[rows, :longest], mask[:, :longest], batch)
+        return Group(number, seed, pre_clips, self._ids[rows, :longest], mask[:, :longest], known, batch)
 
 
 def _write(

@@ -49,6 +49,8 @@ class TrainConfig:
     weight_decay: float = 1e-5  # on every parameter
     clip_norm: float = 5.0  # of the whole gradient
     seed: int = 0
+    alike_labels: bool = False  # sentences of different videos with one label are no negatives of each other; nor are ...
+    alike_cosine: float = 0.0  # ... those whose pre-trained embeddings have this cosine or more; 0 is the paper's: all are
     crop: float = 0.0  # each epoch sees a video without up to this share of it, cut off at its ends; 0 is the paper's
     precision: str = "float32"  # or "bfloat16" or "float16": mixed precision of the two encoders
     compile: bool = False  # torch.compile the video side
@@ -69,11 +71,18 @@ class TrainConfig:
         for name in ("crop", "hold_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}, expected a share, from 0 to below 1.")
+        if not 0 <= self.alike_cosine <= 1:
+            raise ConfigError(f"train.alike_cosine is {self.alike_cosine}, expected a cosine, or 0 for the paper's negatives.")
         if self.patience < 0:
             raise ConfigError(f"train.patience is {self.patience}, expected a number of epochs, or 0 to go on to the end.")
         for name, known in (("negatives", ("group", "global")), ("precision", tuple(PRECISIONS)), ("select", ("best", "last"))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"train.{name} is '{getattr(self, name)}', expected one of {', '.join(known)}.")
+
+    @property
+    def removes_alike(self) -> bool:
+        """Whether sentences that mean the same are no negatives of each other; equal texts always mean the same then."""
+        return self.alike_labels or self.alike_cosine > 0
 
     @property
     def num_groups(self) -> int:

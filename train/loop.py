@@ -26,6 +26,7 @@ from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 from mmn_index.text_encoder import load_pretrained
 
+from .alike import Alike, check_labels
 from .annotations import Annotations, hold_out
 from .batches import Group, TrainingSet, derived_seed, split_epoch
 from .config import Setting, TrainConfig
@@ -61,6 +62,8 @@ def train(
     setting = _with_width(setting, features)
     if validation is None and setting.train.select == "best" and setting.train.hold_out:
         annotations, validation = hold_out(annotations, setting.train.hold_out)
+    if setting.train.alike_labels:
+        check_labels(annotations)
     folder = RunFolder(out)
     with world(device) as (processes, place):
         _check_spread(setting.train, len(annotations.videos), processes)
@@ -94,7 +97,10 @@ class Run:
         self.optimiser = make_optimiser(model, config)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(config.milestones), gamma=0.1)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=config.precision == "float16")
-        self.objective = Objective(model, setting.loss, config, processes)
+        alike = None
+        if config.removes_alike:
+            alike = Alike.of(model, data.texts, cosine=config.alike_cosine, labels=config.alike_labels)
+        self.objective = Objective(model, setting.loss, config, processes, alike)
         self._wrapped: nn.Module | None = None
         self._text_trained: bool | None = None
         if config.compile:
@@ -288,7 +294,7 @@ def _digest(pre_clips: Path, data: TrainingSet) -> str:
     with pre_clips.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     for video in data.videos:
-        digest.update(f"{video.video_id} {video.duration} {video.sentence_rows.tolist()}".encode())
+        digest.update(f"{video.video_id} {video.duration} {video.meanings.tolist()}".encode())
         digest.update(video.moments.numpy().tobytes())
     return digest.hexdigest()
 

@@ -2,6 +2,9 @@
 
 Shapes: V videos, S sentences of all videos, P proposals, C joint width, k positives a sentence. All embeddings are unit
 vectors. y is the temporal IoU of a sentence's moment with each proposal of its own video.
+
+The paper's losses take everything in another video for a negative. What a batch says is alike is left out of them, and
+`iou_negatives` shows the IoU head other videos too; both are off unless a setting asks for them.
 """
 
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmn_index.errors import ConfigError
 from mmn_index.scoring import IOU_SCALE, Embeddings
 
 
@@ -26,6 +30,11 @@ class LossConfig:
     tau_sentence: float = 0.1
     margin: float = 0.4  # taken off the positive's similarity
     contrastive_weight: float = 0.05
+    iou_negatives: float = 0.0  # weight of other videos' proposals in the loss of the IoU head; the paper's has none
+
+    def __post_init__(self) -> None:
+        if self.iou_negatives < 0:
+            raise ConfigError(f"loss.iou_negatives is {self.iou_negatives}, expected a weight, 0 or above.")
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class Batch:
     video_of: Tensor  # (S,) int64: which of the V videos a sentence belongs to
     moments: Tensor  # (S, 2) seconds
     targets: Tensor  # (S, P) y
+    alike: Tensor | None = None  # (S, S) bool: sentences of different videos that mean the same
+    described: Tensor | None = None  # (S, V, P) bool: proposals of other videos that a sentence describes as well
 
 
 @dataclass(frozen=True)
@@ -53,8 +64,11 @@ class Losses:
 def mmn_losses(videos: Embeddings, sentences: Embeddings, batch: Batch, config: LossConfig) -> Losses:
     """All three losses: videos two of (V, P, C), sentences two of (S, C)."""
     positives = batch.targets.topk(config.num_positives, dim=1).indices  # (S, k)
+    iou = iou_loss(videos.iou, sentences.iou, batch, config)
+    if config.iou_negatives:
+        iou = iou + config.iou_negatives * iou_negatives_loss(videos.iou, sentences.iou, batch)
     return Losses(
-        iou_loss(videos.iou, sentences.iou, batch, config),
+        iou,
         video_loss(videos.contrastive, sentences.contrastive, batch, positives, config),
         sentence_loss(videos.contrastive, sentences.contrastive, batch, positives, config),
     )
@@ -64,6 +78,19 @@ def iou_loss(videos: Tensor, sentences: Tensor, batch: Batch, config: LossConfig
     """Binary cross entropy between sigmoid(10 cos) and the scaled IoU, over all sentences and proposals of their video."""
     cosine = torch.einsum("spc,sc->sp", videos[batch.video_of], sentences)
     return iou_cross_entropy(torch.sigmoid(IOU_SCALE * cosine), batch.targets, config)
+
+
+def iou_negatives_loss(videos: Tensor, sentences: Tensor, batch: Batch) -> Tensor:
+    """Binary cross entropy between sigmoid(10 cos) and 0, over all sentences and proposals of other videos.
+
+    The paper's IoU head is trained within a sentence's own video, so its values say little about other videos, where a
+    collection's score uses them. The mean is over pairs that no alike sentence makes a match; 0 where there are none.
+    """
+    cosine = torch.einsum("vpc,sc->svp", videos, sentences)
+    keep = (batch.video_of[:, None] != torch.arange(len(videos), device=cosine.device))[..., None].expand_as(cosine)
+    if batch.described is not None:
+        keep = keep & ~batch.described
+    return functional.softplus(IOU_SCALE * cosine).masked_fill(~keep, 0).sum() / keep.sum().clamp(min=1)
 
 
 def iou_cross_entropy(predicted: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
@@ -76,8 +103,8 @@ def video_loss(videos: Tensor, sentences: Tensor, batch: Batch, positives: Tenso
     """A positive proposal against the sentences that do not describe it.
 
     -mean over s and p of log( e(s, p) / (e(s, p) + sum_s' exp(t_s' v_p / tau)) ), e(s, p) = exp((t_s v_p - margin) / tau);
-    s' runs over the sentences of other videos, and over those of the same video whose moment has an IoU with s below
-    `sentence_removal_iou`.
+    s' runs over the sentences of other videos that are not alike, and over those of the same video whose moment has an IoU
+    with s below `sentence_removal_iou`.
     """
     count = len(sentences)
     proposals = videos[batch.video_of[:, None], positives]  # (S, k, C)
@@ -90,6 +117,9 @@ def video_loss(videos: Tensor, sentences: Tensor, batch: Batch, positives: Tenso
     # 0 / 0 of two empty moments is nan and compares as "not below": such a pair is removed, as officially.
     apart = inner / (length[:, None] + length - inner) < config.sentence_removal_iou
     other_video = batch.video_of[:, None] != batch.video_of
+    if batch.alike is not None:
+        other_video = other_video & ~batch.alike
+        apart = apart & (batch.video_of[:, None] == batch.video_of)
     keep = own | other_video | apart
     log_z = logits.masked_fill(~keep[:, None], -torch.inf).logsumexp(dim=2)  # (S, k)
     positive = logits.diagonal(dim1=0, dim2=2).T  # (S, k)
@@ -102,6 +132,7 @@ def sentence_loss(videos: Tensor, sentences: Tensor, batch: Batch, positives: Te
     -mean over s and p of log( e(s, p) / (e(s, p) + sum_p' n(s, p') + 1e-6) ) with e as above; n = exp(t_s v_p' / tau), but
     exp(0) = 1 for proposals of the same video with an IoU from `negative_iou` on: the official code multiplies their
     similarity by zero instead of removing them, which adds a constant, and so do we (released results depend on it).
+    Proposals of other videos that an alike sentence describes are removed from the sum.
     """
     similarity = torch.einsum("vpc,sc->svp", videos, sentences)
     count = torch.arange(len(sentences), device=similarity.device)
@@ -109,6 +140,8 @@ def sentence_loss(videos: Tensor, sentences: Tensor, batch: Batch, positives: Te
     positive = (same.gather(1, positives) - config.margin) / config.tau_sentence  # (S, k)
     own_video = torch.where(batch.targets < config.negative_iou, same, 0)
     similarity = similarity.index_put((count, batch.video_of), own_video)
+    if batch.described is not None:
+        similarity = similarity.masked_fill(batch.described, -torch.inf)
     negative = (similarity.flatten(1) / config.tau_sentence).logsumexp(dim=1, keepdim=True).expand_as(positive)
     epsilon = positive.new_full((), 1e-6).log().expand_as(positive)
     log_z = torch.stack([positive, negative, epsilon]).logsumexp(dim=0)

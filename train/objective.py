@@ -6,6 +6,7 @@ of dropout are settled, so that none of them depends on how many processes share
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from mmn_index.model import MMN, unit
 from mmn_index.scoring import Embeddings
 
+from .alike import Alike, described
 from .batches import Group
 from .config import PRECISIONS, TrainConfig
 from .distributed import World
@@ -25,12 +27,16 @@ class Objective(nn.Module):
     With `negatives: group` every group is a step of its own and is given alone; its losses know only its own videos. With
     `negatives: global` all groups of this process are given at once, and the losses compare all videos of all processes,
     gradients included (every process computes the same losses).
+
+    Args:
+        alike: says which sentences of different videos are no negatives of each other; None: all are negatives.
     """
 
-    def __init__(self, model: MMN, loss: LossConfig, config: TrainConfig, world: World) -> None:
+    def __init__(self, model: MMN, loss: LossConfig, config: TrainConfig, world: World, alike: Alike | None = None) -> None:
         super().__init__()
         self.model = model
         self._loss = loss
+        self._alike = alike
         self._everything = config.negatives == "global"
         self._precision = PRECISIONS[config.precision]
         self._world = world
@@ -42,10 +48,19 @@ class Objective(nn.Module):
             Embeddings(*(torch.cat(parts) for parts in zip(*side, strict=True))) for side in zip(*embedded, strict=True)
         )
         batch = _join([group.batch for group in groups], [len(group.pre_clips) for group in groups])
+        meanings = torch.cat([group.meanings for group in groups])
         if self._everything:
             videos, sentences, batch = self._gather(videos, sentences, batch)
+            meanings = self._world.join(meanings)
+        if self._alike is not None:
+            batch = self._without_false_negatives(self._alike, batch, meanings, len(videos.iou))
         losses: Losses = mmn_losses(videos, sentences, batch, self._loss)
         return torch.stack([losses.iou, losses.video, losses.sentence])
+
+    def _without_false_negatives(self, alike: Alike, batch: Batch, meanings: Tensor, videos: int) -> Batch:
+        pairs = alike(meanings, meanings) & (batch.video_of[:, None] != batch.video_of)
+        matches = batch.targets >= self._loss.negative_iou
+        return replace(batch, alike=pairs, described=described(pairs, batch.video_of, matches, videos))
 
     def _embed(self, group: Group) -> tuple[Embeddings, Embeddings]:
         # Seeded for the group, dropout is the same wherever and after whichever interruption the group is computed.

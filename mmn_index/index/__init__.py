@@ -3,16 +3,19 @@
 collection.mmn/
   manifest.json        what belongs to the index; replaced in one rename, so readers never see half of a write
   model-<fingerprint>/ a copy of the checkpoint that made it, for the queries
-  segments/<id>/       moments.parquet, videos.parquet, embeddings.npy, and vectors.faiss in large segments
+  bank-<digest>.parquet  sentences that moments were measured against, where there is one
+  segments/<id>/       moments.parquet, videos.parquet, embeddings.npy, background.npy; beside a bank hubs.npy;
+                         in large segments vectors.faiss
 """
 
-from .manifest import CandidateAbout, Manifest, SegmentEntry
+from .manifest import BankAbout, CandidateAbout, Manifest, SegmentEntry
 from .segment import PlannedVideo, SegmentWriter
 from .selection import Part, Restriction
 from .store import Candidates, IndexedVideo, MomentIndex
 from .writer import IndexWriter
 
 __all__ = [
+    "BankAbout",
     "CandidateAbout",
     "Candidates",
     "IndexWriter",

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..confidence import Calibration
 from ..errors import ConfigError, MomentIndexError
 from ..proposals import ProposalGrid
-from ..scoring import Score
+from ..scoring import HUB_SCORES, Score
 
-FORMAT = 2
+FORMAT = 3
 NAME = "manifest.json"
 
 
@@ -25,6 +26,18 @@ class CandidateAbout:
     depth: int = 512  # candidates that it asks for, for ten moments
     recall: float | None = None  # share of the exact top 10 that it finds, measured when it was made; None before that
     noise: str = ""  # which queries the recall was measured with
+
+
+@dataclass(frozen=True)
+class BankAbout:
+    """The sentences that moments were measured against, and how (negatives.py)."""
+
+    kind: str  # one of negatives.KINDS
+    neighbours: int  # of csls
+    sentences: int
+    file: str  # in the index's folder
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -51,15 +64,23 @@ class Manifest:
     segments: tuple[SegmentEntry, ...]
     model_files: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # name -> (bytes, SHA-256)
     version: int = 0  # rises with every change
+    bank: BankAbout | None = None  # None: no segment has hubs.npy
+    calibration: Calibration | None = None  # of the default score's hits; None: they have no confidence
 
     @property
     def model_folder(self) -> str:
         """Folder of the model's copy inside the index."""
         return f"model-{self.fingerprint[:16]}"
 
-    def with_score(self, name: str) -> Score:
-        """A score of another name with this index's parameters."""
-        return replace(self.score, name=name)
+    def with_score(self, name: str | None = None, hub: float | None = None) -> Score:
+        """The index's default score, or another one with its parameters; its own hub correction where that score knows it.
+
+        Raises:
+            QueryError: no such score, or a hub correction that it does not know.
+        """
+        name = self.score.name if name is None else name
+        default = self.score.hub if name in HUB_SCORES else 0.0
+        return replace(self.score, name=name, hub=default if hub is None else hub)
 
     def write(self, root: Path) -> None:
         """Replace the manifest in one rename, after its content has reached the disk."""
@@ -69,6 +90,8 @@ class Manifest:
             "grid": {"num_clips": self.grid.num_clips, "pooling_counts": list(self.grid.pooling_counts)},
             "score": asdict(self.score),
             "model_files": dict(self.model_files),
+            "bank": asdict(self.bank) if self.bank else None,
+            "calibration": asdict(self.calibration) if self.calibration else None,
             "segments": [asdict(entry) for entry in self.segments],
         }
         aside = root / f"{NAME}.tmp"
@@ -109,6 +132,8 @@ def read_manifest(root: Path) -> Manifest:
             tuple(_entry(entry) for entry in content["segments"]),
             _files(content["model_files"]),
             int(content["version"]),
+            _bank(content["bank"]),
+            Calibration(**content["calibration"]) if content["calibration"] is not None else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error
@@ -133,6 +158,12 @@ def _entry(entry: Mapping[str, Any]) -> SegmentEntry:
         CandidateAbout(**about) if about is not None else None,
         tuple(int(row) for row in entry["removed"]),
     )
+
+
+def _bank(about: Mapping[str, Any] | None) -> BankAbout | None:
+    if about is not None:
+        _files({about["file"]: (about["bytes"], about["sha256"])})
+    return BankAbout(**about) if about is not None else None
 
 
 def _files(files: Mapping[str, Any]) -> dict[str, tuple[int, str]]:

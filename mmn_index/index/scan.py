@@ -16,8 +16,9 @@ from ..errors import QueryError
 from ..scoring import Embeddings, Score
 
 _ROUNDING = 1.25 * 2**-24  # of float32, and a little for float16 vectors that are not quite of length 1
+_CORRECTING = 8  # so many roundings of numbers up to 1 may be in c - hub h
 _CACHED = 1024, 2048  # rows that are converted together on a CPU, for few and for many queries
-_BLOCK = 1 << 16  # rows of which the best are chosen together
+_BLOCK = 1 << 16, 1 << 14  # rows of which the best are chosen together, for few and for many queries; scores need no new memory
 _FEW = 4  # so many queries at most are held up by memory, not by multiplying
 
 
@@ -43,13 +44,14 @@ class Deadline:
 
 @torch.inference_mode()
 def best_of_all(
-    embeddings: Tensor, runs: list[tuple[int, int]], keep: Tensor | None, queries: Embeddings, score: Score, limit: int,
-    deadline: Deadline,
+    embeddings: Tensor, hubs: Tensor | None, runs: list[tuple[int, int]], keep: Tensor | None, queries: Embeddings, score: Score,
+    limit: int, deadline: Deadline,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The rows with the best scores.
 
     Args:
         embeddings: (n, 2 C) float16 on any device.
+        hubs: (n,) float32 there, h of every row; may be None where the score has no hub correction.
         runs: stretches [first, last) of rows to scan, in rising order.
         keep: bool, one for every row of all runs in turn; False is no candidate. None keeps all.
         queries: unit vectors, two of (Q, C).
@@ -64,33 +66,57 @@ def best_of_all(
     """
     total, done = sum(last - first for first, last in runs), 0
     found: list[tuple[Tensor, Tensor]] = []
-    for first, last in blocks(runs):
+    least: Tensor | None = None  # (Q, 1): values that are not above it are not among the best
+    size = _BLOCK[len(queries.iou) > _FEW and embeddings.device.type == "cpu"]
+    for first, last in blocks(runs, size):
         deadline.check(done, total)
-        values = upper_bounds(embeddings[first:last], queries, score)
+        values = upper_bounds(embeddings[first:last], None if hubs is None else hubs[first:last], queries, score)
         if keep is not None:
             values.masked_fill_(~keep[done : done + last - first], -torch.inf)
         done += last - first
-        value, place = values.topk(min(limit, last - first), dim=1)
+        value, place = values.topk(min(limit, last - first), dim=1) if least is None else _above(values, least)
         found.append((value, place + first))
+        # Chosen from as many again as are wanted, so that a row is looked at a few times only, however many are wanted.
+        if sum(value.shape[1] for value, _ in found) >= (limit if least is None else 2 * limit):
+            found = [_best(found, limit)]
+            least = found[0][0][:, -1:]
     if not found:
         return torch.empty(len(queries.contrastive), 0), torch.empty(len(queries.contrastive), 0, dtype=torch.int64)
+    values, rows = _best(found, limit)
+    return values.cpu(), rows.cpu()
+
+
+def blocks(runs: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """Stretches of rows cut into pieces of at most `size`."""
+    for begin, end in runs:
+        for first in range(begin, end, size):
+            yield first, min(first + size, end)
+
+
+def _above(values: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """What of (Q, n) values is above (Q, 1) others, with its places: two of (Q, m), filled up with -inf."""
+    query, place = (values > least).nonzero(as_tuple=True)
+    counts = torch.bincount(query, minlength=len(values))
+    column = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
+    found = values.new_full((len(values), int(counts.max())), -torch.inf)
+    places = torch.zeros(found.shape, dtype=torch.int64, device=values.device)
+    found[query, column], places[query, column] = values[query, place], place
+    return found, places
+
+
+def _best(found: list[tuple[Tensor, Tensor]], limit: int) -> tuple[Tensor, Tensor]:
+    """The best of several parts, each values and rows (Q, m), best first."""
     values, rows = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
     values, place = values.topk(min(limit, values.shape[1]), dim=1)
-    return values.cpu(), rows.gather(1, place).cpu()
+    return values, rows.gather(1, place)
 
 
-def blocks(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Stretches of rows cut into pieces of bounded length."""
-    for begin, end in runs:
-        for first in range(begin, end, _BLOCK):
-            yield first, min(first + _BLOCK, end)
-
-
-def upper_bounds(embeddings: Tensor, queries: Embeddings, score: Score) -> Tensor:
+def upper_bounds(embeddings: Tensor, hubs: Tensor | None, queries: Embeddings, score: Score) -> Tensor:
     """(Q, n) float32: the logarithmic score of every row, or a little more."""
+    hubs = hubs if score.hub else None
     (rows, width), count, device = embeddings.shape, len(queries.contrastive), embeddings.device
     dim = width // 2
-    slack = _ROUNDING * dim
+    slack = _ROUNDING * (dim + _CORRECTING * (hubs is not None))
     q = Embeddings(*(x.to(device, torch.float32) for x in queries))
     found = torch.empty(2, count, rows, device=device)
     step = _CACHED[count > _FEW] if device.type == "cpu" else rows
@@ -103,8 +129,14 @@ def upper_bounds(embeddings: Tensor, queries: Embeddings, score: Score) -> Tenso
             found.view(2 * count, rows)[:, first : first + step] = joined @ wide.T
         else:
             c, i = q.contrastive @ wide[:, :dim].T, q.iou @ wide[:, dim:].T
+            if hubs is not None:
+                c.sub_(hubs[first : first + step], alpha=score.hub)
             found[0, :, first : first + step] = score.log(c.add_(slack), i.add_(slack))
-    return found[0] if joined is None else score.log(found[0].add_(slack), found[1].add_(slack))
+    if joined is None:
+        return found[0]
+    if hubs is not None:
+        found[0].sub_(hubs, alpha=score.hub)
+    return score.log(found[0].add_(slack), found[1].add_(slack))
 
 
 def block_diagonal(queries: Embeddings) -> Tensor:

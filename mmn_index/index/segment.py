@@ -23,10 +23,12 @@ from torch import Tensor
 from ..errors import MomentIndexError
 from ..proposals import ProposalGrid
 from .manifest import CandidateAbout, SegmentEntry, sync_folder
-from .vectors import Vectors, write_vectors
+from .vectors import HUB_WIDTH, Vectors, write_vectors
 
-MOMENTS, VIDEOS, EMBEDDINGS, VECTORS = "moments.parquet", "videos.parquet", "embeddings.npy", "vectors.faiss"
+MOMENTS, VIDEOS, EMBEDDINGS = "moments.parquet", "videos.parquet", "embeddings.npy"
+HUBS, BACKGROUND, VECTORS = "hubs.npy", "background.npy", "vectors.faiss"
 PROGRESS = "progress"  # how many videos are on the disk; of no use once the segment is published
+_SAMPLE, _LEAST = 1 << 12, 1 << 8  # moments of background.npy, and of them after videos were removed
 _GROUP = 1 << 16  # rows of a row group of moments.parquet, about
 _MOMENT_COLUMNS = pa.schema([
     ("video", pa.int32()),  # row in videos.parquet
@@ -105,21 +107,32 @@ class SegmentWriter:
         aside.write_text(str(done), encoding="utf-8")
         aside.replace(self.folder / PROGRESS)
 
-    def finish(self, candidates: CandidateAbout | None = None) -> SegmentEntry:
+    @property
+    def embeddings(self) -> Tensor:
+        """(n, 2 C) float16, on disk: what was added so far, zeros behind it."""
+        return torch.from_numpy(self._embeddings)
+
+    def finish(self, candidates: CandidateAbout | None = None, hubs: np.ndarray | None = None) -> SegmentEntry:
         """Write the tables and the candidate index, bring everything to the disk, and return the manifest's entry.
 
         Args:
             candidates: the candidate index to make; None for a segment that is scanned.
+            hubs: (n,) float32, h of every moment, in an index with a bank.
         """
         if self.done != len(self._videos):
             raise ValueError(f"{self.done} videos came, {len(self._videos)} were announced")
         self._embeddings.flush()
         self._write_videos()
         self._write_moments()
-        names = [MOMENTS, VIDEOS, EMBEDDINGS]
-        (self.folder / VECTORS).unlink(missing_ok=True)  # of a killed process that was to make one
+        np.save(self.folder / BACKGROUND, self._background())
+        names = [MOMENTS, VIDEOS, EMBEDDINGS, BACKGROUND]
+        for name in (HUBS, VECTORS):
+            (self.folder / name).unlink(missing_ok=True)  # of a killed process that was to make one
+        if hubs is not None:
+            np.save(self.folder / HUBS, hubs)
+            names.append(HUBS)
         if candidates is not None:
-            write_vectors(self.folder / VECTORS, self._embeddings, candidates.factory)
+            write_vectors(self.folder / VECTORS, self._embeddings, candidates.factory, hubs)
             names.append(VECTORS)
         files = {}
         for name in names:
@@ -144,6 +157,14 @@ class SegmentWriter:
                 table = table.append_column(name, self._metadata[name])
         pq.write_table(table, self.folder / VIDEOS)
 
+    def _background(self) -> np.ndarray:
+        """Some rows, drawn evenly, with their embeddings: (s,) structured."""
+        count, width = self._shape
+        rows = draw(np.arange(count))
+        found = np.empty(len(rows), dtype=_background_type(width))
+        found["row"], found["embedding"] = rows, self._embeddings[rows]
+        return found
+
     def _write_moments(self) -> None:
         count, cells = len(self._grid), self._grid.cells.numpy().astype(np.int16)
         step = max(1, _GROUP // count)
@@ -159,7 +180,7 @@ class SegmentWriter:
 
 
 class Segment:
-    """Read access to one segment; sizes and counts are compared with the manifest at once.
+    """Read access to one segment; sizes and counts are compared with the manifest at once, its candidate index is read when needed.
 
     Raises:
         MomentIndexError: a file is missing, truncated, or disagrees with the others.
@@ -179,6 +200,10 @@ class Segment:
         try:
             # Mapped privately: torch takes no read-only memory, and nothing here writes.
             array = np.load(path, mmap_mode="c", allow_pickle=False)
+            path = folder / HUBS
+            hubs = np.load(path, mmap_mode="c", allow_pickle=False) if HUBS in entry.files else None
+            path = folder / BACKGROUND
+            self.drawn = np.load(path, mmap_mode="r", allow_pickle=False)
             path = folder / MOMENTS
             counted = pq.read_metadata(path).num_rows
             path = folder / VIDEOS
@@ -187,13 +212,21 @@ class Segment:
             self._duration = self.table["duration"].to_numpy().astype(np.float32)
         except (OSError, ValueError, KeyError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
             raise MomentIndexError(f"{path}: cannot be read ({error}). The index is damaged; build it again.") from error
-        self.vectors = Vectors(folder / VECTORS, entry.candidates) if entry.candidates else None
+        width = 2 * joint_dim + (0 if hubs is None else HUB_WIDTH)
+        self.vectors = Vectors(folder / VECTORS, entry.candidates, entry.moments, width) if entry.candidates else None
         self._edges = (grid.cells.numpy() + np.array([0, 1])).astype(np.float32)
         self._clips = np.float32(grid.num_clips)
-        self._check({"embeddings.npy": len(array), MOMENTS: counted, VIDEOS: len(firsts) * self.per_video}, array, 2 * joint_dim)
+        counts = {EMBEDDINGS: len(array), MOMENTS: counted, VIDEOS: len(firsts) * self.per_video}
+        if self.drawn.dtype != _background_type(2 * joint_dim):
+            raise MomentIndexError(
+                f"{folder / BACKGROUND}: holds {self.drawn.dtype}, expected rows and embeddings. The index is damaged; build it "
+                "again."
+            )
+        self._check(counts | ({} if hubs is None else {HUBS: len(hubs)}), array, 2 * joint_dim)
         if not np.array_equal(firsts, np.arange(len(firsts)) * self.per_video) or not set(entry.removed) <= set(range(len(firsts))):
             raise MomentIndexError(f"{folder / VIDEOS}: disagrees with the manifest on rows. The index is damaged; build it again.")
         self.embeddings: Tensor = torch.from_numpy(array)  # (n, 2 C) float16, on disk
+        self.hubs: Tensor | None = None if hubs is None else torch.from_numpy(hubs)  # (n,) float32: h of every moment
         self._map: mmap.mmap = array._mmap
         self.live: np.ndarray = np.ones(len(firsts), dtype=bool)  # videos that were not removed
         self.live[list(entry.removed)] = False
@@ -219,24 +252,49 @@ class Segment:
         spans: np.ndarray = self._edges[proposal] * self._duration[video][:, None] / self._clips
         return spans
 
+    def sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (s,) int64 of videos that were not removed, drawn evenly, and their embeddings (s, 2 C) float16.
+
+        Raises:
+            MomentIndexError: background.npy names rows that there are not.
+        """
+        rows, left = self.drawn["row"], int(self.live.sum()) * self.per_video
+        if rows.min() < 0 or rows.max() >= self.entry.moments:
+            raise MomentIndexError(
+                f"{self.folder / BACKGROUND}: has rows from {rows.min()} to {rows.max()}, expected 0 to {self.entry.moments - 1}. "
+                "The index is damaged; build it again."
+            )
+        live = self.live[rows // self.per_video]
+        if live.sum() >= min(_LEAST, left):
+            return rows[live], self.drawn["embedding"][live]
+        # Most that were drawn are removed: they are drawn anew among those that are left.
+        rows = draw(np.flatnonzero(np.repeat(self.live, self.per_video)))
+        return rows, self.embeddings[torch.from_numpy(rows)].numpy()
+
     def release(self) -> None:
         """Give mapped pages back, so that a process does not grow to the size of its index; the disk cache keeps them."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
     def _check(self, counts: dict[str, int], array: np.ndarray, width: int) -> None:
         counts["manifest.json"] = self.entry.moments
-        if self.vectors:
-            counts[VECTORS] = self.vectors.count
         if len(set(counts.values())) != 1:
             raise MomentIndexError(
                 f"{self.folder}: its files count moments differently ({counts}). The index is damaged; build it again."
             )
-        widths = {array.shape[1], self.vectors.width if self.vectors else width}
-        if widths != {width} or array.dtype != np.float16:
+        if array.shape[1] != width or array.dtype != np.float16:
             raise MomentIndexError(
                 f"{self.folder}: embeddings are {array.shape} {array.dtype}, expected {width} float16. "
                 "The index is damaged; build it again."
             )
+
+
+def draw(rows: np.ndarray) -> np.ndarray:
+    """At most _SAMPLE of some rows, each as likely as any other, always the same; in rising order."""
+    return np.sort(np.random.default_rng(0).choice(rows, min(_SAMPLE, len(rows)), replace=False))
+
+
+def _background_type(width: int) -> np.dtype[np.void]:
+    return np.dtype([("row", np.int64), ("embedding", np.float16, (width,))])
 
 
 def digest(path: Path) -> str:

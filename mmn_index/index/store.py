@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,10 @@ from .manifest import Manifest, read_manifest
 from .scan import Deadline, best_of_all
 from .segment import VIDEO_COLUMNS, Segment
 from .selection import Part, Restriction, all_live, parse_where, select
+from .vectors import HUB_WIDTH
+
+if TYPE_CHECKING:
+    from ..negatives import Bank
 
 _SMALL = 1 << 30  # bytes of embeddings that may stay mapped
 _RESIDENT = 3 << 27  # of more, so many are mapped before all are given back
@@ -81,6 +86,8 @@ class MomentIndex:
             Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim) for entry in manifest.segments
         ]
         self._embeddings = [segment.embeddings.to(self.device) for segment in self.segments]
+        self._hubs = [None if segment.hubs is None else segment.hubs.to(self.device) for segment in self.segments]
+        self.bank = _bank(root, manifest)  # of sentences; None where the index has none
         self._touched = 0
         self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
@@ -158,6 +165,17 @@ class MomentIndex:
                 "Use the model that built the index, or build the index again."
             )
 
+    def check_score(self, score: Score) -> None:
+        """Whether this index can rank by a score.
+
+        Raises:
+            QueryError: it has a hub correction, and the index no bank.
+        """
+        if score.hub and self.manifest.bank is None:
+            raise QueryError(
+                f"{self.root}: has no bank of sentences to correct hubs by. Build it with --bank FILE, or search with --hub 0."
+            )
+
     def where(self, conditions: Sequence[str]) -> Restriction:
         """Conditions on the columns of videos.parquet, such as `camera=porch`, as a restriction.
 
@@ -196,15 +214,17 @@ class MomentIndex:
             if segment.vectors is None or scan or self.device.type != "cpu":
                 keep = None if part.keep is None else torch.from_numpy(part.keep).to(self.device)
                 self._touch(2 * part.count * self.manifest.joint_dim * 2)
-                found = best_of_all(self._embeddings[number], part.runs, keep, queries, score, wanted, deadline)
+                found = best_of_all(self._embeddings[number], self._hubs[number], part.runs, keep, queries, score, wanted, deadline)
                 value, row = (x.numpy() for x in found)
                 row = np.where(value > -np.inf, row, -1)
             else:
                 deadline.check(0, total)
                 allowed = None if segment.live.all() else np.repeat(segment.live, segment.per_video)
                 slopes = np.array([[plane.contrastive, plane.iou] for plane in planes], dtype=np.float32)
-                both = [slopes[:, :1] * queries.contrastive.cpu().numpy(), slopes[:, 1:] * queries.iou.cpu().numpy()]
-                value, row = segment.vectors.best(np.concatenate(both, axis=1), wanted, allowed=allowed)
+                wide = [slopes[:, :1] * queries.contrastive.cpu().numpy(), slopes[:, 1:] * queries.iou.cpu().numpy()]
+                if segment.hubs is not None:
+                    wide += [-score.hub * slopes[:, :1], np.zeros((len(slopes), HUB_WIDTH - 1), np.float32)]
+                value, row = segment.vectors.best(np.concatenate(wide, axis=1), wanted, allowed=allowed)
                 value += np.array([[plane.constant] for plane in planes], dtype=np.float32)
                 recalls.append(segment.vectors.about.recall)
             values.append(value)
@@ -236,6 +256,38 @@ class MomentIndex:
                 found[torch.from_numpy(here)] = segment.embeddings.index_select(0, flat[torch.from_numpy(here)] - int(first))
         return found.view(*rows.shape, 2 * self.manifest.joint_dim)
 
+    def hubs(self, rows: np.ndarray) -> Tensor:
+        """The hub number h of rows of any shape, (*rows.shape,) float32; zeros where the index has no bank."""
+        flat = rows.reshape(-1)
+        found = torch.zeros(len(flat))
+        for segment, first, here in self._by_segment(flat):
+            if segment.hubs is not None:
+                found[torch.from_numpy(here)] = segment.hubs[torch.from_numpy(flat[here] - first)]
+        return found.view(*rows.shape)
+
+    def background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A sample of all moments, for what is to be known of them as a whole.
+
+        Returns:
+            Rows (s,) int64, embeddings (s, 2 C) float16, contrastive first, and weights (s,) float64: how many moments a row
+            stands for. The weights' sum is `num_moments`.
+
+        Raises:
+            MomentIndexError: a segment's sample is damaged.
+        """
+        return self._background
+
+    @cached_property
+    def _background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        width = 2 * self.manifest.joint_dim
+        rows, embeddings, weights = [np.empty(0, np.int64)], [np.empty((0, width), np.float16)], [np.empty(0)]
+        for segment, first, part in zip(self.segments, self._first_row.tolist(), self._everything, strict=False):
+            own, vectors = segment.sample()
+            rows.append(own + first)
+            embeddings.append(vectors)
+            weights.append(np.full(len(own), part.count / max(1, len(own))))
+        return np.concatenate(rows), np.concatenate(embeddings), np.concatenate(weights)
+
     def spans(self, rows: np.ndarray) -> np.ndarray:
         """Start and end of rows of any shape, (*rows.shape, 2) float32 seconds."""
         flat = rows.reshape(-1)
@@ -248,6 +300,14 @@ class MomentIndex:
         """Video numbers of rows of any shape: every video has all proposals of the grid."""
         found: np.ndarray = rows // len(self.manifest.grid)
         return found
+
+    def rows_in(self, parts: Sequence[Part]) -> np.ndarray:
+        """All rows of some parts, from `parts`, in rising order."""
+        found = [np.zeros(0, dtype=np.int64)]
+        for first, part in zip(self._first_row, parts, strict=False):
+            rows = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(*run) for run in part.runs)])
+            found.append(first + (rows if part.keep is None else rows[part.keep]))
+        return np.concatenate(found)
 
     def rows_of(self, video: int) -> np.ndarray:
         """All rows of a video, given by its number."""
@@ -268,3 +328,9 @@ class MomentIndex:
             return [(self.segments[0], 0, np.ones(len(rows), dtype=bool))]
         of = np.searchsorted(self._first_row, rows, side="right") - 1
         return [(self.segments[n], int(self._first_row[n]), of == n) for n in np.unique(of).tolist()]
+
+
+def _bank(root: Path, manifest: Manifest) -> "Bank | None":
+    from ..negatives import read_bank  # which needs the manifest
+
+    return None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau)

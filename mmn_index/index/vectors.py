@@ -1,10 +1,14 @@
 """The candidate index of a large segment: which moments may have the best inner products. The only module that knows FAISS.
 
-Vectors are [contrastive ; iou], 2 C numbers, in an inverted file (IVF) with compressed codes: it proposes rows, quickly and not
+Vectors are [contrastive ; iou], 2 C numbers, and in an index with a bank [contrastive ; iou ; h ; 0] (codes of two numbers then
+give h one of its own), in an inverted file (IVF) with compressed codes: it proposes rows, quickly and not
 completely; their scores are computed from embeddings.npy. Smaller segments have none and are scanned (scan.py), which is exact.
 """
 
+import os
 import re
+import threading
+import weakref
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +19,7 @@ import torch
 from ..errors import ConfigError, DependencyError, MomentIndexError
 from .manifest import CandidateAbout
 
+HUB_WIDTH = 2  # numbers that h takes
 _BLOCK = 1 << 16  # vectors that are converted to float32 together
 _SAMPLE = 24  # training vectors a list
 _ITERATIONS = 8  # of k-means; more change recall in the third digit
@@ -44,8 +49,8 @@ def bytes_a_moment(factory: str, width: int) -> float:
     return float(index.code_size + 8)
 
 
-def write_vectors(path: Path, embeddings: np.ndarray, factory: str) -> None:
-    """Train and fill the candidate index of all rows, (n, 2 C) float16, and write it.
+def write_vectors(path: Path, embeddings: np.ndarray, factory: str, hubs: np.ndarray | None = None) -> None:
+    """Train and fill the candidate index of all rows, (n, 2 C) float16, with h of every row where there is one, and write it.
 
     Lists are trained on rows drawn evenly from all videos. The codes are in memory meanwhile; embeddings are read in blocks.
 
@@ -53,15 +58,22 @@ def write_vectors(path: Path, embeddings: np.ndarray, factory: str) -> None:
         OSError: the disk refused.
         ConfigError: the factory string does not fit the width.
     """
-    count, width = embeddings.shape
+    count, width = len(embeddings), embeddings.shape[1] + (0 if hubs is None else HUB_WIDTH)
+
+    def of(rows: np.ndarray | slice) -> np.ndarray:
+        vectors = embeddings[rows].astype(np.float32)
+        if hubs is None:
+            return vectors
+        return np.concatenate([vectors, hubs[rows, None], np.zeros((len(vectors), HUB_WIDTH - 1), np.float32)], axis=1)
+
     try:
         index = _make(factory, width)
         wanted = min(count, _SAMPLE * index.nlist)
         rows = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
         index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = _ITERATIONS, _SAMPLE, 1
-        index.train(embeddings[rows].astype(np.float32))
+        index.train(of(rows))
         for first in range(0, count, _BLOCK):
-            index.add(embeddings[first : first + _BLOCK].astype(np.float32))
+            index.add(of(slice(first, first + _BLOCK)))
     except RuntimeError as error:
         raise ConfigError(f"FAISS cannot make '{factory}' of {count:,} vectors of width {width} ({_reason(error)}).") from error
     faiss = _faiss()
@@ -72,32 +84,56 @@ def write_vectors(path: Path, embeddings: np.ndarray, factory: str) -> None:
 class Vectors:
     """Search in a candidate index; safe from several threads.
 
+    The file is opened at once and read at the first search: codes of millions of moments take seconds to read, and whoever adds,
+    removes or looks up needs none. What is open stays readable when another process removes it.
+
+    Args:
+        count, width: how many vectors of how many numbers it has to hold.
+
     Raises:
-        MomentIndexError: the file cannot be read as a FAISS index.
+        MomentIndexError: the file is missing; at the first search: it cannot be read as such an index.
     """
 
-    def __init__(self, path: Path, about: CandidateAbout) -> None:
+    def __init__(self, path: Path, about: CandidateAbout, count: int, width: int) -> None:
         self.about = about
+        self._path, self._shape = path, (count, width)
+        try:
+            self._file = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise MomentIndexError(f"{path}: cannot be read ({error.strerror}). The index is damaged; build it again.") from error
+        weakref.finalize(self, os.close, self._file)
+        self._lock = threading.Lock()
+        self._read: tuple[Any, torch.Tensor] | None = None
+
+    @property
+    def lists(self) -> int:
+        """How many there are to visit."""
+        return len(self._index[1])
+
+    @property
+    def _index(self) -> tuple[Any, torch.Tensor]:
+        """FAISS's index and the centres of its lists, read once."""
+        with self._lock:
+            if self._read is None:
+                self._read = self._read_file()
+            return self._read
+
+    def _read_file(self) -> tuple[Any, torch.Tensor]:
         faiss = _faiss()
         try:
-            # Mapped, not read, where the format allows it.
-            self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-            self.lists = int(self._index.nlist)
+            # Under this name Linux gives what is open, removed or not. Mapped, not read, where the format allows it.
+            index = faiss.read_index(f"/proc/self/fd/{self._file}", faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
             # Which lists to visit is a product with their centres: torch makes it five times as quickly as FAISS's flat index.
-            self._centres = torch.from_numpy(self._index.quantizer.reconstruct_n(0, self.lists))
+            centres = torch.from_numpy(index.quantizer.reconstruct_n(0, int(index.nlist)))
         except (RuntimeError, AttributeError, MemoryError) as error:
-            raise MomentIndexError(f"{path}: cannot be read as a FAISS index ({_reason(error)}). The index is damaged; build it "
-                                   "again.") from error  # fmt: skip
-
-    @property
-    def count(self) -> int:
-        """Stored vectors."""
-        return int(self._index.ntotal)
-
-    @property
-    def width(self) -> int:
-        """Numbers a vector."""
-        return int(self._index.d)
+            raise MomentIndexError(f"{self._path}: cannot be read as a FAISS index ({_reason(error)}). The index is damaged; build "
+                                   "it again.") from error  # fmt: skip
+        if (found := (int(index.ntotal), int(index.d))) != self._shape:
+            raise MomentIndexError(
+                f"{self._path}: holds {found[0]} vectors of width {found[1]}, expected {self._shape[0]} of {self._shape[1]}. "
+                "The index is damaged; build it again."
+            )
+        return index, centres
 
     def best(self, queries: np.ndarray, limit: int, *, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Large inner products.
@@ -109,17 +145,20 @@ class Vectors:
 
         Returns:
             Values (Q, limit) float32, -inf where fewer were found, and rows (Q, limit) int64, -1 there; best first.
+
+        Raises:
+            MomentIndexError: the file cannot be read as the index that it should be.
         """
-        faiss = _faiss()
+        faiss, (index, centres) = _faiss(), self._index
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        parameters = faiss.SearchParametersIVF(nprobe=min(self.about.nprobe, self.lists))
+        parameters = faiss.SearchParametersIVF(nprobe=min(self.about.nprobe, len(centres)))
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
             parameters.sel = faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(bits))
-        near = (torch.from_numpy(queries) @ self._centres.T).topk(parameters.nprobe, dim=1)
+        near = (torch.from_numpy(queries) @ centres.T).topk(parameters.nprobe, dim=1)
         products, lists = near.values.numpy(), near.indices.numpy()
         values, rows = np.empty((len(queries), limit), np.float32), np.empty((len(queries), limit), np.int64)
-        self._index.search_preassigned_c(
+        index.search_preassigned_c(
             len(queries), faiss.swig_ptr(queries), limit, faiss.swig_ptr(lists), faiss.swig_ptr(products), faiss.swig_ptr(values),
             faiss.swig_ptr(rows), False, parameters,
         )  # fmt: skip

@@ -132,6 +132,9 @@ class IndexWriter:
         for folder in self.root.glob("model-*"):
             if manifest is None or folder.name != manifest.model_folder:
                 shutil.rmtree(folder, ignore_errors=True)
+        for path in self.root.glob("bank*"):
+            if manifest is None or manifest.bank is None or path.name != manifest.bank.file:
+                path.unlink()
         (self.root / f"{NAME}.tmp").unlink(missing_ok=True)
         for name in keep:
             for path in (self.root / "segments" / name).glob(f"{PROGRESS}*"):
@@ -149,7 +152,8 @@ class IndexWriter:
 def _is_ours(root: Path) -> bool:
     """Whether a folder holds an index, what a killed build left, or nothing."""
     return root.is_dir() and (
-        (root / NAME).is_file() or all(x.name in ("segments", f"{NAME}.tmp") or x.name.startswith("model-") for x in root.iterdir())
+        (root / NAME).is_file()
+        or all(x.name in ("segments", f"{NAME}.tmp") or x.name.startswith(("model-", "bank")) for x in root.iterdir())
     )
 
 

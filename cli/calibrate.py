@@ -1,0 +1,92 @@
+"""mmn-index calibrate: validation videos to the weights of an index's score and to confidences."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .build import index_option
+from .output import print_table, progress, say
+
+if TYPE_CHECKING:
+    from mmn_index.train.calibration import Tried
+
+_ANSWERED = 0.95  # of the searches for what is there, when thresholds are suggested
+
+
+@click.command()
+@click.argument("features", type=click.Path(path_type=Path))
+@index_option
+@click.option("--annotations", type=click.Path(path_type=Path), required=True,
+              help="Validation split (json). Labels, where it has them, say which moments are right for a sentence; else "
+              "equal texts do.")  # fmt: skip
+@click.option("--keep-score", is_flag=True, help="Fit confidences only.")
+@click.option("--device", default="cpu", show_default=True)
+def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, device: str) -> None:
+    """Fit an index's score and its confidences on validation videos, whose snippets are in FEATURES.
+
+    The videos need not be in the index, and are not added to it. Afterwards every hit has a confidence, the probability that it is
+    right, and `search --min-confidence` finds nothing where nothing fits.
+
+    \b
+    Example:
+        mmn-index calibrate features.h5 --annotations val.json
+        mmn-index search "person opens door" --min-confidence 0.5
+    """
+    from mmn_index.index_build.build import validation_index
+    from mmn_index.index_build.change import set_ranking
+    from mmn_index.train.annotations import read_annotations
+    from mmn_index.train.calibration import (
+        absent_evidence,
+        best_confidence,
+        fit_confidence,
+        present_evidence,
+        refused_at,
+        try_scores,
+    )  # fmt: skip
+    from mmn_index.train.queries import indexed, queries_of
+
+    from mmn_index import checkpoint
+    from mmn_index.features import FeatureFile
+    from mmn_index.index import MomentIndex
+
+    split = read_annotations(annotations)
+    index = MomentIndex(root)
+    durations = {video.video_id: video.duration for video in split.videos}
+    with tempfile.TemporaryDirectory(prefix="mmn-index-") as aside, progress("embedding videos") as report:
+        with FeatureFile(features) as opened:
+            held = validation_index(index, opened, durations, Path(aside) / "validation.mmn", device=device, report=report)
+        corpus = indexed(held)
+        queries = queries_of(split, corpus)
+        embeddings = checkpoint.load(held.model_path, device).embed_sentences(queries.sentences)
+        score = index.manifest.score
+        tried = [] if keep_score else try_scores(held, embeddings, queries, corpus, report=report)
+        if tried:
+            score = max(tried, key=lambda one: one.precision).score
+        present = present_evidence(held, embeddings, score, queries)
+        absent = absent_evidence(held, embeddings, score, queries, corpus)
+    calibration = fit_confidence(present, absent)
+    set_ranking(root, score, calibration, index.version)
+    if tried:
+        _show(tried)
+    say(
+        f"{root}: score {score.name}, weight {score.weight:g}, hub {score.hub:g}; confidences of {calibration.hits:,} hits, "
+        f"calibration error {calibration.error:.3f}."
+    )
+    best = [best_confidence(evidence, calibration) for evidence in (present, absent)]
+    threshold, refused = refused_at(*best, _ANSWERED)
+    say(
+        f"--min-confidence {threshold:.2f} answers {_ANSWERED:.0%} of these sentences, and refuses {refused:.0%} of them where all "
+        "that is right for them was taken out."
+    )
+
+
+def _show(tried: list["Tried"]) -> None:
+    """Average precision by weight and hub correction."""
+    hubs = sorted({one.score.hub for one in tried})
+    weights = sorted({one.score.weight for one in tried})
+    known = {(one.score.weight, one.score.hub): one.precision for one in tried}
+    click.echo("average precision on the validation sentences, in percent:")
+    rows = [[f"weight {weight:g}", *(f"{100 * known[weight, hub]:.1f}" for hub in hubs)] for weight in weights]
+    print_table(["", *(f"hub {hub:g}" for hub in hubs)], rows)

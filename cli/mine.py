@@ -1,0 +1,52 @@
+"""mmn-index mine: an index of the training videos to hard negatives."""
+
+from pathlib import Path
+
+import click
+
+from .output import progress, say
+
+
+@click.command()
+@click.option("--index", type=click.Path(path_type=Path), required=True, help="Index of the training videos.")
+@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
+@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="Negatives a sentence, of as many videos.")
+@click.option("--alike", type=click.FloatRange(0, 1), default=0.9, show_default=True,
+              help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.")  # fmt: skip
+@click.option("--margin", type=float, help="Leave out moments that do not score this much below the sentence's own.")
+@click.option("--positives", type=click.Path(path_type=Path), help="More right moments of each sentence, json as in MVMR.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Parquet file to write.")
+def mine(
+    index: Path, annotations: Path, count: int, alike: float, margin: float | None, positives: Path | None, device: str, out: Path
+) -> None:
+    """Find moments that the model takes for right answers and that are none: hard negatives for `train --hard-negatives`.
+
+    For every training sentence the best-scored moments of other videos. Left out are moments that overlap one of an alike sentence.
+
+    \b
+    Example:
+        mmn-index mine --index train.mmn --annotations train.json -o negatives.parquet
+    """
+    from mmn_index.train.alike import Alike, meanings
+    from mmn_index.train.annotations import read_annotations
+    from mmn_index.train.mining import mine as run
+    from mmn_index.train.mining import read_positives, write_negatives
+
+    from mmn_index import checkpoint
+    from mmn_index.index import MomentIndex
+
+    split = read_annotations(annotations)
+    listed = read_positives(positives) if positives else None
+    opened = MomentIndex(index, device)
+    model = checkpoint.load(opened.model_path, device)
+    similar = Alike.of(model, meanings(split)[0], cosine=alike, labels=True)
+    with progress("mining") as report:
+        mined = run(opened, model, split, similar, count=count, margin=margin, positives=listed, report=report)
+    write_negatives(mined.table, out)
+    say(f"{out}: {len(mined.table):,} negatives of {split.num_sentences:,} sentences.")
+    for reason, moments in mined.left_out.items():
+        say(f"left out, {reason}: {moments:,}")
+    points = (5, 25, 50, 75, 95)
+    margins = "  ".join(f"{p} %: {value:.3f}" for p, value in zip(points, mined.margins(points), strict=True))
+    say(f"below the own moment's score, percentiles: {margins}")

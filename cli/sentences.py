@@ -1,0 +1,38 @@
+"""Files of sentences: a line each, or an annotation file."""
+
+import sys
+from pathlib import Path
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, - for stdin; empty ones are no sentences.
+
+    Raises:
+        QueryError: it cannot be read, or holds none.
+    """
+    from mmn_index.errors import QueryError
+
+    try:
+        # As bytes: stdin's own decoding depends on the locale. The mark that some editors begin a file with is no word.
+        text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QueryError(
+            f"{'stdin' if str(path) == '-' else path}: cannot be read ({error}). Expected a text file with a sentence a line."
+        ) from error
+    found = [line.strip() for line in text.splitlines() if line.strip()]
+    if not found:
+        raise QueryError(f"{'stdin' if str(path) == '-' else path}: holds no sentence, expected one a line.")
+    return found
+
+
+def read_sentences(path: Path) -> list[str]:
+    """All sentences of an annotation file (.json), or the lines of a text file.
+
+    Raises:
+        AnnotationError, QueryError: it cannot be read, or holds none.
+    """
+    from mmn_index.train.annotations import read_annotations
+
+    if path.suffix != ".json":
+        return read_lines(path)
+    return [sentence for video in read_annotations(path).videos for sentence in video.sentences]

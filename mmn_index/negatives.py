@@ -1,0 +1,141 @@
+"""A bank of sentences beside an index, and what it says of each moment: whether it is a hub.
+
+A hub is a moment that is near to many sentences, so that it stands high in answers where it has no place. With c(m, b) the cosine
+of a moment and a sentence of the bank in the contrastive space, h(m) is
+
+    softmax    tau log mean_b exp(c(m, b) / tau)    the denominator of MMN's video loss at its training temperature, kept when
+                                                    searching (inverted softmax, Smith et al., ICLR 2017)
+    csls       the mean of the largest c(m, b)      half of cross-domain similarity local scaling (Conneau et al., ICLR 2018)
+
+The first follows the few sentences that fit a moment best. Where the bank has the query's own wording, that is what makes a moment
+right for it, so at full strength the right moments are pushed down (docs/negatives.md). The mean over a third of the bank is made of
+sentences about many other things, and never hurt.
+
+and a search ranks by c(q, m) - hub h(m) in place of c(q, m); see scoring.py.
+"""
+
+import hashlib
+import io
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from .errors import ConfigError, MomentIndexError, QueryError
+from .index.manifest import BankAbout, sync_folder
+from .model import MMN
+
+KINDS = ("softmax", "csls")
+_NEIGHBOURS = 3  # csls takes the mean of the largest one in so many of the bank's cosines
+_MOST = 2048  # sentences of a bank: h costs a product with each, for every moment
+_AT_ONCE = 256  # sentences that go through the encoder together
+_BLOCK = 1 << 22  # cosines that are in memory together
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Distinct sentences with their embeddings, and which h they make.
+
+    Attributes:
+        contrastive: (B, C) float32, unit vectors; h is computed on their device.
+        tau: temperature of `softmax`.
+        neighbours: of `csls`: of how many cosines the mean is taken, all where the bank has fewer.
+
+    Raises:
+        ConfigError: no such kind.
+        QueryError: no sentences.
+    """
+
+    sentences: tuple[str, ...]
+    contrastive: Tensor
+    kind: str
+    tau: float
+    neighbours: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"no hub correction is called '{self.kind}'; there are {' and '.join(KINDS)}.")
+        if not self.sentences:
+            raise QueryError("the bank holds no sentence, expected those that the model was trained with.")
+
+    @torch.inference_mode()
+    def hubs(self, embeddings: Tensor) -> np.ndarray:
+        """The number h of moments: (n, 2 C) float16, contrastive first -> (n,) float32."""
+        count, dim = self.contrastive.shape
+        found = torch.empty(len(embeddings))
+        step = max(1, _BLOCK // count)
+        for first in range(0, len(embeddings), step):
+            moments = embeddings[first : first + step, :dim].to(self.contrastive)
+            cosines = moments @ self.contrastive.T
+            if self.kind == "csls":
+                found[first : first + step] = cosines.topk(min(self.neighbours, count), dim=1).values.mean(dim=1)
+            else:
+                found[first : first + step] = self.tau * _log_mean_exp(cosines / self.tau)
+        return found.numpy()
+
+    @torch.inference_mode()
+    def rivals(self, embeddings: Tensor) -> Tensor:
+        """How well the bank's sentences fit moments: (n, 2 C) -> (n,) float64, the log of the mean of exp(c(m, b) / tau)."""
+        moments = embeddings[:, : self.contrastive.shape[1]].double()
+        return _log_mean_exp(moments @ self.contrastive.double().cpu().T / self.tau)
+
+    def write(self, root: Path) -> BankAbout:
+        """Bring the bank to the disk, in the folder of an index whose manifest does not name it yet."""
+        dim = self.contrastive.shape[1]
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(self.contrastive.cpu().numpy().reshape(-1)), dim)
+        aside = root / "bank.tmp"
+        pq.write_table(pa.table({"sentence": pa.array(self.sentences, pa.string()), "contrastive": vectors}), aside)
+        content = aside.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        name = f"bank-{digest[:16]}.parquet"
+        aside.replace(root / name)
+        sync_folder(root)
+        return BankAbout(self.kind, self.neighbours, len(self.sentences), name, len(content), digest)
+
+
+@torch.inference_mode()
+def make_bank(model: MMN, sentences: Sequence[str], kind: str) -> Bank:
+    """The bank of some sentences, each taken once, at the model's temperature; of very many it takes every n-th.
+
+    Raises:
+        ConfigError: no such kind.
+        QueryError: no sentence, or one that cannot be embedded.
+    """
+    distinct = tuple(dict.fromkeys(sentences))
+    distinct = distinct[:: -(-len(distinct) // _MOST) or 1]
+    parts = [model.embed_sentences(distinct[first : first + _AT_ONCE]) for first in range(0, len(distinct), _AT_ONCE)]
+    contrastive = torch.cat([part.contrastive for part in parts]) if parts else torch.empty(0, model.config.joint_dim)
+    return Bank(distinct, contrastive.float(), kind, model.config.tau, max(1, round(len(distinct) / _NEIGHBOURS)))
+
+
+def read_bank(root: Path, about: BankAbout, tau: float, device: str = "cpu") -> Bank:
+    """The bank that a manifest names.
+
+    Raises:
+        MomentIndexError: it is missing or damaged: h of new moments would not fit the old ones.
+    """
+    path = root / about.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MomentIndexError(f"{path}: cannot be read ({error.strerror}). Build the index again.") from error
+    if (found := hashlib.sha256(content).hexdigest()) != about.sha256:
+        raise MomentIndexError(f"{path}: was changed: SHA-256 {found[:16]}, expected {about.sha256[:16]}. Build the index again.")
+    table = pq.read_table(io.BytesIO(content))
+    vectors = table["contrastive"].combine_chunks()
+    contrastive = torch.from_numpy(vectors.flatten().to_numpy().copy()).view(len(table), -1)
+    return Bank(tuple(table["sentence"].to_pylist()), contrastive.to(device), about.kind, tau, about.neighbours)
+
+
+def _log_mean_exp(x: Tensor) -> Tensor:
+    """(n, B) -> (n,)"""
+    return x.logsumexp(dim=1) - math.log(x.shape[1])

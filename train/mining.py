@@ -1,0 +1,226 @@
+"""Hard negatives: for every training sentence the moments of other videos that an index of these videos ranks best.
+
+What a sentence describes is no negative of it. So moments are left out that overlap one of an alike sentence (alike.py) or one
+that a list says is right; any overlap counts, since a moment that shows a part of what is asked for, and is the best of its video,
+mostly ranks high for that part. The others of such a video could be negatives, but each video gives its best moment or none.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from mmn_index.errors import AnnotationError, OutputError
+from mmn_index.index import MomentIndex
+from mmn_index.model import MMN
+from mmn_index.moments import temporal_iou
+from mmn_index.scoring import Embeddings, cosines
+from mmn_index.search import Hit, SearchOptions, search
+
+from .alike import Alike, meanings
+from .annotations import AnnotatedVideo, Annotations
+
+SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),  # of the sentence
+        ("sentence", pa.int32()),  # its number in that video
+        ("text", pa.string()),
+        ("negative_video_id", pa.string()),
+        ("start", pa.float32()),  # seconds
+        ("end", pa.float32()),
+        ("first_clip", pa.int16()),
+        ("last_clip", pa.int16()),
+        ("score", pa.float64()),
+        ("positive_score", pa.float64()),  # of the proposal that fits the sentence's own moment best
+        ("rank", pa.int32()),  # among what was kept for the sentence, from 1
+    ]
+)
+ALIKE, LISTED, MARGIN = "overlap a moment of an alike sentence", "overlap a listed positive", "score too near the own moment"
+_BATCH = 32  # sentences that share a pass over the index
+
+Positives = Mapping[tuple[str, str], Sequence[tuple[str, float, float]]]  # (video, text) -> video, start, end
+
+
+@dataclass(frozen=True)
+class Mined:
+    """Negatives, a row each in the columns of SCHEMA, and how many better-ranked moments were left out, by reason."""
+
+    table: pa.Table
+    left_out: Mapping[str, int]
+
+    def margins(self, percentiles: Sequence[int]) -> list[float]:
+        """Percentiles of how far the negatives score below the sentence's own moment; nan where there are none."""
+        below = self.table["positive_score"].to_numpy() - self.table["score"].to_numpy()
+        return [float(np.percentile(below, p)) if len(below) else float("nan") for p in percentiles]
+
+
+def mine(
+    index: MomentIndex, model: MMN, annotations: Annotations, alike: Alike, *, count: int = 10, margin: float | None = None,
+    positives: Positives | None = None, report: Callable[[int, int], None] = lambda done, total: None,
+) -> Mined:  # fmt: skip
+    """The `count` best-scored moments of other videos for every sentence, at most one a video, without false negatives.
+
+    Args:
+        index: of the videos of `annotations`; others in it are searched too, as videos that nobody has annotated.
+        model: the index's.
+        alike: compares `meanings(annotations)`.
+        margin: leave out what does not score this much below the sentence's own moment: what ranks beside or above the right
+            answer is often right as well (NV-Retriever, Moreira et al., 2024). A difference, since scores may be negative.
+        positives: moments that are right by a list.
+
+    Raises:
+        AnnotationError: the index lacks videos of the annotations.
+        QueryError: a sentence that the text encoder cannot read.
+    """
+    indexed = set(index.video_ids)
+    if missing := [video.video_id for video in annotations.videos if video.video_id not in indexed]:
+        raise AnnotationError(
+            f"{annotations.path}: {len(missing)} of its {len(annotations.videos)} videos are not in {index.root}, e.g. "
+            f"'{missing[0]}'. Build an index of the training videos."
+        )
+    split = _Split(annotations, alike, positives or {})
+    rows, left_out = [], Counter(dict.fromkeys((ALIKE, LISTED, MARGIN), 0))
+    total = len(split.texts)
+    for first in range(0, total, _BATCH):
+        batch = list(range(first, min(first + _BATCH, total)))
+        own = dict(zip(batch, _own_scores(index, model, split, batch), strict=True))
+        left, k = batch, 2 * count + 1  # one is the sentence's own video
+        judged: dict[int, list[tuple[Hit, str | None]]] = {}
+        while left:
+            answers = search(index, model, [split.texts[s] for s in left], options=SearchOptions(k=k, per_video=1))
+            for sentence, answer in zip(left, answers, strict=True):
+                found = _judge(split, sentence, answer.hits, own[sentence], margin, count)
+                if sum(reason is None for _, reason in found) == count or len(answer.hits) < k:
+                    judged[sentence] = found
+            left, k = [sentence for sentence in left if sentence not in judged], 4 * k
+        for sentence in batch:
+            kept = [hit for hit, reason in judged[sentence] if reason is None]
+            left_out.update(reason for _, reason in judged[sentence] if reason is not None)
+            rows += [split.row(sentence, hit, own[sentence], rank, index) for rank, hit in enumerate(kept, 1)]
+        report(batch[-1] + 1, total)
+    return Mined(pa.Table.from_pylist(rows, SCHEMA), left_out)
+
+
+def read_positives(path: Path) -> Positives:
+    """Moments that are right for a sentence besides its own, in the json form of MVMR (Zhang et al., 2024).
+
+    {video: {"sentences": [...], "pos_moments": [[[video, sentence, [start, end]], ...] for each sentence]}}
+
+    Raises:
+        AnnotationError: the file is missing or of another form.
+    """
+    found: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
+    try:
+        for video_id, entry in json.loads(path.read_text(encoding="utf-8")).items():
+            for text, moments in zip(entry["sentences"], entry["pos_moments"], strict=True):
+                right = [(str(other), float(start), float(end)) for other, _, (start, end) in moments]
+                found.setdefault((video_id, text), []).extend(right)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AnnotationError(
+            f"{path}: cannot be read as positives ({error!r}). Expected, as in MVMR, sentences and as many pos_moments for each "
+            "video: lists of [video, sentence, [start, end]]."
+        ) from error
+    return found
+
+
+def write_negatives(table: pa.Table, path: Path) -> None:
+    """Keep what was mined.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    aside = path.with_name(f"{path.name}.tmp")
+    try:
+        pq.write_table(table, aside)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}). Choose another place with -o.") from error
+
+
+class _Split:
+    """Sentences of a split in turn, and what they must not have for a negative."""
+
+    def __init__(self, annotations: Annotations, alike: Alike, positives: Positives) -> None:
+        self._alike, self._listed = alike, positives
+        _, known = meanings(annotations)
+        self._known = {video.video_id: (video, own) for video, own in zip(annotations.videos, known, strict=True)}
+        self._of = [(video, number) for video in annotations.videos for number in range(len(video.sentences))]
+        self.texts = [video.sentences[number] for video, number in self._of]
+
+    def own(self, sentence: int) -> tuple[AnnotatedVideo, int]:
+        """The video of a sentence, and its number there."""
+        return self._of[sentence]
+
+    def reason(self, sentence: int, hit: Hit) -> str | None:
+        """Why a moment of another video is no negative of a sentence; None if it is one."""
+        video, number = self._of[sentence]
+        start, end = hit.start, hit.end
+        if any(
+            v == hit.video_id and s < end and start < e for v, s, e in self._listed.get((video.video_id, self.texts[sentence]), ())
+        ):
+            return LISTED
+        if hit.video_id not in self._known:
+            return None
+        other, theirs = self._known[hit.video_id]
+        overlap = (other.moments[:, 0] < end) & (other.moments[:, 1] > start)
+        ours = self._known[video.video_id][1][number]
+        return ALIKE if bool(self._alike(ours[None], theirs[overlap]).any()) else None
+
+    def row(self, sentence: int, hit: Hit, positive: float, rank: int, index: MomentIndex) -> dict[str, object]:
+        """A negative in the columns of SCHEMA."""
+        video, number = self._of[sentence]
+        first, last = index.manifest.grid.cells[hit.row % len(index.manifest.grid)].tolist()
+        values = (
+            video.video_id,
+            number,
+            self.texts[sentence],
+            hit.video_id,
+            hit.start,
+            hit.end,
+            first,
+            last,
+            hit.score,
+            positive,
+            rank,
+        )
+        return dict(zip(SCHEMA.names, values, strict=True))
+
+
+def _judge(
+    split: _Split, sentence: int, hits: Sequence[Hit], positive: float, margin: float | None, count: int
+) -> list[tuple[Hit, str | None]]:
+    """Moments of other videos with the reason why each is no negative, down to the `count`-th one that is."""
+    found: list[tuple[Hit, str | None]] = []
+    for hit in hits:
+        if hit.video_id == split.own(sentence)[0].video_id:
+            continue
+        reason = split.reason(sentence, hit)
+        if reason is None and margin is not None and hit.score > positive - margin:
+            reason = MARGIN
+        found.append((hit, reason))
+        count -= reason is None
+        if not count:
+            break
+    return found
+
+
+@torch.inference_mode()
+def _own_scores(index: MomentIndex, model: MMN, split: _Split, batch: Sequence[int]) -> list[float]:
+    """Scores of the proposals that fit the sentences' own moments best, as a search would give them."""
+    texts = model.embed_sentences([split.texts[sentence] for sentence in batch])
+    found = []
+    for place, sentence in enumerate(batch):
+        video, number = split.own(sentence)
+        rows = index.rows_of(index.number_of(video.video_id))
+        best = temporal_iou(torch.from_numpy(index.spans(rows)), video.moments[number]).argmax()
+        moment = Embeddings(*(x.double() for x in index.embeddings(rows[None, best])))
+        query = Embeddings(*(x[place : place + 1].cpu().double() for x in texts))
+        found.append(float(index.manifest.score(*cosines(query, moment))))
+    return found
