@@ -42,6 +42,7 @@ _HIT = "IoU >= m (inclusive, float32)"
               help="Search each sentence of an MVMR file (json) in its own pool of the index's videos.")  # fmt: skip
 @click.option("--score", help="collection, product, contrastive or iou. Default: within a video product, or that of --dataset; "
               "over a collection the index's own.")  # fmt: skip
+@click.option("--hub", type=float, help="Over a collection: hub correction from 0 (none) to 1; the index's default if not given.")
 @click.option("--nms", type=click.FloatRange(0, 1),
               help="Temporal IoU above which NMS drops; a collection is also measured without it.  [default: 0.5, or that of "
               "--dataset]")  # fmt: skip
@@ -52,7 +53,7 @@ _HIT = "IoU >= m (inclusive, float32)"
 def evaluate(
     checkpoint: Path | None, dataset: str | None, data: Path | None, features: Path | None, annotations: Path | None, corpus: bool,
     root: Path, seen: Path | None, folder: Path | None, write_predictions: Path | None, predictions: Path | None, mvmr: Path | None,
-    score: str | None, nms: float | None, points: float | None, as_json: bool, device: str,
+    score: str | None, hub: float | None, nms: float | None, points: float | None, as_json: bool, device: str,
 ) -> None:  # fmt: skip
     """Evaluate CHECKPOINT within annotated videos, beside chance and what was published; with --corpus, an index as a whole.
 
@@ -83,7 +84,7 @@ def evaluate(
     benchmark = BENCHMARKS[dataset] if dataset else None
     reference = _reference(benchmark, points)
     metric = _metric(benchmark, score, nms)
-    shared: dict[str, Any] = {"score": score, "nms": metric.nms, "as_json": as_json, "device": device}
+    shared: dict[str, Any] = {"score": score, "hub": hub, "nms": metric.nms, "as_json": as_json, "device": device}
     if mvmr:  # is its own annotation file
         pool_recall(root, mvmr, **shared)
     if not (checkpoint or corpus or predictions):

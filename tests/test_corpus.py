@@ -334,6 +334,7 @@ def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
     other.write_text(json.dumps({"elsewhere": {"duration": 4, "timestamps": [[0, 2]], "sentences": ["x"]}}))
     command.fails(*inputs[:-1], other, says="1 of its 1 videos are not among the 6 that are searched, e.g. 'elsewhere'")
     command.fails(*inputs, "--score", "best", says="no score is called 'best'")
+    command.fails(*inputs, "--hub", 0.5, says="has no bank of sentences")
     command.fails("eval", "--corpus", "--index", tmp_path / "none", "--annotations", world / "train.json", says="does not exist")
     for wrong, says in (
         ([], "Give a CHECKPOINT"), (["--corpus"], "Missing option '--annotations'"), (["-o", tmp_path], "Give a CHECKPOINT"),
