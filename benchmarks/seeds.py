@@ -71,12 +71,10 @@ def main(
 
 def table(blocks: list[dict[str, object]]) -> list[str]:
     """Means over seeds as Markdown, a row for everything that was measured."""
+    about = ("scope", "score", "queries", "part", "task", "nms", "right", "iou", "videos", "ceiling")
     groups: dict[tuple[str, ...], list[dict[str, object]]] = {}
     for block in blocks:
-        about = [
-            block.get(key) for key in ("scope", "score", "queries", "part", "task", "nms", "right", "iou", "videos", "ceiling")
-        ]
-        groups.setdefault(tuple(str(value) for value in about if value is not None), []).append(block)
+        groups.setdefault(tuple(str(block[key]) for key in about if block.get(key) is not None), []).append(block)
     lines = []
     for key, members in groups.items():
         # A median rank beyond the lists is no number.

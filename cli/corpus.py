@@ -9,7 +9,8 @@ from .output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from mmn_index.train.annotations import Annotations
-    from mmn_index.train.corpus_report import Table
+    from mmn_index.train.corpus_report import CorpusReport
+    from mmn_index.train.corpus_tables import Table
 
     from mmn_index.index import MomentIndex
     from mmn_index.scoring import Embeddings, Score
@@ -19,35 +20,84 @@ _HIT = "temporal IoU >= m in float32; R@k: a right answer among the first k; AP:
 
 
 def corpus_recall(
-    root: Path, split: "Annotations", train: "Annotations | None", *, score: str | None, nms: float, folder: Path | None,
-    as_json: bool, device: str,
+    root: Path, split: "Annotations", train: "Annotations | None", *, score: str | None, hub: float | None, nms: float,
+    folder: Path | None, predictions: Path | None, as_json: bool, device: str,
 ) -> None:  # fmt: skip
-    """Search every sentence of a split in an index; print what was found, and keep it in a folder."""
+    """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file of predictions."""
     from mmn_index.train.corpus import IndexRank
-    from mmn_index.train.corpus_report import evaluate_corpus, write_report
+    from mmn_index.train.corpus_report import evaluate_corpus
+    from mmn_index.train.corpus_tables import write_report
     from mmn_index.train.queries import indexed, queries_of
+    from mmn_index.train.tvr import write_predictions
 
-    index, chosen = _open(root, score, device)
+    index, chosen = _open(root, score, hub, device)
     corpus = indexed(index)
     queries = queries_of(split, corpus)
     rank = IndexRank(index, _embed(index, queries.sentences, device), chosen)
     candidates = any(segment.vectors for segment in index.segments) and index.device.type == "cpu"
     with progress("searching") as report:
         result = evaluate_corpus(queries, corpus, rank, nms=nms, candidates=candidates, train=train, report=report)
-    about = {**_about(index, chosen), "annotations": str(split.path), "queries": len(queries), "NMS": nms,
-             "training split": str(train.path) if train else None}  # fmt: skip
-    if as_json:
-        for record in result.records:
-            print_json({"scope": "corpus", "score": chosen.name, **record})
-    else:
-        title = f"{len(queries):,} queries in {index.num_moments:,} moments of {len(corpus.ids):,} videos, score {chosen.name}"
-        click.echo(f"\n{title}, lists of 100:")
-        for table in result.tables(with_intervals=False):
-            show(table)
-        click.echo(f"\nA hit: {_HIT}; chance: random order, no NMS.")
+    title = f"{len(queries):,} queries in {index.num_moments:,} moments of {len(corpus.ids):,} videos, score {_score(chosen)}"
+    _show(title, result, as_json, {"scope": "corpus", "score": chosen.name, "hub": chosen.hub})
     if folder:
+        about = {**_about(index, chosen), "annotations": str(split.path), "queries": len(queries), "NMS": nms,
+                 "training split": str(train.path) if train else None}  # fmt: skip
         write_report(folder, about, result)
         say(f"{folder}: results.json, results.md, results.png.")
+    if predictions:
+        write_predictions(predictions, [one for one in result.lists if one.nms in (None, nms)], queries, corpus)
+        say(f"{predictions}: lists of 100 for every sentence, NMS {nms:g}.")
+
+
+def pool_recall(root: Path, path: Path, *, score: str | None, hub: float | None, nms: float, as_json: bool, device: str) -> None:
+    """Search every sentence of an MVMR file in its pool of videos; print what was found."""
+    from mmn_index.train.corpus import IndexRank
+    from mmn_index.train.corpus_report import outcome_records
+    from mmn_index.train.corpus_tables import main_table
+    from mmn_index.train.mvmr import evaluate_pools, read_pools
+    from mmn_index.train.queries import indexed
+
+    index, chosen = _open(root, score, hub, device)
+    corpus = indexed(index)
+    pools = read_pools(path, corpus)
+    rank = IndexRank(index, _embed(index, pools.queries.sentences, device), chosen)
+    with progress("searching pools") as report:
+        found = evaluate_pools(pools, corpus, rank, nms=nms, report=report)
+    records = outcome_records("pools", found, pools.queries, corpus, resample=True)
+    if as_json:
+        for record in records:
+            print_json(
+                {"scope": "mvmr", "score": chosen.name, "hub": chosen.hub, "pool": pools.size, "left out": pools.left_out, **record}
+            )
+        return
+    title = f"{len(pools.queries):,} queries, each in its pool of {pools.size} videos, score {_score(chosen)}"
+    show(main_table(records, f"{title} ({pools.left_out:,} with a smaller pool left out)", with_intervals=False))
+
+
+def predictions_recall(path: Path, split: "Annotations", train: "Annotations | None", *, as_json: bool) -> None:
+    """Score a file of predictions in TVR's format."""
+    from mmn_index.train.corpus_report import evaluate_lists
+    from mmn_index.train.queries import annotated, queries_of
+    from mmn_index.train.tvr import read_predictions
+
+    corpus = annotated(split)
+    queries = queries_of(split, corpus)
+    lists = read_predictions(path, queries, corpus, split.num_sentences + split.dropped)
+    result = evaluate_lists(lists, queries, corpus, train)
+    _show(f"{path}, {len(queries):,} queries, {len(corpus.ids):,} annotated videos", result, as_json, {"scope": "predictions"})
+
+
+def _show(title: str, result: "CorpusReport", as_json: bool, about: dict[str, Any]) -> None:
+    from mmn_index.train.corpus_tables import tables
+
+    if as_json:
+        for record in result.records:
+            print_json({**about, **record})
+        return
+    click.echo(f"\n{title}, lists of 100:")
+    for table in tables(result, with_intervals=False):
+        show(table)
+    click.echo(f"\nA hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, no NMS.")
 
 
 def show(table: "Table") -> None:
@@ -56,13 +106,19 @@ def show(table: "Table") -> None:
     print_table(table.header, table.rows, left=table.left)
 
 
-def _open(root: Path, score: str | None, device: str) -> "tuple[MomentIndex, Score]":
+def _open(root: Path, score: str | None, hub: float | None, device: str) -> "tuple[MomentIndex, Score]":
     from mmn_index.device import find_device
     from mmn_index.index import MomentIndex
 
     find_device(device)
     index = MomentIndex(root, device)
-    return index, index.manifest.score if score is None else index.manifest.with_score(score)
+    chosen = index.manifest.with_score(score, hub)
+    index.check_score(chosen)
+    return index, chosen
+
+
+def _score(score: "Score") -> str:
+    return score.name + (f" with hub correction {score.hub:g}" if score.hub else "")
 
 
 def _embed(index: "MomentIndex", sentences: tuple[str, ...], device: str) -> "Embeddings":

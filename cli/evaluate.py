@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from mmn_index.train.benchmarks import BENCHMARKS, Benchmark, Files, Published, departures, differences, further_off, locate
 
 from mmn_index.errors import ConfigError
@@ -33,8 +34,15 @@ _HIT = "IoU >= m (inclusive, float32)"
               help="Training split: its wordings are also evaluated apart from those that it does not have.")  # fmt: skip
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path),
               help="With --corpus: write results.json, results.md and results.png there.")  # fmt: skip
+@click.option("--write-predictions", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="With --corpus: write the lists there, in the submission format of TVR.")  # fmt: skip
+@click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Score the lists of a file in that format, of whatever system; no index is needed.")  # fmt: skip
+@click.option("--mvmr", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Search each sentence of an MVMR file (json) in its own pool of the index's videos.")  # fmt: skip
 @click.option("--score", help="collection, product, contrastive or iou. Default: within a video product, or that of --dataset; "
               "over a collection the index's own.")  # fmt: skip
+@click.option("--hub", type=float, help="Over a collection: hub correction from 0 (none) to 1; the index's default if not given.")
 @click.option("--nms", type=click.FloatRange(0, 1),
               help="Temporal IoU above which NMS drops; a collection is also measured without it.  [default: 0.5, or that of "
               "--dataset]")  # fmt: skip
@@ -44,8 +52,8 @@ _HIT = "IoU >= m (inclusive, float32)"
 @click.option("--device", default="cpu", show_default=True)
 def evaluate(
     checkpoint: Path | None, dataset: str | None, data: Path | None, features: Path | None, annotations: Path | None, corpus: bool,
-    root: Path, seen: Path | None, folder: Path | None, score: str | None, nms: float | None, points: float | None, as_json: bool,
-    device: str,
+    root: Path, seen: Path | None, folder: Path | None, write_predictions: Path | None, predictions: Path | None, mvmr: Path | None,
+    score: str | None, hub: float | None, nms: float | None, points: float | None, as_json: bool, device: str,
 ) -> None:  # fmt: skip
     """Evaluate CHECKPOINT within annotated videos, beside chance and what was published; with --corpus, an index as a whole.
 
@@ -54,27 +62,39 @@ def evaluate(
         mmn-index eval run/model --features features.h5 --annotations test.json --seen train.json
         mmn-index eval charades.mmn-model --dataset charades --data data/charades --assert-within 0.5
         mmn-index eval --corpus --index collection.mmn --annotations test.json --seen train.json -o results
+        mmn-index eval --predictions theirs.json --annotations test.json
+        mmn-index eval --mvmr charades_test_mvmr.json --index charades.mmn
     """
     from mmn_index.train.annotations import read_annotations
 
     from mmn_index import checkpoint as checkpoints
     from mmn_index.index import MomentIndex
 
-    from .corpus import corpus_recall
+    from .corpus import corpus_recall, pool_recall, predictions_recall
 
-    if checkpoint is None and not corpus:
-        raise click.UsageError("Give a CHECKPOINT to evaluate within videos, --corpus to search an index, or both.")
-    if folder and not corpus:
-        raise click.UsageError("-o keeps the results of --corpus.")
+    if not (checkpoint or corpus or predictions or mvmr):
+        raise click.UsageError("Give a CHECKPOINT to evaluate within videos, or one of --corpus, --predictions and --mvmr.")
+    if (folder or write_predictions) and not corpus:
+        raise click.UsageError("-o and --write-predictions keep the results of --corpus.")
+    named = click.get_current_context().get_parameter_source("root") is ParameterSource.COMMANDLINE
+    if named and not (corpus or mvmr):
+        raise click.UsageError("--index is searched by --corpus and --mvmr: add one of them.")
     if points is not None and checkpoint is None:
         raise click.UsageError("--assert-within compares results within videos: give a CHECKPOINT.")
     benchmark = BENCHMARKS[dataset] if dataset else None
     reference = _reference(benchmark, points)
+    metric = _metric(benchmark, score, nms)
+    shared: dict[str, Any] = {"score": score, "hub": hub, "nms": metric.nms, "as_json": as_json, "device": device}
+    if mvmr:  # is its own annotation file
+        pool_recall(root, mvmr, **shared)
+    if not (checkpoint or corpus or predictions):
+        return
     # A collection's moments are embedded already: no features are read for it.
     files = _files(benchmark, data, annotations, features if checkpoint else Path())
-    metric = _metric(benchmark, score, nms)
     split = read_annotations(files.annotations)
     train = read_annotations(seen) if seen else None
+    if predictions:
+        predictions_recall(predictions, split, train, as_json=as_json)
     values: Mapping[str, float] = {}
     remarks: list[str] = []
     if checkpoint is not None:
@@ -82,7 +102,7 @@ def evaluate(
             MomentIndex(root).check_model(checkpoints.info(checkpoint).fingerprint, str(checkpoint))
         values, remarks = _within(checkpoint, benchmark, files, metric, split, train, as_json=as_json, device=device)
     if corpus:
-        corpus_recall(root, split, train, score=score, nms=metric.nms, folder=folder, as_json=as_json, device=device)
+        corpus_recall(root, split, train, folder=folder, predictions=write_predictions, **shared)
     if reference is not None and points is not None:
         _assert_within(values, reference, points, remarks)
 

@@ -35,6 +35,18 @@ def write_index(root: Path, split: Annotations, grid: ProposalGrid, dim: int, se
         writer.publish(replace(manifest, segments=(segment.finish(),)), model)
 
 
+def every(split: Annotations, step: int) -> Annotations:
+    """One sentence in so many, those of all videos counted together; videos that are left without one are left out."""
+    videos, count = [], 0
+    for video in split.videos:
+        chosen = [n for n in range(len(video.sentences)) if (count + n) % step == 0]
+        count += len(video.sentences)
+        if chosen:
+            sentences, positions = (tuple(x[n] for n in chosen) for x in (video.sentences, video.positions))
+            videos.append(replace(video, moments=video.moments[chosen], sentences=sentences, positions=positions))
+    return replace(split, videos=tuple(videos))
+
+
 def queries(count: int, dim: int, seed: int = 1) -> Embeddings:
     both = torch.from_numpy(units(np.random.default_rng(seed), count, dim))
     return Embeddings(both[:, 0], both[:, 1])

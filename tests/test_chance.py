@@ -3,14 +3,13 @@
 The whole collections; every fourth sentence, to be quick. benchmarks/chance.py does all of them, ActivityNet Captions included.
 """
 
-from dataclasses import replace
 from math import isnan
 from pathlib import Path
 
 import pytest
 import random_index
 from golden import golden
-from mmn_index.train.annotations import Annotations, read_annotations
+from mmn_index.train.annotations import read_annotations
 from mmn_index.train.corpus import IndexRank, measure, search_tasks
 from mmn_index.train.queries import indexed, queries_of
 
@@ -20,18 +19,6 @@ from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Score
 
 DIM = 8
-
-
-def every(split: Annotations, step: int) -> Annotations:
-    """One sentence in so many, those of all videos counted together; videos that are left without one are left out."""
-    videos, count = [], 0
-    for video in split.videos:
-        chosen = [n for n in range(len(video.sentences)) if (count + n) % step == 0]
-        count += len(video.sentences)
-        if chosen:
-            sentences, positions = (tuple(x[n] for n in chosen) for x in (video.sentences, video.positions))
-            videos.append(replace(video, moments=video.moments[chosen], sentences=sentences, positions=positions))
-    return replace(split, videos=tuple(videos))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +31,7 @@ def test_random_embeddings_give_chance(tmp_path: Path, name: str, file: str, vid
     index = MomentIndex(tmp_path / "c.mmn")
     corpus = indexed(index)
     assert (len(corpus.ids), index.num_moments) == (videos, videos * len(grid))
-    asked = queries_of(every(split, 4), corpus)
+    asked = queries_of(random_index.every(split, 4), corpus)
     assert len(asked) == queries
     rank = IndexRank(index, random_index.queries(len(asked), DIM), Score())
     compared = 0

@@ -16,7 +16,8 @@ from golden import golden
 from mmn_index.train.annotations import AnnotatedVideo, Annotations, read_annotations
 from mmn_index.train.baselines import SameForAll, moment_frequency, proposal_oracle, text_oracle, whole_video
 from mmn_index.train.corpus import IndexRank, evaluate_sizes, measure, search_tasks
-from mmn_index.train.corpus_report import evaluate_corpus, groups, write_report
+from mmn_index.train.corpus_report import evaluate_corpus, groups
+from mmn_index.train.corpus_tables import write_report
 from mmn_index.train.queries import Corpus, Queries, indexed, normalise, queries_of, right_proposals, tied_videos
 
 from mmn_index.config import PAPER
@@ -333,14 +334,30 @@ def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
     other.write_text(json.dumps({"elsewhere": {"duration": 4, "timestamps": [[0, 2]], "sentences": ["x"]}}))
     command.fails(*inputs[:-1], other, says="1 of its 1 videos are not among the 6 that are searched, e.g. 'elsewhere'")
     command.fails(*inputs, "--score", "best", says="no score is called 'best'")
+    command.fails(*inputs, "--hub", 0.5, says="has no bank of sentences")
     command.fails("eval", "--corpus", "--index", tmp_path / "none", "--annotations", world / "train.json", says="does not exist")
     for wrong, says in (
         ([], "Give a CHECKPOINT"), (["--corpus"], "Missing option '--annotations'"), (["-o", tmp_path], "Give a CHECKPOINT"),
-        (["--corpus", "--dataset", "charades", "--assert-within", 1], "give a CHECKPOINT"), ([world, "-o", tmp_path], "-o keeps"),
+        (["--corpus", "--dataset", "charades", "--assert-within", 1], "give a CHECKPOINT"), ([world, "-o", tmp_path], "-o and --write-predictions keep"),
+        ([world, "--index", world], "--index is searched by --corpus and --mvmr"),
     ):  # fmt: skip
         result = command.run("eval", *wrong)
         assert result.exit_code == 2, result.output
         assert says in result.stderr
+
+
+def test_a_candidate_index_is_measured_beside_the_scan(world: Path, command: Command, tmp_path: Path) -> None:
+    command.ok("build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "c.mmn", "--vectors", "IVF4,SQ8")
+    inputs = ["eval", "--corpus", "--index", tmp_path / "c.mmn", "--annotations", world / "train.json"]
+    blocks = [json.loads(line) for line in command.ok(*inputs, "--json").stdout.splitlines()]
+    parts = {part: [one for one in blocks if one["part"] == part] for part in ("exact scan", "candidate index")}
+    assert all(one["proven exact"] == 12 for one in parts["exact scan"])
+    assert [one["task"] for one in parts["candidate index"]] == [
+        one["task"] for one in parts["exact scan"] if one["task"] != "SVMR"
+    ]
+    assert any(
+        line.endswith("of 12") for line in command.ok(*inputs).stdout.partition("Exact scan, candidate index:")[2].splitlines()
+    )
 
 
 def test_removed_videos_are_no_part_of_the_collection(small: tuple[Queries, MomentIndex, Embeddings]) -> None:

@@ -128,7 +128,7 @@ def search_tasks(
         ranked: list[Ranked] = []
         for video, numbers in parts:
             own = options if video is None else replace(options, restriction=Restriction(videos=(corpus.ids[video],)))
-            for batch in _batches(numbers):
+            for batch in batches(numbers):
                 ranked += rank(batch, own)
                 report(len(ranked), len(queries), what=_label(task, threshold, exact))
         found.append(Lists(task, threshold, ranked))
@@ -187,9 +187,7 @@ def evaluate_sizes(
 
     Videos without queries, which only distract, go first.
     """
-    grid = corpus.grid
-    if grid is None:
-        raise ValueError("a collection without a grid cannot be cut")
+    grid = corpus.proposals
     asked = set(queries.videos.tolist())
     random = np.random.default_rng(seed)
     order = [number for group in (asked, corpus.ids.keys() - asked) for number in random.permutation(sorted(group)).tolist()]
@@ -204,7 +202,7 @@ def evaluate_sizes(
         for threshold in dict.fromkeys([NO_NMS, nms]):
             options = SearchOptions(k=DEPTHS[-1], nms=threshold, restriction=restriction)
             ranked = []
-            for batch in _batches(rows):
+            for batch in batches(rows):
                 ranked += rank(batch, options)
                 report(len(ranked), len(rows), what=f"VCMR, {_nms(threshold)}, {size} videos")
             lists = Lists("VCMR", threshold, ranked)
@@ -233,7 +231,8 @@ def _chances(task: str, right: Sequence[Right], corpus: Corpus) -> Callable[[flo
     return chance
 
 
-def _batches(numbers: Sequence[int]) -> Iterator[list[int]]:
+def batches(numbers: Sequence[int]) -> Iterator[list[int]]:
+    """As many queries at a time as share a pass over an index."""
     for first in range(0, len(numbers), _BATCH):
         yield list(numbers[first : first + _BATCH])
 

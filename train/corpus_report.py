@@ -1,47 +1,27 @@
-"""The evaluation of a collection as a whole: records (results.json), tables (stdout, results.md), a picture (results.png).
+"""The evaluation of a collection as a whole, as records.
 
 A record is a flat mapping: what was measured (`part`, `task`, `nms`, `right`, `iou`, `queries`) and the numbers, in percent.
-Tables and the picture are made of records alone, so that they never disagree.
+Tables and pictures (corpus_tables.py) are made of records alone, so that they never disagree.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isinf
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmn_index.errors import DependencyError, OutputError
 from mmn_index.recall import intervals
 
 from .annotations import Annotations
 from .baselines import SameForAll, moment_frequency, proposal_oracle, text_oracle, whole_video
-from .corpus import DEPTHS, IOUS, NO_NMS, Lists, Outcome, Rank, Report, SizePoint, evaluate_sizes, measure, search_tasks, silent
+from .corpus import IOUS, Lists, Outcome, Rank, Report, SizePoint, evaluate_sizes, measure, search_tasks, silent
 from .queries import Corpus, Queries, normalise
 
-Record = Mapping[str, Any]
-EXACT, CANDIDATES, SIZES, GROUPS, CEILING = "exact scan", "candidate index", "size of the collection", "groups", "ceiling"
+EXACT, CANDIDATES, LISTS = "exact scan", "candidate index", "predictions"
+SIZES, GROUPS, CEILING = "size of the collection", "groups", "ceiling"
 PROPOSAL, TIES = "best proposal", "videos of the same text"
-_MEANINGS = {"own": "own moment", "text": "same text", "label": "same label"}
-JSON, MARKDOWN, PICTURE = "results.json", "results.md", "results.png"
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table: a title, a header, rows of cells; the first `left` columns are names."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    left: int
-
-    def markdown(self) -> str:
-        """The table in Markdown, its title in bold above it."""
-        line = ["---"] * self.left + ["---:"] * (len(self.header) - self.left)
-        return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(cells)} |" for cells in (self.header, line, *self.rows))])
 
 
 @dataclass(frozen=True)
@@ -49,20 +29,11 @@ class CorpusReport:
     """All that was measured over a collection."""
 
     records: list[dict[str, Any]]
-    lists: list[Lists]  # the answers of the exact scan
-    nms: float
+    lists: list[Lists]  # the answers: of the exact scan, or that were given
+    nms: float | None  # None: not known
 
-    def tables(self, *, with_intervals: bool) -> list[Table]:
-        """The main table first; what was not measured has no table."""
-        return [
-            main_table(self._of(EXACT), "Exact scan", with_intervals=with_intervals),
-            ends_table(self.records),
-            *([candidates_table(self._of(EXACT), self._of(CANDIDATES))] if self._of(CANDIDATES) else []),
-            *([sizes_table(self._of(SIZES))] if self._of(SIZES) else []),
-            groups_table(self._of(GROUPS), self.nms),
-        ]
-
-    def _of(self, part: str) -> list[dict[str, Any]]:
+    def of(self, part: str) -> list[dict[str, Any]]:
+        """The records of one part."""
         return [record for record in self.records if record["part"] == part]
 
 
@@ -77,9 +48,7 @@ def evaluate_corpus(
         candidates: measure `rank` also where it may use a candidate index.
         train: the training split, for the moment-frequency prior and for which wordings were seen.
     """
-    grid = corpus.grid
-    if grid is None:
-        raise ValueError("a collection of an index is needed: its grid says what the proposals are")
+    grid = corpus.proposals
 
     def measured(found: Sequence[Lists]) -> list[Outcome]:
         return [outcome for one in found for outcome in measure(one, queries, corpus)]
@@ -99,8 +68,18 @@ def evaluate_corpus(
     records += [_ceiling(PROPOSAL, m, proposal_oracle(queries, corpus, grid, m)) for m in IOUS]
     records.append(_ceiling(TIES, None, text_oracle(queries)))
     records += size_records(evaluate_sizes(queries, corpus, rank, nms=nms, report=report))
-    seen = None if train is None else {sentence for video in train.videos for sentence in video.sentences}
-    return CorpusReport(records + group_records(exact, groups(queries, seen)), lists, nms)
+    return CorpusReport(records + group_records(exact, groups(queries, _sentences(train))), lists, nms)
+
+
+def evaluate_lists(lists: Sequence[Lists], queries: Queries, corpus: Corpus, train: Annotations | None) -> CorpusReport:
+    """Measure lists that somebody else made; how is not known, so that they have no NMS, no chance and no ceilings."""
+    found = [outcome for one in lists for outcome in measure(one, queries, corpus)]
+    records = outcome_records(LISTS, found, queries, corpus, resample=True)
+    return CorpusReport(records + group_records(found, groups(queries, _sentences(train))), list(lists), None)
+
+
+def _sentences(train: Annotations | None) -> set[str] | None:
+    return None if train is None else {sentence for video in train.videos for sentence in video.sentences}
 
 
 def _ceiling(name: str, iou: float | None, share: float) -> dict[str, Any]:
@@ -176,180 +155,3 @@ def _numbers(outcome: Outcome, mask: Tensor | None = None) -> dict[str, Any]:
     table.setdefault("MedRank", f">{outcome.depths[-1]}")  # type: ignore[arg-type]
     chance = {name: round(value, 4) for name, value in outcome.chance(mask).items()}
     return {**table, **({"chance": chance} if chance else {})}
-
-
-def main_table(found: Sequence[Record], title: str, *, with_intervals: bool) -> Table:
-    """Every outcome of a part, with the chance of the deepest k where it is known.
-
-    Args:
-        with_intervals: the interval of every number; else the half width of the widest one of a row.
-    """
-    columns = [name for name in found[0] if name.startswith("R@")]
-    columns += ["MedRank", *["AP"] * any("AP" in one for one in found)]
-    deepest = columns[columns.index("MedRank") - 1]
-    header = ["task", "NMS", "right", "IoU", *columns, *([] if with_intervals else ["± 95 %"]), f"chance {deepest}"]
-    rows = []
-    for one in found:
-        ends = one.get("interval", {})
-        cells = [_cell(one.get(name)) for name in columns]
-        if with_intervals:
-            cells = [f"{c} [{ends[n][0]:.1f}, {ends[n][1]:.1f}]" if n in ends else c for n, c in zip(columns, cells, strict=True)]
-        else:
-            cells.append(_cell(max((high - low for low, high in ends.values()), default=None), half=True))
-        rows.append([*_names(one), *cells, _cell(one.get("chance", {}).get(deepest))])
-    return Table(title, header, rows, 4)
-
-
-def ends_table(found: Sequence[Record]) -> Table:
-    """The index between what cannot be exceeded and what costs nothing: own moments, IoU 0.5, no NMS."""
-    wanted = {"SVMR R@1": ("SVMR", 1), "VR R@1": ("VR", 1)} | {f"VCMR R@{k}": ("VCMR", k) for k in DEPTHS}
-    own = [
-        one
-        for one in found
-        if one.get("right") == "own" and one["nms"] in (None, NO_NMS) and one["iou"] in (None, IOUS[0]) and one["queries"] == "all"
-    ]
-    tables = {
-        part: {one["task"]: one for one in own if one["part"] == part}
-        for part in dict.fromkeys(one["part"] for one in own)
-        if part not in (SIZES, CANDIDATES)
-    }
-    best = {one["ceiling"]: one["recall"] for one in found if one["part"] == CEILING and one["iou"] in (None, IOUS[0])}
-    index = tables.pop(EXACT)
-    rows: dict[str, dict[str, Any]] = {
-        PROPOSAL: dict.fromkeys([name for name in wanted if not name.startswith("VR")], best[PROPOSAL]),
-        "right video given": {f"VCMR R@{k}": index["SVMR"][f"R@{k}"] for k in DEPTHS},
-        TIES: {"VR R@1": best[TIES]},
-        "the index": {name: index[task][f"R@{k}"] for name, (task, k) in wanted.items()},
-    }
-    rows |= {part: {name: tasks[task][f"R@{k}"] for name, (task, k) in wanted.items()} for part, tasks in tables.items()}
-    rows["chance"] = {name: index[task]["chance"][f"R@{k}"] for name, (task, k) in wanted.items()}
-    cells = [[name, *(_cell(values.get(column)) for column in wanted)] for name, values in rows.items()]
-    return Table(f"Ceilings, the index, and what needs no query (own, IoU {IOUS[0]}, no NMS)", ["", *wanted], cells, 1)
-
-
-def candidates_table(exact: Sequence[Record], candidates: Sequence[Record]) -> Table:
-    """The same numbers by the exact scan and through the candidate index."""
-    columns = [f"R@{k}" for k in DEPTHS]
-    rows = []
-    for one in candidates:
-        other = next(record for record in exact if _names(record) == _names(one))
-        pairs = [f"{_cell(other[name])} {_cell(one[name])}" for name in columns]
-        rows.append([*_names(one), *pairs, f"{one['proven exact']:,} of {one['num_queries']:,}"])
-    return Table("Exact scan, candidate index", ["task", "NMS", "right", "IoU", *columns, "proven exact"], rows, 4)
-
-
-def sizes_table(found: Sequence[Record]) -> Table:
-    """VCMR against the size of the collection."""
-    columns = [f"R@{k}" for k in DEPTHS]
-    rows = [
-        [f"{one['videos']:,}", f"{one['moments']:,}", f"{one['num_queries']:,}", _nms(one["nms"]), f"{one['iou']:g}",
-         *(_cell(one[column]) for column in [*columns, "MedRank"]), _cell(one["chance"][columns[-1]])]
-        for one in found
-    ]  # fmt: skip
-    header = ["videos", "moments", "queries", "NMS", "IoU", *columns, "MedRank", f"chance {columns[-1]}"]
-    return Table("Size of the collection (VCMR, own)", header, rows, 0)
-
-
-def groups_table(found: Sequence[Record], nms: float) -> Table:
-    """Groups of queries, IoU 0.5, with NMS."""
-    meanings = [right for right in ("own", "text", "label") if any(one["right"] == right for one in found)]
-    wanted = {"SVMR R@1": ("SVMR", "own", 1), "VR R@1": ("VR", "own", 1)}
-    wanted |= {
-        f"VCMR {right} R@{k}": ("VCMR", right, k) for right in meanings for k in ((1, 10, 100) if right == "own" else (1, 10))
-    }
-    rows = []
-    for name in dict.fromkeys(one["queries"] for one in found):
-        mine = [one for one in found if one["queries"] == name and one["nms"] in (None, nms) and one["iou"] in (None, IOUS[0])]
-        by_key = {(one["task"], one["right"]): one for one in mine}
-        cells = [_cell(by_key[task, right][f"R@{k}"]) for task, right, k in wanted.values()]
-        rows.append([name, f"{mine[0]['num_queries']:,}", *cells])
-    return Table(f"Groups of queries (IoU {IOUS[0]}, NMS {_nms(nms)})", ["", "queries", *wanted], rows, 1)
-
-
-def _names(one: Record) -> list[str]:
-    return [one["task"], _nms(one["nms"]), one["right"], "" if one["iou"] is None else f"{one['iou']:g}"]
-
-
-def _nms(nms: float | None) -> str:
-    return "" if nms is None else "off" if nms == NO_NMS else f"{nms:g}"
-
-
-def _cell(value: Any, *, half: bool = False) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    value = value / 2 if half else value
-    return f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2g}"
-
-
-def write_report(folder: Path, about: Mapping[str, Any], result: CorpusReport) -> None:
-    """Write results.json, results.md and results.png into a folder, which is made.
-
-    Args:
-        about: what was measured with what; each entry a value or a mapping of values.
-
-    Raises:
-        OutputError: the folder cannot be written.
-        DependencyError: matplotlib is not installed.
-    """
-    lines = [f"- {key}: {_inline(value)}" for key, value in about.items()]
-    picture = f"![Recall against the size of the collection, and by what counts as right]({PICTURE})"
-    text = ["# Recall over a collection", "\n".join(lines), picture]
-    text += [table.markdown() for table in result.tables(with_intervals=True)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({**about, "records": result.records}, indent=1, ensure_ascii=False)
-        (folder / JSON).write_text(content + "\n", encoding="utf-8")
-        (folder / MARKDOWN).write_text("\n\n".join(text) + "\n", encoding="utf-8")
-        draw(result, folder / PICTURE)
-    except OSError as error:
-        raise OutputError(f"{folder}: results cannot be written ({error}). Choose another place with -o.") from error
-
-
-def _inline(value: Any) -> str:
-    return ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, Mapping) else str(value)
-
-
-def draw(result: CorpusReport, picture: Path) -> None:
-    """Draw VCMR's R@k against the size of the collection, and against k for each meaning of right, as a PNG.
-
-    Raises:
-        DependencyError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DependencyError("matplotlib is not installed. Add it with `pip install 'mmn-index[plots]'`.") from error
-    chosen = [one for one in result.records if one.get("task") == "VCMR" and one["nms"] == result.nms and one["iou"] == IOUS[0]]
-    whole = [one for one in chosen if one["part"] == EXACT]
-    own = next(one for one in whole if one["right"] == "own")
-    sizes = [own, *(one for one in chosen if one["part"] == SIZES)]
-    figure = Figure(figsize=(11, 4.2), layout="constrained")  # no global state, no window
-    left, right = figure.subplots(1, 2)
-    videos = [one["videos"] for one in sizes]
-    for k in DEPTHS:
-        line = left.plot(videos, [one[f"R@{k}"] for one in sizes], marker="o", label=f"R@{k}")[0]
-        left.plot(videos, [one["chance"][f"R@{k}"] for one in sizes], ":", color=line.get_color())
-    left.set_xscale("log")
-    left.set_xticks(videos, [f"{count:,}" for count in videos])
-    left.minorticks_off()
-    left.set_xlabel("videos in the collection, halved at random")
-    left.set_title("own moment, by size of the collection", fontsize="medium")
-    for one in whole:
-        values = [one[f"R@{k}"] for k in DEPTHS]
-        line = right.plot(DEPTHS, values, marker="o", label=_MEANINGS[one["right"]])[0]
-        low, high = zip(*(one["interval"][f"R@{k}"] for k in DEPTHS), strict=True)
-        right.fill_between(DEPTHS, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        right.plot(DEPTHS, [one["chance"][f"R@{k}"] for k in DEPTHS], ":", color=line.get_color())
-    right.set_xscale("log")
-    right.set_xticks(DEPTHS, [str(k) for k in DEPTHS])
-    right.minorticks_off()
-    right.set_xlabel("k, length of the list")
-    right.set_title("whole collection, by what counts as right, with 95 % intervals", fontsize="medium")
-    for axes in (left, right):
-        axes.set_ylabel("R@k, %")
-        axes.set_ylim(0, 102)
-        axes.grid(alpha=0.3)
-        axes.plot([], [], ":", color="0.4", label="chance")
-        axes.legend(fontsize="small")
-    figure.suptitle(f"VCMR, IoU ≥ {IOUS[0]}, NMS {_nms(result.nms)}, {own['num_queries']:,} queries, {own['moments']:,} moments")
-    figure.savefig(picture, dpi=120)

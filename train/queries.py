@@ -42,6 +42,13 @@ class Corpus:
     durations: Mapping[int, float]  # seconds
     grid: ProposalGrid | None  # of every video; None where moments are not those of a grid
 
+    @property
+    def proposals(self) -> ProposalGrid:
+        """The grid, where there has to be one."""
+        if self.grid is None:
+            raise ValueError("the moments of this corpus are not those of a grid")
+        return self.grid
+
     @cached_property
     def numbers(self) -> dict[str, int]:
         """Number of each video by its id."""
@@ -94,6 +101,16 @@ class Queries:
         own = [Right(video[None], moment[None]) for video, moment in zip(self.videos, self.moments, strict=True)]
         found = {"own": own, "text": self._shared(self.texts)}
         return found if self.labels is None else {**found, "label": self._shared(self.labels)}
+
+    def part(self, rows: Sequence[int]) -> "Queries":
+        """Some of the queries."""
+        return Queries(
+            tuple(self.sentences[row] for row in rows),
+            tuple(self.positions[row] for row in rows),
+            self.videos[list(rows)],
+            self.moments[list(rows)],
+            None if self.labels is None else tuple(self.labels[row] for row in rows),
+        )
 
     def by_video(self) -> Iterator[tuple[int, list[int]]]:
         """Each video's number with the numbers of its queries, in order."""
