@@ -11,6 +11,7 @@ import torch
 from conftest import SENTENCES, Command, write_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmn_index.index_build.build import DEFAULT_HUB
 from mmn_index.index_build.candidates import measured_recall
 from mmn_index.index_build.change import remove
 from mmn_index.index_build.verify import verify
@@ -288,6 +289,10 @@ def test_the_command_corrects_as_the_library_does(banked: Path, world: Path, com
     assert (about["bank"]["kind"], about["bank"]["sentences"], about["hub"]) == ("csls", 4, index.manifest.score.hub)
     assert "bank of 4 sentences, csls" in command.ok("info", "--index", root).stdout
     assert "h computed again from the 4 sentences of the bank" in command.ok("verify", "--index", root).stderr
+
+
+def test_the_help_of_build_knows_the_default_correction(command: Command) -> None:
+    assert f"{DEFAULT_HUB:g} if not given" in " ".join(command.ok("build", "--help").stdout.split())
 
 
 def test_what_a_build_refuses_about_a_bank(world: Path, command: Command, tmp_path: Path) -> None:
