@@ -1,5 +1,5 @@
-"""MVMR (Yang et al., "MVMR: A New Framework for Evaluating Faithfulness of Video Moment Retrieval against Multiple Distractors"):
-every sentence is searched in a pool of videos of its own, and may have right moments in several of them.
+"""MVMR, massive videos moment retrieval (arXiv 2309.16701): every sentence is searched in a pool of videos of its own, and may have
+right moments in several of them.
 
     {video: {..., "pos_moments": [[[video, text, [start, end]], ...], ...], "retrieval_pool": [[video, ...], ...]}}
 
