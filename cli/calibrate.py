@@ -38,10 +38,10 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
     from mmn_index.index_build.change import set_ranking
     from mmn_index.train.annotations import read_annotations
     from mmn_index.train.calibration import (
-        absent_evidence,
+        absent_hits,
         best_confidence,
         fit_confidence,
-        present_evidence,
+        present_hits,
         refused_at,
         try_scores,
     )  # fmt: skip
@@ -64,8 +64,8 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         tried = [] if keep_score else try_scores(held, embeddings, queries, corpus, report=report)
         if tried:
             score = max(tried, key=lambda one: one.precision).score
-        present = present_evidence(held, embeddings, score, queries)
-        absent = absent_evidence(held, embeddings, score, queries, corpus)
+        present = present_hits(held, embeddings, score, queries)
+        absent = absent_hits(held, embeddings, score, queries, corpus)
     calibration = fit_confidence(present, absent)
     set_ranking(root, score, calibration, index.version)
     if tried:
@@ -74,7 +74,7 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         f"{root}: score {score.name}, weight {score.weight:g}, hub {score.hub:g}; confidences of {calibration.hits:,} hits, "
         f"calibration error {calibration.error:.3f}."
     )
-    best = [best_confidence(evidence, calibration) for evidence in (present, absent)]
+    best = [best_confidence(judged, calibration) for judged in (present, absent)]
     threshold, refused = refused_at(*best, _ANSWERED)
     say(
         f"--min-confidence {threshold:.2f} answers {_ANSWERED:.0%} of these sentences, and refuses {refused:.0%} of them where all "

@@ -19,6 +19,7 @@ from .playhouse import playhouse
 from .reproduce import reproduce
 from .search import search
 from .train import train
+from .tune_text import tune_text
 
 
 class Group(click.Group):
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 for command in (
-    playhouse, extract, train, mine, convert, evaluate, reproduce, build, add, update, remove, compact, info, verify, calibrate,
-    search,
+    playhouse, extract, train, mine, tune_text, convert, evaluate, reproduce, build, add, update, remove, compact, info, verify,
+    calibrate, search,
 ):  # fmt: skip
     main.add_command(command)

@@ -67,7 +67,7 @@ class Hubs:
     """Sentences that moments are measured against, and what a search makes of it unless it says so itself."""
 
     sentences: Sequence[str]
-    kind: str = "softmax"  # one of negatives.KINDS
+    kind: str = "csls"  # one of negatives.KINDS
     correction: float | None = None  # Score.hub; None takes DEFAULT_HUB for the scores that know one
 
 

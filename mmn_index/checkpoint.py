@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from .config import ModelConfig
@@ -35,6 +36,27 @@ class CheckpointInfo:
     fingerprint: str
     features: str | None  # backbone of the features it was trained on, where known
     text_config: dict[str, Any]
+
+    @cached_property
+    def video_fingerprint(self) -> str:
+        """SHA-256 over what shapes the embeddings of videos: the video side's weights, and the configuration.
+
+        Checkpoints that agree in it, as before and after `tune-text`, can search each other's indexes.
+
+        Raises:
+            CheckpointError: the weights cannot be read.
+        """
+        digest = hashlib.sha256(json.dumps({**self.config.to_json(), "text_model": None}, sort_keys=True).encode())
+        file = self.path / "model.safetensors"
+        try:
+            with safe_open(file, framework="pt") as weights:
+                for name in sorted(name for name in weights.keys() if name.startswith("video_encoder.")):  # noqa: SIM118
+                    tensor = weights.get_tensor(name)
+                    digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+                    digest.update(tensor.numpy().tobytes())
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{file}: cannot be read ({error}). Is it complete?") from error
+        return digest.hexdigest()
 
 
 def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = None) -> str:

@@ -1,14 +1,20 @@
-"""How sure a hit is, out of the two sums that MMN is trained with, kept at search time.
+"""How sure a hit is, out of what MMN's losses divide by, kept at search time.
 
 With f(q, m) the logarithmic score, P(m | q) = exp f(q, m) / sum over all moments m' of exp f(q, m') is what the sentence loss
-raises, and P(q | m), the same over sentences, what the video loss raises (Wang et al., AAAI 2022, section 3.4). In a collection
-many moments may be right for a sentence, and many sentences for a moment, so neither is the probability that a hit is right. A
-logistic regression on validation queries finds that from the three logarithms they are made of:
+raises, and P(b | m), the same over sentences with c / tau in place of f, what the video loss raises (Wang et al., AAAI 2022,
+section 3.3). In a collection many moments may be right for a sentence, and many sentences for a moment, so neither is the
+probability that a hit is right. A logistic regression on validation queries finds that from
 
-    log odds = offset + a f(q, m) + b log mean over m' of exp f(q, m') + d log mean over bank sentences s of exp(c(s, m) / tau)
+    score          f(q, m) of the hit
+    total          log mean over all moments m' of exp f(q, m')
+    agreement      sum over the bank's sentences b of P(b | m) cos(q, b): is the hit described by sentences like the query?
+    consensus      the mean agreement of the best moments of the VIDEOS best videos
+    rival          the mean over the same moments of log mean over b of exp(c(b, m) / tau): how well anything describes them
+    familiarity    the largest cos(q, b): whether the bank has a sentence like the query at all
 
-Half of the queries it is fitted on are about something whose videos were taken out of the collection, so a sentence that finds
-nothing right gets low confidences; a threshold on them is how a search says "no match".
+where cosines of two sentences are taken in the contrastive space, and the last four are 0 without a bank (negatives.py). Half of
+the searches it is fitted on are for something whose videos were taken out of the collection, so a sentence that finds nothing
+right gets low confidences; a threshold on them is how a search says "no match".
 """
 
 import math
@@ -18,6 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+QUANTITIES = ("score", "total", "agreement", "consensus", "rival", "familiarity")
+VIDEOS = 5
 _RIDGE = 1e-5  # on the standardised slopes, so that a quantity that never varies gets none
 _DELTA = 0.05  # chance that a bound on an estimated sum does not hold
 
@@ -27,39 +35,42 @@ class Calibration:
     """A fitted regression, as an index keeps it."""
 
     offset: float
-    score: float  # a
-    total: float  # b
-    rival: float  # d
+    slopes: tuple[float, ...]  # of QUANTITIES
     hits: int  # that it was fitted on
     error: float  # expected calibration error on them, 10 bins
 
-    def __call__(self, score: Tensor, total: Tensor, rival: Tensor) -> Tensor:
-        """Probability that hits are right: three tensors that broadcast -> one of that shape, 0 to 1."""
-        return torch.sigmoid(self.offset + self.score * score + self.total * total + self.rival * rival)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slopes", tuple(float(slope) for slope in self.slopes))
+        if len(self.slopes) != len(QUANTITIES):
+            raise ValueError(f"{len(self.slopes)} slopes of {len(QUANTITIES)} quantities")
+
+    def __call__(self, quantities: Tensor) -> Tensor:
+        """Probability that hits are right: (..., QUANTITIES) -> (...), 0 to 1."""
+        return torch.sigmoid(self.offset + quantities.double() @ torch.tensor(self.slopes, dtype=torch.float64))
 
 
-def fit(score: Tensor, total: Tensor, rival: Tensor, right: Tensor) -> Calibration:
-    """Fit to n hits, right or wrong, four of (n,)."""
-    x = torch.stack([score, total, rival], dim=1).double()
-    y, mean, spread = right.double(), x.mean(dim=0), x.std(dim=0).clamp(min=1e-9)
-    standard = (x - mean) / spread
+def fit(quantities: Tensor, right: Tensor) -> Calibration:
+    """Fit to hits that are right or wrong: (n, QUANTITIES) and (n,) bool."""
+    x, y = quantities.double(), right.double()
+    mean, spread = x.mean(dim=0), x.std(dim=0)
+    varies = spread > 1e-9
+    spread = spread.clamp(min=1e-9)
     with torch.inference_mode(False), torch.enable_grad():
-        theta = torch.zeros(4, dtype=torch.float64, requires_grad=True)
-        optimiser = torch.optim.LBFGS([theta], max_iter=200, line_search_fn="strong_wolfe")
-        fixed, target = standard.clone(), y.clone()
+        standard, target = ((x - mean) / spread * varies).clone(), y.clone()
+        theta = torch.zeros(1 + len(QUANTITIES), dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.LBFGS([theta], max_iter=500, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimiser.zero_grad()
-            value = binary_cross_entropy_with_logits(fixed @ theta[1:] + theta[0], target) + _RIDGE * theta[1:].square().sum()
+            value = binary_cross_entropy_with_logits(standard @ theta[1:] + theta[0], target) + _RIDGE * theta[1:].square().sum()
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
         optimiser.step(loss)  # type: ignore[no-untyped-call]
-    slopes = theta.detach()[1:] / spread
+    slopes = theta.detach()[1:] / spread * varies
     offset = float(theta.detach()[0] - (slopes * mean).sum())
-    unmeasured = Calibration(offset, *slopes.tolist(), hits=len(y), error=math.nan)
-    error = expected_calibration_error(unmeasured(*x.T), right)
-    return Calibration(offset, *slopes.tolist(), hits=len(y), error=error)
+    found = Calibration(offset, tuple(slopes.tolist()), len(y), math.nan)
+    return Calibration(offset, found.slopes, len(y), expected_calibration_error(found(x), right))
 
 
 def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 10) -> float:

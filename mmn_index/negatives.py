@@ -8,8 +8,8 @@ of a moment and a sentence of the bank in the contrastive space, h(m) is
     csls       the mean of the largest c(m, b)      half of cross-domain similarity local scaling (Conneau et al., ICLR 2018)
 
 The first follows the few sentences that fit a moment best. Where the bank has the query's own wording, that is what makes a moment
-right for it, so at full strength the right moments are pushed down (docs/negatives.md). The mean over a third of the bank is made of
-sentences about many other things, and never hurt.
+right for it, so at full strength the right moments are pushed down. The mean over a third of the bank is made of sentences about
+many other things, and did not hurt where it was measured (docs/negatives.md).
 
 and a search ranks by c(q, m) - hub h(m) in place of c(q, m); see scoring.py.
 """
@@ -81,10 +81,23 @@ class Bank:
         return found.numpy()
 
     @torch.inference_mode()
-    def rivals(self, embeddings: Tensor) -> Tensor:
-        """How well the bank's sentences fit moments: (n, 2 C) -> (n,) float64, the log of the mean of exp(c(m, b) / tau)."""
-        moments = embeddings[:, : self.contrastive.shape[1]].double()
-        return _log_mean_exp(moments @ self.contrastive.double().cpu().T / self.tau)
+    def describe(self, embeddings: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """How the bank's sentences describe moments, and whether they are like a query; see confidence.py.
+
+        Args:
+            embeddings: (n, 2 C) of moments.
+            query: (C,) of a sentence, in the contrastive space.
+
+        Returns:
+            Log of the mean of exp(c(m, b) / tau), and the mean of cos(query, b) by P(b | m): two of (n,) float64.
+        """
+        bank = self.contrastive.double().cpu()
+        logits = embeddings[:, : bank.shape[1]].double() @ bank.T / self.tau
+        return _log_mean_exp(logits), logits.softmax(dim=1) @ (bank @ query.double())
+
+    def familiarity(self, query: Tensor) -> float:
+        """The largest cosine of the bank's sentences with one, (C,) in the contrastive space."""
+        return float((self.contrastive.double().cpu() @ query.double()).max())
 
     def write(self, root: Path) -> BankAbout:
         """Bring the bank to the disk, in the folder of an index whose manifest does not name it yet."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from .confidence import Calibration, log_mean
+from .confidence import VIDEOS, Calibration, log_mean
 from .errors import QueryError
 from .index import Candidates, MomentIndex, Part, Restriction
 from .index.scan import Deadline, block_diagonal
@@ -53,12 +53,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the confidences of an answer are computed from; see confidence.py."""
+    """What the confidences of an answer are computed from."""
 
-    scores: tuple[float, ...]  # logarithmic score of each hit
-    total: float  # log mean of exp of it over all moments that could have been found
+    quantities: Tensor  # (hits, confidence.QUANTITIES) float64
     error: float  # how far at most `total` is off, at 95 %; 0 where every moment was scored
-    rivals: tuple[float, ...]  # log mean over the bank's sentences, for each hit; 0 without a bank
 
 
 @dataclass(frozen=True)
@@ -324,19 +322,29 @@ class _Rest:
         above = [*log[-1:].tolist(), float(ranked.bound[place]), *sample.tolist()]
         highest = max((value for value in above if math.isfinite(value)), default=-math.inf)
         total, error = log_mean(log, answer.moments, sample, self.weights[others], highest)
-        rows = np.array([hit.row for hit in answer.hits], dtype=np.int64)
-        bank = self.index.bank
-        rivals = torch.zeros(len(rows), dtype=torch.float64) if bank is None else bank.rivals(self.index.vectors(rows))
         shown = torch.tensor([hit.score for hit in answer.hits], dtype=torch.float64)
         logs = shown if score.name in ("collection", "contrastive") else shown.log()
-        answer = replace(answer, evidence=Evidence(tuple(logs.tolist()), total, error, tuple(rivals.tolist())))
+        described = self._described(answer, known, query.contrastive[0])
+        quantities = torch.stack([logs, torch.full_like(logs, total), *described], dim=1)
+        answer = replace(answer, evidence=Evidence(quantities, error))
         if calibration is None:
             return answer
-        confidence = calibration(logs, torch.full_like(logs, total), rivals).tolist()
+        confidence = calibration(quantities).tolist()
         hits = tuple(replace(hit, confidence=value) for hit, value in zip(answer.hits, confidence, strict=True))
         kept = tuple(hit for hit in hits if least is None or (hit.confidence or 0.0) >= least)
         refused = max((hit.confidence or 0.0 for hit in hits if hit not in kept), default=None)
         return replace(answer, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)), refused=refused)
+
+    def _described(self, answer: Answer, known: np.ndarray, query: Tensor) -> list[Tensor]:
+        """Agreement, consensus, rival and familiarity of an answer's hits, given the rows that were scored, best first."""
+        count, bank = len(answer.hits), self.index.bank
+        if bank is None or not count:
+            return [torch.zeros(count, dtype=torch.float64)] * 4
+        first = np.sort(np.unique(self.index.videos_of(known), return_index=True)[1])[:VIDEOS]
+        rows = np.concatenate([[hit.row for hit in answer.hits], known[first]])
+        rivals, agreements = bank.describe(self.index.vectors(rows), query)
+        for_all = (agreements[count:].mean(), rivals[count:].mean(), torch.tensor(bank.familiarity(query), dtype=torch.float64))
+        return [agreements[:count], *(value.expand(count) for value in for_all)]
 
 
 def _scores(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmn_index.confidence import Calibration, expected_calibration_error, fit, log_mean, refusal_curve
+from mmn_index.confidence import QUANTITIES, Calibration, expected_calibration_error, fit, log_mean, refusal_curve
 
 
 @pytest.mark.parametrize("best", [10, 500])
@@ -44,20 +44,22 @@ def test_the_bound_is_wider_for_a_smaller_sample() -> None:
 
 def test_a_regression_is_found_again() -> None:
     torch.manual_seed(0)
-    score, total, rival = torch.randn(3, 10_000, dtype=torch.float64)
-    made = Calibration(-1.0, 2.0, -1.5, 0.5, 0, 0.0)
-    right = torch.rand(10_000, dtype=torch.float64) < made(score, total, rival)
-    found = fit(score, total, rival, right)
-    assert [found.offset, found.score, found.total, found.rival] == pytest.approx([-1, 2, -1.5, 0.5], abs=0.1)
+    quantities = torch.randn(10_000, len(QUANTITIES), dtype=torch.float64)
+    made = Calibration(-1.0, (2.0, -1.5, 0.5, 0.0, 1.0, -1.0), 0, 0.0)
+    right = torch.rand(10_000, dtype=torch.float64) < made(quantities)
+    found = fit(quantities, right)
+    assert found.offset == pytest.approx(-1, abs=0.15)
+    assert found.slopes == pytest.approx(made.slopes, abs=0.15)
     assert found.error < 0.02
     assert found.hits == 10_000
 
 
 def test_a_quantity_that_never_varies_gets_no_slope() -> None:
-    score = torch.linspace(-2, 2, 100)
-    found = fit(score, torch.zeros(100), torch.full((100,), 3.0), score > 0)
-    assert found.total == found.rival == 0
-    assert found.score > 1
+    quantities = torch.full((100, len(QUANTITIES)), 3.0)
+    quantities[:, 0] = torch.linspace(-2, 2, 100)
+    found = fit(quantities, torch.rand(100) < torch.sigmoid(quantities[:, 0]))
+    assert found.slopes[1:] == (0,) * (len(QUANTITIES) - 1)
+    assert found.slopes[0] > 0.3
 
 
 def test_calibration_error_by_hand() -> None:

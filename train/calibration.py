@@ -1,8 +1,9 @@
 """Fit what an index is searched with on validation sentences: how the two spaces are weighed, and what a confidence is.
 
 The validation videos are an index of their own, searched like any other. Two numbers of the score are tried on a small grid, the
-weight of the contrastive cosine and the strength of the hub correction; the highest average precision decides. Then a confidence is fitted (mmn_index/confidence.py): on what every sentence finds, and on what
-it finds where all videos with a right answer are left out, so that half of the searches are for something absent.
+weight of the contrastive cosine and the strength of the hub correction; the highest average precision decides. Then a confidence
+is fitted (mmn_index/confidence.py): on what every sentence finds, and on what it finds where all videos with a right answer are
+left out, so that half of the searches are for something absent.
 """
 
 from collections.abc import Sequence
@@ -35,12 +36,10 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a confidence is computed from, and whether it should be high: n hits of searches for what is there, or is not."""
+class Judged:
+    """Hits of searches for what is there, or is not: what a confidence is computed from, and whether it should be high."""
 
-    score: Tensor  # (n,) logarithmic score
-    total: Tensor  # (n,) log mean of exp of it over the collection
-    rival: Tensor  # (n,) log mean over the bank's sentences for this moment
+    quantities: Tensor  # (n, confidence.QUANTITIES)
     right: Tensor  # (n,) bool
     query: Tensor  # (n,) int64 number of the search
 
@@ -74,12 +73,12 @@ def try_scores(
     return found
 
 
-def present_evidence(index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries) -> Evidence:
+def present_hits(index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries) -> Judged:
     """Of searches in the whole collection."""
-    return _evidence(index, embeddings, score, queries, range(len(queries)), Restriction())
+    return _judged(index, embeddings, score, queries, range(len(queries)), Restriction())
 
 
-def absent_evidence(index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, corpus: Corpus) -> Evidence:
+def absent_hits(index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, corpus: Corpus) -> Judged:
     """Of searches in what is left when every video with a right answer is taken out."""
     groups: dict[frozenset[int], list[int]] = {}
     for number, right in enumerate(queries.right[meaning(queries)]):
@@ -88,20 +87,19 @@ def absent_evidence(index: MomentIndex, embeddings: Embeddings, score: Score, qu
     for videos, numbers in groups.items():
         if len(videos) < len(corpus.ids):
             without = Restriction(exclude=tuple(corpus.ids[video] for video in sorted(videos)))
-            parts.append(_evidence(index, embeddings, score, queries, numbers, without))
-    return Evidence(*(torch.cat([getattr(part, name) for part in parts]) for name in Evidence.__dataclass_fields__))
+            parts.append(_judged(index, embeddings, score, queries, numbers, without))
+    return Judged(*(torch.cat(x) for x in zip(*((p.quantities, p.right, p.query) for p in parts), strict=True)))
 
 
-def fit_confidence(present: Evidence, absent: Evidence) -> Calibration:
+def fit_confidence(present: Judged, absent: Judged) -> Calibration:
     """A confidence for hits of which as many searches look for what is there as for what is not."""
-    both = (torch.cat([getattr(present, name), getattr(absent, name)]) for name in ("score", "total", "rival", "right"))
-    return fit(*both)
+    return fit(torch.cat([present.quantities, absent.quantities]), torch.cat([present.right, absent.right]))
 
 
-def best_confidence(evidence: Evidence, calibration: Calibration) -> Tensor:
+def best_confidence(judged: Judged, calibration: Calibration) -> Tensor:
     """The highest confidence of each search's hits, in the order of their queries."""
-    confidence = calibration(evidence.score, evidence.total, evidence.rival)
-    return torch.stack([confidence[evidence.query == number].max() for number in evidence.query.unique().tolist()])
+    confidence = calibration(judged.quantities)
+    return torch.stack([confidence[judged.query == number].max() for number in judged.query.unique().tolist()])
 
 
 def refused_at(present: Tensor, absent: Tensor, answered: float) -> tuple[float, float]:
@@ -116,24 +114,23 @@ def refused_at(present: Tensor, absent: Tensor, answered: float) -> tuple[float,
     return float(edges[place]), float(refused[place])
 
 
-def _evidence(
+def _judged(
     index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, numbers: Sequence[int], restriction: Restriction
-) -> Evidence:
+) -> Judged:
     mine = Embeddings(*(x[list(numbers)] for x in embeddings))
     options = SearchOptions(k=HITS, restriction=restriction, exact=True, evidence=True)
     answers = search_embeddings(index, mine, score, options, [""] * len(numbers))
     rights = queries.right[meaning(queries)]
-    rows = [row for number, answer in zip(numbers, answers, strict=True) for row in _rows(number, answer, rights[number])]
-    values = torch.tensor([row[:3] for row in rows], dtype=torch.float64).reshape(-1, 3)
-    right = torch.tensor([row[3] for row in rows], dtype=torch.bool)
-    return Evidence(*values.T, right, torch.tensor([row[4] for row in rows], dtype=torch.int64))
+    return Judged(
+        torch.cat([answer.evidence.quantities for answer in answers if answer.evidence is not None]),
+        torch.cat([_right(answer, rights[number]) for number, answer in zip(numbers, answers, strict=True)]),
+        torch.cat([torch.full((len(answer.hits),), number) for number, answer in zip(numbers, answers, strict=True)]),
+    )
 
 
-def _rows(number: int, answer: Answer, right: Right) -> list[tuple[float, float, float, bool, int]]:
+def _right(answer: Answer, right: Right) -> Tensor:
+    """Which hits are right: (hits,) bool."""
     spans = torch.tensor([(hit.start, hit.end) for hit in answer.hits], dtype=torch.float32).reshape(-1, 2)
     videos = torch.tensor([hit.video for hit in answer.hits], dtype=torch.int64)
     found = Ranked(videos, spans, torch.zeros(len(videos), dtype=torch.float64), answer.exact)
-    is_right = hits(best_ious(found, right), HIT).tolist()
-    assert answer.evidence is not None
-    each = zip(answer.evidence.scores, answer.evidence.rivals, is_right, strict=True)
-    return [(score, answer.evidence.total, rival, bool(hit), number) for score, rival, hit in each]
+    return hits(best_ious(found, right), HIT)

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from mmn_index.errors import AnnotationError, OutputError
 from mmn_index.index import MomentIndex
 from mmn_index.model import MMN
 from mmn_index.moments import temporal_iou
 from mmn_index.scoring import Embeddings, cosines
-from mmn_index.search import Hit, SearchOptions, search
 
 from .alike import Alike, meanings
 from .annotations import AnnotatedVideo, Annotations
@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
     ]
 )
 ALIKE, LISTED, MARGIN = "overlap a moment of an alike sentence", "overlap a listed positive", "score too near the own moment"
-_BATCH = 32  # sentences that share a pass over the index
+_SENTENCES, _VIDEOS = 64, 64  # that are compared at once
 
 Positives = Mapping[tuple[str, str], Sequence[tuple[str, float, float]]]  # (video, text) -> video, start, end
 
@@ -87,23 +87,28 @@ def mine(
     split = _Split(annotations, alike, positives or {})
     rows, left_out = [], Counter(dict.fromkeys((ALIKE, LISTED, MARGIN), 0))
     total = len(split.texts)
-    for first in range(0, total, _BATCH):
-        batch = list(range(first, min(first + _BATCH, total)))
-        own = dict(zip(batch, _own_scores(index, model, split, batch), strict=True))
-        left, k = batch, 2 * count + 1  # one is the sentence's own video
-        judged: dict[int, list[tuple[Hit, str | None]]] = {}
-        while left:
-            answers = search(index, model, [split.texts[s] for s in left], options=SearchOptions(k=k, per_video=1))
-            for sentence, answer in zip(left, answers, strict=True):
-                found = _judge(split, sentence, answer.hits, own[sentence], margin, count)
-                if sum(reason is None for _, reason in found) == count or len(answer.hits) < k:
-                    judged[sentence] = found
-            left, k = [sentence for sentence in left if sentence not in judged], 4 * k
-        for sentence in batch:
-            kept = [hit for hit, reason in judged[sentence] if reason is None]
-            left_out.update(reason for _, reason in judged[sentence] if reason is not None)
-            rows += [split.row(sentence, hit, own[sentence], rank, index) for rank, hit in enumerate(kept, 1)]
-        report(batch[-1] + 1, total)
+    for first in range(0, total, _SENTENCES):
+        batch = range(first, min(first + _SENTENCES, total))
+        values, best = _best_of_videos(index, model, [split.texts[sentence] for sentence in batch])
+        order = values.argsort(dim=1, descending=True, stable=True)[:, : len(index.video_ids)]  # removed videos are last
+        own = _own_scores(index, model, split, batch)
+        for place, sentence in enumerate(batch):
+            rank = 0
+            for video in order[place].tolist():
+                moment = _Moment.of(index, int(best[place, video]), float(values[place, video]))
+                if moment.video_id == split.video_id(sentence):
+                    continue
+                reason = split.reason(sentence, moment)
+                if reason is None and margin is not None and moment.score > own[place] - margin:
+                    reason = MARGIN
+                if reason is not None:
+                    left_out[reason] += 1
+                    continue
+                rank += 1
+                rows.append(split.row(sentence, moment, own[place], rank, index))
+                if rank == count:
+                    break
+        report(batch.stop, total)
     return Mined(pa.Table.from_pylist(rows, SCHEMA), left_out)
 
 
@@ -144,6 +149,22 @@ def write_negatives(table: pa.Table, path: Path) -> None:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}). Choose another place with -o.") from error
 
 
+@dataclass(frozen=True)
+class _Moment:
+    """A moment of the index."""
+
+    video_id: str
+    start: float
+    end: float
+    score: float
+    row: int
+
+    @classmethod
+    def of(cls, index: MomentIndex, row: int, score: float) -> "_Moment":
+        start, end = index.spans(np.array([row]))[0].tolist()
+        return cls(index.video_id(row // len(index.manifest.grid)), start, end, score, row)
+
+
 class _Split:
     """Sentences of a split in turn, and what they must not have for a negative."""
 
@@ -154,11 +175,15 @@ class _Split:
         self._of = [(video, number) for video in annotations.videos for number in range(len(video.sentences))]
         self.texts = [video.sentences[number] for video, number in self._of]
 
+    def video_id(self, sentence: int) -> str:
+        """The video of a sentence."""
+        return self._of[sentence][0].video_id
+
     def own(self, sentence: int) -> tuple[AnnotatedVideo, int]:
         """The video of a sentence, and its number there."""
         return self._of[sentence]
 
-    def reason(self, sentence: int, hit: Hit) -> str | None:
+    def reason(self, sentence: int, hit: _Moment) -> str | None:
         """Why a moment of another video is no negative of a sentence; None if it is one."""
         video, number = self._of[sentence]
         start, end = hit.start, hit.end
@@ -173,7 +198,7 @@ class _Split:
         ours = self._known[video.video_id][1][number]
         return ALIKE if bool(self._alike(ours[None], theirs[overlap]).any()) else None
 
-    def row(self, sentence: int, hit: Hit, positive: float, rank: int, index: MomentIndex) -> dict[str, object]:
+    def row(self, sentence: int, hit: _Moment, positive: float, rank: int, index: MomentIndex) -> dict[str, object]:
         """A negative in the columns of SCHEMA."""
         video, number = self._of[sentence]
         first, last = index.manifest.grid.cells[hit.row % len(index.manifest.grid)].tolist()
@@ -193,22 +218,22 @@ class _Split:
         return dict(zip(SCHEMA.names, values, strict=True))
 
 
-def _judge(
-    split: _Split, sentence: int, hits: Sequence[Hit], positive: float, margin: float | None, count: int
-) -> list[tuple[Hit, str | None]]:
-    """Moments of other videos with the reason why each is no negative, down to the `count`-th one that is."""
-    found: list[tuple[Hit, str | None]] = []
-    for hit in hits:
-        if hit.video_id == split.own(sentence)[0].video_id:
-            continue
-        reason = split.reason(sentence, hit)
-        if reason is None and margin is not None and hit.score > positive - margin:
-            reason = MARGIN
-        found.append((hit, reason))
-        count -= reason is None
-        if not count:
-            break
-    return found
+@torch.inference_mode()
+def _best_of_videos(index: MomentIndex, model: MMN, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Every video's best moment for each text, (Q, V) scores and rows; -inf for videos that were removed.
+
+    What a search for one moment a video returns, in the end of all videos: a sentence may have to go far down the list.
+    """
+    queries, score, per_video = model.embed_sentences(texts), index.manifest.score, len(index.manifest.grid)
+    values, rows = [], []
+    for first in range(0, len(index.live), _VIDEOS):
+        last = min(first + _VIDEOS, len(index.live))
+        block = np.arange(first * per_video, last * per_video)
+        moments = Embeddings(*(x.to(model.device).float() for x in index.embeddings(block)))
+        value, proposal = score(*cosines(queries, moments)).view(len(texts), -1, per_video).max(dim=2)
+        values.append(value.cpu())
+        rows.append(proposal.cpu() + torch.arange(first, last) * per_video)
+    return torch.cat(values, dim=1).masked_fill(~torch.from_numpy(index.live), -torch.inf), torch.cat(rows, dim=1)
 
 
 @torch.inference_mode()

@@ -1,0 +1,46 @@
+"""An index of annotated videos that lasts as long as something is trained with it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo
+from mmn_index.model import MMN
+
+from .annotations import AnnotatedVideo
+
+_BATCH = 16  # videos that go through the encoder together
+
+
+@torch.inference_mode()
+def index_videos(
+    model: MMN, videos: Sequence[AnnotatedVideo], pre_clips: Callable[[str], Tensor], root: Path,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> MomentIndex:  # fmt: skip
+    """Embed videos with a model as it is now, into an index that is scanned and belongs to nobody else: it is not published.
+
+    Args:
+        pre_clips: (M, D) of a video, by its id.
+        root: a folder of its own, which is made; the caller removes it.
+
+    Raises:
+        FeatureError: a video has no usable features.
+        OutputError: the disk refuses.
+    """
+    training = model.training
+    model.eval()
+    planned = [PlannedVideo(video.video_id, None, video.duration) for video in videos]
+    with IndexWriter(root) as writer:
+        manifest = Manifest("", None, model.config.joint_dim, model.grid, model.score("collection"), ())
+        segment = writer.segment(model.grid, model.config.joint_dim, planned, "training")
+        for first in range(0, len(videos), _BATCH):
+            batch = torch.stack([pre_clips(video.video_id) for video in videos[first : first + _BATCH]])
+            for embeddings in torch.cat(model.embed_videos(batch), dim=2).float().cpu().numpy():
+                segment.add(embeddings)
+            report(segment.done, len(videos))
+        entry = segment.finish()
+    model.train(training)
+    return MomentIndex.of(root, replace(manifest, segments=(entry,)), str(model.device))

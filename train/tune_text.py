@@ -1,0 +1,214 @@
+"""The text side alone, trained against the frozen embeddings of a whole collection, so that an index already built stays valid.
+
+ADORE (Zhan et al., "Optimizing Dense Retrieval Model Training with Hard Negatives", SIGIR 2021) for moments. In every step each
+sentence is searched among all moments of the training videos as the text side is now, and the best-ranked wrong ones are its
+negatives:
+
+    -mean over s of log( exp(f(s, p)) / (exp(f(s, p)) + sum_n exp(f(s, n))) ),   f = c / tau + log sigmoid(10 i)
+
+f is the score that ranks a collection (scoring.py), p the proposal that fits the sentence's own moment best, and n runs over the
+moments that the search finds, without those that match the moment of an alike sentence, the sentence's own among them.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mmn_index import checkpoint
+from mmn_index.clips import stored_pre_clips
+from mmn_index.errors import ConfigError, FeatureError, OutputError
+from mmn_index.features import FeatureFile
+from mmn_index.index import MomentIndex, Restriction
+from mmn_index.index.scan import Deadline
+from mmn_index.model import MMN, unit
+from mmn_index.proposals import ProposalGrid
+from mmn_index.scoring import Embeddings, Score
+
+from .alike import Alike, meanings
+from .annotations import AnnotatedVideo, Annotations
+from .batches import derived_seed
+from .collection import evaluate_collection
+from .embedding import index_videos
+
+_MATCH = 0.5  # temporal IoU from which a proposal matches an annotated moment
+
+Report = Callable[[str, int, int, str], None]  # what, done, total, a note for people
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """How the text side is tuned."""
+
+    epochs: int = 10
+    batch_size: int = 32  # sentences of a step
+    lr: float = 1e-4
+    negatives: int = 100  # moments that are searched for a sentence; those that are right are left out
+    alike: float = 0.9  # cosine from which sentences are alike; equal texts and equal labels are
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch_size, self.negatives) < 1 or self.lr <= 0:
+            raise ConfigError(
+                f"epochs ({self.epochs}), batch_size ({self.batch_size}), negatives ({self.negatives}) and lr ({self.lr}) must be "
+                "above 0."
+            )
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """Where it ended; epoch 0 is the model as it was."""
+
+    checkpoint: Path
+    epoch: int  # whose weights were kept
+    losses: tuple[float, ...]  # mean of each epoch
+    validation: tuple[float, ...]  # `metric` after each epoch from 0 on; empty without a validation split
+    metric: str
+
+
+def tune_text(
+    source: Path, annotations: Annotations, features: FeatureFile, out: Path, *, validation: Annotations | None = None,
+    config: TuneConfig | None = None, device: str = "cpu", report: Report = lambda what, done, total, note: None,
+) -> TuneResult:  # fmt: skip
+    """Tune the LayerNorm and the heads of a checkpoint's text side; its video side and its transformer stay as they are.
+
+    Args:
+        source: the checkpoint.
+        out: where the tuned one goes.
+        validation: searched as a collection of its own after each epoch, and before the first one; the best one is kept: by
+            average precision where it has labels, else by R@1,IoU=0.5. Without it the last epoch is kept.
+
+    Raises:
+        CheckpointError, FeatureError, AnnotationError, QueryError, ConfigError: input that does not fit.
+        OutputError: `out` cannot be written.
+    """
+    config = config or TuneConfig()
+    about, model = checkpoint.info(source), checkpoint.load(source, device)
+    if features.dim != about.config.input_dim:
+        raise FeatureError(f"{features.path}: features have width {features.dim}, {source} expects {about.config.input_dim}.")
+    if out.exists():
+        raise OutputError(f"{out}: exists already. Choose another place with -o.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = tempfile.TemporaryDirectory(prefix=f"{out.name}-", dir=out.parent)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another place with -o.") from error
+
+    def pre_clips(video_id: str) -> Tensor:
+        return stored_pre_clips(features, video_id, about.config)
+
+    def embedded(videos: tuple[AnnotatedVideo, ...], name: str) -> MomentIndex:
+        what = f"embedding {name} videos"
+        return index_videos(model, videos, pre_clips, Path(work.name) / name, lambda done, total: report(what, done, total, ""))
+
+    with work:
+        tuning = Tuning(model, annotations, embedded(annotations.videos, "training"), config)
+        held_out = embedded(validation.videos, "validation") if validation else None
+        losses: list[float] = []
+        values: list[float] = []
+        best, kept, metric = -1.0, 0, ""
+        for epoch in range(config.epochs + 1):
+            if epoch:
+                losses.append(tuning.epoch(epoch, lambda done, total, note: report(f"epoch {epoch}", done, total, note)))  # noqa: B023
+            if validation and held_out:
+                table = evaluate_collection(held_out, model.eval(), validation, score="collection").table()
+                metric = "label AP" if "label AP" in table else "own R@1,IoU=0.5"
+                values.append(table[metric])
+            merit = values[-1] if values else float(epoch)
+            if merit > best:
+                best, kept = merit, epoch
+                weights = {name: tensor.clone() for name, tensor in model.text_encoder.state_dict().items()}
+    model.text_encoder.load_state_dict(weights)
+    checkpoint.save(model, out, features=about.features)
+    return TuneResult(out, kept, tuple(losses), tuple(values), metric)
+
+
+class Tuning:
+    """The text side of a model in training, beside the frozen embeddings of the annotated videos."""
+
+    def __init__(self, model: MMN, annotations: Annotations, index: MomentIndex, config: TuneConfig) -> None:
+        self._model, self._index, self._config = model, index, config
+        texts, known = meanings(annotations)
+        self._alike = Alike.of(model, texts, cosine=config.alike, labels=True)
+        self._texts = [text for video in annotations.videos for text in video.sentences]
+        self._annotated = Annotated.of(annotations, known, model.grid)
+        model.requires_grad_(requires_grad=False)
+        parts = (model.text_encoder.norm, model.text_encoder.contrastive_head, model.text_encoder.iou_head)
+        self._trained = [parameter.requires_grad_() for part in parts for parameter in part.parameters()]
+        self._optimiser = torch.optim.AdamW(self._trained, lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-5)
+
+    def epoch(self, epoch: int, report: Callable[[int, int, str], None]) -> float:
+        """One pass over the sentences; returns the mean loss. The transformer's dropout is on, as when it was trained with."""
+        self._model.eval()
+        self._model.text_encoder.train()
+        random = torch.Generator().manual_seed(derived_seed(self._config.seed, epoch))
+        order = torch.randperm(len(self._texts), generator=random)
+        total = 0.0
+        for step, batch in enumerate(order.split(self._config.batch_size)):
+            torch.manual_seed(derived_seed(self._config.seed, epoch, step))
+            loss = self.loss(batch)
+            self._optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self._trained, 5.0)
+            self._optimiser.step()
+            total += float(loss.detach()) * len(batch)
+            done = min((step + 1) * self._config.batch_size, len(order))
+            report(done, len(order), f"loss {total / done:.3f}")
+        return total / len(order)
+
+    def loss(self, batch: Tensor) -> Tensor:
+        """Of the sentences with these numbers, (S,)."""
+        ids, mask = self._model.tokenizer([self._texts[number] for number in batch.tolist()])
+        device = self._model.device
+        queries = unit(self._model.text_encoder(ids.to(device), mask.to(device)))
+        score = self._model.score("collection")
+        found = self._search(Embeddings(*(x.detach() for x in queries)), score)  # (S, n)
+        wrong = (found >= 0) & ~self._annotated.matching(found.clamp(min=0), batch, self._alike)
+        rows = torch.cat([self._annotated.positives[batch][:, None], found.clamp(min=0)], dim=1)
+        moments = (x.to(device).float() for x in self._index.embeddings(rows.numpy()))
+        c, i = (torch.einsum("sc,snc->sn", query, moment) for query, moment in zip(queries, moments, strict=True))
+        counts = torch.cat([torch.ones(len(batch), 1, dtype=torch.bool), wrong], dim=1).to(device)
+        logits = score.log(c, i).masked_fill(~counts, -torch.inf)
+        return (logits.logsumexp(dim=1) - logits[:, 0]).mean()
+
+    def _search(self, queries: Embeddings, score: Score) -> Tensor:
+        """The best moments of the whole collection, (S, n) rows; -1 where there are fewer."""
+        planes = [score.tangent(0.0, 0.0)] * len(queries.iou)  # a scan does not look at them
+        limit = min(self._config.negatives, self._index.num_moments)
+        parts = self._index.parts(Restriction())
+        found = self._index.candidates(queries, score, planes, limit, parts, scan=True, deadline=Deadline(None))
+        return torch.from_numpy(found.rows)
+
+
+class Annotated:
+    """The annotated moments of a collection, by the rows of its index: row r is proposal r % P of video r // P.
+
+    Args:
+        meanings: (T, 2), of each moment's sentence.
+        matches: (T, P) bool, which proposals of its video match it.
+        of_video: (V, A) the numbers of a video's moments, filled up with -1.
+        positives: (T,) the row that fits it best.
+    """
+
+    def __init__(self, meanings: Tensor, matches: Tensor, of_video: Tensor, positives: Tensor) -> None:
+        self.positives = positives
+        self._meanings, self._matches, self._of_video = meanings, matches, of_video
+
+    @classmethod
+    def of(cls, annotations: Annotations, known: list[Tensor], grid: ProposalGrid) -> "Annotated":
+        """Those of a split, whose videos lie in the index in their order."""
+        targets = [grid.iou_targets(video.moments, video.duration) for video in annotations.videos]
+        best = torch.cat([y.argmax(dim=1) + number * len(grid) for number, y in enumerate(targets)])
+        numbers = torch.arange(len(best)).split([len(y) for y in targets])
+        of_video = nn.utils.rnn.pad_sequence(list(numbers), batch_first=True, padding_value=-1)
+        return cls(torch.cat(known), torch.cat(targets) >= _MATCH, of_video, best)
+
+    def matching(self, rows: Tensor, sentences: Tensor, alike: Alike) -> Tensor:
+        """Which of (S, n) rows match the moment of a sentence that is alike; each sentence is alike to itself."""
+        moments = self._of_video[rows // self._matches.shape[1]]  # (S, n, A)
+        same = alike(self._meanings[sentences], self._meanings)  # (S, T)
+        found = same[torch.arange(len(rows))[:, None, None], moments]
+        return (found & self._matches[moments, (rows % self._matches.shape[1])[..., None]] & (moments >= 0)).any(dim=2)
