@@ -12,6 +12,7 @@ NMS leaves alone. A ranking is any function of this form, so that other scores a
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from mmn_index.recall import Ranked, Right, average_precision, best_ious, chance
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
 
-from .queries import Corpus, Queries, right_proposals
+from .queries import Corpus, Queries, count_right
 
 TASKS = ("SVMR", "VR", "VCMR")
 DEPTHS = (1, 5, 10, 100)  # the k of R@k; lists are as long as the last
@@ -32,6 +33,7 @@ _BATCH = 64  # queries that share a pass over the index
 _LEAST = 10  # videos of the smallest collection whose recall is measured
 
 Rank = Callable[[Sequence[int], SearchOptions], list[Ranked]]
+Chance = Callable[[float | None, int], Tensor]  # of an IoU (VR: None) and a k: (Q,) float64 of each query's R@k
 Report = Callable[..., None]
 
 
@@ -147,13 +149,13 @@ def measure(lists: Lists, queries: Queries, corpus: Corpus) -> list[Outcome]:
 
 def outcomes(
     lists: Lists, kind: str, right: Sequence[Right], ious: Sequence[float], depths: tuple[int, ...],
-    chance: Callable[[float | None, int], Tensor | None] = lambda m, k: None,
+    chance: Chance | None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Outcomes of one task by one meaning of right, one for every IoU; VR has one in all.
 
     Args:
         right: answers to each query.
-        chance: of an IoU and a k: (Q,) of each query's R@k.
+        chance: where it is known.
     """
     found = [best_ious(ranked, one) for ranked, one in zip(lists.ranked, right, strict=True)]
     exact = sum(ranked.exact for ranked in lists.ranked)
@@ -165,8 +167,7 @@ def outcomes(
         if kind in ("text", "label") and m is not None:
             each = zip(lists.ranked, are_hits, right, strict=True)
             precisions = torch.tensor([average_precision(*one) for one in each], dtype=torch.float64)
-        expected = [value for k in depths if (value := chance(m, k)) is not None]
-        random = torch.stack(expected, dim=1) if expected else None
+        random = torch.stack([chance(m, k) for k in depths], dim=1) if chance else None
         yield Outcome(lists.task, lists.nms, kind, m, depths, ranks, precisions, random, exact)
 
 
@@ -212,23 +213,20 @@ def evaluate_sizes(
     return points
 
 
-def _chances(task: str, right: Sequence[Right], corpus: Corpus) -> Callable[[float | None, int], Tensor | None]:
+def _chances(task: str, right: Sequence[Right], corpus: Corpus) -> Chance | None:
     """Chance of R@k where moments (VR: videos) come in random order; unknown where moments are not those of a grid."""
-    counts: dict[float | None, Tensor] = {}
-    if corpus.grid is not None:
-        total = {"SVMR": len(corpus.grid), "VR": len(corpus.ids), "VCMR": len(corpus.ids) * len(corpus.grid)}[task]
+    grid = corpus.grid
+    if grid is None:
+        return None
+    total = {"SVMR": len(grid), "VR": len(corpus.ids), "VCMR": len(corpus.ids) * len(grid)}[task]
 
-    def chance(m: float | None, k: int) -> Tensor | None:
-        if corpus.grid is None:
-            return None
-        if m not in counts:
-            if m is None:
-                counts[m] = torch.tensor([len(one.distinct) for one in right])
-            else:
-                counts[m] = right_proposals(right, corpus.durations, corpus.grid, m)
-        return chances(counts[m], total, k)
+    @cache
+    def counts(m: float | None) -> Tensor:
+        if m is None:
+            return torch.tensor([len(one.distinct) for one in right])
+        return count_right(right, corpus.durations, grid, m)
 
-    return chance
+    return lambda m, k: chances(counts(m), total, k)
 
 
 def batches(numbers: Sequence[int]) -> Iterator[list[int]]:
