@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mmn_index.index import MomentIndex, Restriction
+from mmn_index.model import MMN
 from mmn_index.recall import Ranked, Right, average_precision, best_ious, chances, first_rank, hits, median_rank
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
@@ -39,6 +40,17 @@ Report = Callable[..., None]
 
 def silent(done: int, total: int, what: str | None = None) -> None:
     """Report nothing."""
+
+
+@torch.inference_mode()
+def embed(model: MMN, sentences: Sequence[str]) -> Embeddings:
+    """Unit embeddings of many sentences on the CPU, two of (Q, C).
+
+    Raises:
+        QueryError: a sentence that the text encoder cannot read.
+    """
+    parts = [model.embed_sentences([sentences[number] for number in batch]) for batch in batches(range(len(sentences)))]
+    return Embeddings(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
 class IndexRank:
@@ -119,22 +131,32 @@ def search_tasks(
         nms: temporal IoU above which NMS drops the worse moment.
         exact: scan everything, candidate index or not.
     """
-    thresholds = list(dict.fromkeys([NO_NMS, nms]))
-    plans = [(task, threshold) for task in tasks for threshold in ([None] if task == "VR" else thresholds)]
-    found = []
-    for task, threshold in plans:
-        options = SearchOptions(k=DEPTHS[-1], nms=NO_NMS if threshold is None else threshold, exact=exact)
-        if task == "VR":  # no more than there are: a list that cannot be filled takes the scores of everything
-            options = replace(options, k=min(options.k, len(corpus.ids)), per_video=1)
-        parts = queries.by_video() if task == "SVMR" else [(None, list(range(len(queries))))]
-        ranked: list[Ranked] = []
-        for video, numbers in parts:
-            own = options if video is None else replace(options, restriction=Restriction(videos=(corpus.ids[video],)))
-            for batch in batches(numbers):
-                ranked += rank(batch, own)
-                report(len(ranked), len(queries), what=_label(task, threshold, exact))
-        found.append(Lists(task, threshold, ranked))
-    return found
+    return [
+        search_task(task, threshold, queries, corpus, rank, exact=exact, report=report)
+        for task in tasks
+        for threshold in ([None] if task == "VR" else dict.fromkeys([NO_NMS, nms]))
+    ]
+
+
+def search_task(
+    task: str, nms: float | None, queries: Queries, corpus: Corpus, rank: Rank, *, exact: bool = True, report: Report = silent
+) -> Lists:
+    """The answers to all queries in one task.
+
+    Args:
+        nms: None for VR, where it makes no difference.
+    """
+    options = SearchOptions(k=DEPTHS[-1], nms=NO_NMS if nms is None else nms, exact=exact)
+    if task == "VR":  # no more than there are: a list that cannot be filled takes the scores of everything
+        options = replace(options, k=min(options.k, len(corpus.ids)), per_video=1)
+    parts = queries.by_video() if task == "SVMR" else [(None, list(range(len(queries))))]
+    ranked: list[Ranked] = []
+    for video, numbers in parts:
+        own = options if video is None else replace(options, restriction=Restriction(videos=(corpus.ids[video],)))
+        for batch in batches(numbers):
+            ranked += rank(batch, own)
+            report(len(ranked), len(queries), what=_label(task, nms, exact))
+    return Lists(task, nms, ranked)
 
 
 def measure(lists: Lists, queries: Queries, corpus: Corpus) -> list[Outcome]:
