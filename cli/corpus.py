@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mmn_index.index import MomentIndex
     from mmn_index.scoring import Embeddings, Score
 
-_BATCH = 64  # sentences that are embedded at once
 _HIT = "temporal IoU >= m in float32; R@k: a right answer among the first k; AP: one credit a video, of the first 100"
 
 
@@ -123,16 +122,12 @@ def _score(score: "Score") -> str:
 
 def _embed(index: "MomentIndex", sentences: tuple[str, ...], device: str) -> "Embeddings":
     """Query embeddings by the model that made the index, two of (Q, C)."""
-    import torch
+    from mmn_index.train.corpus import embed
 
     from mmn_index import checkpoint
-    from mmn_index.scoring import Embeddings
 
     index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
-    model = checkpoint.load(index.model_path, device)
-    with torch.inference_mode():
-        parts = [model.embed_sentences(sentences[first : first + _BATCH]) for first in range(0, len(sentences), _BATCH)]
-    return Embeddings(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+    return embed(checkpoint.load(index.model_path, device), sentences)
 
 
 def _about(index: "MomentIndex", score: "Score") -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mmn_index.train.baselines import SameForAll, moment_frequency, proposal_ora
 from mmn_index.train.corpus import IndexRank, evaluate_sizes, measure, search_tasks
 from mmn_index.train.corpus_report import evaluate_corpus, groups
 from mmn_index.train.corpus_tables import write_report
-from mmn_index.train.queries import Corpus, Queries, indexed, normalise, queries_of, right_proposals, tied_videos
+from mmn_index.train.queries import Corpus, Queries, count_right, indexed, normalise, queries_of, tied_videos
 
 from mmn_index.config import PAPER
 from mmn_index.errors import AnnotationError, OutputError
@@ -119,9 +119,9 @@ def test_chance_by_hand() -> None:
     queries = queries_of(TWO, corpus)
     # Of the ten moments of 8 seconds, an IoU of 1/2 with [0,4] have [0,2] [0,4] [0,6] [0,8] [2,4]; with [2,8] there are
     # [2,6] [2,8] [4,8] [0,8] [0,6]; with [4,8], as with [0,4], five; with [0,2] two, itself and [0,4].
-    counts = right_proposals(queries.right["own"], corpus.durations, GRID, 0.5)
+    counts = count_right(queries.right["own"], corpus.durations, GRID, 0.5)
     assert counts.tolist() == [5, 5, 5, 2]
-    assert right_proposals(queries.right["text"], corpus.durations, GRID, 0.5).tolist() == [10, 5, 10, 2]
+    assert count_right(queries.right["text"], corpus.durations, GRID, 0.5).tolist() == [10, 5, 10, 2]
     lists = search_tasks(queries, corpus, Given(), nms=1.0)
     chance = {(one.task, one.right, one.iou): one.chance()["R@1"] for at in lists for one in measure(at, queries, corpus)}
     assert chance["SVMR", "own", 0.5] == pytest.approx(100 * 17 / 4 / 10)

@@ -168,6 +168,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda x: first(x)["predictions"][0].__setitem__(0, "5"), "rank 1: ['5', 0, 4, 0.9], expected"),
     (lambda x: first(x)["predictions"][0].__setitem__(1, float("nan")), "rank 1: [5, nan, 4, 0.9], expected"),
     (lambda x: first(x)["predictions"][0].__setitem__(2, 10**400), "expected [video index, start, end, score]"),
+    (lambda x: first(x)["predictions"][0].__setitem__(2, 1e39), "expected [video index, start, end, score]"),  # no float32
     (lambda x: first(x)["predictions"][0].__setitem__(1, 4.5), "with start <= end"),
     (lambda x: first(x)["predictions"].insert(0, ["x" * 10**6] * 100), "rank 1: ['xxx"),  # and not a million characters, see below
     (lambda x: first(x)["predictions"][0].__setitem__(3, None), "rank 1: [5, 0, 4, None], expected"),
@@ -235,6 +236,14 @@ def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
         assert one.get("AP") == exact[key].get("AP")
     table = command.ok("eval", "--predictions", path, "--annotations", annotations, "--seen", annotations).stdout
     assert "seen wordings" in table
+    content = json.loads(path.read_text())
+    for task in ("SVMR", "VR", "VCMR"):  # one of the three is enough
+        path.write_text(json.dumps({key: content[key] for key in ("video2idx", task)}))
+        lines = command.ok("eval", "--predictions", path, "--annotations", annotations).stdout.splitlines()
+        assert {line.split()[0] for line in lines if line.split()[:1] in (["SVMR"], ["VR"], ["VCMR"])} == {task}
+    content["VR"][0]["predictions"][0][3] = 10**30  # an integer is a number, of whatever size
+    path.write_text(json.dumps(content))
+    command.ok("eval", "--predictions", path, "--annotations", annotations)
     path.write_text("{}")
     command.fails("eval", "--predictions", path, "--annotations", annotations, says=f"{path}: video2idx is no object")
     command.fails("eval", "--predictions", tmp_path / "none", "--annotations", annotations, says="no such file of predictions")

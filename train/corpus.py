@@ -12,17 +12,19 @@ NMS leaves alone. A ranking is any function of this form, so that other scores a
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmn_index.index import MomentIndex, Restriction
+from mmn_index.model import MMN
 from mmn_index.recall import Ranked, Right, average_precision, best_ious, chances, first_rank, hits, median_rank
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
 
-from .queries import Corpus, Queries, right_proposals
+from .queries import Corpus, Queries, count_right
 
 TASKS = ("SVMR", "VR", "VCMR")
 DEPTHS = (1, 5, 10, 100)  # the k of R@k; lists are as long as the last
@@ -32,11 +34,23 @@ _BATCH = 64  # queries that share a pass over the index
 _LEAST = 10  # videos of the smallest collection whose recall is measured
 
 Rank = Callable[[Sequence[int], SearchOptions], list[Ranked]]
+Chance = Callable[[float | None, int], Tensor]  # of an IoU (VR: None) and a k: (Q,) float64 of each query's R@k
 Report = Callable[..., None]
 
 
 def silent(done: int, total: int, what: str | None = None) -> None:
     """Report nothing."""
+
+
+@torch.inference_mode()
+def embed(model: MMN, sentences: Sequence[str]) -> Embeddings:
+    """Unit embeddings of many sentences on the CPU, two of (Q, C).
+
+    Raises:
+        QueryError: a sentence that the text encoder cannot read.
+    """
+    parts = [model.embed_sentences([sentences[number] for number in batch]) for batch in batches(range(len(sentences)))]
+    return Embeddings(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
 class IndexRank:
@@ -117,22 +131,32 @@ def search_tasks(
         nms: temporal IoU above which NMS drops the worse moment.
         exact: scan everything, candidate index or not.
     """
-    thresholds = list(dict.fromkeys([NO_NMS, nms]))
-    plans = [(task, threshold) for task in tasks for threshold in ([None] if task == "VR" else thresholds)]
-    found = []
-    for task, threshold in plans:
-        options = SearchOptions(k=DEPTHS[-1], nms=NO_NMS if threshold is None else threshold, exact=exact)
-        if task == "VR":  # no more than there are: a list that cannot be filled takes the scores of everything
-            options = replace(options, k=min(options.k, len(corpus.ids)), per_video=1)
-        parts = queries.by_video() if task == "SVMR" else [(None, list(range(len(queries))))]
-        ranked: list[Ranked] = []
-        for video, numbers in parts:
-            own = options if video is None else replace(options, restriction=Restriction(videos=(corpus.ids[video],)))
-            for batch in batches(numbers):
-                ranked += rank(batch, own)
-                report(len(ranked), len(queries), what=_label(task, threshold, exact))
-        found.append(Lists(task, threshold, ranked))
-    return found
+    return [
+        search_task(task, threshold, queries, corpus, rank, exact=exact, report=report)
+        for task in tasks
+        for threshold in ([None] if task == "VR" else dict.fromkeys([NO_NMS, nms]))
+    ]
+
+
+def search_task(
+    task: str, nms: float | None, queries: Queries, corpus: Corpus, rank: Rank, *, exact: bool = True, report: Report = silent
+) -> Lists:
+    """The answers to all queries in one task.
+
+    Args:
+        nms: None for VR, where it makes no difference.
+    """
+    options = SearchOptions(k=DEPTHS[-1], nms=NO_NMS if nms is None else nms, exact=exact)
+    if task == "VR":  # no more than there are: a list that cannot be filled takes the scores of everything
+        options = replace(options, k=min(options.k, len(corpus.ids)), per_video=1)
+    parts = queries.by_video() if task == "SVMR" else [(None, list(range(len(queries))))]
+    ranked: list[Ranked] = []
+    for video, numbers in parts:
+        own = options if video is None else replace(options, restriction=Restriction(videos=(corpus.ids[video],)))
+        for batch in batches(numbers):
+            ranked += rank(batch, own)
+            report(len(ranked), len(queries), what=_label(task, nms, exact))
+    return Lists(task, nms, ranked)
 
 
 def measure(lists: Lists, queries: Queries, corpus: Corpus) -> list[Outcome]:
@@ -147,13 +171,13 @@ def measure(lists: Lists, queries: Queries, corpus: Corpus) -> list[Outcome]:
 
 def outcomes(
     lists: Lists, kind: str, right: Sequence[Right], ious: Sequence[float], depths: tuple[int, ...],
-    chance: Callable[[float | None, int], Tensor | None] = lambda m, k: None,
+    chance: Chance | None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Outcomes of one task by one meaning of right, one for every IoU; VR has one in all.
 
     Args:
         right: answers to each query.
-        chance: of an IoU and a k: (Q,) of each query's R@k.
+        chance: where it is known.
     """
     found = [best_ious(ranked, one) for ranked, one in zip(lists.ranked, right, strict=True)]
     exact = sum(ranked.exact for ranked in lists.ranked)
@@ -165,8 +189,7 @@ def outcomes(
         if kind in ("text", "label") and m is not None:
             each = zip(lists.ranked, are_hits, right, strict=True)
             precisions = torch.tensor([average_precision(*one) for one in each], dtype=torch.float64)
-        expected = [value for k in depths if (value := chance(m, k)) is not None]
-        random = torch.stack(expected, dim=1) if expected else None
+        random = torch.stack([chance(m, k) for k in depths], dim=1) if chance else None
         yield Outcome(lists.task, lists.nms, kind, m, depths, ranks, precisions, random, exact)
 
 
@@ -212,23 +235,20 @@ def evaluate_sizes(
     return points
 
 
-def _chances(task: str, right: Sequence[Right], corpus: Corpus) -> Callable[[float | None, int], Tensor | None]:
+def _chances(task: str, right: Sequence[Right], corpus: Corpus) -> Chance | None:
     """Chance of R@k where moments (VR: videos) come in random order; unknown where moments are not those of a grid."""
-    counts: dict[float | None, Tensor] = {}
-    if corpus.grid is not None:
-        total = {"SVMR": len(corpus.grid), "VR": len(corpus.ids), "VCMR": len(corpus.ids) * len(corpus.grid)}[task]
+    grid = corpus.grid
+    if grid is None:
+        return None
+    total = {"SVMR": len(grid), "VR": len(corpus.ids), "VCMR": len(corpus.ids) * len(grid)}[task]
 
-    def chance(m: float | None, k: int) -> Tensor | None:
-        if corpus.grid is None:
-            return None
-        if m not in counts:
-            if m is None:
-                counts[m] = torch.tensor([len(one.distinct) for one in right])
-            else:
-                counts[m] = right_proposals(right, corpus.durations, corpus.grid, m)
-        return chances(counts[m], total, k)
+    @cache
+    def counts(m: float | None) -> Tensor:
+        if m is None:
+            return torch.tensor([len(one.distinct) for one in right])
+        return count_right(right, corpus.durations, grid, m)
 
-    return chance
+    return lambda m, k: chances(counts(m), total, k)
 
 
 def batches(numbers: Sequence[int]) -> Iterator[list[int]]:

@@ -52,15 +52,8 @@ def main_table(found: Sequence[Record], title: str, *, with_intervals: bool) -> 
     columns = [name for name in found[0] if name.startswith("R@")]
     columns += ["MedRank", *["AP"] * any("AP" in one for one in found)]
     deepest, with_chance = columns[columns.index("MedRank") - 1], any("chance" in one for one in found)
-    header = [
-        "task",
-        "NMS",
-        "right",
-        "IoU",
-        *columns,
-        *([] if with_intervals else ["± 95 %"]),
-        *[f"chance {deepest}"] * with_chance,
-    ]
+    measured = columns if with_intervals else [*columns, "± 95 %"]
+    header = ["task", "NMS", "right", "IoU", *measured, *[f"chance {deepest}"] * with_chance]
     rows = []
     for one in found:
         ends = one.get("interval", {})
@@ -68,7 +61,7 @@ def main_table(found: Sequence[Record], title: str, *, with_intervals: bool) -> 
         if with_intervals:
             cells = [f"{c} [{ends[n][0]:.1f}, {ends[n][1]:.1f}]" if n in ends else c for n, c in zip(columns, cells, strict=True)]
         else:
-            cells.append(_cell(max((high - low for low, high in ends.values()), default=None), half=True))
+            cells.append(_cell(max(((high - low) / 2 for low, high in ends.values()), default=None)))
         rows.append([*_names(one), *cells, *[_cell(one.get("chance", {}).get(deepest))] * with_chance])
     return Table(title, header, rows, 4)
 
@@ -81,20 +74,20 @@ def ends_table(found: Sequence[Record]) -> Table:
         for one in found
         if one.get("right") == "own" and one["nms"] in (None, NO_NMS) and one["iou"] in (None, IOUS[0]) and one["queries"] == "all"
     ]
-    tables = {
+    by_part = {
         part: {one["task"]: one for one in own if one["part"] == part}
         for part in dict.fromkeys(one["part"] for one in own)
         if part not in (SIZES, CANDIDATES)
     }
     best = {one["ceiling"]: one["recall"] for one in found if one["part"] == CEILING and one["iou"] in (None, IOUS[0])}
-    index = tables.pop(EXACT)
+    index = by_part.pop(EXACT)
     rows: dict[str, dict[str, Any]] = {
         PROPOSAL: dict.fromkeys([name for name in wanted if not name.startswith("VR")], best[PROPOSAL]),
         "right video given": {f"VCMR R@{k}": index["SVMR"][f"R@{k}"] for k in DEPTHS},
         TIES: {"VR R@1": best[TIES]},
         "the index": {name: index[task][f"R@{k}"] for name, (task, k) in wanted.items()},
     }
-    rows |= {part: {name: tasks[task][f"R@{k}"] for name, (task, k) in wanted.items()} for part, tasks in tables.items()}
+    rows |= {part: {name: tasks[task][f"R@{k}"] for name, (task, k) in wanted.items()} for part, tasks in by_part.items()}
     rows["chance"] = {name: index[task]["chance"][f"R@{k}"] for name, (task, k) in wanted.items()}
     cells = [[name, *(_cell(values.get(column)) for column in wanted)] for name, values in rows.items()]
     return Table(f"Ceilings, the index, and what needs no query (own, IoU {IOUS[0]}, no NMS)", ["", *wanted], cells, 1)
@@ -126,10 +119,12 @@ def sizes_table(found: Sequence[Record]) -> Table:
 def groups_table(found: Sequence[Record], nms: float | None) -> Table:
     """Groups of queries, IoU 0.5, by the lists with this NMS."""
     meanings = [right for right in ("own", "text", "label") if any(one["right"] == right for one in found)]
+    tasks = {one["task"] for one in found}
     wanted = {"SVMR R@1": ("SVMR", "own", 1), "VR R@1": ("VR", "own", 1)}
     wanted |= {
         f"VCMR {right} R@{k}": ("VCMR", right, k) for right in meanings for k in ((1, 10, 100) if right == "own" else (1, 10))
     }
+    wanted = {name: key for name, key in wanted.items() if key[0] in tasks}
     rows = []
     for name in dict.fromkeys(one["queries"] for one in found):
         mine = [one for one in found if one["queries"] == name and one["nms"] in (None, nms) and one["iou"] in (None, IOUS[0])]
@@ -149,10 +144,9 @@ def _nms(nms: float | None) -> str:
     return "" if nms is None else "off" if nms == NO_NMS else f"{nms:g}"
 
 
-def _cell(value: Any, *, half: bool = False) -> str:
+def _cell(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    value = value / 2 if half else value
     return f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2g}"
 
 

@@ -1,5 +1,5 @@
-"""MVMR (Yang et al., "MVMR: A New Framework for Evaluating Faithfulness of Video Moment Retrieval against Multiple Distractors"):
-every sentence is searched in a pool of videos of its own, and may have right moments in several of them.
+"""MVMR, massive videos moment retrieval (arXiv 2309.16701): every sentence is searched in a pool of videos of its own, and may have
+right moments in several of them.
 
     {video: {..., "pos_moments": [[[video, text, [start, end]], ...], ...], "retrieval_pool": [[video, ...], ...]}}
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mmn_index.errors import AnnotationError
 from mmn_index.index import Restriction
@@ -27,7 +28,7 @@ from mmn_index.search import SearchOptions
 
 from .annotations import read_annotations
 from .corpus import NO_NMS, Lists, Outcome, Rank, Report, batches, outcomes, silent
-from .queries import Corpus, Queries, queries_of, right_proposals
+from .queries import Corpus, Queries, count_right, queries_of
 
 DEPTHS = (1, 5, 10, 20, 50)  # the k of R@k
 IOUS = (0.3, 0.5, 0.7)
@@ -94,7 +95,7 @@ def evaluate_pools(pools: Pools, corpus: Corpus, rank: Rank, *, nms: float = 0.5
     alike: dict[frozenset[str], list[int]] = {}
     for number, pool in enumerate(pools.videos):
         alike.setdefault(frozenset(pool), []).append(number)
-    counts = {m: right_proposals(pools.right, corpus.durations, grid, m) for m in IOUS}
+    counts: dict[float | None, Tensor] = {m: count_right(pools.right, corpus.durations, grid, m) for m in IOUS}
     found: list[Outcome] = []
     for threshold in dict.fromkeys([NO_NMS, nms]):
         ranked: dict[int, Ranked] = {}
@@ -104,10 +105,7 @@ def evaluate_pools(pools: Pools, corpus: Corpus, rank: Rank, *, nms: float = 0.5
                 ranked.update(zip(batch, rank(batch, options), strict=True))
                 report(len(ranked), len(pools.videos), what=f"pools, NMS {threshold:g}")
         lists = Lists("MVMR", threshold, [ranked[number] for number in range(len(pools.videos))])
-        found += outcomes(
-            lists, "pool", pools.right, IOUS, DEPTHS,
-            lambda m, k: None if m is None else chances(counts[m], pools.size * len(grid), k),
-        )  # fmt: skip
+        found += outcomes(lists, "pool", pools.right, IOUS, DEPTHS, lambda m, k: chances(counts[m], pools.size * len(grid), k))
     return found
 
 

@@ -150,7 +150,7 @@ def queries_of(split: Annotations, corpus: Corpus) -> Queries:
     )
 
 
-def right_proposals(right: Sequence[Right], durations: Mapping[int, float], grid: ProposalGrid, m: float) -> Tensor:
+def count_right(right: Sequence[Right], durations: Mapping[int, float], grid: ProposalGrid, m: float) -> Tensor:
     """(Q,) int64: how many proposals of all videos have an IoU of at least m with a right moment of their video."""
     counted: dict[int, int] = {}  # by identity: queries share right answers
     for one in right:

@@ -8,7 +8,6 @@ the official filter drops included. A list is scored as it stands, up to 100 lon
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as short
@@ -21,6 +20,8 @@ from mmn_index.recall import Ranked
 
 from .corpus import DEPTHS, TASKS, Lists
 from .queries import Corpus, Queries, normalise
+
+_LARGEST = float(torch.finfo(torch.float32).max)
 
 
 def write_predictions(path: Path, lists: Sequence[Lists], queries: Queries, corpus: Corpus) -> None:
@@ -126,8 +127,8 @@ def _ranked(content: Any, numbers: Mapping[int, int], where: str) -> Ranked:
             raise ValueError(f"{where}, rank {rank}: {row[0]} is no index of video2idx")
     return Ranked(
         torch.tensor([numbers[row[0]] for row in rows], dtype=torch.int64),
-        torch.tensor([row[1:3] for row in rows], dtype=torch.float32).reshape(-1, 2),
-        torch.tensor([row[3] for row in rows], dtype=torch.float64),
+        torch.tensor([[float(x) for x in row[1:3]] for row in rows], dtype=torch.float32).reshape(-1, 2),
+        torch.tensor([float(row[3]) for row in rows], dtype=torch.float64),
         False,
     )
 
@@ -142,7 +143,7 @@ def _is_index(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _check(holds: bool, otherwise: str) -> None:
