@@ -48,7 +48,7 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--bank", type=click.Path(path_type=Path),
               help="Sentences to measure moments against, best those of training, so that hubs can be corrected: an "
               "annotation file (json), or text with a sentence a line.")  # fmt: skip
-@click.option("--hub", type=float, help="Default hub correction with --bank, from 0 (none) to 1.  [default: 0.5]")
+@click.option("--hub", type=float, help="Default hub correction with --bank, from 0 (none) to 1; 0.5 if not given.")
 @click.option("--hub-kind", default="csls", show_default=True, help="With --bank: csls or softmax.")
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete.")
 @source_options

@@ -109,3 +109,38 @@ def world(tmp_path_factory: pytest.TempPathFactory, text_model: Path, command: C
                "--config", folder / "tiny.yaml", "-o", folder / "run")  # fmt: skip
     command.ok("build", folder / "run" / "model", folder / "features.h5", "-o", folder / "collection.mmn")
     return folder
+
+
+def make_lively(world: Path, folder: Path, command: Command) -> Path:
+    """The world with a model whose embeddings fill the sphere, as collection.mmn, model and features.h5 in a folder.
+
+    After two epochs the world's own model says nearly the same of every moment, and a test would not see one for another.
+    """
+    import shutil
+
+    import torch
+
+    from mmn_index import checkpoint
+    from mmn_index.clips import stored_pre_clips
+    from mmn_index.features import FeatureFile
+
+    model = checkpoint.load(world / "run" / "model")
+    shutil.copy(world / "features.h5", folder)
+    conv = model.video_encoder.proposal_conv
+    with FeatureFile(folder / "features.h5") as features, torch.no_grad():
+        pre_clips = torch.stack([stored_pre_clips(features, video_id, model.config) for video_id in features.video_ids])
+        for norm in conv.norms:
+            norm.momentum = None  # statistics of one pass
+            norm.reset_running_stats()
+        model.video_encoder.train()(pre_clips)
+        for head, made in zip((conv.contrastive_head, conv.iou_head), model.video_encoder.eval()(pre_clips), strict=True):
+            head.bias -= made.mean(dim=(0, 1))
+    checkpoint.save(model, folder / "model", features="random")
+    command.ok("build", folder / "model", folder / "features.h5", "-o", folder / "collection.mmn")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lively(world: Path, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an index whose moments differ; see `make_lively`."""
+    return make_lively(world, tmp_path_factory.mktemp("lively"), command)

@@ -25,7 +25,6 @@ from mmn_index.index_build.verify import _background, _rows, verify
 from test_search import GRID, make_index, random_queries
 
 from mmn_index import checkpoint
-from mmn_index.clips import stored_pre_clips
 from mmn_index.errors import MmnIndexError, MomentIndexError
 from mmn_index.features import FeatureFile
 from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo
@@ -137,32 +136,6 @@ def test_seven_segments_answer_as_one_does(tmp_path: Path, copies: bool) -> None
     merged = MomentIndex(seven.root)
     assert len(merged.segments) == 1
     assert moments(merged, queries, Score(), choices[1]) == expected["collection", 40]
-
-
-def make_lively(world: Path, folder: Path, command: Command) -> Path:
-    """The world with a model whose embeddings fill the sphere, as collection.mmn, model and features.h5 in a folder.
-
-    After two epochs the world's own model says nearly the same of every moment, and a test would not see one for another.
-    """
-    model = checkpoint.load(world / "run" / "model")
-    shutil.copy(world / "features.h5", folder)
-    conv = model.video_encoder.proposal_conv
-    with FeatureFile(folder / "features.h5") as features, torch.no_grad():
-        pre_clips = torch.stack([stored_pre_clips(features, video_id, model.config) for video_id in features.video_ids])
-        for norm in conv.norms:
-            norm.momentum = None  # statistics of one pass
-            norm.reset_running_stats()
-        model.video_encoder.train()(pre_clips)
-        for head, made in zip((conv.contrastive_head, conv.iou_head), model.video_encoder.eval()(pre_clips), strict=True):
-            head.bias -= made.mean(dim=(0, 1))
-    checkpoint.save(model, folder / "model", features="random")
-    command.ok("build", folder / "model", folder / "features.h5", "-o", folder / "collection.mmn")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def lively(world: Path, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_lively(world, tmp_path_factory.mktemp("lively"), command)
 
 
 # "old" features hold v0 to v5 as they were indexed, "new" the same videos filmed again, and v6 and v7.

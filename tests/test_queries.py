@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import SENTENCES, Command
+from conftest import SENTENCES, Command, make_lively
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmn_index.cli.main import main
 from mmn_index.index_build.change import remove
-from test_changes import make_lively
 from test_index import edit, entries
 from test_search import GRID, brute_force, make_index, random_queries, slow_iou
 from torch.nn import functional

@@ -99,13 +99,26 @@ class MomentIndex:
         self.segments = [
             Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim) for entry in manifest.segments
         ]
-        self.bank = _bank(root, manifest)  # of sentences; None where the index has none
         self._shards = [_shards(segment, devices) for segment in self.segments]
         self._touched = 0
         self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
         self._first_row = np.cumsum([0] + [segment.entry.moments for segment in self.segments])
         self._first_video = np.cumsum([0] + [segment.entry.videos for segment in self.segments])
+        if manifest.calibration is not None:
+            self.bank  # noqa: B018  # searches need it, and a change by another process may remove it
+
+    @cached_property
+    def bank(self) -> "Bank | None":
+        """The sentences that moments were measured against; None where the index has none.
+
+        Raises:
+            MomentIndexError: it is missing or damaged.
+        """
+        from ..negatives import read_bank  # which needs the manifest
+
+        about = self.manifest.bank
+        return None if about is None else read_bank(self.root, about, self.manifest.score.tau)
 
     @property
     def version(self) -> int:
@@ -340,12 +353,6 @@ class MomentIndex:
             return [(self.segments[0], 0, np.ones(len(rows), dtype=bool))]
         of = np.searchsorted(self._first_row, rows, side="right") - 1
         return [(self.segments[n], int(self._first_row[n]), of == n) for n in np.unique(of).tolist()]
-
-
-def _bank(root: Path, manifest: Manifest) -> "Bank | None":
-    from ..negatives import read_bank  # which needs the manifest
-
-    return None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau)
 
 
 def _shards(segment: Segment, devices: Sequence[torch.device]) -> list[Shard]:
