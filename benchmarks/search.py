@@ -93,9 +93,9 @@ def measure(root: Path, bare: int, times: int) -> dict[str, Any]:
         vectors = index.segments[0].embeddings.float()
         weights = torch.cat([10 * queries.contrastive, 1.2 * queries.iou], dim=1)
     for count, kind in ((1, "1 query"), (64, "64 queries")):
-        runs = {"exact scan": lambda q, n=count: ask(index, part(queries, q * n, n), exact=True)}
+        runs = {"exact scan": lambda q, size=count: ask(index, part(queries, q * size, size), exact=True)}
         if n <= bare:
-            runs["bare torch matmul + topk"] = lambda q, n=count: (weights[q * n : q * n + n] @ vectors.T).topk(64)
+            runs["bare torch matmul + topk"] = lambda q, size=count: (weights[q * size :][:size] @ vectors.T).topk(64)
         took = in_turn(runs, times if count == 1 else 10)
         found |= {f"{name}, {kind}, ms": statistics.median(values) for name, values in took.items()}
         if n <= bare:

@@ -40,11 +40,13 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
     from mmn_index.train.calibration import (
         absent_hits,
         best_confidence,
+        chosen,
         fit_confidence,
         present_hits,
         refused_at,
         try_scores,
-    )  # fmt: skip
+        wordings,
+    )
     from mmn_index.train.queries import indexed, queries_of
 
     from mmn_index import checkpoint
@@ -61,11 +63,12 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         queries = queries_of(split, corpus)
         embeddings = checkpoint.load(held.model_path, device).embed_sentences(queries.sentences)
         score = index.manifest.score
-        tried = [] if keep_score else try_scores(held, embeddings, queries, corpus, report=report)
+        tried = [] if keep_score else try_scores(held, embeddings, queries, report=report)
         if tried:
-            score = max(tried, key=lambda one: one.precision).score
-        present = present_hits(held, embeddings, score, queries)
-        absent = absent_hits(held, embeddings, score, queries, corpus)
+            score = chosen(tried, score)
+        numbers = wordings(queries)
+        present = present_hits(held, embeddings, score, queries, numbers)
+        absent = absent_hits(held, embeddings, score, queries, corpus, numbers)
     calibration = fit_confidence(present, absent)
     set_ranking(root, score, calibration, index.version)
     if tried:
@@ -86,7 +89,7 @@ def _show(tried: list["Tried"]) -> None:
     """Average precision by weight and hub correction."""
     hubs = sorted({one.score.hub for one in tried})
     weights = sorted({one.score.weight for one in tried})
-    known = {(one.score.weight, one.score.hub): one.precision for one in tried}
+    known = {(one.score.weight, one.score.hub): one.mean for one in tried}
     click.echo("average precision on the validation sentences, in percent:")
     rows = [[f"weight {weight:g}", *(f"{100 * known[weight, hub]:.1f}" for hub in hubs)] for weight in weights]
     print_table(["", *(f"hub {hub:g}" for hub in hubs)], rows)

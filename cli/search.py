@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=float, help="Give up after so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with pictures of the moments.")
-@click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run.")
+@click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run; cuda scans on all GPUs.")
 def search(
     query: str | None, root: Path, queries: Path | None, like: str | None, without: str | None, also: str | None, then: str | None,
     html: Path | None, device: str, score: str | None, hub: float | None, as_json: bool, **limits: Any,
@@ -64,7 +64,6 @@ def search(
         mmn-index search --queries sentences.txt --json
     """
     from mmn_index import checkpoint
-    from mmn_index.device import find_device
     from mmn_index.index import MomentIndex
     from mmn_index.search import search as run
     from mmn_index.search import search_like
@@ -77,7 +76,6 @@ def search(
     if html and (queries or also or then):
         raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
     sentences = [query] if query is not None else read_lines(queries) if queries else []
-    find_device(device)
     index = MomentIndex(root, device)
     options, chosen = _options(index, **limits), index.manifest.with_score(score, hub)
     if like is not None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 @click.option("--config", default="charades", show_default=True,
               help="charades, activitynet, tacos, playhouse, ucf-moments, or a YAML file.")  # fmt: skip
 @click.option("--text-model", help="Hub id or local directory of the text encoder; overrides the setting's.")
+@click.option("--init", type=click.Path(path_type=Path), help="Begin with the weights of this checkpoint, text encoder included.")
+@click.option("--hard-negatives", type=click.Path(path_type=Path),
+              help="What `mmn-index mine` wrote; train.hard_negatives says how many videos of it a group takes.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), help="Overrides the setting's.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda; with torchrun, cuda is one GPU a process.")
 @click.option("--resume", is_flag=True, help="Take up the run in OUT where it was interrupted; begin it if there is none.")
@@ -30,6 +33,8 @@ def train(
     features: Path,
     config: str,
     text_model: str | None,
+    init: Path | None,
+    hard_negatives: Path | None,
     seed: int | None,
     device: str,
     resume: bool,
@@ -65,7 +70,8 @@ def train(
         tell_about(split, held_out, setting.train)
     with progress("training") as report, FeatureFile(features) as opened:
         result = run(
-            setting, split, opened, out, validation=held_out, device=device, resume=resume, tensorboard=tensorboard,
+            setting, split, opened, out, validation=held_out, init=init, hard_negatives=hard_negatives, device=device,
+            resume=resume, tensorboard=tensorboard,
             report=lambda what, done, total, note: report(done, total, note, what) if first else None,
         )  # fmt: skip
     if first:

@@ -27,8 +27,11 @@ from .candidates import Wish, choose, tune
 from .metadata import read_metadata, rows_for
 
 _BATCH = 16  # videos that go through the encoder together
-DEFAULT_HUB = 0.5  # what of a bank's h is taken off a moment's cosine
 _KEPT = 8  # batches after which finished videos are brought to the disk
+
+# Of a quarter, a half, three quarters and all of h, a half gave the highest label AP on the validation split of ucf-moments with
+# csls: two points more than no correction, where softmax gave one.
+DEFAULT_HUB = 0.5
 
 Report = Callable[[int, int], None]
 

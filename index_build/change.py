@@ -79,11 +79,8 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
         if not len(numbers):
             raise MomentIndexError(f"{root}: has no videos, there is nothing to compact.")
         for part in index.segments:  # copied, a damaged embedding would get a checksum that fits
-            if wrong := list(
-                changed(
-                    part.folder, {name: part.entry.files[name] for name in (EMBEDDINGS, HUBS, VIDEOS) if name in part.entry.files}
-                )
-            ):
+            files = part.entry.files
+            if wrong := list(changed(part.folder, {name: files[name] for name in (EMBEDDINGS, HUBS, VIDEOS) if name in files})):
                 raise MomentIndexError(" ".join(wrong))
         table = index.videos.take(pa.array(numbers))
         known = table.select(["video_id", "uri", "duration"]).to_pylist()
@@ -99,8 +96,7 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
                 report(done + 1, len(videos))
         segment.keep()
         report(len(videos), len(videos))
-        rows = np.flatnonzero(np.repeat(index.live, len(manifest.grid)))
-        hubs = index.hubs(rows).numpy() if manifest.bank else None
+        hubs = index.hubs(np.flatnonzero(np.repeat(index.live, len(manifest.grid)))).numpy() if manifest.bank else None
         entry = tune(root, manifest, segment.finish(CandidateAbout(factory) if factory else None, hubs))
         writer.publish(replace(manifest, segments=(entry,)))
         return BuildResult(root, len(videos), entry.moments, reason, entry)

@@ -5,6 +5,18 @@ import torch
 from .errors import ConfigError
 
 
+def find_devices(name: str) -> list[torch.device]:
+    """All devices that a name means: "cuda" is every GPU that is visible, any other name one device.
+
+    Raises:
+        ConfigError: there is none on this machine.
+    """
+    device = find_device(name)
+    if name != "cuda":
+        return [device]
+    return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+
+
 def find_device(name: str) -> torch.device:
     """The device of that name ("cpu", "cuda", "cuda:1", "mps", ...).
 

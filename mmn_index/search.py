@@ -297,7 +297,8 @@ class _Rest:
     def of(cls, index: MomentIndex, restriction: Restriction, parts: Sequence[Part]) -> "_Rest":
         """Of the whole index the sample that it keeps; of a part of it, one that is drawn now."""
         if not restriction:
-            rows, vectors, weights = index.background()
+            rows, stored, weights = index.background()
+            vectors = torch.from_numpy(stored)
         else:
             rows = index.rows_in(parts)
             count = len(rows)

@@ -11,6 +11,7 @@ import torch
 from conftest import SENTENCES, Command, write_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmn_index.index_build.build import DEFAULT_HUB
 from mmn_index.index_build.candidates import measured_recall
 from mmn_index.index_build.change import remove
 from mmn_index.index_build.verify import verify
@@ -253,10 +254,10 @@ def test_every_change_keeps_the_bank_and_gives_h(world: Path, banked: Path, copy
         assert MomentIndex(copy).manifest.bank == about
     build = ["build", world / "run" / "model", world / "features.h5", "-o", copy, "--overwrite"]
     (copy.parent / "words.txt").write_text(f"{SENTENCES[0]}\n\n{SENTENCES[1]}\n{SENTENCES[0]}\n")
-    command.ok(*build, "--bank", copy.parent / "words.txt", "--hub-kind", "csls", "--hub", 0.3)
+    command.ok(*build, "--bank", copy.parent / "words.txt", "--hub-kind", "softmax", "--hub", 0.3)
     index = MomentIndex(copy)
     assert index.manifest.bank is not None
-    assert (index.manifest.bank.kind, index.manifest.bank.sentences, index.manifest.score.hub) == ("csls", 2, 0.3)
+    assert (index.manifest.bank.kind, index.manifest.bank.sentences, index.manifest.score.hub) == ("softmax", 2, 0.3)
     assert not (copy / about.file).exists()
     check_hubs(copy, read_bank(copy, index.manifest.bank, 0.1))
     command.ok(*build)
@@ -285,9 +286,13 @@ def test_the_command_corrects_as_the_library_does(banked: Path, world: Path, com
     command.fails("search", SENTENCES[0], "--index", world / "collection.mmn", "--hub", 0.5, says="has no bank of sentences")
     command.ok("search", SENTENCES[0], "--index", world / "collection.mmn", "--hub", 0)
     about = json.loads(command.ok("info", "--index", root, "--json").stdout)
-    assert (about["bank"]["kind"], about["bank"]["sentences"], about["hub"]) == ("softmax", 4, index.manifest.score.hub)
-    assert "bank of 4 sentences, softmax" in command.ok("info", "--index", root).stdout
+    assert (about["bank"]["kind"], about["bank"]["sentences"], about["hub"]) == ("csls", 4, index.manifest.score.hub)
+    assert "bank of 4 sentences, csls" in command.ok("info", "--index", root).stdout
     assert "h computed again from the 4 sentences of the bank" in command.ok("verify", "--index", root).stderr
+
+
+def test_the_help_of_build_knows_the_default_correction(command: Command) -> None:
+    assert f"{DEFAULT_HUB:g} if not given" in " ".join(command.ok("build", "--help").stdout.split())
 
 
 def test_what_a_build_refuses_about_a_bank(world: Path, command: Command, tmp_path: Path) -> None:

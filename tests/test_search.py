@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmn_index import checkpoint
-from mmn_index.errors import QueryError
-from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, Restriction, scan
+from mmn_index.errors import ConfigError, QueryError
+from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, Part, PlannedVideo, Restriction, scan
 from mmn_index.index.scan import Deadline, best_of_all, upper_bounds
 from mmn_index.negatives import Bank
 from mmn_index.proposals import ProposalGrid
@@ -182,15 +182,52 @@ def test_sentences_through_the_model(world: Path) -> None:
         search(index, model, ["  "])
 
 
+@pytest.mark.parametrize("devices", [("cpu", "cpu"), ("cpu", "cpu", "cpu", "cpu", "cpu")])
+@pytest.mark.parametrize("hub", [0.0, 0.5])
+def test_shards_answer_as_one(tmp_path: Path, devices: tuple[str, ...], hub: float) -> None:
+    bank = Bank(("a", "b", "c"), random_queries(5, 3).contrastive, "csls", 0.1)
+    whole = make_index(tmp_path, 1, videos=13, segments=3, copies=True, bank=bank)
+    cut, queries = MomentIndex(whole.root, devices), random_queries(2, 7)
+    for restriction in (Restriction(), Restriction(exclude=("v03",), min_length=4.0), Restriction(videos=("v00",), after=5.0)):
+        options = SearchOptions(k=25, nms=1.0, restriction=restriction)
+        one, other = (search_embeddings(index, queries, Score(hub=hub), options, [""] * 7) for index in (whole, cut))
+        assert [answer.hits for answer in one] == [answer.hits for answer in other]
+        assert all(answer.exact for answer in other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    edges=st.lists(st.integers(0, 40), max_size=8, unique=True).map(sorted), first=st.integers(0, 40), last=st.integers(0, 40),
+    seed=st.none() | st.integers(0, 100),
+)  # fmt: skip
+def test_a_part_of_a_part(edges: list[int], first: int, last: int, seed: int | None) -> None:
+    runs = list(zip(edges[::2], edges[1::2], strict=False))
+    rows = [row for begin, end in runs for row in range(begin, end)]
+    keep = None if seed is None else np.random.default_rng(seed).random(len(rows)) < 0.5
+    allowed = [row for n, row in enumerate(rows) if keep is None or keep[n]]
+    found = Part(runs, keep, len(allowed)).within(first, last)
+    numbers = [row for begin, end in found.runs for row in range(begin, end)]
+    left = [row for n, row in enumerate(numbers) if found.keep is None or found.keep[n]]
+    assert left == [row - first for row in allowed if first <= row < last]
+    assert found.count == len(left)
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    index = make_index(tmp_path, 1, videos=2)
+    with pytest.raises(ConfigError, match="device 'cuda:97' cannot be used here"):
+        MomentIndex(index.root, ("cpu", "cuda:97"))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", SCORES)
 def test_a_gpu_gives_the_answers_of_the_cpu(tmp_path: Path, name: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device is here")
     on_cpu = make_index(tmp_path, 1, segments=3)
-    on_gpu = MomentIndex(on_cpu.root, "cuda")
     queries = random_queries(2, 20)
-    for options in (SearchOptions(), SearchOptions(restriction=Restriction(exclude=("v03",), min_length=4.0))):
-        one, other = (search_embeddings(index, queries, Score(name), options, [""] * 20) for index in (on_cpu, on_gpu))
-        assert [answer.hits for answer in one] == [answer.hits for answer in other]
-        assert all(answer.exact for answer in other)
+    for device in ("cuda", "cuda:0", ("cuda:0", "cuda:0")):
+        on_gpu = MomentIndex(on_cpu.root, device)
+        for options in (SearchOptions(), SearchOptions(restriction=Restriction(exclude=("v03",), min_length=4.0))):
+            one, other = (search_embeddings(index, queries, Score(name), options, [""] * 20) for index in (on_cpu, on_gpu))
+            assert [answer.hits for answer in one] == [answer.hits for answer in other]
+            assert all(answer.exact for answer in other)

@@ -159,7 +159,7 @@ def test_resuming_wants_the_same_run(world: Path, home: Path, whole: Path, comma
     (home / "moved.json").write_text(json.dumps(content))
     moved = arguments(world, home, "group", out, "--resume")
     moved[moved.index("--annotations") + 1] = str(home / "moved.json")
-    command.fails(*moved, says="had other annotations or features")
+    command.fails(*moved, says="had other annotations, features or negatives")
     (out / "state.pt").write_bytes(b"no state")
     command.fails(*arguments(world, home, "group", out, "--resume"), says="state.pt: cannot be read")
 

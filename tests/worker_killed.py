@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-def die(*_: Any) -> None:
+def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -28,6 +28,10 @@ def arm(point: str) -> None:
             return die() if left[0] == 0 else step(self, *arguments)
 
         Run.step = counted  # type: ignore[method-assign]
+    elif name == "refresh":  # negatives are being mined: the index of the training videos is written, nothing more
+        import mmn_index.train.loop as loop
+
+        loop.mine_negatives = die  # type: ignore[assignment]
     elif name == "before-state":  # the epoch's metrics and model are written, its state is not
         RunFolder.save = die  # type: ignore[method-assign,assignment]
     elif name == "half-state":

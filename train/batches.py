@@ -54,9 +54,30 @@ def split_epoch(order: Sequence[int], config: TrainConfig) -> list[list[list[int
     return [[chunk.tolist() for chunk in np.array_split(np.asarray(step), min(groups, len(step)))] for step in dealt]
 
 
+def draw_negatives(mined: Tensor, videos: Sequence[int], step: Sequence[int], count: int, seed: int) -> list[int]:
+    """Up to `count` of the videos that were mined for some videos, none of them a video of the step.
+
+    Args:
+        mined: (n, 2) int64, a video and one that was mined for its sentences.
+        step: all videos of the step: among global negatives a video must not meet its own copy.
+    """
+    found = mined[torch.isin(mined[:, 0], torch.tensor(videos)), 1].unique()
+    found = found[~torch.isin(found, torch.tensor(step))]
+    return found[torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:count]].tolist()
+
+
+@dataclass(frozen=True)
+class Added:
+    """The T annotated moments of the videos that were added to a group: no sentence of them is asked."""
+
+    video_of: Tensor  # (T,) int64
+    targets: Tensor  # (T, P)
+    meanings: Tensor  # (T, 2) int64
+
+
 @dataclass(frozen=True)
 class Group:
-    """V videos that are embedded together, with their S sentences."""
+    """V videos that are embedded together, the added ones last, with the S sentences of the others."""
 
     number: int  # its place in the step
     seed: int  # of its dropout
@@ -65,6 +86,7 @@ class Group:
     mask: Tensor  # (S, T) bool
     meanings: Tensor  # (S, 2) int64, see alike.py
     batch: Batch
+    added: Added
 
     def to(self, device: torch.device) -> "Group":
         """The same on a device."""
@@ -73,7 +95,9 @@ class Group:
             return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
         batch = Batch(*(move(x) for x in (self.batch.video_of, self.batch.moments, self.batch.targets)))
-        return Group(self.number, self.seed, move(self.pre_clips), move(self.ids), move(self.mask), move(self.meanings), batch)
+        added = Added(*(move(x) for x in (self.added.video_of, self.added.targets, self.added.meanings)))
+        parts = (move(x) for x in (self.pre_clips, self.ids, self.mask, self.meanings))
+        return Group(self.number, self.seed, *parts, batch, added)
 
 
 @dataclass(frozen=True)
@@ -160,25 +184,32 @@ class TrainingSet:
             for number, video in enumerate(annotations.videos)
         ]
 
-    def group(self, videos: Sequence[int], number: int, *, seed: int, epoch: int) -> Group:
+    def group(self, videos: Sequence[int], number: int, *, seed: int, epoch: int, added: Sequence[int] = ()) -> Group:
         """Some of the videos as a group.
 
         Args:
             number: of the group in its step.
             seed: of this group; with the epoch and the videos it decides everything random.
+            added: videos whose sentences are not asked.
         """
-        chosen = [self.videos[video] for video in videos]
+        numbers = [*videos, *added]
+        chosen = [self.videos[video] for video in numbers]
         if self._crop:
-            random = [torch.Generator().manual_seed(derived_seed(seed, epoch, video)) for video in videos]
+            random = [torch.Generator().manual_seed(derived_seed(seed, epoch, video)) for video in numbers]
             chosen = [cropped(video, self._crop, self._grid, one) for video, one in zip(chosen, random, strict=True)]
-        known = torch.cat([video.meanings for video in chosen])
-        rows = known[:, 0]
+        counts = [len(video.moments) for video in chosen]
+        of = torch.arange(len(chosen)).repeat_interleave(torch.tensor(counts))
+        known, moments, targets = (
+            torch.cat([getattr(video, name) for video in chosen]) for name in ("meanings", "moments", "targets")
+        )
+        asked = sum(counts[: len(videos)])
+        rows = known[:asked, 0]
         mask = self._mask[rows]
         longest = int(mask.sum(dim=1).max())
-        of = torch.cat([torch.full((len(video.moments),), place) for place, video in enumerate(chosen)])
-        batch = Batch(of, torch.cat([video.moments for video in chosen]), torch.cat([video.targets for video in chosen]))
+        batch = Batch(of[:asked], moments[:asked], targets[:asked])
+        others = Added(of[asked:], targets[asked:], known[asked:])
         pre_clips = torch.stack([video.pre_clips for video in chosen])
-        return Group(number, seed, pre_clips, self._ids[rows, :longest], mask[:, :longest], known, batch)
+        return Group(number, seed, pre_clips, self._ids[rows, :longest], mask[:, :longest], known[:asked], batch, others)
 
 
 def _write(

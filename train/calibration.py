@@ -6,6 +6,7 @@ is fitted (mmn_index/confidence.py): on what every sentence finds, and on what i
 left out, so that half of the searches are for something absent.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 
 from mmn_index.confidence import Calibration, fit, refusal_curve
+from mmn_index.errors import AnnotationError
 from mmn_index.index import MomentIndex, Restriction
-from mmn_index.recall import Ranked, Right, best_ious, hits
+from mmn_index.recall import Ranked, Right, average_precision, best_ious, hits
 from mmn_index.scoring import HUB_SCORES, Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search_embeddings
 
-from .corpus import IndexRank, Report, measure, search_tasks, silent
+from .corpus import DEPTHS, IndexRank, Report, silent
 from .queries import Corpus, Queries
 
 HIT = 0.5  # temporal IoU from which a moment is right
@@ -32,7 +34,12 @@ class Tried:
     """One score of the grid."""
 
     score: Score
-    precision: float  # mean average precision over the sentences, 0 to 1
+    precisions: Tensor  # (wordings,) float64 average precision
+
+    @property
+    def mean(self) -> float:
+        """Mean average precision, 0 to 1."""
+        return float(self.precisions.mean())
 
 
 @dataclass(frozen=True)
@@ -49,45 +56,79 @@ def meaning(queries: Queries) -> str:
     return "label" if "label" in queries.right else "text"
 
 
+def wordings(queries: Queries) -> list[int]:
+    """Numbers of the first query of every wording: others with the same right answers find the same."""
+    first: dict[tuple[str, int], int] = {}
+    for number, (sentence, right) in enumerate(zip(queries.sentences, queries.right[meaning(queries)], strict=True)):
+        first.setdefault((sentence, id(right)), number)
+    return list(first.values())
+
+
 def try_scores(
-    index: MomentIndex, embeddings: Embeddings, queries: Queries, corpus: Corpus, *, nms: float = 0.5, report: Report = silent
+    index: MomentIndex, embeddings: Embeddings, queries: Queries, *, nms: float = 0.5, report: Report = silent
 ) -> list[Tried]:
-    """Average precision of every score of the grid, in the order of the grid.
+    """Average precision of every score of the grid, in the order of the grid; every wording counts once.
 
     Args:
         index: of the validation videos.
         embeddings: of the queries, two of (Q, C).
     """
-    own = index.manifest.score
+    own, numbers = index.manifest.score, wordings(queries)
     hubs = HUBS if index.manifest.bank is not None and own.name in HUB_SCORES else (0.0,)
     weights = WEIGHTS if own.name == "collection" else (1.0,)
     grid = [replace(own, weight=weight, hub=hub) for weight in weights for hub in hubs]
-    kind, found = meaning(queries), []
-    for number, score in enumerate(grid, 1):
-        rank = IndexRank(index, embeddings, score)
-        lists = [one for one in search_tasks(queries, corpus, rank, nms=nms, tasks=("VCMR",)) if one.nms == nms]
-        outcome = next(x for x in measure(lists[0], queries, corpus) if x.right == kind and x.iou == HIT)
-        assert outcome.precisions is not None
-        found.append(Tried(score, float(outcome.precisions.mean())))
-        report(number, len(grid), what="scores")
+    rights, found = queries.right[meaning(queries)], []
+    for tried, score in enumerate(grid, 1):
+        answers = IndexRank(index, embeddings, score)(numbers, SearchOptions(k=DEPTHS[-1], nms=nms))
+        precisions = [
+            average_precision(answer, hits(best_ious(answer, rights[number]), HIT), rights[number])
+            for number, answer in zip(numbers, answers, strict=True)
+        ]
+        found.append(Tried(score, torch.tensor(precisions, dtype=torch.float64)))
+        report(tried, len(grid), what="scores")
     return found
 
 
-def present_hits(index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries) -> Judged:
-    """Of searches in the whole collection."""
-    return _judged(index, embeddings, score, queries, range(len(queries)), Restriction())
+def chosen(tried: Sequence[Tried], own: Score) -> Score:
+    """Of the scores that are not worse than the best by more than a standard error, the one nearest to what the index has.
+
+    The error is that of their difference, sentence by sentence: a grid's maximum alone would follow the noise of a few sentences.
+    """
+    best = max(tried, key=lambda one: one.mean)
+    count = len(best.precisions)
+
+    def behind(one: Tried) -> bool:
+        gap = best.precisions - one.precisions
+        return count < 2 or float(gap.mean()) > float(gap.std()) / count**0.5
+
+    near = [best, *(one for one in tried if one is not best and not behind(one))]
+    return min((one.score for one in near), key=lambda score: (abs(math.log(score.weight / own.weight)), abs(score.hub - own.hub)))
 
 
-def absent_hits(index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, corpus: Corpus) -> Judged:
-    """Of searches in what is left when every video with a right answer is taken out."""
+def present_hits(index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, numbers: Sequence[int]) -> Judged:
+    """Of searches in the whole collection, for the queries of some numbers."""
+    return _judged(index, embeddings, score, queries, numbers, Restriction())
+
+
+def absent_hits(
+    index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, corpus: Corpus, numbers: Sequence[int]
+) -> Judged:
+    """Of searches in what is left when every video with a right answer is taken out; without those that nothing is left for.
+
+    Raises:
+        AnnotationError: nothing is left for any.
+    """
     groups: dict[frozenset[int], list[int]] = {}
-    for number, right in enumerate(queries.right[meaning(queries)]):
-        groups.setdefault(frozenset(right.distinct), []).append(number)
+    rights = queries.right[meaning(queries)]
+    for number in numbers:
+        groups.setdefault(frozenset(rights[number].distinct), []).append(number)
     parts = []
-    for videos, numbers in groups.items():
+    for videos, members in groups.items():
         if len(videos) < len(corpus.ids):
             without = Restriction(exclude=tuple(corpus.ids[video] for video in sorted(videos)))
-            parts.append(_judged(index, embeddings, score, queries, numbers, without))
+            parts.append(_judged(index, embeddings, score, queries, members, without))
+    if not parts:
+        raise AnnotationError("every video has a right answer to every sentence: nothing can be searched for what is absent.")
     return Judged(*(torch.cat(x) for x in zip(*((p.quantities, p.right, p.query) for p in parts), strict=True)))
 
 

@@ -51,6 +51,8 @@ class TrainConfig:
     seed: int = 0
     alike_labels: bool = False  # sentences of different videos with one label are no negatives of each other; nor are ...
     alike_cosine: float = 0.0  # ... those whose pre-trained embeddings have this cosine or more; 0 is the paper's: all are
+    hard_negatives: int = 0  # videos that are added to a group, drawn from those mined for its sentences; see mining.py
+    refresh_epochs: int = 0  # mine anew with the model as it is after every so many epochs; 0 never does
     crop: float = 0.0  # each epoch sees a video without up to this share of it, cut off at its ends; 0 is the paper's
     precision: str = "float32"  # or "bfloat16" or "float16": mixed precision of the two encoders
     compile: bool = False  # torch.compile the video side
@@ -73,6 +75,17 @@ class TrainConfig:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}, expected a share, from 0 to below 1.")
         if not 0 <= self.alike_cosine <= 1:
             raise ConfigError(f"train.alike_cosine is {self.alike_cosine}, expected a cosine, or 0 for the paper's negatives.")
+        if self.hard_negatives < 0 or self.refresh_epochs < 0:
+            raise ConfigError(
+                f"train.hard_negatives ({self.hard_negatives}) and refresh_epochs ({self.refresh_epochs}) must be 0 or above."
+            )
+        if self.hard_negatives and not self.removes_alike:
+            raise ConfigError(
+                "train.hard_negatives needs train.alike_cosine or train.alike_labels: an added video may show what another "
+                "sentence of the group describes."
+            )
+        if self.refresh_epochs and not self.hard_negatives:
+            raise ConfigError("train.refresh_epochs mines for nobody while train.hard_negatives is 0.")
         if self.patience < 0:
             raise ConfigError(f"train.patience is {self.patience}, expected a number of epochs, or 0 to go on to the end.")
         for name, known in (("negatives", ("group", "global")), ("precision", tuple(PRECISIONS)), ("select", ("best", "last"))):

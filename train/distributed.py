@@ -63,6 +63,8 @@ class World:
         counts = torch.zeros(self.size, dtype=torch.int64, device=rows.device)
         counts[self.rank] = len(rows)
         sizes = self.sum(counts).tolist()
+        if not sum(sizes):
+            return rows
         before, after = sum(sizes[: self.rank]), sum(sizes[self.rank + 1 :])
         padded = torch.cat([rows.new_zeros(before, *rows.shape[1:]), rows, rows.new_zeros(after, *rows.shape[1:])])
         joined: Tensor = functional.all_reduce(padded)  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ another number of processes it gives the same up to the order of summation.
 import gc
 import hashlib
 import math
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmn_index import checkpoint
+from mmn_index.checkpoint import CheckpointInfo
 from mmn_index.clips import stored_pre_clips
+from mmn_index.config import ModelConfig
 from mmn_index.errors import ConfigError, DependencyError, FeatureError
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
@@ -28,11 +31,14 @@ from mmn_index.text_encoder import load_pretrained
 
 from .alike import Alike, check_labels
 from .annotations import Annotations, hold_out
-from .batches import Group, TrainingSet, derived_seed, split_epoch
+from .batches import Group, TrainingSet, derived_seed, draw_negatives, split_epoch
 from .config import Setting, TrainConfig
 from .distributed import World, world
+from .embedding import index_videos
 from .evaluate import evaluate_videos
 from .losses import LossConfig, Losses
+from .mining import mine as mine_negatives
+from .mining import mined_videos, read_negatives
 from .objective import Objective
 from .resume import RunFolder, TrainResult
 
@@ -42,37 +48,49 @@ _NAMES = ("loss_iou", "loss_video", "loss_sentence")
 
 def train(
     setting: Setting, annotations: Annotations, features: FeatureFile, out: Path, *, validation: Annotations | None = None,
-    device: str = "cpu", resume: bool = False, tensorboard: bool = False,
-    report: Report = lambda what, done, total, note: None,
+    init: Path | None = None, hard_negatives: Path | None = None, device: str = "cpu", resume: bool = False,
+    tensorboard: bool = False, report: Report = lambda what, done, total, note: None,
 ) -> TrainResult:  # fmt: skip
     """Train a model into the folder `out`; resume.py says what lies there.
 
     Args:
         validation: evaluated after each epoch; with select = "best" its mean R@1 chooses the epoch that is kept. Without it,
             and with select = "best", the share `hold_out` of the training videos takes its place.
+        init: a checkpoint to begin from, text encoder included, in place of new weights and the setting's text encoder.
+        hard_negatives: what `mmn-index mine` wrote; for train.hard_negatives.
         resume: take up the run that `out` holds, if it holds one.
         tensorboard: write metrics for TensorBoard too.
         report: called with (what, done, total, a note for people).
 
     Raises:
         OutputError: `out` holds something already, or cannot be written.
-        FeatureError, QueryError, ConfigError: input that does not fit.
+        FeatureError, QueryError, ConfigError, CheckpointError, AnnotationError: input that does not fit.
         DependencyError: TensorBoard is not installed.
     """
     setting = _with_width(setting, features)
+    begun = checkpoint.info(init) if init else None
+    if begun:
+        setting = replace(setting, model=_of_checkpoint(setting.model, begun, features))
+    _check_negatives(setting.train, hard_negatives)
     if validation is None and setting.train.select == "best" and setting.train.hold_out:
         annotations, validation = hold_out(annotations, setting.train.hold_out)
     if setting.train.alike_labels:
         check_labels(annotations)
+    mined = torch.empty(0, 2, dtype=torch.int64)
+    if hard_negatives:
+        mined = read_negatives(hard_negatives, [video.video_id for video in annotations.videos])
     folder = RunFolder(out)
+    made_of = {**asdict(setting), "init": begun and begun.fingerprint}
     with world(device) as (processes, place):
         _check_spread(setting.train, len(annotations.videos), processes)
-        done = processes.share(folder.open(asdict(setting), resume=resume) if processes.first else None)
+        done = processes.share(folder.open(made_of, resume=resume) if processes.first else None)
         if done is not None:
             return TrainResult(folder.model, done.epoch, done.validation)
         torch.manual_seed(setting.train.seed)
-        bert, tokenizer = load_pretrained(setting.model.text_model)
-        model = MMN(setting.model, bert, tokenizer).to(place)
+        if init:
+            model = checkpoint.load(init).to(place)
+        else:
+            model = MMN(setting.model, *load_pretrained(setting.model.text_model)).to(place)
         data = TrainingSet(
             annotations,
             features,
@@ -83,24 +101,31 @@ def train(
             report=lambda i, n: report("reading features", i, n, ""),
         )
         if processes.first:
-            folder.begin(asdict(setting))
-        run = Run(setting, model, data, processes, report)
-        return _epochs(run, folder, features, validation, tensorboard)
+            folder.begin(made_of)
+        run = Run(setting, model, data, processes, report, mined)
+        return _epochs(run, folder, annotations, features, validation, tensorboard)
 
 
 class Run:
-    """A model in training: what changes from step to step."""
+    """A model in training: what changes from step to step.
 
-    def __init__(self, setting: Setting, model: MMN, data: TrainingSet, processes: World, report: Report) -> None:
+    Args:
+        mined: (n, 2) videos and videos that were mined for them, by their numbers in `data`.
+    """
+
+    def __init__(
+        self, setting: Setting, model: MMN, data: TrainingSet, processes: World, report: Report, mined: Tensor | None = None
+    ) -> None:
         config = setting.train
+        self.mined = torch.empty(0, 2, dtype=torch.int64) if mined is None else mined
         self.setting, self.model, self.data, self.world, self.report = setting, model, data, processes, report
         self.optimiser = make_optimiser(model, config)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(config.milestones), gamma=0.1)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=config.precision == "float16")
-        alike = None
+        self._alike = None
         if config.removes_alike:
-            alike = Alike.of(model, data.texts, cosine=config.alike_cosine, labels=config.alike_labels)
-        self.objective = Objective(model, setting.loss, config, processes, alike)
+            self._alike = Alike.of(model, data.texts, cosine=config.alike_cosine, labels=config.alike_labels)
+        self.objective = Objective(model, setting.loss, config, processes, self._alike)
         self._wrapped: nn.Module | None = None
         self._text_trained: bool | None = None
         if config.compile:
@@ -117,8 +142,7 @@ class Run:
         lr = self.optimiser.param_groups[0]["lr"]
         for number, step in enumerate(split_epoch(order, config)):
             mine = range(self.world.rank, len(step), self.world.size)
-            groups = [self.data.group(step[place], place, seed=derived_seed(config.seed, epoch, number, place), epoch=epoch)
-                      for place in mine]  # fmt: skip
+            groups = [self._group(step, place, epoch, derived_seed(config.seed, epoch, number, place)) for place in mine]
             videos = sum(len(group) for group in step)
             losses, norm = self.step(groups, len(step), weight)
             totals += losses * videos
@@ -136,6 +160,35 @@ class Run:
         names = {name: round(float(value), 6) for name, value in zip(_NAMES, means, strict=True)}
         more = {"gradient_norm": round(float(norms / seen), 6), "videos_per_second": round(seen / (time.monotonic() - started), 2)}
         return {"epoch": epoch, "lr": lr, "contrastive_weight": weight, **names, **more}
+
+    def _group(self, step: Sequence[Sequence[int]], place: int, epoch: int, seed: int) -> Group:
+        everything = [video for group in step for video in group]
+        # No video has the number of all of them, so this seed is none of a crop's.
+        draw = derived_seed(seed, epoch, len(self.data.videos))
+        added = draw_negatives(self.mined, step[place], everything, self.setting.train.hard_negatives, draw)
+        return self.data.group(step[place], place, seed=seed, epoch=epoch, added=added)
+
+    def refresh(self, annotations: Annotations, root: Path) -> None:
+        """Mine with the model as it is; the first process does, with the running statistics that are saved.
+
+        Args:
+            annotations: of the training videos.
+            root: for the index of them, which is gone in the end.
+        """
+        if self.world.first:
+            assert self._alike is not None
+            self.model.eval()
+            shutil.rmtree(root, ignore_errors=True)  # of a process that was killed
+            pre_clips = {video.video_id: video.pre_clips for video in self.data.videos}
+            try:
+                index = index_videos(self.model, annotations.videos, pre_clips.__getitem__, root,
+                                     lambda done, total: self.report("embedding for negatives", done, total, ""))  # fmt: skip
+                table = mine_negatives(index, self.model, annotations, self._alike,
+                             report=lambda done, total: self.report("mining negatives", done, total, "")).table  # fmt: skip
+            finally:
+                shutil.rmtree(root, ignore_errors=True)
+            self.mined = mined_videos(table, [video.video_id for video in self.data.videos])
+        self.mined = self.world.share(self.mined)
 
     def step(self, groups: Sequence[Group], count: int, weight: float) -> tuple[Tensor, Tensor]:
         """One optimiser step over this process's groups of a step with `count` groups in all.
@@ -183,6 +236,7 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "mined": self.mined,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -191,14 +245,17 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
+        self.mined = state["mined"]
 
 
-def _epochs(run: Run, folder: RunFolder, features: FeatureFile, validation: Annotations | None, tensorboard: bool) -> TrainResult:
+def _epochs(
+    run: Run, folder: RunFolder, annotations: Annotations, features: FeatureFile, validation: Annotations | None, tensorboard: bool
+) -> TrainResult:
     config, first = run.setting.train, run.world.first
     held_out: dict[str, Tensor] = {}
     if validation and first:
         held_out = {v.video_id: stored_pre_clips(features, v.video_id, run.setting.model) for v in validation.videos}
-    digest = run.world.share(_digest(folder.pre_clips, run.data) if first else None)
+    digest = run.world.share(_digest(folder.pre_clips, run.data, run.mined) if first else None)
     epoch, best, result = _take_up(run, folder, digest)
     board = _tensorboard(folder, epoch) if tensorboard and first else None
     while epoch < config.epochs and not (config.patience and epoch - result.epoch >= config.patience):
@@ -214,6 +271,8 @@ def _epochs(run: Run, folder: RunFolder, features: FeatureFile, validation: Anno
         better = merit > best
         if better:
             best, result = merit, TrainResult(folder.model, epoch, scores)
+        if config.refresh_epochs and epoch % config.refresh_epochs == 0 and epoch < config.epochs:
+            run.refresh(annotations, folder.mined)
         if first:
             line.update(scores or {})
             folder.log(line)
@@ -235,7 +294,7 @@ def _take_up(run: Run, folder: RunFolder, digest: str) -> tuple[int, float, Trai
     state = folder.load()
     if state is not None:
         if state["data"] != digest:
-            raise ConfigError(f"{folder.path}: its run had other annotations or features. Resume with the same ones.")
+            raise ConfigError(f"{folder.path}: its run had other annotations, features or negatives. Resume with the same ones.")
         run.restore(state)
     run.world.wait()  # nobody replaces the state before all have read it
     if run.world.first:
@@ -279,6 +338,33 @@ def _with_width(setting: Setting, features: FeatureFile) -> Setting:
     return replace(setting, model=replace(setting.model, input_dim=features.dim))
 
 
+def _of_checkpoint(wanted: ModelConfig, begun: CheckpointInfo, features: FeatureFile) -> ModelConfig:
+    """The configuration of a checkpoint to begin from, which the setting has to agree with; its text encoder comes along."""
+    ours, theirs = wanted.to_json(), begun.config.to_json()
+    if different := [name for name in theirs if name != "text_model" and ours[name] != theirs[name]]:
+        what = "; ".join(f"model.{name} is {ours[name]!r}, the checkpoint has {theirs[name]!r}" for name in different)
+        raise ConfigError(
+            f"{begun.path}: the setting is of another model ({what}). Begin with the setting that it was trained with."
+        )
+    if begun.features and features.backbone and begun.features != features.backbone:
+        raise FeatureError(
+            f"{features.path}: holds features of backbone '{features.backbone}', but {begun.path} was trained on "
+            f"'{begun.features}'. Extract the videos with that one."
+        )
+    return begun.config
+
+
+def _check_negatives(config: TrainConfig, mined: Path | None) -> None:
+    """What is mined is used, and what is used is mined."""
+    if mined and not config.hard_negatives:
+        raise ConfigError(f"{mined}: train.hard_negatives is 0, so that no group takes any. Say how many videos a group takes.")
+    if config.hard_negatives and not (mined or config.refresh_epochs):
+        raise ConfigError(
+            f"train.hard_negatives is {config.hard_negatives}, but there is nothing to draw from. Name what `mmn-index mine` "
+            "wrote with --hard-negatives, or set train.refresh_epochs."
+        )
+
+
 def _check_spread(config: TrainConfig, videos: int, processes: World) -> None:
     """Every process needs a group in every step."""
     fewest = min(len(step) for step in split_epoch(range(videos), config))
@@ -289,13 +375,14 @@ def _check_spread(config: TrainConfig, videos: int, processes: World) -> None:
         )
 
 
-def _digest(pre_clips: Path, data: TrainingSet) -> str:
+def _digest(pre_clips: Path, data: TrainingSet, mined: Tensor) -> str:
     """What the training data are, so that a run is resumed with the same."""
     with pre_clips.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     for video in data.videos:
         digest.update(f"{video.video_id} {video.duration} {video.meanings.tolist()}".encode())
         digest.update(video.moments.numpy().tobytes())
+    digest.update(mined.numpy().tobytes())
     return digest.hexdigest()
 
 

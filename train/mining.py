@@ -149,6 +149,30 @@ def write_negatives(table: pa.Table, path: Path) -> None:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}). Choose another place with -o.") from error
 
 
+def read_negatives(path: Path, video_ids: Sequence[str]) -> Tensor:
+    """Which videos were mined for which, by their numbers in a training split: (n, 2) int64.
+
+    Raises:
+        AnnotationError: the file is no such table, or was mined for other videos.
+    """
+    try:
+        table = pq.read_table(path, columns=["video_id", "negative_video_id"])
+    except (OSError, pa.ArrowException) as error:
+        raise AnnotationError(f"{path}: cannot be read ({str(error).splitlines()[0]}). `mmn-index mine` makes one.") from error
+    pairs = mined_videos(table, video_ids)
+    if not len(pairs):
+        raise AnnotationError(f"{path}: has no negatives among the {len(video_ids)} training videos. Was it mined for other ones?")
+    return pairs
+
+
+def mined_videos(table: pa.Table, video_ids: Sequence[str]) -> Tensor:
+    """The pairs of a video and a video mined for it, both in `video_ids`, by their numbers there: (n, 2) int64, sorted."""
+    numbers = {video_id: number for number, video_id in enumerate(video_ids)}
+    named = zip(table["video_id"].to_pylist(), table["negative_video_id"].to_pylist(), strict=True)
+    pairs = {(numbers[a], numbers[b]) for a, b in named if a in numbers and b in numbers}
+    return torch.tensor(sorted(pairs), dtype=torch.int64).reshape(-1, 2)
+
+
 @dataclass(frozen=True)
 class _Moment:
     """A moment of the index."""

@@ -15,7 +15,7 @@ from mmn_index.model import MMN, unit
 from mmn_index.scoring import Embeddings
 
 from .alike import Alike, described
-from .batches import Group
+from .batches import Added, Group
 from .config import PRECISIONS, TrainConfig
 from .distributed import World
 from .losses import Batch, LossConfig, Losses, mmn_losses
@@ -47,20 +47,20 @@ class Objective(nn.Module):
         videos, sentences = (
             Embeddings(*(torch.cat(parts) for parts in zip(*side, strict=True))) for side in zip(*embedded, strict=True)
         )
-        batch = _join([group.batch for group in groups], [len(group.pre_clips) for group in groups])
-        meanings = torch.cat([group.meanings for group in groups])
+        batch, meanings, added = _join(groups)
         if self._everything:
-            videos, sentences, batch = self._gather(videos, sentences, batch)
-            meanings = self._world.join(meanings)
+            videos, sentences, batch, meanings, added = self._gather(videos, sentences, batch, meanings, added)
         if self._alike is not None:
-            batch = self._without_false_negatives(self._alike, batch, meanings, len(videos.iou))
+            batch = self._without_false_negatives(self._alike, batch, meanings, added, len(videos.iou))
         losses: Losses = mmn_losses(videos, sentences, batch, self._loss)
         return torch.stack([losses.iou, losses.video, losses.sentence])
 
-    def _without_false_negatives(self, alike: Alike, batch: Batch, meanings: Tensor, videos: int) -> Batch:
-        pairs = alike(meanings, meanings) & (batch.video_of[:, None] != batch.video_of)
-        matches = batch.targets >= self._loss.negative_iou
-        return replace(batch, alike=pairs, described=described(pairs, batch.video_of, matches, videos))
+    def _without_false_negatives(self, alike: Alike, batch: Batch, meanings: Tensor, added: Added, videos: int) -> Batch:
+        video_of = torch.cat([batch.video_of, added.video_of])
+        pairs = alike(meanings, torch.cat([meanings, added.meanings])) & (batch.video_of[:, None] != video_of)
+        matches = torch.cat([batch.targets, added.targets]) >= self._loss.negative_iou
+        asked = pairs[:, : len(meanings)]
+        return replace(batch, alike=asked, described=described(pairs, video_of, matches, videos))
 
     def _embed(self, group: Group) -> tuple[Embeddings, Embeddings]:
         # Seeded for the group, dropout is the same wherever and after whichever interruption the group is computed.
@@ -76,7 +76,9 @@ class Objective(nn.Module):
         exact = self.model.text_encoder.norm.weight.dtype
         return unit(Embeddings(*(x.to(exact) for x in video))), unit(Embeddings(*(x.to(exact) for x in text)))
 
-    def _gather(self, videos: Embeddings, sentences: Embeddings, batch: Batch) -> tuple[Embeddings, Embeddings, Batch]:
+    def _gather(
+        self, videos: Embeddings, sentences: Embeddings, batch: Batch, meanings: Tensor, added: Added
+    ) -> tuple[Embeddings, Embeddings, Batch, Tensor, Added]:
         world = self._world
         counts = torch.zeros(world.size, dtype=torch.int64, device=batch.video_of.device)
         counts[world.rank] = len(videos.iou)
@@ -85,6 +87,8 @@ class Objective(nn.Module):
             Embeddings(*(world.join(x) for x in videos)),
             Embeddings(*(world.join(x) for x in sentences)),
             Batch(world.join(batch.video_of + before), world.join(batch.moments), world.join(batch.targets)),
+            world.join(meanings),
+            Added(world.join(added.video_of + before), world.join(added.targets), world.join(added.meanings)),
         )
 
 
@@ -105,11 +109,18 @@ def running_statistics(model: nn.Module, *, update: bool) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def _join(batches: Sequence[Batch], videos: Sequence[int]) -> Batch:
-    """Several batches as one; the videos are counted on."""
-    first = [sum(videos[:number]) for number in range(len(videos))]
-    return Batch(
-        torch.cat([batch.video_of + start for batch, start in zip(batches, first, strict=True)]),
-        torch.cat([batch.moments for batch in batches]),
-        torch.cat([batch.targets for batch in batches]),
+def _join(groups: Sequence[Group]) -> tuple[Batch, Tensor, Added]:
+    """Several groups as one, and the meanings of their sentences; the videos are counted on."""
+    sizes = [len(group.pre_clips) for group in groups]
+    first = [sum(sizes[:number]) for number in range(len(sizes))]
+    batch = Batch(
+        torch.cat([group.batch.video_of + start for group, start in zip(groups, first, strict=True)]),
+        torch.cat([group.batch.moments for group in groups]),
+        torch.cat([group.batch.targets for group in groups]),
     )
+    added = Added(
+        torch.cat([group.added.video_of + start for group, start in zip(groups, first, strict=True)]),
+        torch.cat([group.added.targets for group in groups]),
+        torch.cat([group.added.meanings for group in groups]),
+    )
+    return batch, torch.cat([group.meanings for group in groups]), added

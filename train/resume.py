@@ -4,6 +4,7 @@
     metrics.jsonl   a line an epoch
     model/          the checkpoint of the best epoch so far
     state.pt        after each epoch: weights, optimiser, schedule, the best so far; gone at the end
+    mined.mmn/      while negatives are mined anew: the index of the training videos
     pre_clips.bin   the training split's pre-clips, memory-mapped; made anew at each start, gone at the end
     result.json     at the end
 
@@ -50,6 +51,7 @@ class RunFolder:
         self.curves = path / "curves.png"
         self.tensorboard = path / "tensorboard"
         self.pre_clips = path / "pre_clips.bin"
+        self.mined = path / "mined.mmn"
         self._setting = path / "setting.json"
         self._state = path / "state.pt"
         self._result = path / "result.json"

@@ -61,6 +61,20 @@ class Part:
     keep: np.ndarray | None  # bool, one for every row of all runs in turn; None keeps all
     count: int  # rows that may answer
 
+    def within(self, first: int, last: int) -> "Part":
+        """What of it lies in rows [first, last), which are numbered from 0."""
+        runs, kept, before = [], [], 0
+        for begin, end in self.runs:
+            low, high = max(begin, first), min(end, last)
+            if low < high:
+                runs.append((low - first, high - first))
+                kept.append(slice(before + low - begin, before + high - begin))
+            before += end - begin
+        if self.keep is None:
+            return Part(runs, None, sum(high - low for low, high in runs))
+        keep = np.concatenate([np.zeros(0, dtype=bool), *(self.keep[rows] for rows in kept)])
+        return Part(runs, keep, int(keep.sum()))
+
 
 def all_live(segment: Segment) -> Part:
     """Every moment of every video that was not removed."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from ..device import find_device, find_devices
 from ..errors import MomentIndexError, QueryError
 from ..scoring import Embeddings, Score, Tangent
 from .manifest import Manifest, read_manifest
@@ -39,6 +41,15 @@ class IndexedVideo:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """Some rows of a segment, on the device that scans them."""
+
+    first: int  # row of the segment
+    embeddings: Tensor  # (n, 2 C) float16
+    hubs: Tensor | None  # (n,) float32
+
+
+@dataclass(frozen=True)
 class Candidates:
     """Moments that may be the best of some queries."""
 
@@ -55,17 +66,20 @@ class MomentIndex:
 
     Args:
         root: the index directory.
-        device: where scans run. On "cuda" the embeddings are kept there, and everything is scanned.
+        device: where scans run. On GPUs the embeddings are kept there, and everything is scanned: "cuda" cuts each segment over all
+            GPUs that are visible, "cuda:0" is one. Several names in a sequence are as many shards.
 
     Raises:
         MomentIndexError: it is missing or damaged.
+        ConfigError: there is no such device.
     """
 
-    def __init__(self, root: str | os.PathLike[str], device: str = "cpu") -> None:
+    def __init__(self, root: str | os.PathLike[str], device: str | Sequence[str] = "cpu") -> None:
+        devices = find_devices(device) if isinstance(device, str) else [find_device(name) for name in device]
         manifest = read_manifest(Path(root))
         for _ in range(_ATTEMPTS):
             try:
-                self._open(Path(root), manifest, device)
+                self._open(Path(root), manifest, devices)
                 return
             except MomentIndexError:
                 opened, manifest = manifest, read_manifest(Path(root))
@@ -74,20 +88,19 @@ class MomentIndex:
         raise MomentIndexError(f"{root}: changed {_ATTEMPTS} times while it was opened. Try again.")
 
     @classmethod
-    def of(cls, root: Path, manifest: Manifest, device: str = "cpu") -> "MomentIndex":
+    def of(cls, root: Path, manifest: Manifest) -> "MomentIndex":
         """Segments of a manifest that is not published."""
         index = cls.__new__(cls)
-        index._open(root, manifest, device)
+        index._open(root, manifest, [torch.device("cpu")])
         return index
 
-    def _open(self, root: Path, manifest: Manifest, device: str) -> None:
-        self.root, self.manifest, self.device = root, manifest, torch.device(device)
+    def _open(self, root: Path, manifest: Manifest, devices: list[torch.device]) -> None:
+        self.root, self.manifest, self._on_cpu = root, manifest, devices[0].type == "cpu"
         self.segments = [
             Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim) for entry in manifest.segments
         ]
-        self._embeddings = [segment.embeddings.to(self.device) for segment in self.segments]
-        self._hubs = [None if segment.hubs is None else segment.hubs.to(self.device) for segment in self.segments]
         self.bank = _bank(root, manifest)  # of sentences; None where the index has none
+        self._shards = [_shards(segment, devices) for segment in self.segments]
         self._touched = 0
         self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
@@ -211,12 +224,9 @@ class MomentIndex:
             wanted = min(limit, part.count)
             if not wanted:
                 continue
-            if segment.vectors is None or scan or self.device.type != "cpu":
-                keep = None if part.keep is None else torch.from_numpy(part.keep).to(self.device)
+            if segment.vectors is None or scan or not self._on_cpu:
                 self._touch(2 * part.count * self.manifest.joint_dim * 2)
-                found = best_of_all(self._embeddings[number], self._hubs[number], part.runs, keep, queries, score, wanted, deadline)
-                value, row = (x.numpy() for x in found)
-                row = np.where(value > -np.inf, row, -1)
+                found = _scan(self._shards[number], part, queries, score, wanted, deadline)
             else:
                 deadline.check(0, total)
                 allowed = None if segment.live.all() else np.repeat(segment.live, segment.per_video)
@@ -227,8 +237,10 @@ class MomentIndex:
                 value, row = segment.vectors.best(np.concatenate(wide, axis=1), wanted, allowed=allowed)
                 value += np.array([[plane.constant] for plane in planes], dtype=np.float32)
                 recalls.append(segment.vectors.about.recall)
-            values.append(value)
-            rows.append(np.where(row >= 0, row + self._first_row[number], -1))
+                found = [(value, row)]
+            for value, row in found:
+                values.append(value)
+                rows.append(np.where(row >= 0, row + self._first_row[number], -1))
         if not values:
             empty = np.empty((len(planes), 0))
             return Candidates(empty.astype(np.float32), empty.astype(np.int64), 0, None)
@@ -334,3 +346,32 @@ def _bank(root: Path, manifest: Manifest) -> "Bank | None":
     from ..negatives import read_bank  # which needs the manifest
 
     return None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau)
+
+
+def _shards(segment: Segment, devices: Sequence[torch.device]) -> list[Shard]:
+    """A segment's rows cut evenly over devices."""
+    edges = np.linspace(0, segment.entry.moments, len(devices) + 1).astype(int).tolist()
+    found = []
+    for device, first, last in zip(devices, edges, edges[1:], strict=False):
+        hubs = None if segment.hubs is None else segment.hubs[first:last].to(device)
+        found.append(Shard(first, segment.embeddings[first:last].to(device), hubs))
+    return found
+
+
+def _scan(
+    shards: Sequence[Shard], part: Part, queries: Embeddings, score: Score, limit: int, deadline: Deadline
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The best of each shard of a segment, values and the segment's rows (-1 for none); their devices work at the same time."""
+
+    def best(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+        own = part.within(shard.first, shard.first + len(shard.embeddings))
+        keep = None if own.keep is None else torch.from_numpy(own.keep).to(shard.embeddings.device)
+        wanted = max(1, min(limit, own.count))
+        found = best_of_all(shard.embeddings, shard.hubs, own.runs, keep, queries, score, wanted, deadline)
+        values, rows = (x.numpy() for x in found)
+        return values, np.where(values > -np.inf, rows + shard.first, -1)
+
+    if len(shards) == 1:
+        return [best(shards[0])]
+    with ThreadPoolExecutor(len(shards)) as threads:
+        return list(threads.map(best, shards))
