@@ -33,7 +33,7 @@ def corpus_recall(
     corpus = indexed(index)
     queries = queries_of(split, corpus)
     rank = IndexRank(index, _embed(index, queries.sentences, device), chosen)
-    candidates = any(segment.vectors for segment in index.segments) and index.device.type == "cpu"
+    candidates = device == "cpu" and any(segment.vectors for segment in index.segments)  # elsewhere everything is scanned
     with progress("searching") as report:
         result = evaluate_corpus(queries, corpus, rank, nms=nms, candidates=candidates, train=train, report=report)
     title = f"{len(queries):,} queries in {index.num_moments:,} moments of {len(corpus.ids):,} videos, score {_score(chosen)}"
@@ -106,10 +106,8 @@ def show(table: "Table") -> None:
 
 
 def _open(root: Path, score: str | None, hub: float | None, device: str) -> "tuple[MomentIndex, Score]":
-    from mmn_index.device import find_device
     from mmn_index.index import MomentIndex
 
-    find_device(device)
     index = MomentIndex(root, device)
     chosen = index.manifest.with_score(score, hub)
     index.check_score(chosen)

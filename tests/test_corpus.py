@@ -356,7 +356,7 @@ def test_a_candidate_index_is_measured_beside_the_scan(world: Path, command: Com
         one["task"] for one in parts["exact scan"] if one["task"] != "SVMR"
     ]
     assert any(
-        line.endswith("of 12") for line in command.ok(*inputs).stdout.partition("Exact scan, candidate index:")[2].splitlines()
+        line.endswith("of 12") for line in command.ok(*inputs).stdout.partition("Exact scan / candidate index:")[2].splitlines()
     )
 
 

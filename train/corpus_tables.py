@@ -99,9 +99,9 @@ def candidates_table(exact: Sequence[Record], candidates: Sequence[Record]) -> T
     rows = []
     for one in candidates:
         other = next(record for record in exact if _names(record) == _names(one))
-        pairs = [f"{_cell(other[name])} {_cell(one[name])}" for name in columns]
+        pairs = [f"{_cell(other[name])} / {_cell(one[name])}" for name in columns]
         rows.append([*_names(one), *pairs, f"{one['proven exact']:,} of {one['num_queries']:,}"])
-    return Table("Exact scan, candidate index", ["task", "NMS", "right", "IoU", *columns, "proven exact"], rows, 4)
+    return Table("Exact scan / candidate index", ["task", "NMS", "right", "IoU", *columns, "proven exact"], rows, 4)
 
 
 def sizes_table(found: Sequence[Record]) -> Table:
