@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, write_features
 from mmn_index.train.alike import Alike, meanings
 from mmn_index.train.annotations import Annotations, read_annotations
 from mmn_index.train.mining import ALIKE, LISTED, MARGIN, SCHEMA, mine, read_positives
@@ -96,6 +96,18 @@ def test_against_brute_force(index: MomentIndex, model: MMN, split: Annotations,
     assert mined.left_out == left_out
     assert left_out[ALIKE] > 0
     assert (left_out[MARGIN] > 0) == (margin is not None)
+
+
+def test_removed_videos_are_no_negatives(world: Path, model: MMN, split: Annotations, tmp_path: Path, command: Command) -> None:
+    write_features(tmp_path / "more.h5", 3, prefix="w", seed=5)
+    command.ok("build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "more.mmn")
+    command.ok("add", tmp_path / "more.h5", "--index", tmp_path / "more.mmn")
+    command.ok("remove", "w1", "--index", tmp_path / "more.mmn")
+    mined = mine(MomentIndex(tmp_path / "more.mmn"), model, split, Alike(None, cosine=0.0, labels=False), count=50)
+    found = set(mined.table["negative_video_id"].to_pylist())
+    assert {"w0", "w2"} < found  # nobody has annotated them
+    assert "w1" not in found
+    assert len(mined.table) + mined.left_out[ALIKE] == 7 * split.num_sentences
 
 
 def test_one_negative_each_until_nothing_is_left(index: MomentIndex, model: MMN, split: Annotations) -> None:

@@ -61,9 +61,9 @@ def draw_negatives(mined: Tensor, videos: Sequence[int], step: Sequence[int], co
         mined: (n, 2) int64, a video and one that was mined for its sentences.
         step: all videos of the step: among global negatives a video must not meet its own copy.
     """
-    found = mined[torch.isin(mined[:, 0], torch.tensor(videos)), 1].unique()
-    found = found[~torch.isin(found, torch.tensor(step))]
-    return found[torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:count]].tolist()
+    found = sorted(set(mined[torch.isin(mined[:, 0], torch.tensor(videos)), 1].tolist()) - set(step))
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))
+    return [found[number] for number in order[:count].tolist()]
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class Group:
 
         batch = Batch(*(move(x) for x in (self.batch.video_of, self.batch.moments, self.batch.targets)))
         added = Added(*(move(x) for x in (self.added.video_of, self.added.targets, self.added.meanings)))
-        parts = (move(x) for x in (self.pre_clips, self.ids, self.mask, self.meanings))
-        return Group(self.number, self.seed, *parts, batch, added)
+        pre_clips, ids, mask, meanings = (move(x) for x in (self.pre_clips, self.ids, self.mask, self.meanings))
+        return Group(self.number, self.seed, pre_clips, ids, mask, meanings, batch, added)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Started without torchrun, a run is a world of one process and nothing here does 
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,4 +98,7 @@ def world(device: str) -> Iterator[tuple[World, torch.device]]:
     yield World(distributed.get_rank(), size), place
     # Only after a clean end: where one process has failed, waiting for it here would hide its message.
     if outermost:
+        # Gloo's threads let go of the last collective's tensors under the interpreter's lock. The end of the group waits for
+        # these threads and holds it: on a busy machine, a process would hang after all of its work was done.
+        time.sleep(0.5)
         distributed.destroy_process_group()

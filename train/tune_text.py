@@ -158,11 +158,11 @@ class Tuning:
         random = torch.Generator().manual_seed(derived_seed(self._config.seed, epoch))
         order = torch.randperm(len(self._texts), generator=random)
         total = 0.0
-        for step, batch in enumerate(order.split(self._config.batch_size)):
+        for step, batch in enumerate(torch.split(order, self._config.batch_size)):
             torch.manual_seed(derived_seed(self._config.seed, epoch, step))
             loss = self.loss(batch)
             self._optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(self._trained, 5.0)
             self._optimiser.step()
             total += float(loss.detach()) * len(batch)
@@ -213,7 +213,7 @@ class Annotated:
         """Those of a split, whose videos lie in the index in their order."""
         targets = [grid.iou_targets(video.moments, video.duration) for video in annotations.videos]
         best = torch.cat([y.argmax(dim=1) + number * len(grid) for number, y in enumerate(targets)])
-        numbers = torch.arange(len(best)).split([len(y) for y in targets])
+        numbers = torch.split(torch.arange(len(best)), [len(y) for y in targets])
         of_video = nn.utils.rnn.pad_sequence(list(numbers), batch_first=True, padding_value=-1)
         return cls(torch.cat(known), torch.cat(targets) >= _MATCH, of_video, best)
 
