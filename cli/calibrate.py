@@ -47,6 +47,7 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         try_scores,
         wordings,
     )
+    from mmn_index.train.corpus import embed
     from mmn_index.train.queries import indexed, queries_of
 
     from mmn_index import checkpoint
@@ -61,7 +62,7 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
             held = validation_index(index, opened, durations, Path(aside) / "validation.mmn", device=device, report=report)
         corpus = indexed(held)
         queries = queries_of(split, corpus)
-        embeddings = checkpoint.load(held.model_path, device).embed_sentences(queries.sentences)
+        embeddings = embed(checkpoint.load(held.model_path, device), queries.sentences)
         score = index.manifest.score
         tried = [] if keep_score else try_scores(held, embeddings, queries, report=report)
         if tried:

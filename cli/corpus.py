@@ -23,6 +23,7 @@ def corpus_recall(
     folder: Path | None, predictions: Path | None, as_json: bool, device: str,
 ) -> None:  # fmt: skip
     """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file of predictions."""
+    from mmn_index.train.calibration import absent_hits, confidence_records, present_hits
     from mmn_index.train.corpus import IndexRank
     from mmn_index.train.corpus_report import evaluate_corpus
     from mmn_index.train.corpus_tables import write_report
@@ -32,10 +33,17 @@ def corpus_recall(
     index, chosen = _open(root, score, hub, device)
     corpus = indexed(index)
     queries = queries_of(split, corpus)
-    rank = IndexRank(index, _embed(index, queries.sentences, device), chosen)
+    embeddings = _embed(index, queries.sentences, device)
+    rank = IndexRank(index, embeddings, chosen)
     candidates = device == "cpu" and any(segment.vectors for segment in index.segments)  # elsewhere everything is scanned
     with progress("searching") as report:
         result = evaluate_corpus(queries, corpus, rank, nms=nms, candidates=candidates, train=train, report=report)
+        calibration = index.manifest.calibration
+        if calibration is not None and chosen == index.manifest.score:
+            everything = range(len(queries))
+            present = present_hits(index, embeddings, chosen, queries, everything)
+            absent = absent_hits(index, embeddings, chosen, queries, corpus, everything)
+            result = result.with_records(confidence_records(present, absent, calibration))
     title = f"{len(queries):,} queries in {index.num_moments:,} moments of {len(corpus.ids):,} videos, score {_score(chosen)}"
     _show(title, result, as_json, {"scope": "corpus", "score": chosen.name, "hub": chosen.hub})
     if folder:
@@ -115,7 +123,8 @@ def _open(root: Path, score: str | None, hub: float | None, device: str) -> "tup
 
 
 def _score(score: "Score") -> str:
-    return score.name + (f" with hub correction {score.hub:g}" if score.hub else "")
+    weight = f", weight {score.weight:g}" if score.weight != 1 else ""
+    return score.name + weight + (f", hub correction {score.hub:g}" if score.hub else "")
 
 
 def _embed(index: "MomentIndex", sentences: tuple[str, ...], device: str) -> "Embeddings":

@@ -9,21 +9,24 @@ left out, so that half of the searches are for something absent.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmn_index.confidence import Calibration, fit, refusal_curve
+from mmn_index.confidence import Calibration, expected_calibration_error, fit, refusal_curve
 from mmn_index.errors import AnnotationError
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.recall import Ranked, Right, average_precision, best_ious, hits
 from mmn_index.scoring import HUB_SCORES, Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search_embeddings
 
-from .corpus import DEPTHS, IndexRank, Report, silent
+from .corpus import DEPTHS, IndexRank, Report, batches, silent
 from .queries import Corpus, Queries
 
 HIT = 0.5  # temporal IoU from which a moment is right
+CONFIDENCE = "confidence"  # part of a report
+ANSWERED = (0.99, 0.95, 0.9, 0.8)  # shares of present searches that thresholds are chosen for
 HITS = 10  # of each search that a confidence is fitted on
 WEIGHTS = (0.5, 0.7, 1.0, 1.4, 2.0)  # of the contrastive cosine
 HUBS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -79,7 +82,8 @@ def try_scores(
     grid = [replace(own, weight=weight, hub=hub) for weight in weights for hub in hubs]
     rights, found = queries.right[meaning(queries)], []
     for tried, score in enumerate(grid, 1):
-        answers = IndexRank(index, embeddings, score)(numbers, SearchOptions(k=DEPTHS[-1], nms=nms))
+        rank, options = IndexRank(index, embeddings, score), SearchOptions(k=DEPTHS[-1], nms=nms)
+        answers = [answer for batch in batches(numbers) for answer in rank(batch, options)]
         precisions = [
             average_precision(answer, hits(best_ious(answer, rights[number]), HIT), rights[number])
             for number, answer in zip(numbers, answers, strict=True)
@@ -155,12 +159,47 @@ def refused_at(present: Tensor, absent: Tensor, answered: float) -> tuple[float,
     return float(edges[place]), float(refused[place])
 
 
+def confidence_records(present: Judged, absent: Judged, calibration: Calibration) -> list[dict[str, Any]]:
+    """How far confidences can be relied on, as records of the part CONFIDENCE: one for each share of present searches that is
+    answered, and one of all of it, with the points of the curve and of the reliability diagram. Shares in percent.
+    """
+    sure = [calibration(judged.quantities) for judged in (present, absent)]
+    best = [best_confidence(judged, calibration) for judged in (present, absent)]
+    both, right = torch.cat(sure), torch.cat([present.right, absent.right])
+    found: list[dict[str, Any]] = []
+    for share in ANSWERED:
+        threshold, refused = refused_at(*best, share)
+        found.append({"part": CONFIDENCE, "answered": 100 * share, "threshold": threshold, "refused": 100 * refused})
+    _, answered, refused_all = refusal_curve(*best)
+    above = (best[0][:, None] > best[1]).double() + (best[0][:, None] == best[1]).double() / 2
+    summary = {
+        "part": CONFIDENCE,
+        "searches": len(best[0]),
+        "absent searches": len(best[1]),
+        "area": float(above.mean()),  # under the curve: chance that a present search is surer than an absent one
+        "calibration error": expected_calibration_error(both, right),
+        "calibration error, present alone": expected_calibration_error(sure[0], present.right),
+        "curve": [[100 * a, 100 * r] for a, r in zip(answered.tolist(), refused_all.tolist(), strict=True)],
+        "reliability": [[x, y, count] for x, y, count in _bins(both, right)],
+    }
+    return [*found, summary]
+
+
+def _bins(confidence: Tensor, right: Tensor, bins: int = 10) -> list[tuple[float, float, int]]:
+    """Mean confidence, share of right ones and number of the hits in each of equally wide bins that has any."""
+    of = (confidence * bins).long().clamp(max=bins - 1)
+    inside = [of == number for number in range(bins)]
+    return [(float(confidence[x].mean()), float(right[x].double().mean()), int(x.sum())) for x in inside if x.any()]
+
+
 def _judged(
     index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, numbers: Sequence[int], restriction: Restriction
 ) -> Judged:
-    mine = Embeddings(*(x[list(numbers)] for x in embeddings))
     options = SearchOptions(k=HITS, restriction=restriction, exact=True, evidence=True)
-    answers = search_embeddings(index, mine, score, options, [""] * len(numbers))
+    answers: list[Answer] = []
+    for batch in batches(numbers):
+        mine = Embeddings(*(x[list(batch)] for x in embeddings))
+        answers += search_embeddings(index, mine, score, options, [""] * len(batch))
     rights = queries.right[meaning(queries)]
     return Judged(
         torch.cat([answer.evidence.quantities for answer in answers if answer.evidence is not None]),

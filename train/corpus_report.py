@@ -5,7 +5,7 @@ Tables and pictures (corpus_tables.py) are made of records alone, so that they n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isinf
 from typing import Any
 
@@ -35,6 +35,10 @@ class CorpusReport:
     def of(self, part: str) -> list[dict[str, Any]]:
         """The records of one part."""
         return [record for record in self.records if record["part"] == part]
+
+    def with_records(self, more: Sequence[dict[str, Any]]) -> "CorpusReport":
+        """With other records behind its own."""
+        return replace(self, records=[*self.records, *more])
 
 
 def evaluate_corpus(

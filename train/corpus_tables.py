@@ -8,6 +8,7 @@ from typing import Any
 
 from mmn_index.errors import DependencyError, OutputError
 
+from .calibration import CONFIDENCE
 from .corpus import DEPTHS, IOUS, NO_NMS
 from .corpus_report import CANDIDATES, CEILING, EXACT, GROUPS, LISTS, PROPOSAL, SIZES, TIES, CorpusReport
 
@@ -44,6 +45,7 @@ def tables(result: CorpusReport, *, with_intervals: bool) -> list[Table]:
         *([candidates_table(result.of(EXACT), result.of(CANDIDATES))] if result.of(CANDIDATES) else []),
         *([sizes_table(result.of(SIZES))] if result.of(SIZES) else []),
         groups_table(result.of(GROUPS), result.nms),
+        *([confidence_table(result.of(CONFIDENCE))] if result.of(CONFIDENCE) else []),
     ]
 
 
@@ -136,6 +138,18 @@ def groups_table(found: Sequence[Record], nms: float | None) -> Table:
     )
 
 
+def confidence_table(found: Sequence[Record]) -> Table:
+    """What thresholds on the confidence answer and refuse."""
+    *thresholds, about = found
+    rows = [[f"{one['answered']:g} %", f"{one['threshold']:.3f}", _cell(one["refused"])] for one in thresholds]
+    title = (
+        f"Confidence: {about['searches']:,} sentences, {about['absent searches']:,} without all videos that are right for them; "
+        f"area under the curve {about['area']:.3f}, calibration error {about['calibration error']:.3f} "
+        f"({about['calibration error, present alone']:.3f} of the first alone)"
+    )
+    return Table(title, ["present answered", "threshold", "absent refused, %"], rows, 1)
+
+
 def _names(one: Record) -> list[str]:
     return [one["task"], _nms(one["nms"]), one["right"], "" if one["iou"] is None else f"{one['iou']:g}"]
 
@@ -192,8 +206,9 @@ def draw(result: CorpusReport, picture: Path) -> None:
     whole = [one for one in chosen if one["part"] == EXACT]
     own = next(one for one in whole if one["right"] == "own")
     sizes = [own, *(one for one in chosen if one["part"] == SIZES)]
-    figure = Figure(figsize=(11, 4.6), layout="constrained")  # no global state, no window
-    left, right = figure.subplots(1, 2)
+    sure = result.of(CONFIDENCE)
+    figure = Figure(figsize=(16 if sure else 11, 4.6), layout="constrained")  # no global state, no window
+    left, right, *third = figure.subplots(1, 3 if sure else 2)
     videos = [one["videos"] for one in sizes]
     for k in DEPTHS:
         line = left.plot(videos, [one[f"R@{k}"] for one in sizes], marker="o", label=f"R@{k}")[0]
@@ -220,5 +235,23 @@ def draw(result: CorpusReport, picture: Path) -> None:
         axes.grid(alpha=0.3)
         axes.plot([], [], ":", color="0.4", label="chance")
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, frameon=False)  # hides no curve
+    if sure:
+        _draw_confidence(third[0], sure[-1])
     figure.suptitle(f"VCMR, IoU ≥ {IOUS[0]}, NMS {_nms(result.nms)}, {own['num_queries']:,} queries, {own['moments']:,} moments")
     figure.savefig(picture, dpi=120)
+
+
+def _draw_confidence(axes: Any, about: Record) -> None:
+    answered, refused = zip(*about["curve"], strict=True)
+    axes.step(answered, refused, where="post", label="absent refused at present answered")
+    axes.plot([0, 100], [100, 0], ":", color="0.4", label="chance")
+    sure, right, counts = zip(*about["reliability"], strict=True)
+    most = max(counts)
+    axes.scatter([100 * x for x in sure], [100 * x for x in right], s=[8 + 70 * (n / most) ** 0.5 for n in counts], color="C1",
+                 label="right by confidence (size: hits)", zorder=3)  # fmt: skip
+    axes.plot([0, 100], [0, 100], "-", color="C1", alpha=0.3, linewidth=1)
+    axes.set_xlabel("present answered, or confidence, %")
+    axes.set_ylabel("absent refused, or right, %")
+    axes.set_title("confidence: no match, and reliability", fontsize="medium")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)

@@ -43,4 +43,4 @@ def index_videos(
             report(segment.done, len(videos))
         entry = segment.finish()
     model.train(training)
-    return MomentIndex.of(root, replace(manifest, segments=(entry,)), str(model.device))
+    return MomentIndex.of(root, replace(manifest, segments=(entry,)))
