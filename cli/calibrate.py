@@ -78,7 +78,7 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         f"{root}: score {score.name}, weight {score.weight:g}, hub {score.hub:g}; confidences of {calibration.hits:,} hits, "
         f"calibration error {calibration.error:.3f}."
     )
-    best = [best_confidence(judged, calibration) for judged in (present, absent)]
+    best = best_confidence(present, calibration), best_confidence(absent, calibration)
     threshold, refused = refused_at(*best, _ANSWERED)
     say(
         f"--min-confidence {threshold:.2f} answers {_ANSWERED:.0%} of these sentences, and refuses {refused:.0%} of them where all "

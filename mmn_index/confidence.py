@@ -96,7 +96,7 @@ def refusal_curve(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tens
         is at least the threshold; share of absent ones refused. Three of (thresholds,) float64.
     """
     present, absent = present.double().sort().values, absent.double().sort().values
-    edges = torch.cat([present, absent, present.new_tensor([torch.inf])]).unique()
+    edges = torch.cat([present, absent, present.new_tensor([torch.inf])]).unique()  # type: ignore[no-untyped-call]
     answered = 1 - torch.searchsorted(present, edges).double() / len(present)
     refused = torch.searchsorted(absent, edges).double() / len(absent)
     return edges, answered, refused

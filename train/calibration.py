@@ -144,7 +144,8 @@ def fit_confidence(present: Judged, absent: Judged) -> Calibration:
 def best_confidence(judged: Judged, calibration: Calibration) -> Tensor:
     """The highest confidence of each search's hits, in the order of their queries."""
     confidence = calibration(judged.quantities)
-    return torch.stack([confidence[judged.query == number].max() for number in judged.query.unique().tolist()])
+    numbers = sorted(set(judged.query.tolist()))
+    return torch.stack([confidence[judged.query == number].max() for number in numbers])
 
 
 def refused_at(present: Tensor, absent: Tensor, answered: float) -> tuple[float, float]:
@@ -164,7 +165,7 @@ def confidence_records(present: Judged, absent: Judged, calibration: Calibration
     answered, and one of all of it, with the points of the curve and of the reliability diagram. Shares in percent.
     """
     sure = [calibration(judged.quantities) for judged in (present, absent)]
-    best = [best_confidence(judged, calibration) for judged in (present, absent)]
+    best = best_confidence(present, calibration), best_confidence(absent, calibration)
     both, right = torch.cat(sure), torch.cat([present.right, absent.right])
     found: list[dict[str, Any]] = []
     for share in ANSWERED:
