@@ -4,7 +4,7 @@ Used by benchmarks/negatives.py. The index gives the same lists for the scores t
 stand those that were tried and are not shipped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,12 +82,12 @@ def scores(world: Collection) -> Iterator[tuple[str, Tensor]]:
     match, bank = logsigmoid(IOU_SCALE * i), world.bank.contrastive @ world.moments.contrastive.T
     product = {power: power * (0.5 * c + 0.5).clamp(min=1e-6).log() + match for power in (0.5, 4, 8)}
     both = c / tau + match
-    yield "product, power 0.5 (the paper's)", product[0.5]
+    yield "product, power 0.5", product[0.5]
     yield "product, power 4", product[4]
     yield "product, power 8", product[8]
     yield "contrastive", c
     yield "iou", match
-    yield "collection: c / tau + log sigmoid(10 i)", both
+    yield "collection", both
     yield "collection, c counted half", 0.5 * c / tau + match
     yield "collection, c counted twice", 2 * c / tau + match
     yield "best video by c, its moment by the product", _by_video(c, product[0.5], world)
@@ -151,8 +151,3 @@ def _by_video(first: Tensor, second: Tensor, world: Collection) -> Tensor:
     shape = (len(first), *world.spans.shape[:2])
     choice = second.view(shape).argmax(dim=2, keepdim=True)
     return torch.full(shape, -torch.inf).scatter(2, choice, first.view(shape).amax(dim=2, keepdim=True)).flatten(1)
-
-
-def names(worlds: Sequence[Collection]) -> list[str]:
-    """Of the scores, in order."""
-    return [name for name, _ in scores(worlds[0])]

@@ -48,10 +48,12 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=float, help="Give up after so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with pictures of the moments.")
+@click.option("--model", "text_side", type=click.Path(path_type=Path),
+              help="Embed sentences with this checkpoint, whose video side is the index's, such as `tune-text` makes.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run; cuda scans on all GPUs.")
 def search(
     query: str | None, root: Path, queries: Path | None, like: str | None, without: str | None, also: str | None, then: str | None,
-    html: Path | None, device: str, score: str | None, hub: float | None, as_json: bool, **limits: Any,
+    html: Path | None, text_side: Path | None, device: str, score: str | None, hub: float | None, as_json: bool, **limits: Any,
 ) -> None:  # fmt: skip
     """Find the moments that QUERY describes, across all videos of an index.
 
@@ -77,14 +79,17 @@ def search(
         raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
     sentences = [query] if query is not None else read_lines(queries) if queries else []
     index = MomentIndex(root, device)
-    options, chosen = _options(index, **limits), index.manifest.with_score(score, hub)
+    options, chosen = _options(index, calibrated=text_side is None, **limits), index.manifest.with_score(score, hub)
     if like is not None:
         answers, model = [search_like(index, *_moment(like), score=score, hub=hub, options=options)], None
         if html:
             raise click.UsageError("--html needs a QUERY.", click.get_current_context())
     else:
-        index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
-        model = checkpoint.load(index.model_path, device)
+        if text_side is not None:
+            index.check_video_side(checkpoint.info(text_side))
+        else:
+            index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
+        model = checkpoint.load(text_side or index.model_path, device)
         if also is not None or then is not None:
             _pairs(index, model, sentences[0], str(also if then is None else then), then is not None, chosen, options, as_json)
             return

@@ -90,6 +90,7 @@ class SearchOptions:
     timeout: float | None = None  # seconds
     evidence: bool = False  # measure what a confidence is computed from
     min_confidence: float | None = None  # leave out hits that are less sure
+    calibrated: bool = True  # False: the sentences are embedded by another text side than the one that was calibrated
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -166,11 +167,12 @@ def search_embeddings(
         hidden: rows that are no answer.
     """
     index.check_score(score)
-    calibration = index.manifest.calibration if score == index.manifest.score and against is None and not hidden else None
+    applies = options.calibrated and score == index.manifest.score and against is None and not hidden
+    calibration = index.manifest.calibration if applies else None
     if options.min_confidence is not None and calibration is None:
         raise QueryError(
             f"{index.root}: has no confidences for this search. They are of one sentence by the index's own score, once "
-            "`mmn-index calibrate` has fitted them; leave out --min-confidence, --score, --hub, --not and --like."
+            "`mmn-index calibrate` has fitted them; leave out --min-confidence, --score, --hub, --not, --like and --model."
         )
     queries = Embeddings(*(x.cpu().float() for x in queries))
     parts, deadline = index.parts(options.restriction), Deadline(options.timeout)

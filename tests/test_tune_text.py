@@ -21,6 +21,7 @@ from mmn_index.index import MomentIndex
 from mmn_index.model import MMN, unit
 from mmn_index.moments import temporal_iou
 from mmn_index.scoring import Embeddings
+from mmn_index.search import search
 
 
 @pytest.fixture
@@ -176,3 +177,19 @@ def test_what_does_not_fit(world: Path, split: Annotations, tmp_path: Path) -> N
         tune_text(world / "run" / "model", split, features, tmp_path / "tuned")
     with FeatureFile(world / "features.h5") as features, pytest.raises(OutputError, match="exists already"):
         tune_text(world / "run" / "model", split, features, tmp_path)
+
+
+def test_an_index_is_searched_by_a_tuned_text_side(world: Path, split: Annotations, tmp_path: Path, command: Command) -> None:
+    root = world / "collection.mmn"
+    with FeatureFile(world / "features.h5") as features:
+        tune_text(world / "run" / "model", split, features, tmp_path / "tuned", config=TuneConfig(epochs=2, lr=0.05))
+    sentence = split.videos[0].sentences[0]
+    found = command.ok("search", sentence, "--index", root, "--model", tmp_path / "tuned", "--json").stdout
+    expected = search(MomentIndex(root), checkpoint.load(tmp_path / "tuned"), [sentence])[0]
+    assert [json.loads(line)["score"] for line in found.splitlines()] == [hit.score for hit in expected.hits]
+    assert found != command.ok("search", sentence, "--index", root, "--json").stdout
+    other = checkpoint.load(tmp_path / "tuned")
+    with torch.no_grad():
+        next(other.video_encoder.parameters()).mul_(1.5)
+    checkpoint.save(other, tmp_path / "other")
+    command.fails("search", sentence, "--index", root, "--model", tmp_path / "other", says="Only the text side may differ")

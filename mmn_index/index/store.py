@@ -13,6 +13,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from .. import checkpoint
+from ..checkpoint import CheckpointInfo
 from ..device import find_device, find_devices
 from ..errors import MomentIndexError, QueryError
 from ..scoring import Embeddings, Score, Tangent
@@ -189,6 +191,19 @@ class MomentIndex:
             raise MomentIndexError(
                 f"{self.root}: was built with model {self.manifest.fingerprint[:16]}, but {where} is model {fingerprint[:16]}. "
                 "Use the model that built the index, or build the index again."
+            )
+
+    def check_video_side(self, model: CheckpointInfo) -> None:
+        """Whether a model embeds videos as the one that made the index does; its text side may be another.
+
+        Raises:
+            MomentIndexError: it does not; names both.
+        """
+        own = checkpoint.info(self.model_path)
+        if model.video_fingerprint != own.video_fingerprint:
+            raise MomentIndexError(
+                f"{self.root}: its videos were embedded by video side {own.video_fingerprint[:16]}, that of {model.path} is "
+                f"{model.video_fingerprint[:16]}. Only the text side may differ (`tune-text`); or build the index again."
             )
 
     def check_score(self, score: Score) -> None:

@@ -1,0 +1,327 @@
+"""The ladder from the paper's score to what ships for a collection, trained and measured by one command; writes docs/negatives.md.
+
+    python benchmarks/negatives.py WORK --text-model MINILM --ucf-moments data/ucf-moments --playhouse data/playhouse --seeds 3
+
+Every step of every seed has its folder WORK/<data set>/<step>/seed<n>; what stands there already is not made again, so an
+interrupted run goes on. The page is made of benchmarks/results/negatives.json, which the measuring leaves; --page makes it anew.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import click
+import ladder
+import torch
+import yaml
+from mmn_index.index_build.build import Hubs, Source, build, validation_index
+from mmn_index.train.annotations import Annotations, read_annotations
+from mmn_index.train.benchmarks import BENCHMARKS
+from mmn_index.train.calibration import (
+    CONFIDENCE,
+    absent_hits,
+    confidence_records,
+    fit_confidence,
+    present_hits,
+    wordings,
+)
+from mmn_index.train.corpus import embed
+from mmn_index.train.evaluate import evaluate_videos
+from mmn_index.train.queries import indexed, queries_of
+
+from mmn_index import checkpoint
+from mmn_index.clips import stored_pre_clips
+from mmn_index.features import FeatureFile
+from mmn_index.index import MomentIndex
+from mmn_index.search import SearchOptions, search
+
+RESULT, PAGE = Path(__file__).parent / "results" / "negatives.json", Path(__file__).parents[1] / "docs" / "negatives.md"
+PRODUCT, COLLECTION, SHIPPED = "product, power 0.5", "collection", "collection, hub 0.5, CSLS over a third of the bank"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the ladder: a model of every seed."""
+
+    name: str
+    what: str
+    changes: Mapping[str, Mapping[str, Any]]  # to the data set's setting
+    parent: str | None = None  # whose weights it begins with
+    mined: bool = False
+    tuned: bool = False  # the text side alone
+
+
+_KEPT = {"late_contrastive_factor": 1.0}
+_ALIKE = {"train": {**_KEPT, "alike_labels": True}, "loss": {"iou_negatives": 0.5}}
+
+
+def _more(epochs: int, **train: Any) -> dict[str, Any]:
+    return {
+        "epochs": epochs,
+        "lr": 2e-4,
+        "milestones": [epochs - 1],
+        "freeze_text_epochs": epochs,
+        "select": "last",
+        **_KEPT,
+        **train,
+    }
+
+
+STEPS = {
+    "ucf-moments": (
+        Step("paper", "the official schedule", {}),
+        Step("kept", "contrastive weight kept to the end", {"train": _KEPT}),
+        Step("alike", "the same, sentences of one label no negatives, IoU head trained across videos", _ALIKE),
+        Step("control", "two epochs more of that", {"train": _more(2, alike_labels=True), "loss": {"iou_negatives": 0.5}}, "alike"),
+        Step("mined", "two epochs more, four mined videos in each group",
+             {"train": _more(2, alike_labels=True, hard_negatives=4), "loss": {"iou_negatives": 0.5}}, "alike", mined=True),
+        Step("tuned", "text side tuned against the frozen videos", {}, "alike", tuned=True),
+    ),
+    "playhouse": (
+        Step("kept", "the setting playhouse (contrastive weight kept)", {}),
+        Step("control", "three epochs more of that", {"train": _more(3)}, "kept"),
+        Step("alike", "three epochs more, sentences of one label no negatives, IoU head trained across videos",
+             {"train": _more(3, alike_labels=True), "loss": {"iou_negatives": 0.5}}, "kept"),
+        Step("mined", "three epochs more of that, four mined videos in each group",
+             {"train": _more(3, alike_labels=True, hard_negatives=4), "loss": {"iou_negatives": 0.5}}, "kept", mined=True),
+        Step("tuned", "text side tuned against the frozen videos", {}, "alike", tuned=True),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set's files."""
+
+    name: str
+    folder: Path
+
+    @property
+    def features(self) -> Path:
+        """Of all splits."""
+        return self.folder / BENCHMARKS[self.name].features
+
+    def split(self, name: str) -> Path:
+        """An annotation file."""
+        return self.folder / f"{name}.json"
+
+
+def run(*arguments: object) -> None:
+    """One command of mmn-index."""
+    click.echo(f"mmn-index {' '.join(map(str, arguments))}", err=True)
+    subprocess.run([str(Path(sys.executable).with_name("mmn-index")), *map(str, arguments)], check=True)
+
+
+def make(data: Data, step: Step, seed: int, work: Path, text_model: str) -> Path:
+    """The checkpoint of a step; trained if it is not there."""
+    out = work / data.name / step.name / f"seed{seed}"
+    model = out if step.tuned else out / "model"
+    if (out if step.tuned else out / "result.json").exists():
+        return model
+    parent = work / data.name / (step.parent or "") / f"seed{seed}" / "model"
+    files = ["--annotations", data.split("train"), "--val", data.split("val"), "--features", data.features]
+    if step.tuned:
+        run("tune-text", parent, *files, "--epochs", 5, "--seed", seed, "-o", out)
+        return model
+    setting = work / data.name / f"{step.name}.yaml"
+    setting.parent.mkdir(parents=True, exist_ok=True)
+    setting.write_text(yaml.safe_dump({"base": data.name, **step.changes}))
+    more: list[object] = ["--init", parent] if step.parent else ["--text-model", text_model]
+    if step.mined:
+        index, mined = work / data.name / f"train{seed}.mmn", work / data.name / f"negatives{seed}.parquet"
+        run("build", parent, data.features, "--videos", data.split("train"), "-o", index, "--overwrite")
+        run("mine", "--index", index, "--annotations", data.split("train"), "-o", mined)
+        more += ["--hard-negatives", mined]
+    run("train", *files, "--config", setting, "--seed", seed, *more, "-o", out, "--resume")
+    return model
+
+
+def measure(data: Data, steps: Sequence[Step], seeds: int, work: Path, text_model: str) -> dict[str, Any]:
+    """Everything about one data set."""
+    train, test, val = (read_annotations(data.split(name)) for name in ("train", "test", "val"))
+    found: dict[str, Any] = {"steps": {}, "scores": {}, "confidence": []}
+    with FeatureFile(data.features) as features:
+        for step in steps:
+            rows = []
+            for seed in range(seeds):
+                model = make(data, step, seed, work, text_model)
+                world = ladder.collection(model, features, test, train)
+                wanted = None if step is steps[0] else (PRODUCT, COLLECTION, SHIPPED)
+                values = {
+                    name: ladder.measured(ladder.ranked(x, world), world)
+                    for name, x in ladder.scores(world)
+                    if wanted is None or name in wanted
+                }
+                rows.append({"within": within(model, features, test), "values": {k: v.tolist() for k, v in values.items()}})
+                click.echo(f"{data.name}, {step.name}, seed {seed}: {summary(values, world)}", err=True)
+                if step.name in ("kept", "alike"):
+                    found["confidence"].append({"step": step.name, "seed": seed, **confidence(model, data, features, test, val)})
+                if step is steps[0] and seed == 0:
+                    check_index(model, data, features, test, values[SHIPPED], world)
+            found["steps"][step.name] = rows
+            found["counts"], found["seen"] = world.counts.tolist(), world.seen.tolist()
+            found["sizes"] = {"videos": len(test.videos), "moments": len(world.moments.iou), "bank": len(world.bank.iou)}
+    return found
+
+
+def summary(values: Mapping[str, torch.Tensor], world: ladder.Collection) -> str:
+    """One line about one model."""
+    return ", ".join(f"{name} {100 * ladder.weighted(values[name][:, 0], world.counts):.1f}" for name in (PRODUCT, SHIPPED))
+
+
+def within(model_path: Path, features: FeatureFile, test: Annotations) -> dict[str, float]:
+    """The paper's own numbers: R@n,IoU=m in the right video by its product."""
+    model = checkpoint.load(model_path)
+    return evaluate_videos(model, test.videos, lambda video: stored_pre_clips(features, video, model.config)).table()
+
+
+def check_index(
+    model: Path, data: Data, features: FeatureFile, test: Annotations, expected: torch.Tensor, world: ladder.Collection
+) -> None:
+    """What ships has to give the same average precision through `build --bank` and the search of an index."""
+    with tempfile.TemporaryDirectory() as aside:
+        index = banked(model, data, features, test, Path(aside) / "c.mmn")
+        answers = search(index, checkpoint.load(model), world.sentences, options=SearchOptions(k=ladder.LENGTH, nms=ladder.NMS))
+        rows = torch.tensor([[hit.row for hit in answer.hits] for answer in answers])
+        same = ladder.measured(rows, world)
+    off = float((same[:, 0] - expected[:, 0]).abs().max())
+    if off > 0.002 or not all(answer.exact for answer in answers):
+        raise click.ClickException(f"the index differs from brute force by {off:.4f} of average precision")
+
+
+def banked(model: Path, data: Data, features: FeatureFile, split: Annotations, root: Path) -> MomentIndex:
+    """An index of a split as it ships: with the training sentences as its bank."""
+    sentences = [sentence for video in read_annotations(data.split("train")).videos for sentence in video.sentences]
+    durations = {video.video_id: video.duration for video in split.videos}
+    build(model, Source(features, durations), root, hubs=Hubs(sentences))
+    return MomentIndex(root)
+
+
+def confidence(model: Path, data: Data, features: FeatureFile, test: Annotations, val: Annotations) -> dict[str, Any]:
+    """Confidences fitted on the validation split and measured on the test split."""
+    with tempfile.TemporaryDirectory() as aside:
+        index = banked(model, data, features, test, Path(aside) / "test.mmn")
+        durations = {video.video_id: video.duration for video in val.videos}
+        held = validation_index(index, features, durations, Path(aside) / "val.mmn")
+        hits = []
+        for one, split in ((held, val), (index, test)):
+            corpus = indexed(one)
+            queries = queries_of(split, corpus)
+            embeddings = embed(checkpoint.load(model), queries.sentences)
+            numbers = wordings(queries) if one is held else list(range(len(queries)))
+            score = one.manifest.score
+            present = present_hits(one, embeddings, score, queries, numbers)
+            hits.append((present, absent_hits(one, embeddings, score, queries, corpus, numbers)))
+    records = confidence_records(*hits[1], fit_confidence(*hits[0]))
+    about = next(record for record in records if "area" in record)
+    kept = ("area", "calibration error", "calibration error, present alone", "reliability")
+    return {
+        "refused": {f"{one['answered']:g}": one["refused"] for one in records if "answered" in one and one["part"] == CONFIDENCE},
+        **{key: about[key] for key in kept},
+    }
+
+
+class Rows:
+    """The lines of tables about one data set."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        self._found = found
+        self._counts, self._seen = torch.tensor(found["counts"]), torch.tensor(found["seen"])
+        first = next(iter(found["steps"].values()))
+        self._base = self._values(first, PRODUCT)[..., 0].mean(dim=0)
+
+    def header(self) -> str:
+        """Two lines."""
+        columns = ["AP", "each seed", "seen", "unseen", "P@1", "P@10", "AP above the first row [95 %]", "within: R@1,IoU=0.5"]
+        return f"| | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}"
+
+    def line(self, name: str, step: str, score: str) -> str:
+        """One row: the average precision of a step's models by a score, and more."""
+        rows = self._found["steps"][step]
+        values = self._values(rows, score)  # (seeds, Q, 3)
+        each = [100 * ladder.weighted(one[:, 0], self._counts) for one in values]
+        average = values.mean(dim=0)
+        known, other = (100 * ladder.weighted(average[m, 0], self._counts[m]) for m in (self._seen, ~self._seen))
+        tops = [100 * ladder.weighted(average[:, column], self._counts) for column in (1, 2)]
+        difference = 100 * (average[:, 0] - self._base)
+        low, high = ladder.interval(difference, self._counts)
+        gain = "" if not difference.any() else f"{ladder.weighted(difference, self._counts):+.1f} [{low:+.1f}, {high:+.1f}]"
+        inside = [row["within"]["R@1,IoU=0.5"] for row in rows]
+        cells = [
+            _spread(each), " ".join(f"{x:.1f}" for x in each), f"{known:.1f}", f"{other:.1f}", *(f"{x:.1f}" for x in tops), gain,
+            _spread(inside),
+        ]  # fmt: skip
+        return f"| {name} | {' | '.join(cells)} |"
+
+    def scores(self) -> Iterator[str]:
+        """Names of all scores of the first step."""
+        return iter(next(iter(self._found["steps"].values()))[0]["values"])
+
+    @staticmethod
+    def _values(rows: Sequence[Mapping[str, Any]], score: str) -> torch.Tensor:
+        return torch.tensor([row["values"][score] for row in rows], dtype=torch.float64)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+def write_page(results: Mapping[str, Any]) -> None:
+    """docs/negatives.md: the text that stands around the tables is negatives.txt beside this script."""
+    parts = {}
+    for name, found in results["data"].items():
+        rows, steps = Rows(found), {step.name: step for step in STEPS[name]}
+        base = next(iter(found["steps"]))
+        lines = [rows.header(), rows.line(f"{steps[base].what}; the paper's product", base, PRODUCT)]
+        lines += [rows.line(f"the same models, {COLLECTION}", base, COLLECTION)]
+        lines += [rows.line("the same models, collection with hub 0.5: what ships", base, SHIPPED)]
+        lines += [rows.line(f"{steps[step].what}", step, SHIPPED) for step in list(found["steps"])[1:]]
+        parts[f"{name} ladder"] = "\n".join(lines)
+        parts[f"{name} scores"] = "\n".join([rows.header(), *(rows.line(score, base, score) for score in rows.scores())])
+        parts[f"{name} confidence"] = confidence_table(found["confidence"], steps)
+    text = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8")
+    for key, table in parts.items():
+        text = text.replace("{" + key + "}", table)
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def confidence_table(found: Sequence[Mapping[str, Any]], steps: Mapping[str, Step]) -> str:
+    """Absent queries refused and calibration errors of some steps."""
+    shares = list(found[0]["refused"])
+    header = ["models", *(f"refused at {share} % answered" for share in shares), "area", "calibration error", "present alone"]
+    lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
+    for name in dict.fromkeys(one["step"] for one in found):
+        mine = [one for one in found if one["step"] == name]
+        cells = [_spread([one["refused"][share] for one in mine]) for share in shares]
+        for key in ("area", "calibration error", "calibration error, present alone"):
+            cells.append(f"{mean(one[key] for one in mine):.3f}")
+        lines.append(f"| {steps[name].what} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+@click.command(help=__doc__)
+@click.argument("work", type=click.Path(path_type=Path))
+@click.option("--text-model", default="")
+@click.option("--ucf-moments", type=click.Path(path_type=Path, exists=True))
+@click.option("--playhouse", type=click.Path(path_type=Path, exists=True))
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--page", is_flag=True, help="Only write the page, from what was measured before.")
+def main(work: Path, text_model: str, ucf_moments: Path | None, playhouse: Path | None, seeds: int, page: bool) -> None:
+    known = json.loads(RESULT.read_text()) if RESULT.exists() else {"data": {}}
+    for name, folder in (("ucf-moments", ucf_moments), ("playhouse", playhouse)):
+        if folder is not None and not page:
+            known["data"][name] = measure(Data(name, folder), STEPS[name], seeds, work, text_model)
+            known["environment"] = {"torch": torch.__version__, "python": platform.python_version(), "seeds": seeds}
+            RESULT.write_text(json.dumps(known) + "\n")
+    write_page(known)
+
+
+if __name__ == "__main__":
+    main()
