@@ -24,7 +24,9 @@ demo: $(INSTALLED)
 	rm -rf $(DEMO)/run
 	$(BIN)/mmn-index train --annotations $(DEMO)/world/train.json --val $(DEMO)/world/val.json --features $(DEMO)/features.h5 \
 	    --config playhouse --text-model $(TEXT_MODEL) -o $(DEMO)/run
-	$(BIN)/mmn-index build $(DEMO)/run/model $(DEMO)/features.h5 --videos $(DEMO)/world/test.json -o $(DEMO)/collection.mmn --overwrite
+	$(BIN)/mmn-index build $(DEMO)/run/model $(DEMO)/features.h5 --videos $(DEMO)/world/test.json --bank $(DEMO)/world/train.json \
+	    -o $(DEMO)/collection.mmn --overwrite
+	$(BIN)/mmn-index calibrate $(DEMO)/features.h5 --annotations $(DEMO)/world/val.json --index $(DEMO)/collection.mmn
 	$(BIN)/mmn-index eval $(DEMO)/run/model --features $(DEMO)/features.h5 --annotations $(DEMO)/world/test.json \
 	    --corpus --index $(DEMO)/collection.mmn --seen $(DEMO)/world/train.json --score collection -o $(DEMO)/results
 	@for query in "person opens door" "someone turns off the light" "a person drinks from a cup"; do \
@@ -32,6 +34,8 @@ demo: $(INSTALLED)
 	    page=$(DEMO)/$$(echo "$$query" | tr ' ' '-').html; \
 	    $(BIN)/mmn-index search "$$query" --index $(DEMO)/collection.mmn -k 5 --html "$$page" || exit 1; \
 	done
+	@printf '\n$$ mmn-index search "a dog drives a car" --min-confidence 0.5 --index %s\n' $(DEMO)/collection.mmn
+	@$(BIN)/mmn-index search "a dog drives a car" --min-confidence 0.5 --index $(DEMO)/collection.mmn
 	@printf '\nLeft for you in %s/:\n' $(DEMO)
 	@printf '  %-34s %s\n' '*.html' 'answers with pictures: open them in a browser' \
 	    world/ 'the rendered videos with their annotations' features.h5 'snippet features of all videos' \
