@@ -89,8 +89,6 @@ STEPS = {
         Step("control", "three epochs more of that", {"train": _more(3)}, "kept"),
         Step("alike", "three epochs more, sentences of one label no negatives, IoU head trained across videos",
              {"train": _more(3, alike_labels=True), "loss": {"iou_negatives": 0.5}}, "kept"),
-        Step("mined", "three epochs more of that, four mined videos in each group",
-             {"train": _more(3, alike_labels=True, hard_negatives=4), "loss": {"iou_negatives": 0.5}}, "kept", mined=True),
         Step("tuned", "text side tuned against the frozen videos", {}, "alike", tuned=True),
     ),
 }  # fmt: skip
