@@ -9,7 +9,17 @@ import pytest
 import torch
 from conftest import Command, write_annotations, write_features
 from mmn_index.train.annotations import read_annotations
-from mmn_index.train.calibration import Tried, absent_hits, best_confidence, chosen, present_hits, refused_at, wordings
+from mmn_index.train.calibration import (
+    Judged,
+    Tried,
+    absent_hits,
+    best_confidence,
+    chosen,
+    confidence_records,
+    present_hits,
+    refused_at,
+    wordings,
+)
 from mmn_index.train.queries import indexed, queries_of
 
 from mmn_index import checkpoint
@@ -196,8 +206,6 @@ def test_best_confidence_and_threshold_by_hand() -> None:
     present, absent = torch.tensor([0.9, 0.8, 0.7, 0.2]), torch.tensor([0.75, 0.3, 0.1])
     assert refused_at(present, absent, 0.75) == pytest.approx((0.7, 2 / 3))
     assert refused_at(present, absent, 1.0) == pytest.approx((0.2, 1 / 3))
-    from mmn_index.train.calibration import Judged
-
     quantities = torch.zeros(4, len(QUANTITIES))
     quantities[:, 0] = torch.tensor([0.0, 2.0, 1.0, -1.0])
     judged = Judged(quantities, torch.zeros(4, dtype=torch.bool), torch.tensor([3, 3, 5, 5]))
@@ -216,3 +224,39 @@ def test_the_nearest_of_equally_good_scores_is_chosen() -> None:
     assert chosen(tried, own) == own
     tried[2] = Tried(tried[2].score, torch.full((40,), 0.6, dtype=torch.float64))
     assert chosen(tried, own) == tried[2].score
+
+
+def test_records_of_confidence_by_hand() -> None:
+    # One quantity, slope 1: present searches 0 and 1 have their best hits at 2 (right) and 0 (wrong), absent ones at -2 and 1.
+    def judged(values: list[float], right: list[bool], query: list[int]) -> Judged:
+        quantities = torch.zeros(len(values), len(QUANTITIES))
+        quantities[:, 0] = torch.tensor(values)
+        return Judged(quantities, torch.tensor(right), torch.tensor(query))
+
+    present = judged([2.0, -1.0, 0.0], [True, False, False], [0, 0, 1])
+    absent = judged([-2.0, 1.0], [False, False], [2, 3])
+    one = Calibration(0.0, (1.0, *[0.0] * (len(QUANTITIES) - 1)), 5, 0.0)
+    *thresholds, about = confidence_records(present, absent, one)
+    by_share = {record["answered"]: record for record in thresholds}
+    # To answer both, the threshold is sigmoid(0), which refuses the absent search at -2 and not the one at 1.
+    assert by_share[95.0]["threshold"] == pytest.approx(0.5)
+    assert by_share[95.0]["refused"] == pytest.approx(50)
+    # Pairs (present, absent): 2 > -2, 2 > 1, 0 > -2, 0 < 1.
+    assert about["area"] == pytest.approx(3 / 4)
+    sure = 1 / (1 + np.exp(-np.array([2.0, -1.0, 0.0, -2.0, 1.0])))
+    errors = [abs(sure[0] - 1), sure[1], sure[2], sure[3], sure[4]]  # five hits in five bins
+    assert about["calibration error"] == pytest.approx(np.mean(errors))
+    assert [count for _, _, count in about["reliability"]] == [1] * 5
+    assert about["curve"][0] == [100, 0]
+    assert about["curve"][-1] == [0, 100]
+
+
+def test_a_calibrated_index_is_evaluated_with_its_confidences(calibrated: Path, folder: Path, command: Command) -> None:
+    run = ["eval", "--corpus", "--index", calibrated, "--annotations", folder / "train.json"]
+    found = [json.loads(line) for line in command.ok(*run, "--json").stdout.splitlines()]
+    confidence = [record for record in found if record["part"] == "confidence"]
+    assert [record["answered"] for record in confidence if "answered" in record] == [99, 95, 90, 80]
+    command.ok(*run, "-o", folder / "results")
+    assert "absent refused" in (folder / "results" / "results.md").read_text()
+    other = command.ok(*run, "--score", "product", "--json").stdout
+    assert '"part": "confidence"' not in other
