@@ -79,7 +79,6 @@ STEPS = {
         Step("paper", "the official schedule", {}),
         Step("kept", "contrastive weight kept to the end", {"train": _KEPT}),
         Step("alike", "the same, sentences of one label no negatives, IoU head trained across videos", _ALIKE),
-        Step("control", "two epochs more of that", {"train": _more(2, alike_labels=True), "loss": {"iou_negatives": 0.5}}, "alike"),
         Step("mined", "two epochs more, four mined videos in each group",
              {"train": _more(2, alike_labels=True, hard_negatives=4), "loss": {"iou_negatives": 0.5}}, "alike", mined=True),
         Step("tuned", "text side tuned against the frozen videos", {}, "alike", tuned=True),
