@@ -116,13 +116,15 @@ def run(*arguments: object) -> None:
     subprocess.run([str(Path(sys.executable).with_name("mmn-index")), *map(str, arguments)], check=True)
 
 
-def make(data: Data, step: Step, seed: int, work: Path, text_model: str) -> Path:
-    """The checkpoint of a step; trained if it is not there."""
+def make(data: Data, step: Step, seed: int, work: Path, text_model: str, *, only_made: bool = False) -> Path | None:
+    """The checkpoint of a step; trained if it is not there, or None with `only_made`."""
     out = work / data.name / step.name / f"seed{seed}"
     model = out if step.tuned else out / "model"
     if (out if step.tuned else out / "result.json").exists():
         return model
     parent = work / data.name / (step.parent or "") / f"seed{seed}" / "model"
+    if only_made:
+        return None
     files = ["--annotations", data.split("train"), "--val", data.split("val"), "--features", data.features]
     if step.tuned:
         run("tune-text", parent, *files, "--epochs", 5, "--seed", seed, "-o", out)
@@ -140,7 +142,7 @@ def make(data: Data, step: Step, seed: int, work: Path, text_model: str) -> Path
     return model
 
 
-def measure(data: Data, steps: Sequence[Step], seeds: int, work: Path, text_model: str) -> dict[str, Any]:
+def measure(data: Data, steps: Sequence[Step], seeds: int, work: Path, text_model: str, *, only_made: bool) -> dict[str, Any]:
     """Everything about one data set."""
     train, test, val = (read_annotations(data.split(name)) for name in ("train", "test", "val"))
     found: dict[str, Any] = {"steps": {}, "scores": {}, "confidence": []}
@@ -148,7 +150,9 @@ def measure(data: Data, steps: Sequence[Step], seeds: int, work: Path, text_mode
         for step in steps:
             rows = []
             for seed in range(seeds):
-                model = make(data, step, seed, work, text_model)
+                model = make(data, step, seed, work, text_model, only_made=only_made)
+                if model is None:
+                    continue
                 world = ladder.collection(model, features, test, train)
                 wanted = None if step is steps[0] else (PRODUCT, COLLECTION, SHIPPED)
                 values = {
@@ -156,13 +160,16 @@ def measure(data: Data, steps: Sequence[Step], seeds: int, work: Path, text_mode
                     for name, x in ladder.scores(world)
                     if wanted is None or name in wanted
                 }
-                rows.append({"within": within(model, features, test), "values": {k: v.tolist() for k, v in values.items()}})
+                rows.append(
+                    {"seed": seed, "within": within(model, features, test), "values": {k: v.tolist() for k, v in values.items()}}
+                )
                 click.echo(f"{data.name}, {step.name}, seed {seed}: {summary(values, world)}", err=True)
                 if step.name in ("kept", "alike"):
                     found["confidence"].append({"step": step.name, "seed": seed, **confidence(model, data, features, test, val)})
                 if step is steps[0] and seed == 0:
                     check_index(model, data, features, test, values[SHIPPED], world)
-            found["steps"][step.name] = rows
+            if rows:
+                found["steps"][step.name] = rows
             found["counts"], found["seen"] = world.counts.tolist(), world.seen.tolist()
             found["sizes"] = {"videos": len(test.videos), "moments": len(world.moments.iou), "bank": len(world.bank.iou)}
     return found
@@ -232,7 +239,7 @@ class Rows:
         self._found = found
         self._counts, self._seen = torch.tensor(found["counts"]), torch.tensor(found["seen"])
         first = next(iter(found["steps"].values()))
-        self._base = self._values(first, PRODUCT)[..., 0].mean(dim=0)
+        self._base = {row["seed"]: torch.tensor(row["values"][PRODUCT], dtype=torch.float64)[:, 0] for row in first}
 
     def header(self) -> str:
         """Two lines."""
@@ -247,7 +254,7 @@ class Rows:
         average = values.mean(dim=0)
         known, other = (100 * ladder.weighted(average[m, 0], self._counts[m]) for m in (self._seen, ~self._seen))
         tops = [100 * ladder.weighted(average[:, column], self._counts) for column in (1, 2)]
-        difference = 100 * (average[:, 0] - self._base)
+        difference = 100 * (average[:, 0] - torch.stack([self._base[row["seed"]] for row in rows]).mean(dim=0))
         low, high = ladder.interval(difference, self._counts)
         gain = "" if not difference.any() else f"{ladder.weighted(difference, self._counts):+.1f} [{low:+.1f}, {high:+.1f}]"
         inside = [row["within"]["R@1,IoU=0.5"] for row in rows]
@@ -309,12 +316,15 @@ def confidence_table(found: Sequence[Mapping[str, Any]], steps: Mapping[str, Ste
 @click.option("--ucf-moments", type=click.Path(path_type=Path, exists=True))
 @click.option("--playhouse", type=click.Path(path_type=Path, exists=True))
 @click.option("--seeds", default=3, show_default=True)
+@click.option("--only-made", is_flag=True, help="Train nothing; measure the steps and seeds that are there.")
 @click.option("--page", is_flag=True, help="Only write the page, from what was measured before.")
-def main(work: Path, text_model: str, ucf_moments: Path | None, playhouse: Path | None, seeds: int, page: bool) -> None:
+def main(
+    work: Path, text_model: str, ucf_moments: Path | None, playhouse: Path | None, seeds: int, only_made: bool, page: bool
+) -> None:
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {"data": {}}
     for name, folder in (("ucf-moments", ucf_moments), ("playhouse", playhouse)):
         if folder is not None and not page:
-            known["data"][name] = measure(Data(name, folder), STEPS[name], seeds, work, text_model)
+            known["data"][name] = measure(Data(name, folder), STEPS[name], seeds, work, text_model, only_made=only_made)
             known["environment"] = {"torch": torch.__version__, "python": platform.python_version(), "seeds": seeds}
             RESULT.write_text(json.dumps(known) + "\n")
     write_page(known)
