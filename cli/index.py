@@ -71,7 +71,8 @@ def info(root: Path, as_json: bool) -> None:
             "version": manifest.version, "moments": index.num_moments, "videos": len(index.video_ids), "removed_videos": removed,
             "bytes": size, "bytes_per_moment": round(size / rows, 1) if rows else None, "model": manifest.fingerprint,
             "features": manifest.features, "joint_dim": manifest.joint_dim, "score": manifest.score.name, "hub": manifest.score.hub,
-            "bank": asdict(manifest.bank) if manifest.bank else None, "columns": columns,
+            "bank": asdict(manifest.bank) if manifest.bank else None,
+            "calibration": asdict(manifest.calibration) if manifest.calibration else None, "columns": columns,
             "segments": [
                 {
                     "id": entry.id, "videos": entry.videos, "moments": entry.moments, "removed_videos": len(entry.removed),
@@ -85,6 +86,11 @@ def info(root: Path, as_json: bool) -> None:
     bank = ""
     if manifest.bank is not None:
         bank = f"bank of {manifest.bank.sentences:,} sentences, {manifest.bank.kind}, hub correction {manifest.score.hub:g}\n"
+    if manifest.calibration is not None:
+        bank += (
+            f"calibrated on {manifest.calibration.hits:,} hits: weight {manifest.score.weight:g}, calibration error "
+            f"{manifest.calibration.error:.3f}\n"
+        )
     click.echo(
         f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} videos"
         f"{f', {removed:,} removed videos still on disk' if removed else ''}\n"

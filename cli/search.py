@@ -147,7 +147,7 @@ def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOpt
     for hit in answer.hits:
         row = [str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"]
         rows.append([*row, f"{hit.confidence:.2f}"] if sure else row)
-    if rows:
+    if rows or answer.refused is None:
         print_table(header, rows, left=2)
     if not answer.moments:
         say("no moment of the index fits what the search is restricted to.")
