@@ -43,6 +43,7 @@ from mmn_index.index import MomentIndex
 from mmn_index.search import SearchOptions, search
 
 RESULT, PAGE = Path(__file__).parent / "results" / "negatives.json", Path(__file__).parents[1] / "docs" / "negatives.md"
+CALIBRATED = ("paper", "kept", "alike")  # steps whose confidences are measured
 PRODUCT, COLLECTION, SHIPPED = "product, power 0.5", "collection", "collection, hub 0.5, CSLS over a third of the bank"
 
 
@@ -143,41 +144,46 @@ def make(data: Data, step: Step, seed: int, work: Path, text_model: str, *, only
 
 
 def measure(data: Data, steps: Sequence[Step], seeds: int, work: Path, text_model: str, *, only_made: bool) -> dict[str, Any]:
-    """Everything about one data set."""
+    """Everything about one data set; what was measured of a model already is read back."""
     train, test, val = (read_annotations(data.split(name)) for name in ("train", "test", "val"))
-    found: dict[str, Any] = {"steps": {}, "scores": {}, "confidence": []}
+    found: dict[str, Any] = {"steps": {}}
     with FeatureFile(data.features) as features:
         for step in steps:
-            rows = []
             for seed in range(seeds):
                 model = make(data, step, seed, work, text_model, only_made=only_made)
                 if model is None:
                     continue
-                world = ladder.collection(model, features, test, train)
-                wanted = None if step is steps[0] else (PRODUCT, COLLECTION, SHIPPED)
-                values = {
-                    name: ladder.measured(ladder.ranked(x, world), world)
-                    for name, x in ladder.scores(world)
-                    if wanted is None or name in wanted
-                }
-                rows.append(
-                    {"seed": seed, "within": within(model, features, test), "values": {k: v.tolist() for k, v in values.items()}}
-                )
-                click.echo(f"{data.name}, {step.name}, seed {seed}: {summary(values, world)}", err=True)
-                if step.name in ("kept", "alike"):
-                    found["confidence"].append({"step": step.name, "seed": seed, **confidence(model, data, features, test, val)})
-                if step is steps[0] and seed == 0:
-                    check_index(model, data, features, test, values[SHIPPED], world)
-            if rows:
-                found["steps"][step.name] = rows
-            found["counts"], found["seen"] = world.counts.tolist(), world.seen.tolist()
-            found["sizes"] = {"videos": len(test.videos), "moments": len(world.moments.iou), "bank": len(world.bank.iou)}
+                path = work / data.name / f"{step.name}{seed}.json"
+                known = json.loads(path.read_text()) if path.exists() else {}
+                if known.get("model") != (fingerprint := checkpoint.info(model).fingerprint):
+                    world = ladder.collection(model, features, test, train)
+                    known = {"model": fingerprint, "seed": seed, **measure_model(model, world, step is steps[0], features, test)}
+                    if step.name in CALIBRATED:
+                        known["confidence"] = confidence(model, data, features, test, val)
+                    if step is steps[0] and seed == 0:
+                        check_index(model, data, features, test, torch.tensor(known["values"][SHIPPED]), world)
+                    path.write_text(json.dumps(known))
+                found["steps"].setdefault(step.name, []).append(known)
     return found
 
 
-def summary(values: Mapping[str, torch.Tensor], world: ladder.Collection) -> str:
-    """One line about one model."""
-    return ", ".join(f"{name} {100 * ladder.weighted(values[name][:, 0], world.counts):.1f}" for name in (PRODUCT, SHIPPED))
+def measure_model(
+    model: Path, world: ladder.Collection, everything: bool, features: FeatureFile, test: Annotations
+) -> dict[str, Any]:
+    """What a model reaches by every score, or by those that the ladder shows; lists by wording."""
+    values = {
+        name: ladder.measured(ladder.ranked(x, world), world)
+        for name, x in ladder.scores(world)
+        if everything or name in (PRODUCT, COLLECTION, SHIPPED)
+    }
+    lines = {name: 100 * ladder.weighted(values[name][:, 0], world.counts) for name in (PRODUCT, SHIPPED)}
+    click.echo(f"{model}: {', '.join(f'{name} {value:.1f}' for name, value in lines.items())}", err=True)
+    return {
+        "within": within(model, features, test),
+        "values": {name: value.tolist() for name, value in values.items()},
+        "counts": world.counts.tolist(),
+        "seen": world.seen.tolist(),
+    }
 
 
 def within(model_path: Path, features: FeatureFile, test: Annotations) -> dict[str, float]:
@@ -237,8 +243,8 @@ class Rows:
 
     def __init__(self, found: Mapping[str, Any]) -> None:
         self._found = found
-        self._counts, self._seen = torch.tensor(found["counts"]), torch.tensor(found["seen"])
         first = next(iter(found["steps"].values()))
+        self._counts, self._seen = torch.tensor(first[0]["counts"]), torch.tensor(first[0]["seen"])
         self._base = {row["seed"]: torch.tensor(row["values"][PRODUCT], dtype=torch.float64)[:, 0] for row in first}
 
     def header(self) -> str:
@@ -289,20 +295,20 @@ def write_page(results: Mapping[str, Any]) -> None:
         lines += [rows.line(f"{steps[step].what}", step, SHIPPED) for step in list(found["steps"])[1:]]
         parts[f"{name} ladder"] = "\n".join(lines)
         parts[f"{name} scores"] = "\n".join([rows.header(), *(rows.line(score, base, score) for score in rows.scores())])
-        parts[f"{name} confidence"] = confidence_table(found["confidence"], steps)
+        parts[f"{name} confidence"] = confidence_table(found["steps"], steps)
     text = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8")
     for key, table in parts.items():
         text = text.replace("{" + key + "}", table)
     PAGE.write_text(text, encoding="utf-8")
 
 
-def confidence_table(found: Sequence[Mapping[str, Any]], steps: Mapping[str, Step]) -> str:
+def confidence_table(found: Mapping[str, Sequence[Mapping[str, Any]]], steps: Mapping[str, Step]) -> str:
     """Absent queries refused and calibration errors of some steps."""
-    shares = list(found[0]["refused"])
+    measured = {name: [row["confidence"] for row in rows] for name, rows in found.items() if "confidence" in rows[0]}
+    shares = list(next(iter(measured.values()))[0]["refused"])
     header = ["models", *(f"refused at {share} % answered" for share in shares), "area", "calibration error", "present alone"]
     lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
-    for name in dict.fromkeys(one["step"] for one in found):
-        mine = [one for one in found if one["step"] == name]
+    for name, mine in measured.items():
         cells = [_spread([one["refused"][share] for one in mine]) for share in shares]
         for key in ("area", "calibration error", "calibration error, present alone"):
             cells.append(f"{mean(one[key] for one in mine):.3f}")
