@@ -12,7 +12,7 @@ from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, MomentIndex
 from mmn_index.index.manifest import read_manifest
 from mmn_index.index.segment import BACKGROUND, EMBEDDINGS, HUBS, MOMENTS, Segment, digest
-from mmn_index.negatives import Bank, read_bank
+from mmn_index.negatives import Bank
 
 from .build import encode
 from .candidates import measured_recall
@@ -59,11 +59,11 @@ def verify(root: Path, features: FeatureFile | None = None, report: Callable[[st
         if wrong:
             return wrong
         report(f"{checked} videos embedded again, equal within float16")
-    if manifest.bank is not None:
-        wrong = list(_hubs(index, read_bank(root, manifest.bank, manifest.score.tau)))
+    if index.bank is not None:
+        wrong = list(_hubs(index, index.bank))
         if wrong:
             return wrong
-        report(f"h computed again from the {manifest.bank.sentences:,} sentences of the bank for a sample of moments")
+        report(f"h computed again from the {len(index.bank.sentences):,} sentences of the bank for a sample of moments")
     if any(segment.vectors for segment in index.segments):
         report(f"candidate index: recall@10 after NMS {measured_recall(index):.3f} against the exact scan, new queries")
     return []

@@ -75,13 +75,14 @@ def fit(quantities: Tensor, right: Tensor) -> Calibration:
 
 def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 10) -> float:
     """Mean distance of confidence and share of right ones over equally wide bins, weighted by their hits."""
-    bin_of = (confidence * bins).long().clamp(max=bins - 1)
-    total = 0.0
-    for number in range(bins):
-        here = bin_of == number
-        if here.any():
-            total += abs(float(confidence[here].double().sum() - right[here].double().sum()))
-    return total / max(1, len(confidence))
+    return sum(count * abs(sure - share) for sure, share, count in reliability(confidence, right, bins)) / max(1, len(confidence))
+
+
+def reliability(confidence: Tensor, right: Tensor, bins: int = 10) -> list[tuple[float, float, int]]:
+    """Mean confidence, share of right ones and number of the hits in each of equally wide bins that has any."""
+    of = (confidence * bins).long().clamp(max=bins - 1)
+    inside = [of == number for number in range(bins)]
+    return [(float(confidence[x].double().mean()), float(right[x].double().mean()), int(x.sum())) for x in inside if x.any()]
 
 
 def refusal_curve(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tensor]:

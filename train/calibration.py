@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmn_index.confidence import Calibration, expected_calibration_error, fit, refusal_curve
+from mmn_index.confidence import Calibration, expected_calibration_error, fit, refusal_curve, reliability
 from mmn_index.errors import AnnotationError
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.recall import Ranked, Right, average_precision, best_ious, hits
@@ -181,16 +181,9 @@ def confidence_records(present: Judged, absent: Judged, calibration: Calibration
         "calibration error": expected_calibration_error(both, right),
         "calibration error, present alone": expected_calibration_error(sure[0], present.right),
         "curve": [[100 * a, 100 * r] for a, r in zip(answered.tolist(), refused_all.tolist(), strict=True)],
-        "reliability": [[x, y, count] for x, y, count in _bins(both, right)],
+        "reliability": [list(point) for point in reliability(both, right)],
     }
     return [*found, summary]
-
-
-def _bins(confidence: Tensor, right: Tensor, bins: int = 10) -> list[tuple[float, float, int]]:
-    """Mean confidence, share of right ones and number of the hits in each of equally wide bins that has any."""
-    of = (confidence * bins).long().clamp(max=bins - 1)
-    inside = [of == number for number in range(bins)]
-    return [(float(confidence[x].mean()), float(right[x].double().mean()), int(x.sum())) for x in inside if x.any()]
 
 
 def _judged(
