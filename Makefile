@@ -24,7 +24,7 @@ demo: $(INSTALLED)
 	rm -rf $(DEMO)/run
 	$(BIN)/mmn-index train --annotations $(DEMO)/world/train.json --val $(DEMO)/world/val.json --features $(DEMO)/features.h5 \
 	    --config playhouse --text-model $(TEXT_MODEL) -o $(DEMO)/run
-	$(BIN)/mmn-index build $(DEMO)/run/model $(DEMO)/features.h5 --videos $(DEMO)/world/test.json --bank $(DEMO)/world/train.json \
+	$(BIN)/mmn-index build $(DEMO)/run/model $(DEMO)/features.h5 --videos $(DEMO)/world/test.json \
 	    -o $(DEMO)/collection.mmn --overwrite
 	$(BIN)/mmn-index calibrate $(DEMO)/features.h5 --annotations $(DEMO)/world/val.json --index $(DEMO)/collection.mmn
 	$(BIN)/mmn-index eval $(DEMO)/run/model --features $(DEMO)/features.h5 --annotations $(DEMO)/world/test.json \

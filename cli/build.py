@@ -46,10 +46,10 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Index directory, such as collection.mmn.")
 @click.option("--score", default="collection", show_default=True, help="Default ranking: collection, product, contrastive or iou.")
 @click.option("--bank", type=click.Path(path_type=Path),
-              help="Sentences to measure moments against, best those of training, so that hubs can be corrected: an "
-              "annotation file (json), or text with a sentence a line.")  # fmt: skip
-@click.option("--hub", type=float, help="Default hub correction with --bank, from 0 (none) to 1; 0.5 if not given.")
-@click.option("--hub-kind", default="csls", show_default=True, help="With --bank: csls or softmax.")
+              help="Sentences to measure moments against, so that hubs can be corrected: an annotation file (json), or text with a "
+              "sentence a line. If not given, those that the model was trained with.")  # fmt: skip
+@click.option("--hub", type=float, help="Default hub correction, from 0 (none) to 1; 0.5 if not given.")
+@click.option("--hub-kind", default="csls", show_default=True, help="csls or softmax.")
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete.")
 @source_options
 def build(
@@ -64,16 +64,14 @@ def build(
     Example:
         mmn-index build run/model features.h5 -o collection.mmn
         mmn-index build run/model features.h5 -o collection.mmn --metadata cameras.csv
-        mmn-index build run/model features.h5 -o collection.mmn --bank train.json
+        mmn-index build converted features.h5 -o collection.mmn --bank train.json
     """
     from mmn_index.index_build.build import Hubs
     from mmn_index.index_build.build import build as run
 
     from mmn_index.features import FeatureFile
 
-    if bank is None and hub:
-        raise click.UsageError("--hub needs the sentences of a --bank.", click.get_current_context())
-    hubs = None if bank is None else Hubs(read_sentences(bank), hub_kind, hub)
+    hubs = Hubs(None if bank is None else read_sentences(bank), hub_kind, hub)
     with FeatureFile(features) as opened, progress("embedding videos") as report:
         made = _source(opened, **source)
         result = run(checkpoint, made, out, score=score, hubs=hubs, overwrite=overwrite, device=device, report=report)

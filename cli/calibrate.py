@@ -47,7 +47,6 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         try_scores,
         wordings,
     )
-    from mmn_index.train.corpus import embed
     from mmn_index.train.queries import indexed, queries_of
 
     from mmn_index import checkpoint
@@ -56,13 +55,14 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
 
     split = read_annotations(annotations)
     index = MomentIndex(root)
+    model = checkpoint.load(index.model_path, device)
     durations = {video.video_id: video.duration for video in split.videos}
     with tempfile.TemporaryDirectory(prefix="mmn-index-") as aside, progress("embedding videos") as report:
         with FeatureFile(features) as opened:
-            held = validation_index(index, opened, durations, Path(aside) / "validation.mmn", device=device, report=report)
+            held = validation_index(index, model, opened, durations, Path(aside) / "validation.mmn", report=report)
         corpus = indexed(held)
         queries = queries_of(split, corpus)
-        embeddings = embed(checkpoint.load(held.model_path, device), queries.sentences)
+        embeddings = model.embed_collection(queries.sentences)
         score = index.manifest.score
         tried = [] if keep_score else try_scores(held, embeddings, queries, report=report)
         if tried:

@@ -129,12 +129,10 @@ def _score(score: "Score") -> str:
 
 def _embed(index: "MomentIndex", sentences: tuple[str, ...], device: str) -> "Embeddings":
     """Query embeddings by the model that made the index, two of (Q, C)."""
-    from mmn_index.train.corpus import embed
-
     from mmn_index import checkpoint
 
     index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
-    return embed(checkpoint.load(index.model_path, device), sentences)
+    return checkpoint.load(index.model_path, device).embed_collection(sentences)
 
 
 def _about(index: "MomentIndex", score: "Score") -> dict[str, Any]:

@@ -84,6 +84,11 @@ def tell_about(split: "Annotations", held_out: "Annotations | None", config: "Tr
     """Remarks on what will be trained on and how an epoch is chosen."""
     if split.dropped:
         say(f"{split.path}: {split.dropped} sentences whose start is not before their end are left out.")
+    if config.alike_labels and (without := sum(video.labels is None for video in split.videos)):
+        say(
+            f"{split.path}: {without} of {len(split.videos)} videos have no labels; of their sentences only equal texts count as "
+            "alike (train.alike_labels)."
+        )
     if held_out is None and config.select == "best":
         if config.hold_out:
             say(f"No validation split: {config.hold_out:.0%} of the training videos are held out to choose by (train.hold_out).")

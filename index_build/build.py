@@ -14,7 +14,7 @@ from torch import Tensor
 from mmn_index import checkpoint
 from mmn_index.checkpoint import CheckpointInfo
 from mmn_index.clips import stored_pre_clips
-from mmn_index.errors import AnnotationError, FeatureError, MomentIndexError, OutputError
+from mmn_index.errors import AnnotationError, FeatureError, MomentIndexError, OutputError, QueryError
 from mmn_index.features import FeatureFile
 from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
 from mmn_index.index.manifest import read_manifest
@@ -69,20 +69,23 @@ class BuildResult:
 class Hubs:
     """Sentences that moments are measured against, and what a search makes of it unless it says so itself."""
 
-    sentences: Sequence[str]
+    sentences: Sequence[str] | None = None  # None takes those that the model was trained with, where its checkpoint has them
     kind: str = "csls"  # one of negatives.KINDS
     correction: float | None = None  # Score.hub; None takes DEFAULT_HUB for the scores that know one
 
 
+_OWN = Hubs()
+
+
 def build(
-    checkpoint_path: Path, source: Source, root: Path, *, score: str = "collection", hubs: Hubs | None = None,
+    checkpoint_path: Path, source: Source, root: Path, *, score: str = "collection", hubs: Hubs | None = _OWN,
     overwrite: bool = False, device: str = "cpu", report: Report = lambda done, total: None,
 ) -> BuildResult:  # fmt: skip
     """Embed every valid proposal of every video and publish them as a new index.
 
     Args:
         score: the index's default ranking, one of scoring.SCORES.
-        hubs: makes a bank of sentences, so that searches can correct hubs.
+        hubs: the bank of sentences, by which searches can correct hubs; None makes none.
         overwrite: replace an index at `root`, in the moment that the new one is complete.
         report: called with (videos done, videos in all).
 
@@ -93,9 +96,10 @@ def build(
     about = checkpoint.info(checkpoint_path)
     _check_backbone(about, source.features, checkpoint_path)
     videos = _videos(source)
-    default = _score(score, about, hubs)
+    sentences = _sentences(about, hubs)
+    default = _score(score, about, hubs if sentences is not None else None)
     model = checkpoint.load(checkpoint_path, device)
-    bank = None if hubs is None else make_bank(model, hubs.sentences, hubs.kind)
+    bank = None if hubs is None or sentences is None else make_bank(model, sentences, hubs.kind)
     with IndexWriter(root) as writer:
         if writer.manifest is not None and not overwrite:
             raise OutputError(
@@ -150,12 +154,13 @@ def add(
 
 
 def validation_index(
-    index: MomentIndex, features: FeatureFile, durations: Mapping[str, float], root: Path, *, device: str = "cpu",
+    index: MomentIndex, model: MMN, features: FeatureFile, durations: Mapping[str, float], root: Path, *,
     report: Report = lambda done, total: None,
 ) -> MomentIndex:  # fmt: skip
     """Other videos as an index of their own: embedded with an index's model, measured against its bank, scanned exactly.
 
     Args:
+        model: the index's, from its `model_path`.
         durations: seconds by video id, of the videos to take.
         root: where to write it.
 
@@ -168,12 +173,11 @@ def validation_index(
     _check_backbone(about, features, index.model_path)
     source = Source(features, durations, wish=Wish("exact"))
     videos = _videos(source)
-    model = checkpoint.load(index.model_path, device)
     with IndexWriter(root) as writer:
         manifest = replace(index.manifest, segments=(), bank=None if index.bank is None else index.bank.write(root))
         entry, _ = _segment(writer, manifest, model, videos, source, index.bank, report)
         writer.publish(replace(manifest, segments=(entry,)), index.model_path)
-    return MomentIndex(root, device)
+    return MomentIndex(root, str(model.device))
 
 
 def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
@@ -233,6 +237,19 @@ def _segment(
     hubs = None if bank is None else bank.hubs(segment.embeddings)
     entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
     return tune(writer.root, manifest, entry), reason
+
+
+def _sentences(about: CheckpointInfo, hubs: Hubs | None) -> Sequence[str] | None:
+    """Of the bank; None where there is to be none, or none are known."""
+    if hubs is None or hubs.sentences is not None:
+        return None if hubs is None else hubs.sentences
+    own = about.sentences()
+    if not own and hubs.correction:
+        raise QueryError(
+            f"{about.path}: does not say which sentences it was trained with (it was converted, or saved by an older version), and "
+            "hubs are corrected by them. Name some with --bank, such as its training annotations."
+        )
+    return own or None
 
 
 def _score(name: str, about: CheckpointInfo, hubs: Hubs | None) -> Score:

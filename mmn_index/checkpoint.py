@@ -2,12 +2,15 @@
 
 Self-contained: the text encoder's weights and tokenizer are inside. No pickle is read or written.
 A checkpoint's fingerprint names its weights and its configuration; an index remembers it.
+A trained one has sentences.txt as well, what it was trained with: an index measures its moments against them (negatives.py).
+They shape no embedding and are no part of the fingerprint.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +28,7 @@ from .text_encoder import rebuild
 
 FORMAT = 1
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
+_SENTENCES = "sentences.txt"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,18 @@ class CheckpointInfo:
     fingerprint: str
     features: str | None  # backbone of the features it was trained on, where known
     text_config: dict[str, Any]
+
+    def sentences(self) -> tuple[str, ...]:
+        """The distinct sentences that the model was trained with; none where they are not known.
+
+        Raises:
+            CheckpointError: the file cannot be read.
+        """
+        file = self.path / _SENTENCES
+        try:
+            return tuple(file.read_text(encoding="utf-8").splitlines()) if file.exists() else ()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{file}: cannot be read ({error}), expected a sentence a line.") from error
 
     @cached_property
     def video_fingerprint(self) -> str:
@@ -59,13 +75,14 @@ class CheckpointInfo:
         return digest.hexdigest()
 
 
-def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = None) -> str:
+def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = None, sentences: Iterable[str] = ()) -> str:
     """Write a checkpoint aside and put it in place by renaming, replacing an older checkpoint.
 
     Killed between the two renames, it leaves the older one as `<path>.old`; see `recover`.
 
     Args:
         features: backbone of the features that the model was trained on.
+        sentences: that it was trained with.
 
     Returns:
         The fingerprint.
@@ -86,6 +103,9 @@ def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = Non
         tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
         save_file(tensors, aside / "model.safetensors")
         (aside / "tokenizer.json").write_text(model.tokenizer.to_json(), encoding="utf-8")
+        # A line each, so that white space within is a blank; the text encoder does not tell the two apart.
+        if lines := dict.fromkeys(line for sentence in sentences if (line := " ".join(sentence.split()))):
+            (aside / _SENTENCES).write_text("\n".join(lines) + "\n", encoding="utf-8")
         # safetensors writes files that only their owner may read; an index is often another user's to search.
         (aside / "model.safetensors").chmod((aside / "tokenizer.json").stat().st_mode)
         about = {"format": FORMAT, "model": model.config.to_json(), "features": features, "text_encoder": text_config}

@@ -12,6 +12,8 @@ from .scoring import Embeddings, Score
 from .text_encoder import SentenceTokenizer, TextEncoder
 from .video_encoder import VideoEncoder
 
+_AT_ONCE = 256  # sentences that go through the encoder together
+
 
 class MMN(nn.Module):
     """Metric learning for temporal grounding (Wang et al., "Negative Sample Matters", AAAI 2022).
@@ -50,6 +52,18 @@ class MMN(nn.Module):
         """
         ids, mask = self.tokenizer(sentences)
         return unit(self.text_encoder(ids.to(self.device), mask.to(self.device)))
+
+    @torch.inference_mode()
+    def embed_collection(self, sentences: Sequence[str]) -> Embeddings:
+        """Unit embeddings of any number of sentences, on the CPU, two of (Q, C) float32.
+
+        Raises:
+            QueryError: a sentence is empty or too long.
+        """
+        parts = [self.embed_sentences(sentences[first : first + _AT_ONCE]) for first in range(0, len(sentences), _AT_ONCE)]
+        if not parts:
+            return Embeddings(torch.empty(0, self.config.joint_dim), torch.empty(0, self.config.joint_dim))
+        return Embeddings(*(torch.cat(part).float().cpu() for part in zip(*parts, strict=True)))
 
 
 def unit(embeddings: Embeddings) -> Embeddings:

@@ -35,7 +35,6 @@ from .model import MMN
 KINDS = ("softmax", "csls")
 _NEIGHBOURS = 3  # csls takes the mean of the largest one in so many of the bank's cosines
 _MOST = 2048  # sentences of a bank: h costs a product with each, for every moment
-_AT_ONCE = 256  # sentences that go through the encoder together
 _BLOCK = 1 << 22  # cosines that are in memory together
 
 
@@ -115,7 +114,6 @@ class Bank:
         return BankAbout(self.kind, self.neighbours, len(self.sentences), name, len(content), digest)
 
 
-@torch.inference_mode()
 def make_bank(model: MMN, sentences: Sequence[str], kind: str) -> Bank:
     """The bank of some sentences, each taken once, at the model's temperature; of very many it takes every n-th.
 
@@ -125,9 +123,8 @@ def make_bank(model: MMN, sentences: Sequence[str], kind: str) -> Bank:
     """
     distinct = tuple(dict.fromkeys(sentences))
     distinct = distinct[:: -(-len(distinct) // _MOST) or 1]
-    parts = [model.embed_sentences(distinct[first : first + _AT_ONCE]) for first in range(0, len(distinct), _AT_ONCE)]
-    contrastive = torch.cat([part.contrastive for part in parts]) if parts else torch.empty(0, model.config.joint_dim)
-    return Bank(distinct, contrastive.float(), kind, model.config.tau, max(1, round(len(distinct) / _NEIGHBOURS)))
+    contrastive = model.embed_collection(distinct).contrastive.to(model.device)
+    return Bank(distinct, contrastive, kind, model.config.tau, max(1, round(len(distinct) / _NEIGHBOURS)))
 
 
 def read_bank(root: Path, about: BankAbout, tau: float, device: str = "cpu") -> Bank:

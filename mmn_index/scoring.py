@@ -74,6 +74,11 @@ class Score:
         if self.hub and self.name not in HUB_SCORES:
             raise QueryError(f"the score '{self.name}' knows no hub correction; {' and '.join(HUB_SCORES)} do.")
 
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the score that is shown is the one that ranks, and not an exponential of it."""
+        return self.name in ("collection", "contrastive")
+
     def corrected(self, c: Tensor, hubs: Tensor) -> Tensor:
         """The cosine c less the hub correction, in the precision of c; `hubs` are the moments' h."""
         return c - self.hub * hubs.to(c.dtype) if self.hub else c

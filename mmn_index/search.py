@@ -14,6 +14,7 @@ p' = exp f(other): the score, times the share of the query among the two. It is 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -191,7 +192,8 @@ def search_embeddings(
             deadline.check(0, total)
             group = [number for number in open_queries if limits[number] == limit]
             mine = _of(queries, group)
-            planes = [score.tangent(*points[number]) for number in group]
+            plane = cache(score.tangent)  # at first all have the same
+            planes = [plane(*points[number]) for number in group]
             other = None if against is None else _of(against, group)
             found = index.candidates(mine, score, planes, max(limit, 1), parts, scan=scan, deadline=deadline)
             ranked = _rank(index, mine, other, found, score, options, hidden)
@@ -326,7 +328,7 @@ class _Rest:
         highest = max((value for value in above if math.isfinite(value)), default=-math.inf)
         total, error = log_mean(log, answer.moments, sample, self.weights[others], highest)
         shown = torch.tensor([hit.score for hit in answer.hits], dtype=torch.float64)
-        logs = shown if score.name in ("collection", "contrastive") else shown.log()
+        logs = shown if score.logarithmic else shown.log()
         described = self._described(answer, known, query.contrastive[0])
         quantities = torch.stack([logs, torch.full_like(logs, total), *described], dim=1)
         answer = replace(answer, evidence=Evidence(quantities, error))
@@ -356,7 +358,7 @@ def _scores(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[T
     if other is None:
         return log, shown
     share = logsigmoid(log - score.log(*other))
-    return log + share, log + share if score.name in ("collection", "contrastive") else shown * share.exp()
+    return log + share, log + share if score.logarithmic else shown * share.exp()
 
 
 def _hits(
@@ -401,20 +403,21 @@ def _cosines(
     index: MomentIndex, rows: np.ndarray, queries: Embeddings, score: Score, precision: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Both cosines of each query with its own rows, the first with the score's hub correction, (Q, n) -> two of (Q, n)."""
-    found = torch.empty(*rows.shape, 2, dtype=precision)
-    for number in range(len(rows)):  # one query's rows at a time stay in the processor's cache
-        both = Embeddings(*(x[number : number + 1] for x in queries))
-        for first in range(0, rows.shape[1], _AT_ONCE):
+    count, dim = rows.shape[1], index.manifest.joint_dim
+    found = torch.empty(2, *rows.shape, dtype=precision)
+    aside = torch.empty(min(count, _AT_ONCE), 2, dim, dtype=precision)
+    for number, both in enumerate(torch.stack(list(queries), dim=1).to(precision)):  # a query's rows stay in the processor's cache
+        for first in range(0, count, _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
-            moments = index.vectors(rows[number, part]).to(precision)
+            moments = aside[: min(_AT_ONCE, count - first)]
+            moments.view(-1, 2 * dim).copy_(index.vectors(rows[number, part]))
             if precision == torch.float32:
-                torch.mm(moments, block_diagonal(both).T, out=found[number, part])
+                for space in (0, 1):
+                    torch.mv(moments[:, space], both[space], out=found[space, number, part])
             else:
                 # Row by row the same order of summation: of equal moments neither may be a rounding above the other.
-                torch.sum(
-                    moments.view(len(moments), 2, -1) * torch.stack(list(both), dim=1).double(), dim=2, out=found[number, part]
-                )
-    return score.corrected(found[..., 0], index.hubs(rows)), found[..., 1]
+                found[:, number, part] = torch.sum(moments * both, dim=2).T
+    return score.corrected(found[0], index.hubs(rows)), found[1]
 
 
 def score_map(index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: int, score: Score) -> np.ndarray:

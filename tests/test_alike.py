@@ -54,13 +54,22 @@ def test_cosines_are_of_the_encoder_without_dropout_or_heads(world: Path) -> Non
     assert not Alike.of(model, SENTENCES, cosine=between + 1e-4, labels=False)(everything, everything).triu(1).any()
 
 
-@pytest.mark.parametrize("changed", ["alike_labels: true", "alike_cosine: 1.5"])
-def test_what_cannot_be_alike(changed: str, world: Path, tmp_path: Path, command: Command) -> None:
-    content = json.loads((world / "train.json").read_text())
-    del content["v3"]["labels"]
-    (tmp_path / "train.json").write_text(json.dumps(content))
-    (tmp_path / "c.yaml").write_text((world / "tiny.yaml").read_text().replace("train: {", f"train: {{{changed}, "))
-    says = "1 of 6 videos have no labels, e.g. 'v3'" if "labels" in changed else "train.alike_cosine is 1.5, expected a cosine"
-    command.fails("train", "--annotations", tmp_path / "train.json", "--features", world / "features.h5", "--config",
-                  tmp_path / "c.yaml", "-o", tmp_path / "run", says=says)  # fmt: skip
+def test_what_cannot_be_alike(world: Path, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "c.yaml").write_text((world / "tiny.yaml").read_text().replace("train: {", "train: {alike_cosine: 1.5, "))
+    command.fails("train", "--annotations", world / "train.json", "--features", world / "features.h5", "--config",
+                  tmp_path / "c.yaml", "-o", tmp_path / "run", says="train.alike_cosine is 1.5, expected a cosine")  # fmt: skip
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("asked", "without"), [(True, 1), (True, 0), (False, 1)])
+def test_missing_labels_are_said(asked: bool, without: int, world: Path, tmp_path: Path, command: Command) -> None:
+    content = json.loads((world / "train.json").read_text())
+    if without:
+        del content["v3"]["labels"]
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    tiny = (world / "tiny.yaml").read_text().replace("train: {epochs: 2", f"train: {{alike_labels: {str(asked).lower()}, epochs: 1")
+    (tmp_path / "c.yaml").write_text(tiny)
+    ran = command.ok("train", "--annotations", tmp_path / "train.json", "--features", world / "features.h5", "--config",
+                     tmp_path / "c.yaml", "-o", tmp_path / "run")  # fmt: skip
+    said = f"train.json: {without} of 6 videos have no labels; of their sentences only equal texts count as alike"
+    assert (said in ran.stderr) == bool(asked and without)

@@ -316,7 +316,7 @@ def test_the_report_agrees_with_itself(small: tuple[Queries, MomentIndex, Embedd
         write_report(tmp_path / "out" / "results.md", {}, result)
 
 
-def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
+def test_the_command(world: Path, lively: Path, command: Command, tmp_path: Path) -> None:
     inputs = ["eval", "--corpus", "--index", world / "collection.mmn", "--annotations", world / "train.json"]
     printed = command.ok(*inputs, "--seen", world / "train.json", "-o", tmp_path / "out").stdout
     assert printed.startswith("\n12 queries in ")
@@ -325,7 +325,7 @@ def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
     assert "moment-frequency prior" in printed
     assert "seen wordings" in printed
     about = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert about["score"]["name"] == "collection"
+    assert (about["score"]["name"], about["score"]["hub"]) == ("collection", 0.5)
     assert about["index version"] == 1
     blocks = [json.loads(line) for line in command.ok(*inputs, "--score", "product", "--nms", 1, "--json").stdout.splitlines()]
     assert all(block["scope"] == "corpus" and block["score"] == "product" for block in blocks)
@@ -334,7 +334,8 @@ def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
     other.write_text(json.dumps({"elsewhere": {"duration": 4, "timestamps": [[0, 2]], "sentences": ["x"]}}))
     command.fails(*inputs[:-1], other, says="1 of its 1 videos are not among the 6 that are searched, e.g. 'elsewhere'")
     command.fails(*inputs, "--score", "best", says="no score is called 'best'")
-    command.fails(*inputs, "--hub", 0.5, says="has no bank of sentences")
+    bankless = ["eval", "--corpus", "--index", lively / "collection.mmn", "--annotations", world / "train.json"]
+    command.fails(*bankless, "--hub", 0.5, says="has no bank of sentences")
     command.fails("eval", "--corpus", "--index", tmp_path / "none", "--annotations", world / "train.json", says="does not exist")
     for wrong, says in (
         ([], "Give a CHECKPOINT"), (["--corpus"], "Missing option '--annotations'"), (["-o", tmp_path], "Give a CHECKPOINT"),

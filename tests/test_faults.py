@@ -165,6 +165,7 @@ def test_a_build_goes_on_where_it_was_killed(
     assert sorted(path.name for path in killed.iterdir()) == [
         "background.npy",
         "embeddings.npy",
+        "hubs.npy",
         "moments.parquet",
         "videos.parquet",
     ]
@@ -248,7 +249,7 @@ def test_what_a_manifest_names_is_on_the_disk_before_the_manifest(
     command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8", *bank)
     command.ok("add", features / "more.h5", "--index", root)
     command.ok("compact", "--index", root)
-    assert seen == [15, 21, 14]
+    assert seen == [16, 22, 15]
     assert root.stat().st_ino in synced
 
 
@@ -389,7 +390,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize(("size", "stage"), [(100, "embeddings"), (4000, "embeddings"), (5000, "model"), (36_000, "model")])
+@pytest.mark.parametrize(("size", "stage"), [(100, "bank"), (4000, "embeddings"), (5000, "model"), (36_000, "model")])
 def test_a_quota(world: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, size: int, stage: str) -> None:
     """Where no disk can be mounted, this is left of the test above."""
     stages = watch(monkeypatch)
@@ -433,7 +434,7 @@ def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(copy: Path, comma
     five = ["background.npy", "embeddings.npy", "hubs.npy", "moments.parquet", "videos.parquet"]
     bank = MomentIndex(copy).manifest.bank
     assert bank is not None
-    model = ["config.json", "model.safetensors", "tokenizer.json"]
+    model = ["config.json", "model.safetensors", "sentences.txt", "tokenizer.json"]
     assert sorted(seen) == sorted(["manifest.json", bank.file, *model, *five, *five, "vectors.faiss"])
     command.ok("verify", "--index", copy)
 

@@ -19,7 +19,8 @@ from test_index import edit
 from test_search import DIM, GRID, brute_force, make_index, random_queries
 
 from mmn_index import checkpoint, negatives
-from mmn_index.errors import ConfigError, MomentIndexError, QueryError
+from mmn_index import model as mmn
+from mmn_index.errors import CheckpointError, ConfigError, MomentIndexError, QueryError
 from mmn_index.index import CandidateAbout, MomentIndex, Restriction
 from mmn_index.negatives import KINDS, Bank, make_bank, read_bank
 from mmn_index.pairs import search_pair_embeddings
@@ -69,7 +70,7 @@ def test_a_bank_is_written_and_read(tmp_path: Path) -> None:
 
 def test_sentences_are_embedded_once_each_whatever_the_batch(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = checkpoint.load(world / "run" / "model")
-    monkeypatch.setattr(negatives, "_AT_ONCE", 2)
+    monkeypatch.setattr(mmn, "_AT_ONCE", 2)
     bank = make_bank(model, [*SENTENCES, *SENTENCES[:2]], "softmax")
     assert bank.sentences == SENTENCES
     with torch.inference_mode():
@@ -261,13 +262,17 @@ def test_every_change_keeps_the_bank_and_gives_h(world: Path, banked: Path, copy
     assert not (copy / about.file).exists()
     check_hubs(copy, read_bank(copy, index.manifest.bank, 0.1))
     command.ok(*build)
+    assert MomentIndex(copy).manifest.bank == about  # of the sentences that the checkpoint names
+    silent = Path(shutil.copytree(world / "run" / "model", copy.parent / "silent"))
+    (silent / "sentences.txt").unlink()
+    command.ok("build", silent, *build[2:])
     assert MomentIndex(copy).manifest.bank is None
     assert sorted(path.name.partition("-")[0] for path in copy.iterdir()) == ["manifest.json", "model", "segments"]
     assert verify(copy) == []
 
 
 @torch.inference_mode()
-def test_the_command_corrects_as_the_library_does(banked: Path, world: Path, command: Command) -> None:
+def test_the_command_corrects_as_the_library_does(banked: Path, world: Path, lively: Path, command: Command) -> None:
     root = banked / "c.mmn"
     index, model = MomentIndex(root), checkpoint.load(world / "run" / "model")
     for arguments, hub in (([], None), (["--hub", 0], 0.0), (["--hub", 0.9], 0.9)):
@@ -283,8 +288,8 @@ def test_the_command_corrects_as_the_library_does(banked: Path, world: Path, com
     command.fails(
         "search", SENTENCES[0], "--index", root, "--score", "product", "--hub", 0.5, says="'product' knows no hub correction"
     )
-    command.fails("search", SENTENCES[0], "--index", world / "collection.mmn", "--hub", 0.5, says="has no bank of sentences")
-    command.ok("search", SENTENCES[0], "--index", world / "collection.mmn", "--hub", 0)
+    command.fails("search", SENTENCES[0], "--index", lively / "collection.mmn", "--hub", 0.5, says="has no bank of sentences")
+    command.ok("search", SENTENCES[0], "--index", lively / "collection.mmn", "--hub", 0)
     about = json.loads(command.ok("info", "--index", root, "--json").stdout)
     assert (about["bank"]["kind"], about["bank"]["sentences"], about["hub"]) == ("csls", 4, index.manifest.score.hub)
     assert "bank of 4 sentences, csls" in command.ok("info", "--index", root).stdout
@@ -295,7 +300,35 @@ def test_the_help_of_build_knows_the_default_correction(command: Command) -> Non
     assert f"{DEFAULT_HUB:g} if not given" in " ".join(command.ok("build", "--help").stdout.split())
 
 
-def test_what_a_build_refuses_about_a_bank(world: Path, command: Command, tmp_path: Path) -> None:
+def test_a_build_measures_against_what_the_model_was_trained_with(world: Path, command: Command, tmp_path: Path) -> None:
+    model = world / "run" / "model"
+    assert checkpoint.info(model).sentences() == tuple(dict.fromkeys(SENTENCES))
+    build = ["build", model, world / "features.h5", "-o"]
+    command.ok(*build, tmp_path / "own.mmn")
+    command.ok(*build, tmp_path / "named.mmn", "--bank", world / "train.json")
+    own, named = (MomentIndex(tmp_path / name).manifest for name in ("own.mmn", "named.mmn"))
+    assert own.bank is not None
+    assert own.bank == named.bank
+    assert own.score == named.score == MomentIndex(world / "collection.mmn").manifest.score == Score(hub=DEFAULT_HUB)
+    command.ok(*build, tmp_path / "none.mmn", "--hub", 0)
+    none = MomentIndex(tmp_path / "none.mmn").manifest
+    assert (none.bank, none.score) == (own.bank, Score())
+
+
+def test_sentences_of_a_checkpoint_shape_nothing_else(world: Path, tmp_path: Path) -> None:
+    model, before = checkpoint.load(world / "run" / "model"), checkpoint.info(world / "run" / "model")
+    sentences = ["a person\n runs", "", "  ", "a person runs", "caf\u00e9\u2028noir", "a person runs "]
+    assert checkpoint.save(model, tmp_path / "model", features="random", sentences=sentences) == before.fingerprint
+    about = checkpoint.info(tmp_path / "model")
+    assert (about.sentences(), about.video_fingerprint) == (("a person runs", "caf\u00e9 noir"), before.video_fingerprint)
+    checkpoint.save(model, tmp_path / "model", features="random")
+    assert about.sentences() == ()
+    (tmp_path / "model" / "sentences.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CheckpointError, match=r"sentences.txt: cannot be read .* expected a sentence a line"):
+        about.sentences()
+
+
+def test_what_a_build_refuses_about_a_bank(world: Path, lively: Path, command: Command, tmp_path: Path) -> None:
     build = ["build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "c.mmn"]
     bank = ["--bank", world / "train.json"]
     (tmp_path / "empty.txt").write_text("\n")
@@ -304,7 +337,8 @@ def test_what_a_build_refuses_about_a_bank(world: Path, command: Command, tmp_pa
     command.fails(*build, *bank, "--hub-kind", "best", says="there are softmax and csls")
     command.fails(*build, *bank, "--hub", 2, says="expected a number from 0 (none) to 1")
     command.fails(*build, *bank, "--score", "product", "--hub", 0.5, says="'product' knows no hub correction")
-    assert command.run(*build, "--hub", 0.5).exit_code == 2
+    silent = ["build", lively / "model", *build[2:]]
+    command.fails(*silent, "--hub", 0.5, says="does not say which sentences it was trained with")
     assert not (tmp_path / "c.mmn").exists()
     command.ok(*build, *bank, "--score", "product")
     assert MomentIndex(tmp_path / "c.mmn").manifest.score == Score("product")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mmn_index.errors import ConfigError
 from mmn_index.model import MMN
 
 from .annotations import Annotations
@@ -34,19 +33,6 @@ def meanings(annotations: Annotations) -> tuple[list[str], list[Tensor]]:
         )
         for video in annotations.videos
     ]
-
-
-def check_labels(annotations: Annotations) -> None:
-    """Equal labels can count only where every video has labels.
-
-    Raises:
-        ConfigError: some have none.
-    """
-    if without := [video.video_id for video in annotations.videos if video.labels is None]:
-        raise ConfigError(
-            f"{annotations.path}: {len(without)} of {len(annotations.videos)} videos have no labels, e.g. '{without[0]}'; "
-            "train.alike_labels needs them."
-        )
 
 
 class Alike:

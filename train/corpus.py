@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from mmn_index.index import MomentIndex, Restriction
-from mmn_index.model import MMN
 from mmn_index.recall import Ranked, Right, average_precision, best_ious, chances, first_rank, hits, median_rank
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
@@ -40,17 +39,6 @@ Report = Callable[..., None]
 
 def silent(done: int, total: int, what: str | None = None) -> None:
     """Report nothing."""
-
-
-@torch.inference_mode()
-def embed(model: MMN, sentences: Sequence[str]) -> Embeddings:
-    """Unit embeddings of many sentences on the CPU, two of (Q, C).
-
-    Raises:
-        QueryError: a sentence that the text encoder cannot read.
-    """
-    parts = [model.embed_sentences([sentences[number] for number in batch]) for batch in batches(range(len(sentences)))]
-    return Embeddings(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
 class IndexRank:

@@ -29,7 +29,7 @@ from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 from mmn_index.text_encoder import load_pretrained
 
-from .alike import Alike, check_labels
+from .alike import Alike
 from .annotations import Annotations, hold_out
 from .batches import Group, TrainingSet, derived_seed, draw_negatives, split_epoch
 from .config import Setting, TrainConfig
@@ -74,8 +74,6 @@ def train(
     _check_negatives(setting.train, hard_negatives)
     if validation is None and setting.train.select == "best" and setting.train.hold_out:
         annotations, validation = hold_out(annotations, setting.train.hold_out)
-    if setting.train.alike_labels:
-        check_labels(annotations)
     mined = torch.empty(0, 2, dtype=torch.int64)
     if hard_negatives:
         mined = read_negatives(hard_negatives, [video.video_id for video in annotations.videos])
@@ -281,7 +279,8 @@ def _epochs(
                     board.add_scalar(name, value, epoch)
                 board.flush()
             if better:
-                checkpoint.save(run.model, folder.model, features=features.backbone)
+                sentences = (sentence for video in annotations.videos for sentence in video.sentences)
+                checkpoint.save(run.model, folder.model, features=features.backbone, sentences=sentences)
             folder.save({**run.state(), "data": digest, "epoch": epoch, "best": best, "kept": [result.epoch, result.validation]})
     if first:
         folder.finish(result)

@@ -31,7 +31,7 @@ from mmn_index.scoring import Embeddings, Score
 from .alike import Alike, meanings
 from .annotations import AnnotatedVideo, Annotations
 from .batches import derived_seed
-from .corpus import IndexRank, embed, measure, search_task
+from .corpus import IndexRank, measure, search_task
 from .embedding import index_videos
 from .queries import indexed, queries_of
 
@@ -122,7 +122,7 @@ def tune_text(
                 best, kept = merit, epoch
                 weights = {name: tensor.clone() for name, tensor in model.text_encoder.state_dict().items()}
     model.text_encoder.load_state_dict(weights)
-    checkpoint.save(model, out, features=about.features)
+    checkpoint.save(model, out, features=about.features, sentences=about.sentences())
     return TuneResult(out, kept, tuple(losses), tuple(values), metric)
 
 
@@ -130,7 +130,7 @@ def _found(index: MomentIndex, model: MMN, validation: Annotations) -> tuple[str
     """What a search of the validation videos finds, in percent, and the name of the number; NMS 0.5."""
     corpus = indexed(index)
     queries = queries_of(validation, corpus)
-    rank = IndexRank(index, embed(model, queries.sentences), model.score("collection"))
+    rank = IndexRank(index, model.embed_collection(queries.sentences), model.score("collection"))
     found = {(one.right, one.iou): one.table() for one in measure(search_task("VCMR", 0.5, queries, corpus, rank), queries, corpus)}
     if ("label", 0.5) in found:
         return "label AP", found["label", 0.5]["AP"]

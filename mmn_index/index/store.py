@@ -1,10 +1,12 @@
 """An index as a whole: open one version of it and read."""
 
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +108,7 @@ class MomentIndex:
         self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
         self._first_row = np.cumsum([0] + [segment.entry.moments for segment in self.segments])
-        self._first_video = np.cumsum([0] + [segment.entry.videos for segment in self.segments])
+        self._first_video = list(accumulate((segment.entry.videos for segment in self.segments), initial=0))
         if manifest.calibration is not None:
             self.bank  # noqa: B018  # searches need it, and a change by another process may remove it
 
@@ -159,13 +161,13 @@ class MomentIndex:
 
     def video(self, number: int) -> IndexedVideo:
         """A video by its number."""
-        segment = int(np.searchsorted(self._first_video, number, side="right")) - 1
+        segment = bisect_right(self._first_video, number) - 1
         row = self.segments[segment].table.slice(number - self._first_video[segment], 1).to_pylist()[0]
         return IndexedVideo(row["video_id"], row["uri"], row["duration"])
 
     def video_id(self, number: int) -> str:
         """The id of a video by its number."""
-        segment = int(np.searchsorted(self._first_video, number, side="right")) - 1
+        segment = bisect_right(self._first_video, number) - 1
         return str(self.segments[segment].names[number - self._first_video[segment]])
 
     def number_of(self, video_id: str) -> int:
@@ -174,10 +176,10 @@ class MomentIndex:
         Raises:
             QueryError: it is not in the index; names a similar one.
         """
-        for segment, first in zip(self.segments, self._first_video.tolist(), strict=False):
+        for segment, first in zip(self.segments, self._first_video, strict=False):
             found = np.flatnonzero((segment.names == video_id) & segment.live)
             if len(found):
-                return int(first + found[0])
+                return first + int(found[0])
         select(self.segments, Restriction(videos=(video_id,)))  # says what is there
         raise QueryError(f"the index has no video '{video_id}'.")
 
