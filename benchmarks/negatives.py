@@ -32,7 +32,6 @@ from mmn_index.train.calibration import (
     present_hits,
     wordings,
 )
-from mmn_index.train.corpus import embed
 from mmn_index.train.evaluate import evaluate_videos
 from mmn_index.train.queries import indexed, queries_of
 
@@ -60,7 +59,9 @@ class Step:
 
 
 _KEPT = {"late_contrastive_factor": 1.0}
-_ALIKE = {"train": {**_KEPT, "alike_labels": True}, "loss": {"iou_negatives": 0.5}}
+_ACROSS = {"iou_negatives": 0.5}
+_ALIKE = {"train": {**_KEPT, "alike_labels": True}, "loss": _ACROSS}
+_PAPERS = {"train": {"alike_labels": False}, "loss": {"iou_negatives": 0.0}}
 
 
 def _more(epochs: int, **train: Any) -> dict[str, Any]:
@@ -79,16 +80,21 @@ STEPS = {
     "ucf-moments": (
         Step("paper", "the official schedule", {}),
         Step("kept", "contrastive weight kept to the end", {"train": _KEPT}),
-        Step("alike", "the same, sentences of one label no negatives, IoU head trained across videos", _ALIKE),
-        Step("mined", "two epochs more, four mined videos in each group",
-             {"train": _more(2, alike_labels=True, hard_negatives=4), "loss": {"iou_negatives": 0.5}}, "alike", mined=True),
+        Step("cosine", "the same, sentences of similar text no negatives, IoU head trained across videos",
+             {"train": {**_KEPT, "alike_cosine": 0.7}, "loss": _ACROSS}),
+        Step("alike", "the same by label in place of text", _ALIKE),
+        Step("mined", "two epochs more of that, four mined videos in each group",
+             {"train": _more(2, alike_labels=True, hard_negatives=4), "loss": _ACROSS}, "alike", mined=True),
         Step("tuned", "text side tuned against the frozen videos", {}, "alike", tuned=True),
     ),
     "playhouse": (
-        Step("kept", "the setting playhouse (contrastive weight kept)", {}),
-        Step("control", "three epochs more of that", {"train": _more(3)}, "kept"),
-        Step("alike", "three epochs more, sentences of one label no negatives, IoU head trained across videos",
-             {"train": _more(3, alike_labels=True), "loss": {"iou_negatives": 0.5}}, "kept"),
+        Step("kept", "the setting playhouse with the paper's negatives (contrastive weight kept)", _PAPERS),
+        Step("control", "three epochs more of that", {"train": _more(3, alike_labels=False), "loss": _PAPERS["loss"]}, "kept"),
+        Step("late", "three epochs more, sentences of one label no negatives, IoU head trained across videos",
+             {"train": _more(3, alike_labels=True), "loss": _ACROSS}, "kept"),
+        Step("alike", "the setting playhouse: that from the first epoch", {"train": {"alike_labels": True}, "loss": _ACROSS}),
+        Step("mined", "three epochs more of that, four mined videos in each group",
+             {"train": _more(3, alike_labels=True, hard_negatives=4), "loss": _ACROSS}, "alike", mined=True),
         Step("tuned", "text side tuned against the frozen videos", {}, "alike", tuned=True),
     ),
 }  # fmt: skip
@@ -219,12 +225,13 @@ def confidence(model: Path, data: Data, features: FeatureFile, test: Annotations
     with tempfile.TemporaryDirectory() as aside:
         index = banked(model, data, features, test, Path(aside) / "test.mmn")
         durations = {video.video_id: video.duration for video in val.videos}
-        held = validation_index(index, features, durations, Path(aside) / "val.mmn")
+        loaded = checkpoint.load(model)
+        held = validation_index(index, loaded, features, durations, Path(aside) / "val.mmn")
         hits = []
         for one, split in ((held, val), (index, test)):
             corpus = indexed(one)
             queries = queries_of(split, corpus)
-            embeddings = embed(checkpoint.load(model), queries.sentences)
+            embeddings = loaded.embed_collection(queries.sentences)
             numbers = wordings(queries) if one is held else list(range(len(queries)))
             score = one.manifest.score
             present = present_hits(one, embeddings, score, queries, numbers)
