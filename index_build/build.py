@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import Tensor
 
 from mmn_index import checkpoint
 from mmn_index.checkpoint import CheckpointInfo
 from mmn_index.clips import stored_pre_clips
+from mmn_index.embedding import embed_in_batches
 from mmn_index.errors import AnnotationError, FeatureError, MomentIndexError, OutputError, QueryError
 from mmn_index.features import FeatureFile
 from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
@@ -26,7 +25,6 @@ from mmn_index.scoring import HUB_SCORES, Score
 from .candidates import Wish, choose, tune
 from .metadata import read_metadata, rows_for
 
-_BATCH = 16  # videos that go through the encoder together
 _KEPT = 8  # batches after which finished videos are brought to the disk
 
 # Of a quarter, a half, three quarters and all of h, a half gave the highest label AP on the validation split of ucf-moments with
@@ -190,24 +188,9 @@ def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
     return found
 
 
-@torch.inference_mode()
 def encode(model: MMN, features: FeatureFile, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
-    """Embed videos in batches: yields (P, 2 C) float32 arrays, contrastive then iou, in the order given.
-
-    The next batch is read while the model works on this one.
-    """
-
-    def read(part: Sequence[str]) -> Tensor:
-        return torch.stack([stored_pre_clips(features, video_id, model.config) for video_id in part])
-
-    batches = [video_ids[first : first + _BATCH] for first in range(0, len(video_ids), _BATCH)]
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, batches[0]) if batches else None
-        for number in range(len(batches)):
-            assert coming is not None
-            pre_clips = coming.result()
-            coming = reader.submit(read, batches[number + 1]) if number + 1 < len(batches) else None
-            yield list(torch.cat(model.embed_videos(pre_clips), dim=2).cpu().numpy())
+    """Embed videos of a feature file in batches; see embedding.embed_in_batches."""
+    return embed_in_batches(model, lambda video_id: stored_pre_clips(features, video_id, model.config), video_ids)
 
 
 def _segment(

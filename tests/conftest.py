@@ -4,7 +4,10 @@ See also golden.py, which the golden tests import.
 """
 
 import json
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -144,3 +147,13 @@ def make_lively(world: Path, folder: Path, command: Command) -> Path:
 def lively(world: Path, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an index whose moments differ; see `make_lively`."""
     return make_lively(world, tmp_path_factory.mktemp("lively"), command)
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder that waits for no disk, where there is one."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)

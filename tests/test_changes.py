@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import h5py
 import numpy as np
 import pyarrow as pa
@@ -21,11 +20,11 @@ from hypothesis import strategies as st
 from mmn_index.index_build.build import Source, add, encode
 from mmn_index.index_build.candidates import Wish
 from mmn_index.index_build.change import compact, remove
-from mmn_index.index_build.verify import _background, _rows, verify
+from mmn_index.index_build.verify import _rows, verify
 from test_search import GRID, make_index, random_queries
 
 from mmn_index import checkpoint
-from mmn_index.errors import MmnIndexError, MomentIndexError
+from mmn_index.errors import MmnIndexError
 from mmn_index.features import FeatureFile
 from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo
 from mmn_index.model import MMN
@@ -33,7 +32,6 @@ from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
 
-ROOT = Path(__file__).resolve().parents[1]
 GRIDS = (ProposalGrid(3, (2,)), ProposalGrid(1, ()), ProposalGrid(14, (3, 2)))  # divisions that are not exact
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)  # no HDF5 name has a 0
 COLUMNS = {
@@ -468,147 +466,3 @@ def test_room_for_a_moment(lively: Path, copy: Path, command: Command, tmp_path:
     assert MomentIndex(copy).version == 1
     result = command.ok(*build, "--max-bytes-per-moment", 24)
     assert "174 moments of 6 videos, scanned exactly: up to 200,000 moments that is quick enough." in result.stderr
-
-
-# Other programs read the tables.
-
-
-def documented(name: str) -> dict[str, str]:
-    """Columns and types that docs/index-format.md lists for a table."""
-    text = (ROOT / "docs" / "index-format.md").read_text(encoding="utf-8")
-    section = re.split(r"^## ", text.partition(f"## {name}")[2], flags=re.MULTILINE)[0]
-    found = {}
-    for columns, kind in re.findall(r"^\| (`.+?) \| (.+?) \| .*\|$", section, flags=re.MULTILINE):
-        found.update(dict.fromkeys(re.findall(r"`(\w+)`", columns), kind))
-    return found
-
-
-DUCK = {
-    "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT", "float32": "FLOAT", "float64": "DOUBLE", "string": "VARCHAR",
-    "string or null": "VARCHAR", "dictionary of strings": "VARCHAR",
-}  # fmt: skip
-
-
-def test_another_program_reads_the_tables_as_documented(lively: Path, command: Command, tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text("video_id,camera,height\nv0,porch,1.5\nv3,porch,2\nv4,yard,\n")
-    index = tmp_path / "c.mmn"
-    command.ok("build", lively / "model", lively / "features.h5", "-o", index, "--metadata", tmp_path / "m.csv")
-    own = {"camera": "VARCHAR", "height": "DOUBLE"}
-    with duckdb.connect() as db:
-        for name, more in (("moments", {}), ("videos", own)):
-            path = next((index / "segments").glob(f"*/{name}.parquet"))
-            db.execute(f"create view {name} as select * from read_parquet('{path}')")
-            columns = {column: kind for column, kind, *_ in db.execute(f"describe {name}").fetchall()}
-            expected = {column: DUCK[kind] for column, kind in documented(f"{name}.parquet").items()}
-            assert len(expected) > 4
-            assert columns == {**expected, **more}
-        found = db.execute(
-            'select camera, m.video_id, count(*), min(m.start), max(m."end"), min(v.duration) from moments m '
-            "join videos v on m.video_id = v.video_id where camera is not null group by camera, m.video_id order by m.video_id"
-        ).fetchall()
-        assert found == [
-            ("porch", "v0", 29, 0.0, 20.0, 20.0),
-            ("porch", "v3", 29, 0.0, 23.0, 23.0),
-            ("yard", "v4", 29, 0.0, 24.0, 24.0),
-        ]
-        # The row of the embeddings is first_moment and what follows; `video` is the row in videos.parquet.
-        numbered = "select row_number() over () - 1 as row, * from"
-        wrong = db.execute(
-            f"select count(*) from ({numbered} moments) m join ({numbered} videos) v on m.video = v.row "
-            "where m.video_id <> v.video_id or m.row < v.first_moment or m.row >= v.first_moment + v.num_moments"
-        ).fetchone()
-        assert wrong == (0,)
-        assert db.execute("select count(*) from moments m join videos v on m.video_id = v.video_id").fetchone() == (174,)
-    spans = MomentIndex(index).spans(np.arange(174))
-    with duckdb.connect() as db:
-        path = next((index / "segments").glob("*/moments.parquet"))
-        read = db.execute(f"select start, \"end\" from read_parquet('{path}')").fetchnumpy()
-    assert np.array_equal(np.stack([read["start"], read["end"]], axis=1), spans)
-
-
-def test_the_documented_query_joins_the_segments(lively: Path, command: Command, files: dict[str, Path], tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text("video_id,camera\nv0,porch\nv1,yard\nv6,porch\n")
-    index = tmp_path / "collection.mmn"
-    command.ok("build", lively / "model", lively / "features.h5", "-o", index, "--metadata", tmp_path / "m.csv")
-    command.ok("add", only(files["new"], tmp_path / "a.h5", "v6"), "--index", index, "--metadata", tmp_path / "m.csv")
-    text = (ROOT / "docs" / "index-format.md").read_text(encoding="utf-8")
-    query = re.search(r"^    SELECT .*\n(    .*\n)+", text, flags=re.MULTILINE)
-    assert query is not None
-    asked = query[0].replace("collection.mmn/", f"{index}/")
-    here = MomentIndex(index)
-    expected = [("porch", *span) for video in ("v0", "v6") for span in here.spans(here.rows_of(here.number_of(video))).tolist()]
-    with duckdb.connect() as db:
-        assert sorted(db.execute(asked).fetchall()) == sorted(expected)
-        # Segments with other columns, and removed videos: the manifest says which rows of videos.parquet those are.
-        command.ok("add", only(files["new"], tmp_path / "b.h5", "v7"), "--index", index)
-        command.ok("remove", "v1", "--index", index)
-        videos = f"read_parquet('{index}/segments/*/videos.parquet', union_by_name=true)"
-        rows = dict(db.execute(f"select video_id, camera from {videos}").fetchall())
-        assert rows == {"v0": "porch", "v1": "yard", "v6": "porch", **dict.fromkeys(("v2", "v3", "v4", "v5", "v7"))}
-        manifest = json.loads((index / "manifest.json").read_text())
-        removed = {entry["id"]: entry["removed"] for entry in manifest["segments"] if entry["removed"]}
-        ((folder, numbers),) = removed.items()
-        table = f"(select row_number() over () - 1 as row, * from read_parquet('{index}/segments/{folder}/videos.parquet'))"
-        assert [db.execute(f"select video_id from {table} where row = {n}").fetchone() for n in numbers] == [("v1",)]
-
-
-# The sample of all moments.
-
-
-def test_the_background_is_a_weighted_sample_of_all_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it says of the mean score of random queries is off by no more than its own standard error, about."""
-    monkeypatch.setattr("mmn_index.index.segment._SAMPLE", 120)
-    monkeypatch.setattr("mmn_index.index.segment._LEAST", 20)
-    root = make_index(tmp_path, 4, videos=40, segments=3).root
-    remove(root, ["v01", "v07", "v20", "v30", "v31"])
-    index, queries = MomentIndex(root), random_queries(1, 400)
-    rows, embeddings, weights = index.background()
-    assert index.background()[0] is rows  # once a version
-    assert weights.sum() == pytest.approx(index.num_moments)
-    assert np.array_equal(index.vectors(rows).numpy(), embeddings)
-    assert index.live[index.videos_of(rows)].all()
-    everything = np.flatnonzero(np.repeat(index.live, len(GRID)))
-
-    def scores(some: np.ndarray) -> np.ndarray:
-        c, i = (q.double() @ x.double().T for q, x in zip(queries, index.embeddings(some), strict=True))
-        return Score().log(c, i).numpy()
-
-    found, of = scores(rows), np.searchsorted(index._first_row, rows, side="right")
-    error = np.zeros(400)
-    for part in np.unique(of):
-        own, count = found[:, of == part], weights[of == part].sum()
-        error += count**2 * own.var(axis=1, ddof=1) / own.shape[1] * (1 - own.shape[1] / count)
-    off = ((found * weights).sum(axis=1) / weights.sum() - scores(everything).mean(axis=1)) / (np.sqrt(error) / index.num_moments)
-    assert np.abs(off).max() < 5
-    assert 0.3 < np.sqrt((off**2).mean()) < 1.7  # the queries share one sample
-
-
-def test_a_background_of_removed_videos_is_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmn_index.index.segment._SAMPLE", 30)
-    monkeypatch.setattr("mmn_index.index.segment._LEAST", 5)
-    root = make_index(tmp_path, 4, videos=12).root
-    remove(root, [f"v{number:02d}" for number in range(11)])
-    index = MomentIndex(root)
-    rows, embeddings, weights = index.background()
-    assert len(rows) == len(set(rows.tolist())) == 30
-    assert set(index.videos_of(rows).tolist()) == {11}
-    assert np.array_equal(index.vectors(rows).numpy(), embeddings)
-    assert weights.sum() == pytest.approx(index.num_moments)
-    remove(root, ["v11"])
-    assert [part.shape for part in MomentIndex(root).background()] == [(0,), (0, 10), (0,)]
-
-
-def test_a_background_of_other_moments_is_found(tmp_path: Path) -> None:
-    (segment,) = make_index(tmp_path, 4, videos=3).segments
-    assert list(_background(segment)) == []
-    right = segment.drawn
-    for change in ({"row": 0}, {"row": 10**6}, {"embedding": 0.5}):
-        segment.drawn = right.copy()
-        for name, value in change.items():
-            segment.drawn[name][5] = value
-        assert list(_background(segment)) == [
-            f"{segment.folder / 'background.npy'}: disagrees with embeddings.npy. Build the index again."
-        ]
-    segment.drawn["row"][5] = -1
-    with pytest.raises(MomentIndexError, match="has rows from -1"):
-        segment.sample()

@@ -9,7 +9,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -70,16 +69,6 @@ def base(world: Path, features: Path, tmp_path_factory: pytest.TempPathFactory, 
 def copy(base: Path, tmp_path: Path) -> Path:
     """An index that a test may damage."""
     return Path(shutil.copytree(base, tmp_path / "collection.mmn"))
-
-
-@pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder that waits for no disk, where there is one."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
 
 
 def files_of(root: Path) -> dict[Path, bytes]:

@@ -27,6 +27,7 @@ import faiss
 import h5py
 import numpy as np
 import torch
+from forks import forked
 from mmn_index.index_build import build, candidates, change
 from mmn_index.index_build.build import Source
 from mmn_index.index_build.candidates import Wish
@@ -218,20 +219,6 @@ def write(world: Path, folder: Path, started: Connection, duration: float) -> li
     end = time.monotonic() + duration
     started.send(end)
     return [report(writer, repeat(writer.change, end))]
-
-
-def forked(work: Callable[..., list[dict[str, Any]]], *arguments: Any) -> tuple[int, Connection]:
-    here, there = multiprocessing.Pipe(duplex=False)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            there.send(work(*arguments))
-            code = 0
-        finally:
-            os._exit(code)
-    there.close()
-    return child, here
 
 
 def main(world: Path, folder: Path, duration: float) -> None:

@@ -31,6 +31,7 @@ import numpy as np
 import pyarrow.dataset  # noqa: F401
 import torch
 import tqdm  # noqa: F401
+from forks import forked
 from mmn_index.cli.main import main
 from mmn_index.index_build import build, candidates, change  # noqa: F401
 from mmn_index.index_build.verify import verify
@@ -110,16 +111,7 @@ class Steps:
 
 def in_child(work: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
     """Wait for a fork that does some work: its wait status and what the work returned; None if it died."""
-    here, there = multiprocessing.Pipe(duplex=False)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            there.send(work(*arguments))
-            code = 0
-        finally:
-            os._exit(code)
-    there.close()
+    child, here = forked(work, *arguments)
     try:
         found = here.recv()
     except EOFError:

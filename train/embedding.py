@@ -4,18 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from mmn_index.embedding import embed_in_batches
 from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo
 from mmn_index.model import MMN
 
 from .annotations import AnnotatedVideo
 
-_BATCH = 16  # videos that go through the encoder together
 
-
-@torch.inference_mode()
 def index_videos(
     model: MMN, videos: Sequence[AnnotatedVideo], pre_clips: Callable[[str], Tensor], root: Path,
     report: Callable[[int, int], None] = lambda done, total: None,
@@ -36,9 +33,8 @@ def index_videos(
     with IndexWriter(root) as writer:
         manifest = Manifest("", None, model.config.joint_dim, model.grid, model.score("collection"), ())
         segment = writer.segment(model.grid, model.config.joint_dim, planned, "training")
-        for first in range(0, len(videos), _BATCH):
-            batch = torch.stack([pre_clips(video.video_id) for video in videos[first : first + _BATCH]])
-            for embeddings in torch.cat(model.embed_videos(batch), dim=2).float().cpu().numpy():
+        for batch in embed_in_batches(model, pre_clips, [video.video_id for video in videos]):
+            for embeddings in batch:
                 segment.add(embeddings)
             report(segment.done, len(videos))
         entry = segment.finish()
