@@ -25,6 +25,7 @@ from mmn_index.index_build import build, candidates
 from mmn_index.index_build.build import Source
 from mmn_index.index_build.verify import verify
 
+from mmn_index import embedding
 from mmn_index.errors import MomentIndexError
 from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, MomentIndex, PlannedVideo, SegmentWriter
@@ -130,7 +131,7 @@ def test_200_kills_leave_the_state_before_or_after(world: Path, features: Path, 
 def test_a_build_goes_on_where_it_was_killed(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, batches: int, left: int
 ) -> None:
-    monkeypatch.setattr(build, "_BATCH", 2)
+    monkeypatch.setattr(embedding, "_BATCH", 2)
     monkeypatch.setattr(build, "_KEPT", kept)
     encode, encoded = build.encode, []
 
@@ -187,7 +188,7 @@ def test_progress_without_embeddings_is_none(tmp_path: Path) -> None:
 def test_a_mistake_does_not_cost_what_a_killed_command_has_done(
     world: Path, copy: Path, features: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "_BATCH", 2)
+    monkeypatch.setattr(embedding, "_BATCH", 2)
     monkeypatch.setattr(build, "_KEPT", 1)
     encode, encoded = build.encode, []
 

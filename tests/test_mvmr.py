@@ -171,7 +171,9 @@ def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
     path = write(tmp_path / "m.json", content)
     inputs = ["eval", "--mvmr", path, "--index", world / "collection.mmn"]
     printed = command.ok(*inputs).stdout
-    assert "12 queries, each in its pool of 2 videos, score collection (0 with a smaller pool left out)" in printed
+    assert (
+        "12 queries, each in its pool of 2 videos, score collection, hub correction 0.5 (0 with a smaller pool left out)" in printed
+    )
     blocks = [json.loads(line) for line in command.ok(*inputs, "--json").stdout.splitlines()]
     assert [(block["task"], block["nms"], block["iou"]) for block in blocks] == [("MVMR", n, m) for n in (1, 0.5) for m in IOUS]
     assert all(block["R@1"] <= block["R@50"] for block in blocks)

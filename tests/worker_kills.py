@@ -38,6 +38,7 @@ from mmn_index.index_build.verify import verify
 from mmn_index.train import annotations  # noqa: F401
 from transformers import AutoConfig, AutoModel, BertModel  # noqa: F401
 
+from mmn_index import embedding
 from mmn_index.index import MomentIndex
 from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment import PROGRESS
@@ -255,5 +256,5 @@ def kill_them(plan: dict[str, Any]) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-    build._BATCH, build._KEPT, candidates._QUERIES = 2, 1, 8
+    embedding._BATCH, build._KEPT, candidates._QUERIES = 2, 1, 8
     kill_them(json.loads(Path(sys.argv[1]).read_text()))
