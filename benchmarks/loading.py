@@ -155,7 +155,7 @@ def main(
 
     figures[f"training, {steps or len(plan)} of {len(plan)} steps of an epoch"] = videos_a_second(training)
     about = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", sys.argv[0], "WORK", "RESULT.json", *sys.argv[3:]]),
         "unit": "videos a second, unless said otherwise",
         "videos": len(split.videos),
         "sentences": split.num_sentences,

@@ -178,7 +178,7 @@ def certificate(root: Path, count: int) -> dict[str, Any]:
 @click.option("--proofs", default=1000, show_default=True)
 def main(work: Path, result: Path, videos: tuple[int, ...], bare: int, times: int, proofs: int) -> None:
     found: dict[str, Any] = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", sys.argv[0], "WORK", "RESULT.json", *sys.argv[3:]]),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "query cosine": synthetic.QUERY_COSINE,
         "sizes": [],
