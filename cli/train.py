@@ -57,6 +57,8 @@ def train(
 
     from mmn_index.features import FeatureFile
 
+    if init is not None and text_model is not None:
+        raise click.UsageError("--init brings its text encoder along: leave out --text-model.", click.get_current_context())
     changes: dict[str, dict[str, Any]] = {}
     if text_model is not None:
         changes["model"] = {"text_model": text_model}

@@ -197,6 +197,8 @@ def test_beginning_with_a_checkpoint(world: Path, home: Path, command: Command) 
     (home / "other.yaml").write_text(text)
     other = arguments(world, home, "other", home / "other", "--init", world / "run" / "model")
     command.fails(*other, says="model.joint_dim is 4, the checkpoint has 6")
+    both = command.run(*other, "--text-model", "elsewhere")
+    assert (both.exit_code, "leave out --text-model" in both.stderr) == (2, True)
 
 
 def test_what_does_not_fit(world: Path, home: Path, command: Command) -> None:
