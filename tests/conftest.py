@@ -103,7 +103,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, text_model: Path, command: C
     write_features(folder / "features.h5", 6)
     write_annotations(folder / "train.json", 6)
     (folder / "tiny.yaml").write_text(
-        "base: playhouse\n"
+        "base: ucf-moments\n"
         f"model: {{input_dim: {DIM}, num_pre_clips: 16, num_clips: 8, pooling_counts: [3, 2], featpool_dim: 10, conv_dim: 8,\n"
         f"        conv_kernel: 3, conv_layers: 2, joint_dim: 6, text_model: {text_model}}}\n"
         "train: {epochs: 2, batch_size: 3, milestones: [1], freeze_text_epochs: 1}\n"
