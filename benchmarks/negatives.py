@@ -61,7 +61,6 @@ class Step:
 _KEPT = {"late_contrastive_factor": 1.0}
 _ACROSS = {"iou_negatives": 0.5}
 _ALIKE = {"train": {**_KEPT, "alike_labels": True}, "loss": _ACROSS}
-_PAPERS = {"train": {"alike_labels": False}, "loss": {"iou_negatives": 0.0}}
 
 
 def _more(epochs: int, **train: Any) -> dict[str, Any]:
@@ -88,14 +87,15 @@ STEPS = {
         Step("tuned", "text side of the row by label tuned against the frozen videos", {}, "alike", tuned=True),
     ),
     "playhouse": (
-        Step("kept", "the setting playhouse with the paper's negatives (contrastive weight kept)", _PAPERS),
-        Step("control", "three epochs more of that", {"train": _more(3, alike_labels=False), "loss": _PAPERS["loss"]}, "kept"),
+        Step("kept", "the setting playhouse (contrastive weight kept)", {}),
+        Step("control", "three epochs more of that", {"train": _more(3)}, "kept"),
         Step("late", "three epochs more, sentences of one label no negatives, IoU head trained across videos",
              {"train": _more(3, alike_labels=True), "loss": _ACROSS}, "kept"),
         Step("mined", "three epochs more like that, four mined videos in each group",
              {"train": _more(3, alike_labels=True, hard_negatives=4), "loss": _ACROSS}, "kept", mined=True),
-        Step("alike", "the setting playhouse: one label no negatives, IoU head across videos, from the first epoch", {}),
-        Step("tuned", "text side of those tuned against the frozen videos", {}, "alike", tuned=True),
+        Step("alike", "the setting playhouse, sentences of one label no negatives, IoU head across videos, from the first epoch",
+             {"train": {"alike_labels": True}, "loss": _ACROSS}),
+        Step("tuned", "text side of those of three epochs more tuned against the frozen videos", {}, "late", tuned=True),
     ),
 }  # fmt: skip
 

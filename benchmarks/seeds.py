@@ -64,14 +64,15 @@ def main(
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
-    result.write_text(json.dumps({**about, "blocks": blocks}, indent=1) + "\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps({key: round(x, 3) if isinstance(x, float) else x for key, x in one.items()}) for one in blocks)
+    result.write_text(f'{json.dumps(about)[:-1]}, "blocks": [\n{lines}\n]}}\n', encoding="utf-8")
     for line in table(blocks):
         click.echo(line)
 
 
 def table(blocks: list[dict[str, object]]) -> list[str]:
     """Means over seeds as Markdown, a row for everything that was measured."""
-    about = ("scope", "score", "queries", "part", "task", "nms", "right", "iou", "videos", "ceiling")
+    about = ("scope", "score", "queries", "part", "task", "nms", "right", "iou", "videos", "ceiling", "hub")
     groups: dict[tuple[str, ...], list[dict[str, object]]] = {}
     for block in blocks:
         groups.setdefault(tuple(str(block[key]) for key in about if block.get(key) is not None), []).append(block)
