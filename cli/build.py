@@ -76,6 +76,11 @@ def build(
         made = _source(opened, **source)
         result = run(checkpoint, made, out, score=score, hubs=hubs, overwrite=overwrite, device=device, report=report)
     _tell(result)
+    if result.bank is None:
+        say("No hub correction: the checkpoint does not say which sentences it was trained with. Name some with --bank.")
+    else:
+        whose = f"of {bank}" if bank else "that the model was trained with"
+        say(f"Hubs are measured by {result.bank:,} sentences {whose}; hub correction {result.hub:g}.")
 
 
 @click.command()

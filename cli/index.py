@@ -65,7 +65,7 @@ def info(root: Path, as_json: bool) -> None:
     rows = sum(entry.moments for entry in manifest.segments)
     removed = sum(len(entry.removed) for entry in manifest.segments)
     scanned = sum(entry.moments for entry in manifest.segments if entry.candidates is None)
-    columns = [name for name in index.schema.names if name not in ("first_moment", "num_moments")]
+    columns = index.columns.names
     if as_json:
         print_json({
             "version": manifest.version, "moments": index.num_moments, "videos": len(index.video_ids), "removed_videos": removed,

@@ -89,10 +89,11 @@ def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
     name = escape(hit.video_id)
     if video.uri and Path(video.uri).is_file():
         name = f'<a href="{escape(Path(video.uri).absolute().as_uri())}#t={hit.start:.1f},{hit.end:.1f}">{name}</a>'
+    sure = "" if hit.confidence is None else f"right with probability {hit.confidence:.2f} &middot; "
     left, width = 100 * hit.start / video.duration, 100 * (hit.end - hit.start) / video.duration
     return (
         f'<article>\n<div>\n<h2><span class="rank">{hit.rank}</span><span>{name}</span><span>{times}</span>'
-        f'<span class="score">{hit.score:.3f}</span></h2>\n{_strip(video.uri, hit)}\n'
+        f'<span class="score">{sure}{hit.score:.3f}</span></h2>\n{_strip(video.uri, hit)}\n'
         f'<div class="line" role="img" aria-label="The moment within the video">'
         f'<span style="left:{left:.2f}%;width:{width:.2f}%"></span></div>\n'
         f'<div class="ends"><span>{clock(0)}</span><span>{clock(video.duration)}</span></div>\n</div>\n'

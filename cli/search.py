@@ -96,6 +96,8 @@ def search(
         answers = run(
             index, model, sentences, without=None if without is None else [without], score=score, hub=hub, options=options
         )
+    if index.manifest.calibration is not None and answers[0].evidence is None and not as_json:
+        say("No confidences: they are of one sentence, by the index's own model and score.")
     for answer in answers:
         _show(index, answer, chosen.name, options, as_json, several=queries is not None)
     if html and model is not None:
@@ -136,22 +138,24 @@ def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOpt
                 **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
                 "exact": answer.exact, "recall": answer.recall, "uri": index.video(hit.video).uri,
             })  # fmt: skip
-        if not answer.hits and answer.refused is not None:
+        if not answer.moments:
+            say(_nothing(index))
+        elif not answer.hits and answer.refused is not None:
             say(f"no match for '{answer.query}': the surest moment is right with probability {answer.refused:.2f}.")
         return
     if several:
         click.echo(f"\n{answer.query}")
-    sure = index.manifest.calibration is not None and all(hit.confidence is not None for hit in answer.hits)
+    sure = answer.evidence is not None and index.manifest.calibration is not None
     header = ["rank", "video", "start", "end", name, *["confidence"] * sure]
     rows = []
     for hit in answer.hits:
         row = [str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"]
         rows.append([*row, f"{hit.confidence:.2f}"] if sure else row)
+    if not answer.moments:
+        say(_nothing(index))
+        return
     if rows or answer.refused is None:
         print_table(header, rows, left=2)
-    if not answer.moments:
-        say("no moment of the index fits what the search is restricted to.")
-        return
     if answer.exact:
         proof = "proven exact"
     else:
@@ -163,6 +167,12 @@ def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOpt
         )
     else:
         say(proof)
+
+
+def _nothing(index: "MomentIndex") -> str:
+    if not index.num_moments:
+        return f"{index.root}: holds no video any more. `mmn-index add` brings some."
+    return "no moment of the index fits what the search is restricted to."
 
 
 def _pairs(

@@ -61,6 +61,8 @@ class BuildResult:
     moments: int
     reason: str  # why this candidate index
     entry: SegmentEntry | None
+    bank: int | None = None  # sentences that moments were measured against
+    hub: float = 0.0  # the index's default correction
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def build(
     sentences = _sentences(about, hubs)
     default = _score(score, about, hubs if sentences is not None else None)
     model = checkpoint.load(checkpoint_path, device)
-    bank = None if hubs is None or sentences is None else make_bank(model, sentences, hubs.kind)
+    bank = None if hubs is None or sentences is None else _bank(model, about, sentences, hubs)
     with IndexWriter(root) as writer:
         if writer.manifest is not None and not overwrite:
             raise OutputError(
@@ -109,7 +111,7 @@ def build(
         manifest = replace(manifest, bank=None if bank is None else bank.write(root))
         entry, reason = _segment(writer, manifest, model, videos, source, bank, report)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
-    return BuildResult(root, len(videos), entry.moments, reason, entry)
+    return BuildResult(root, len(videos), entry.moments, reason, entry, None if bank is None else len(bank.sentences), default.hub)
 
 
 def add(
@@ -233,6 +235,14 @@ def _sentences(about: CheckpointInfo, hubs: Hubs | None) -> Sequence[str] | None
             "hubs are corrected by them. Name some with --bank, such as its training annotations."
         )
     return own or None
+
+
+def _bank(model: MMN, about: CheckpointInfo, sentences: Sequence[str], hubs: Hubs) -> Bank:
+    where = "the bank" if hubs.sentences is not None else str(about.sentences_file)
+    try:
+        return make_bank(model, sentences, hubs.kind)
+    except QueryError as error:
+        raise QueryError(f"{where}: {error}") from error
 
 
 def _score(name: str, about: CheckpointInfo, hubs: Hubs | None) -> Score:

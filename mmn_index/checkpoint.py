@@ -41,15 +41,22 @@ class CheckpointInfo:
     features: str | None  # backbone of the features it was trained on, where known
     text_config: dict[str, Any]
 
+    @property
+    def sentences_file(self) -> Path:
+        """Where the sentences stand, if they are known."""
+        return self.path / _SENTENCES
+
     def sentences(self) -> tuple[str, ...]:
         """The distinct sentences that the model was trained with; none where they are not known.
 
         Raises:
             CheckpointError: the file cannot be read.
         """
-        file = self.path / _SENTENCES
+        file = self.sentences_file
+        if not file.is_file():
+            return ()
         try:
-            return tuple(file.read_text(encoding="utf-8").splitlines()) if file.exists() else ()
+            return tuple(dict.fromkeys(filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines()))))
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{file}: cannot be read ({error}), expected a sentence a line.") from error
 

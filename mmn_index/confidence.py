@@ -114,11 +114,11 @@ def log_mean(known: Tensor, count: float, sample: Tensor, weights: Tensor, highe
         highest: what f of no unknown moment is above.
 
     Returns:
-        The estimate, and how far at most it lies off, at 95 %: Bernstein's inequality with the sample's second moment, each
-        term being between 0 and weight * exp(highest) (Audibert, Munos and Szepesvari 2009, theorem 1).
+        The estimate, -inf of no moments at all, and how far at most it lies off, at 95 %: Bernstein's inequality with the sample's
+        second moment, each term being between 0 and weight * exp(highest) (Audibert, Munos and Szepesvari 2009, theorem 1).
     """
     shift = max([highest, *known.tolist()]) if len(known) else highest
-    if not math.isfinite(shift):
+    if not count or not math.isfinite(shift):
         return -math.inf, 0.0
     exact = float((known.double() - shift).exp().sum())
     if count <= len(known) or not len(sample):

@@ -42,12 +42,16 @@ class SentenceTokenizer:
         """
         if empty := [number for number, sentence in enumerate(sentences) if not sentence.strip()]:
             raise QueryError(f"sentence {empty[0] + 1} of {len(sentences)} is empty, expected words.")
-        if broken := [number for number, sentence in enumerate(sentences) if _no_text(sentence)]:
-            raise QueryError(f"sentence {broken[0] + 1} of {len(sentences)} is not UTF-8 text.")
+        if broken := next(filter(_no_text, sentences), None):
+            raise QueryError(f"the sentence {broken!r:.60} is not UTF-8 text.")
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))]
         longest = max((len(row) for row in rows), default=0)
         if longest > self._max_tokens:
-            raise QueryError(f"a sentence has {longest} tokens, the text encoder reads at most {self._max_tokens}. Shorten it.")
+            wordy = next(sentence for sentence, row in zip(sentences, rows, strict=True) if len(row) == longest)
+            raise QueryError(
+                f"the sentence {wordy!r:.60}... has {longest} tokens, the text encoder reads at most {self._max_tokens}. "
+                "Shorten it."
+            )
         ids = torch.full((len(rows), longest), self._pad_id, dtype=torch.int64)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
         for number, row in enumerate(rows):
@@ -93,8 +97,8 @@ class TextEncoder(nn.Module):
 
 
 def _no_text(sentence: str) -> bool:
-    """Whether it holds bytes that were no UTF-8 (a command line passes them on as lone surrogates)."""
-    return any("\ud800" <= character <= "\udfff" for character in sentence)
+    """Whether it holds bytes that were no UTF-8 (a command line passes them on as lone surrogates), or NUL."""
+    return any("\ud800" <= character <= "\udfff" or character == "\0" for character in sentence)
 
 
 def load_pretrained(name: str) -> tuple[nn.Module, SentenceTokenizer]:

@@ -55,7 +55,10 @@ def test_the_real_benchmarks_have_their_counts(file: str, videos: int, kept: int
     ("content", "says"),
     [
         ([], "expected an object"),
-        ({}, "expected an object"),
+        ({}, "found an empty one"),
+        ({"v": 1}, "video 'v': is 1, not an object"),
+        ({"v": {"duration": 9, "timestamps": [[0, 1]], "sentences": "a"}}, "sentences is 'a', not a list"),
+        ({"v": {"duration": 9, "timestamps": [[0, 1]], "sentences": ["a"], "labels": "a"}}, "labels is 'a', not a list"),
         ({"v": {"timestamps": [], "sentences": []}}, "'fps' is missing"),
         ({"v": {"duration": 0, "timestamps": [[0, 1]], "sentences": ["a"]}}, "duration of 0"),
         ({"v": {"duration": float("nan"), "timestamps": [[0, 1]], "sentences": ["a"]}}, "duration of nan"),

@@ -147,10 +147,44 @@ def test_no_match_says_so(calibrated: Path, command: Command) -> None:
         assert "no match" in found.stderr
 
 
+def test_nothing_left_to_search_is_no_match_either(calibrated: Path, lively: Path, command: Command, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(calibrated, tmp_path / "c.mmn"))
+    for arguments in ([], ["--json"], ["--min-confidence", "0.5"], ["--queries", tmp_path / "two.txt"]):
+        (tmp_path / "two.txt").write_text(f"{QUERY}\na person runs\n")
+        query = [] if "--queries" in arguments else [QUERY]
+        found = command.ok("search", *query, "--index", root, "--after", 9999, *arguments)
+        assert "no moment of the index fits what the search is restricted to" in found.stderr
+        assert not [line for line in found.stdout.splitlines() if line not in ("", QUERY, "a person runs")]
+    command.ok("remove", *MomentIndex(root).video_ids, "--index", root)
+    found = command.ok("search", QUERY, "--index", root)
+    assert (found.stdout, "holds no video any more" in found.stderr) == ("", True)
+
+
+def test_a_search_without_confidences_says_why(calibrated: Path, folder: Path, command: Command) -> None:
+    said = "No confidences: they are of one sentence, by the index's own model and score."
+    assert said not in command.ok("search", QUERY, "--index", calibrated).stderr
+    assert said not in command.ok("search", QUERY, "--index", folder / "plain.mmn", "--hub", 0).stderr
+    for other in (["--score", "product"], ["--hub", "0.3"], ["--not", "a person runs"]):
+        found = command.ok("search", QUERY, "--index", calibrated, *other)
+        assert said in found.stderr
+        assert "confidence" not in found.stdout
+
+
+def test_the_page_shows_confidences(calibrated: Path, folder: Path, command: Command, tmp_path: Path) -> None:
+    hits = command.ok("search", QUERY, "--index", calibrated, "--json", "-k", 2, "--html", tmp_path / "p.html").stdout.splitlines()
+    page = (tmp_path / "p.html").read_text()
+    for hit in map(json.loads, hits):
+        assert f"right with probability {hit['confidence']:.2f}" in page
+    command.ok("search", QUERY, "--index", folder / "plain.mmn", "--html", tmp_path / "p.html")
+    assert "probability" not in (tmp_path / "p.html").read_text()
+
+
 def test_confidences_are_refused_where_there_are_none(folder: Path, calibrated: Path, command: Command) -> None:
     command.fails("search", QUERY, "--index", folder / "plain.mmn", "--min-confidence", "0.5", says="mmn-index calibrate")
     for other in (["--score", "product"], ["--hub", "0.3"], ["--not", "a person runs"]):
         command.fails("search", QUERY, "--index", calibrated, "--min-confidence", "0.5", *other, says="no confidences")
+    for other in ("--and", "--then"):
+        command.fails("search", QUERY, "--index", calibrated, "--min-confidence", "0.5", other, QUERY, says="a pair has none")
     with pytest.raises(QueryError, match="from 0 to 1"):
         SearchOptions(min_confidence=1.5)
 

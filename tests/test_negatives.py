@@ -304,8 +304,10 @@ def test_a_build_measures_against_what_the_model_was_trained_with(world: Path, c
     model = world / "run" / "model"
     assert checkpoint.info(model).sentences() == tuple(dict.fromkeys(SENTENCES))
     build = ["build", model, world / "features.h5", "-o"]
-    command.ok(*build, tmp_path / "own.mmn")
-    command.ok(*build, tmp_path / "named.mmn", "--bank", world / "train.json")
+    own_words = command.ok(*build, tmp_path / "own.mmn").stderr
+    assert "Hubs are measured by 4 sentences that the model was trained with; hub correction 0.5." in own_words
+    bank = world / "train.json"
+    assert f"by 4 sentences of {bank}; hub" in command.ok(*build, tmp_path / "named.mmn", "--bank", bank).stderr
     own, named = (MomentIndex(tmp_path / name).manifest for name in ("own.mmn", "named.mmn"))
     assert own.bank is not None
     assert own.bank == named.bank
@@ -339,7 +341,13 @@ def test_what_a_build_refuses_about_a_bank(world: Path, lively: Path, command: C
     command.fails(*build, *bank, "--score", "product", "--hub", 0.5, says="'product' knows no hub correction")
     silent = ["build", lively / "model", *build[2:]]
     command.fails(*silent, "--hub", 0.5, says="does not say which sentences it was trained with")
+    wordy = Path(shutil.copytree(world / "run" / "model", tmp_path / "wordy"))
+    for line, says in (("door " * 100, "the sentence 'door door"), ("a\0door", r"the sentence 'a\x00door' is not UTF-8 text")):
+        (wordy / "sentences.txt").write_text(f"\na person runs\n \n{line}\n")
+        command.fails("build", wordy, *build[2:], says=f"{wordy / 'sentences.txt'}: {says}")
+        command.fails(*build, "--bank", wordy / "sentences.txt", says=f"the bank: {says}")
     assert not (tmp_path / "c.mmn").exists()
+    assert "No hub correction" in command.ok(*silent[:-1], tmp_path / "silent.mmn").stderr
     command.ok(*build, *bank, "--score", "product")
     assert MomentIndex(tmp_path / "c.mmn").manifest.score == Score("product")
 

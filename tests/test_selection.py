@@ -204,6 +204,13 @@ def test_nothing_fits(indexes: dict[str, MomentIndex]) -> None:
             assert (answer.hits, answer.exact, answer.moments) == ((), True, 0)
 
 
+def test_times_and_lengths_are_seconds() -> None:
+    for name in ("after", "before", "min_length", "max_length"):
+        for wrong in (-1.0, float("nan")):
+            with pytest.raises(QueryError, match=f"{name.replace('_', '-')} is {wrong:g}, expected seconds"):
+                Restriction(**{name: wrong})
+
+
 def chosen(index: MomentIndex, *conditions: str) -> str:
     """Videos that conditions leave, by the last letter of their ids."""
     parts = index.parts(index.where(conditions))
@@ -267,7 +274,7 @@ def test_conditions_that_do_not_fit(four: MomentIndex, condition: str, says: str
 
 def test_segments_with_other_columns_or_none(indexes: dict[str, MomentIndex]) -> None:
     index = indexes["mixed"]  # 0-2: all columns, 3-5: none, 6-8: camera and lens, 9-11: all; removed: 0, 4, 8, 10
-    assert index.schema.names[5:] == [*VALUES, "lens"]
+    assert index.columns.names[3:] == [*VALUES, "lens"]
     assert chosen(index, "camera!=nothing") == "16791"  # 01, 06, 07, 09 and 11; 02 has none
     assert chosen(index, "camera=porch") == "6"
     assert chosen(index, "lens=wide") == "6"

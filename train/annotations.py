@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,8 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
     except (ValueError, OSError) as error:
         raise AnnotationError(f"{path}: cannot be read as JSON ({error}).") from error
     if not isinstance(content, dict) or not content:
-        raise AnnotationError(f"{path}: expected an object with one entry a video, found {type(content).__name__}.")
+        found = "an empty one" if content == {} else type(content).__name__
+        raise AnnotationError(f"{path}: expected an object with one entry a video, found {found}.")
     videos, dropped, clamped, written = [], 0, 0, 0
     for video_id, entry in content.items():
         try:
@@ -103,7 +103,12 @@ def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annot
     )
 
 
-def _video(video_id: str, entry: Mapping[str, Any], written: int) -> tuple[AnnotatedVideo, int, int]:
+def _video(video_id: str, entry: Any, written: int) -> tuple[AnnotatedVideo, int, int]:
+    if not isinstance(entry, dict):
+        raise TypeError(f"is {entry!r:.40}, not an object")
+    for name in ("timestamps", "sentences", "labels"):
+        if name in entry and not isinstance(entry[name], list):
+            raise TypeError(f"{name} is {entry[name]!r:.40}, not a list")
     fps = float(entry["fps"]) if "duration" not in entry else 1.0
     duration = float(entry["duration"]) if "duration" in entry else float(entry["num_frames"]) / fps
     if not (math.isfinite(duration) and duration > 0):

@@ -22,7 +22,11 @@ _OPERATORS = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": oper
 
 @dataclass(frozen=True)
 class Restriction:
-    """What a moment has to be like; all conditions hold together. Times are seconds from the beginning of the video."""
+    """What a moment has to be like; all conditions hold together. Times are seconds from the beginning of the video.
+
+    Raises:
+        QueryError: a time or a length that is no number of seconds from 0.
+    """
 
     videos: tuple[str, ...] | None = None  # ids; None is all
     exclude: tuple[str, ...] = ()
@@ -31,6 +35,12 @@ class Restriction:
     before: float | None = None  # ends then or earlier
     min_length: float | None = None
     max_length: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("after", "before", "min_length", "max_length"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise QueryError(f"{name.replace('_', '-')} is {value:g}, expected seconds, 0 or more.")
 
     def __bool__(self) -> bool:
         # One by one: an expression of pyarrow has no truth.
@@ -101,7 +111,7 @@ def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression |
     """Conditions such as `camera=porch` or `recorded>=2026-01-01` as one expression; they hold together.
 
     Args:
-        schema: of videos.parquet: a value is read in the type of its column.
+        schema: of the columns that there are: a value is read in the type of its column.
 
     Raises:
         QueryError: no such column, or a value of another type.

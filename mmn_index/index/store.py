@@ -145,9 +145,10 @@ class MomentIndex:
         return [name for segment in self.segments for name in segment.ids(segment.live)]
 
     @cached_property
-    def schema(self) -> pa.Schema:
-        """Of videos.parquet in all segments together."""
-        return pa.unify_schemas([VIDEO_COLUMNS, *(segment.table.schema for segment in self.segments)])
+    def columns(self) -> pa.Schema:
+        """What is known of a video, in all segments together: the columns of videos.parquet without those that count rows."""
+        known = pa.unify_schemas([VIDEO_COLUMNS, *(segment.table.schema for segment in self.segments)])
+        return pa.schema([field for field in known if field.name not in ("first_moment", "num_moments")])
 
     @cached_property
     def videos(self) -> pa.Table:
@@ -225,7 +226,7 @@ class MomentIndex:
         Raises:
             QueryError: no such column, or a value of another type.
         """
-        return Restriction(where=parse_where(conditions, self.schema))
+        return Restriction(where=parse_where(conditions, self.columns))
 
     def parts(self, restriction: Restriction) -> list[Part]:
         """The rows of each segment that a restriction leaves, removed videos left out.
