@@ -150,7 +150,9 @@ def _about(index: "MomentIndex", score: "Score") -> dict[str, Any]:
         "model": index.manifest.fingerprint,
         "videos": len(index.video_ids),
         "moments": index.num_moments,
-        "candidate index": [entry.candidates.factory if entry.candidates else None for entry in index.manifest.segments],
+        "candidate index": ", ".join(
+            sorted({entry.candidates.factory if entry.candidates else "none" for entry in index.manifest.segments})
+        ),
         "score": asdict(score),
         "a hit": _HIT,
         "versions": {"mmn-index": __version__, "torch": torch.__version__, "python": platform.python_version()},

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 @click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
 @click.option("--val", type=click.Path(path_type=Path), help="Validation split, json: chooses the epoch that is kept.")
 @click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features, HDF5.")
-@click.option("--config", default="charades", show_default=True,
-              help="charades, activitynet, tacos, playhouse, ucf-moments, or a YAML file.")  # fmt: skip
+@click.option("--config", default="collection", show_default=True,
+              help="collection, charades, activitynet, tacos, ucf-moments, playhouse, or a YAML file.")  # fmt: skip
 @click.option("--text-model", help="Hub id or local directory of the text encoder; overrides the setting's.")
 @click.option("--init", type=click.Path(path_type=Path), help="Begin with the weights of this checkpoint, text encoder included.")
 @click.option("--hard-negatives", type=click.Path(path_type=Path),

@@ -1,6 +1,7 @@
 """Annotation files and training settings."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,17 @@ def test_an_unknown_setting_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="charades, activitynet"):
         load_setting("charade")
     assert set(SETTINGS) >= {"charades", "activitynet", "tacos", "playhouse"}
+
+
+def test_a_file_without_a_base_changes_the_setting_for_collections(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("train: {epochs: 3}")
+    changed, own = load_setting(str(tmp_path / "c.yaml")), SETTINGS["collection"]
+    assert changed == replace(own, train=replace(own.train, epochs=3))
+    # What it adds to the schedule of ucf-moments, and nothing else.
+    plain = SETTINGS["ucf-moments"]
+    assert own.model == plain.model
+    assert own.train == replace(plain.train, late_contrastive_factor=1.0, alike_labels=True)
+    assert own.loss == replace(plain.loss, iou_negatives=0.5)
 
 
 @settings(max_examples=60, deadline=None)

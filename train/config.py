@@ -1,11 +1,12 @@
 """How a model is trained, and the settings that have a name.
 
-CHARADES, ACTIVITYNET and TACOS are the paper's; `playhouse` is this project's own for its sample world.
+CHARADES, ACTIVITYNET and TACOS are the paper's, `ucf-moments` is its schedule for a smaller data set; `collection` is what trains
+best for searching a whole collection (docs/negatives.md), `playhouse` is tuned for the sample world.
 A YAML file may take a named setting as `base` and change some of it:
 
-    base: playhouse
-    model: {input_dim: 512, text_model: path/to/encoder}
-    train: {epochs: 30}
+    base: collection
+    model: {text_model: path/to/encoder}
+    train: {epochs: 30, milestones: [20, 27]}
     loss: {margin: 0.3}
 """
 
@@ -142,6 +143,13 @@ _FROZEN_TEXT = TrainConfig(
     epochs=14, batch_size=8, lr=1e-3, milestones=(8, 12), freeze_text_epochs=14, full_contrastive_epochs=7, select="last"
 )
 UCF_MOMENTS = Setting(_SMALL, _FROZEN_TEXT, LossConfig(contrastive_weight=0.1))
+# For the search of a whole collection: the contrastive losses count to the end, sentences of one label (without labels: of equal
+# text) are no negatives of each other, and the IoU head sees other videos.
+COLLECTION = Setting(
+    _SMALL,
+    replace(_FROZEN_TEXT, late_contrastive_factor=1.0, alike_labels=True),
+    LossConfig(contrastive_weight=0.1, iou_negatives=0.5),
+)
 # Tuned on the sample world's validation split: small batches (more steps, and fewer sentences of the same action that
 # pass for negatives), crops, one layer less for six epochs more, and a contrastive weight that is never cut, as the
 # collection's score leans on it.
@@ -161,6 +169,7 @@ PLAYHOUSE = Setting(
     LossConfig(contrastive_weight=0.1),
 )
 SETTINGS: Mapping[str, Setting] = {
+    "collection": COLLECTION,
     "charades": CHARADES,
     "activitynet": ACTIVITYNET,
     "tacos": TACOS,
@@ -187,7 +196,7 @@ def load_setting(name: str) -> Setting:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected the keys base, model, train and loss, found {type(content).__name__}.")
     _check_keys(content, ["base", "model", "train", "loss"], str(path))
-    base = content.get("base", "charades")
+    base = content.get("base", "collection")
     if base not in SETTINGS:
         raise ConfigError(f"{path}: base is '{base}', expected one of {', '.join(SETTINGS)}.")
     return override(SETTINGS[base], {key: value for key, value in content.items() if key != "base"}, os.fspath(path))

@@ -110,7 +110,7 @@ def _thirds(what: str, values: Tensor, unit: str) -> dict[str, Tensor]:
     low, high = values.quantile(torch.tensor([1 / 3, 2 / 3])).tolist()
     return {
         f"{what} up to {low:.4g} {unit}": values <= low,
-        f"{what} of {low:.4g} to {high:.4g} {unit}": (values > low) & (values <= high),
+        f"{what} above {low:.4g}, up to {high:.4g} {unit}": (values > low) & (values <= high),
         f"{what} above {high:.4g} {unit}": values > high,
     }
 

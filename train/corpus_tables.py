@@ -207,8 +207,8 @@ def draw(result: CorpusReport, picture: Path) -> None:
     own = next(one for one in whole if one["right"] == "own")
     sizes = [own, *(one for one in chosen if one["part"] == SIZES)]
     sure = result.of(CONFIDENCE)
-    figure = Figure(figsize=(16 if sure else 11, 4.6), layout="constrained")  # no global state, no window
-    left, right, *third = figure.subplots(1, 3 if sure else 2)
+    figure = Figure(figsize=(11, 9.2 if sure else 4.6), layout="constrained")  # no global state, no window
+    (left, right), *below = figure.subplots(2 if sure else 1, 2, squeeze=False)
     videos = [one["videos"] for one in sizes]
     for k in DEPTHS:
         line = left.plot(videos, [one[f"R@{k}"] for one in sizes], marker="o", label=f"R@{k}")[0]
@@ -236,22 +236,28 @@ def draw(result: CorpusReport, picture: Path) -> None:
         axes.plot([], [], ":", color="0.4", label="chance")
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, frameon=False)  # hides no curve
     if sure:
-        _draw_confidence(third[0], sure[-1])
+        _draw_confidence(*below[0], sure[-1])
     figure.suptitle(f"VCMR, IoU ≥ {IOUS[0]}, NMS {_nms(result.nms)}, {own['num_queries']:,} queries, {own['moments']:,} moments")
     figure.savefig(picture, dpi=120)
 
 
-def _draw_confidence(axes: Any, about: Record) -> None:
+def _draw_confidence(curve: Any, reliability: Any, about: Record) -> None:
+    """What thresholds answer and refuse, and how often hits of a confidence are right."""
     answered, refused = zip(*about["curve"], strict=True)
-    axes.step(answered, refused, where="post", label="absent refused at present answered")
-    axes.plot([0, 100], [100, 0], ":", color="0.4", label="chance")
+    curve.step(answered, refused, where="post")
+    curve.plot([0, 100], [100, 0], ":", color="0.4", label="chance")
+    curve.set_xlabel("searches for something present that are answered, %")
+    curve.set_ylabel("searches for something absent that are refused, %")
+    curve.set_title(f"no match, by threshold; area {about['area']:.3f}", fontsize="medium")
     sure, right, counts = zip(*about["reliability"], strict=True)
-    most = max(counts)
-    axes.scatter([100 * x for x in sure], [100 * x for x in right], s=[8 + 70 * (n / most) ** 0.5 for n in counts], color="C1",
-                 label="right by confidence (size: hits)", zorder=3)  # fmt: skip
-    axes.plot([0, 100], [0, 100], "-", color="C1", alpha=0.3, linewidth=1)
-    axes.set_xlabel("present answered, or confidence, %")
-    axes.set_ylabel("absent refused, or right, %")
-    axes.set_title("confidence: no match, and reliability", fontsize="medium")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+    sizes = [8 + 70 * (n / max(counts)) ** 0.5 for n in counts]
+    reliability.scatter([100 * x for x in sure], [100 * x for x in right], s=sizes, label="hits, larger: more of them", zorder=3)
+    reliability.plot([0, 100], [0, 100], ":", color="0.4", label="confidence = share of right ones")
+    reliability.set_xlabel("confidence, %")
+    reliability.set_ylabel("right, %")
+    reliability.set_title(f"reliability; calibration error {about['calibration error']:.3f}", fontsize="medium")
+    for axes in (curve, reliability):
+        axes.set_xlim(-2, 102)
+        axes.set_ylim(-2, 102)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)

@@ -263,6 +263,12 @@ def _epochs(
         if first and validation is not None:
             evaluated = evaluate_videos(run.model, validation.videos, held_out.__getitem__, score=config.score, nms=config.nms)
             scores = evaluated.table()
+            count, loss = (
+                len(run.data.videos),
+                Losses(*(torch.tensor(line[name]) for name in _NAMES)).total(line["contrastive_weight"]),
+            )
+            said = " ".join(f"{name} {scores[name]:.1f}" for name in ("R@1,IoU=0.5", "R@1,IoU=0.7"))
+            run.report(f"epoch {epoch}/{config.epochs}", count, count, f"loss {float(loss):.3f}, validation {said}")
         scores = run.world.share(scores)
         # Without a validation split there is nothing to choose by: the last epoch is kept.
         merit = scores["R@1,IoU=0.5"] + scores["R@1,IoU=0.7"] if scores and config.select == "best" else float(epoch)
