@@ -31,6 +31,9 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which candidate index."""
     command = click.option("--vectors", default="auto", show_default=True, help=f"Candidate index: {_VECTORS}.")(command)
+    command = click.option("--max-latency", type=float, help="Milliseconds that a search may take: what this machine scans within "
+                           "them is scanned, the rest gets a candidate index.  [default: up to 200,000 moments are "
+                           "scanned]")(command)  # fmt: skip
     return click.option("--max-bytes-per-moment", type=float, help="Room for embeddings and candidate index together.")(command)
 
 
@@ -122,15 +125,20 @@ def _add(features: Path, root: Path, device: str, *, update: bool, **source: Any
 
 
 def _source(
-    features: Any, videos: Path | None, metadata: Path | None, vectors: str, max_bytes_per_moment: float | None
+    features: Any,
+    videos: Path | None,
+    metadata: Path | None,
+    vectors: str,
+    max_bytes_per_moment: float | None,
+    max_latency: float | None,
 ) -> "Source":
     from mmn_index.index_build.build import Source
     from mmn_index.index_build.candidates import Wish
     from mmn_index.train.annotations import read_annotations
 
     durations = {video.video_id: video.duration for video in read_annotations(videos).videos} if videos else None
-    return Source(features, durations, metadata, Wish(vectors, max_bytes_per_moment))
+    return Source(features, durations, metadata, Wish(vectors, max_bytes_per_moment, max_latency))
 
 
 def _tell(result: "BuildResult") -> None:
-    say(f"{result.root}: {result.moments:,} moments of {result.videos:,} videos, {result.reason}.")
+    say(f"{result.root}: {result.moments:,} moments of {result.videos:,} videos, {result.entry.reason}.")

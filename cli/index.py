@@ -30,7 +30,7 @@ def remove(videos: tuple[str, ...], root: Path) -> None:
 @click.command()
 @index_option
 @vector_options
-def compact(root: Path, vectors: str, max_bytes_per_moment: float | None) -> None:
+def compact(root: Path, vectors: str, max_bytes_per_moment: float | None, max_latency: float | None) -> None:
     """Merge the segments of an index into one, without the removed videos.
 
     Embeddings are copied, nothing is embedded again; the candidate index is chosen and trained anew.
@@ -43,8 +43,8 @@ def compact(root: Path, vectors: str, max_bytes_per_moment: float | None) -> Non
     from mmn_index.index_build.change import compact as run
 
     with progress("copying videos") as report:
-        result = run(root, Wish(vectors, max_bytes_per_moment), report)
-    say(f"{root}: {result.moments:,} moments of {result.videos:,} videos in one segment, {result.reason}.")
+        result = run(root, Wish(vectors, max_bytes_per_moment, max_latency), report)
+    say(f"{root}: {result.moments:,} moments of {result.videos:,} videos in one segment, {result.entry.reason}.")
 
 
 @click.command()
@@ -77,7 +77,7 @@ def info(root: Path, as_json: bool) -> None:
                 {
                     "id": entry.id, "videos": entry.videos, "moments": entry.moments, "removed_videos": len(entry.removed),
                     "bytes": sum(size for size, _ in entry.files.values()),
-                    "candidates": asdict(entry.candidates) if entry.candidates else None,
+                    "candidates": asdict(entry.candidates) if entry.candidates else None, "reason": entry.reason,
                 }
                 for entry in manifest.segments
             ],
@@ -106,6 +106,8 @@ def info(root: Path, as_json: bool) -> None:
         counts = [f"{count:,}" for count in (entry.videos, entry.moments, len(entry.removed))]
         table.append([entry.id, *counts, f"{megabytes:,.1f}", *how])
     print_table(["segment", "videos", "moments", "removed", "MB", "search", "nprobe", "recall@10"], table)
+    for reason in dict.fromkeys(entry.reason for entry in manifest.segments if entry.reason):
+        click.echo(f"search: {reason}")
     if removed or (len(manifest.segments) > 1 and scanned > 200_000) or len(manifest.segments) > 8:
         say("`mmn-index compact` merges the segments and drops removed videos.")
 

@@ -195,7 +195,9 @@ def _pairs(
         else:
             times = [clock(x) for part in (pair.first, pair.second) for x in part[:2]]
             rows.append([str(pair.rank), pair.video_id, *times, f"{pair.score:.3f}"])
-    if not as_json:
+    if not pairs:
+        say(_nothing(index) if not index.num_moments else "no video has such a pair of moments.")
+    elif not as_json:
         print_table(["rank", "video", "start", "end", "start", "end", "sum of logs"], rows, left=2)
         order = "the second begins after the first has ended" if in_order else "anywhere in the video"
         say(f"proven exact: the best pair of each video, {order}; sum of both moments' logarithmic scores ({name}).")

@@ -59,8 +59,7 @@ class BuildResult:
     root: Path
     videos: int
     moments: int
-    reason: str  # why this candidate index
-    entry: SegmentEntry | None
+    entry: SegmentEntry
     bank: int | None = None  # sentences that moments were measured against
     hub: float = 0.0  # the index's default correction
 
@@ -109,9 +108,9 @@ def build(
         backbone = source.features.backbone or about.features
         manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
         manifest = replace(manifest, bank=None if bank is None else bank.write(root))
-        entry, reason = _segment(writer, manifest, model, videos, source, bank, report)
+        entry = _segment(writer, manifest, model, videos, source, bank, report)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
-    return BuildResult(root, len(videos), entry.moments, reason, entry, None if bank is None else len(bank.sentences), default.hub)
+    return BuildResult(root, len(videos), entry.moments, entry, None if bank is None else len(bank.sentences), default.hub)
 
 
 def add(
@@ -148,9 +147,9 @@ def add(
         tables = [segment.table.schema for segment in current.segments if segment.entry.id in left]
         _check_columns(pa.unify_schemas([VIDEO_COLUMNS, *tables]), source, videos)
         bank = None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau, device)
-        entry, reason = _segment(writer, manifest, model, videos, source, bank, report)
+        entry = _segment(writer, manifest, model, videos, source, bank, report)
         writer.publish(replace(manifest, segments=(*old, entry)))
-    return BuildResult(root, len(videos), entry.moments, reason, entry)
+    return BuildResult(root, len(videos), entry.moments, entry)
 
 
 def validation_index(
@@ -175,7 +174,7 @@ def validation_index(
     videos = _videos(source)
     with IndexWriter(root) as writer:
         manifest = replace(index.manifest, segments=(), bank=None if index.bank is None else index.bank.write(root))
-        entry, _ = _segment(writer, manifest, model, videos, source, index.bank, report)
+        entry = _segment(writer, manifest, model, videos, source, index.bank, report)
         writer.publish(replace(manifest, segments=(entry,)), index.model_path)
     return MomentIndex(root, str(model.device))
 
@@ -198,7 +197,7 @@ def encode(model: MMN, features: FeatureFile, video_ids: Sequence[str]) -> Itera
 def _segment(
     writer: IndexWriter, manifest: Manifest, model: MMN, videos: list[PlannedVideo], source: Source, bank: Bank | None,
     report: Report,
-) -> tuple[SegmentEntry, str]:  # fmt: skip
+) -> SegmentEntry:  # fmt: skip
     """Write the segment of some videos; one that a killed process left is taken up."""
     factory, reason = choose(len(videos) * len(model.grid), model.config.joint_dim, source.wish, hubs=bank is not None)
     stat = os.stat(source.features.path)
@@ -221,7 +220,7 @@ def _segment(
     segment.keep()
     hubs = None if bank is None else bank.hubs(segment.embeddings)
     entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
-    return tune(writer.root, manifest, entry), reason
+    return tune(writer.root, manifest, replace(entry, reason=reason))
 
 
 def _sentences(about: CheckpointInfo, hubs: Hubs | None) -> Sequence[str] | None:

@@ -1,12 +1,14 @@
 """Which candidate index a segment gets, why, and how well it finds.
 
 Exact where it is quick enough: up to SCANNED moments a scan takes some tens of milliseconds on two cores and needs nothing beside
-the embeddings. Beyond, an inverted file (FAISS IVF) finds candidates in a hundredth of the time. Of its codes, PQ keeps two bits a
-dimension and is the quickest (fast-scan), RaBitQ keeps one bit, SQ8 a byte and ranks candidates most truly but reads the most.
+the embeddings; who says how long a search may take has it measured instead. Beyond, an inverted file (FAISS IVF) finds candidates
+in a hundredth of the time. Of its codes, PQ keeps two bits a dimension and is the quickest (fast-scan), RaBitQ keeps one bit, SQ8 a
+byte and ranks candidates most truly but reads the most.
 Whichever it is, candidates are scored from the float16 embeddings, so the choice decides about speed, memory and how many of the
 best are found, never about a score. benchmarks/README.md has the figures.
 """
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +17,9 @@ import torch
 
 from mmn_index.errors import ConfigError
 from mmn_index.index import Manifest, MomentIndex, SegmentEntry
+from mmn_index.index.scan import upper_bounds
 from mmn_index.index.vectors import HUB_WIDTH, bytes_a_moment, check_factory
-from mmn_index.scoring import Embeddings
+from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search_embeddings
 
 SCANNED = 200_000  # moments of a segment that is scanned
@@ -25,6 +28,7 @@ RECALL = 0.99  # of the top 10 after NMS, that nprobe is raised for
 _QUERIES = 128  # that recall is measured with
 _ALIKE, _COSINE = 10, 0.6  # of how many moments a measuring query is made, and its cosine with their mean
 _TOP = 10
+_BLOCK = 1 << 16
 _DEPTHS, _LEAST_LISTS, _GAIN = (512, 640, 768, 1024, 2048, 4096), 4, 0.002
 
 
@@ -38,8 +42,13 @@ class Wish:
 
     vectors: str = "auto"  # auto, exact, one of CODES, or a FAISS factory string that begins with IVF
     max_bytes_per_moment: float | None = None  # of the whole index: embeddings and candidate index
+    max_latency: float | None = None  # milliseconds of one search, with `auto`: what is scanned within them is scanned
 
     def __post_init__(self) -> None:
+        if self.max_latency is not None and not self.max_latency > 0:
+            raise ConfigError(f"--max-latency {self.max_latency:g}: expected milliseconds, more than 0.")
+        if self.max_latency is not None and self.vectors != "auto":
+            raise ConfigError(f"--max-latency chooses whether to scan, --vectors {self.vectors} has chosen: leave out one of them.")
         if self.vectors not in ("auto", "exact", *CODES):
             check_factory(self.vectors)
 
@@ -63,7 +72,10 @@ def choose(moments: int, joint_dim: int, wish: Wish, *, hubs: bool = False) -> t
         )
     if wish.vectors == "exact":
         return None, "scanned exactly, as asked for"
-    if wish.vectors == "auto" and moments <= SCANNED:
+    if wish.max_latency is not None:
+        if (needed := scan_milliseconds(moments, joint_dim)) <= wish.max_latency:
+            return None, f"scanned exactly: a scan takes about {needed:,.1f} ms here, {wish.max_latency:g} are allowed"
+    elif wish.vectors == "auto" and moments <= SCANNED:
         return None, f"scanned exactly: up to {SCANNED:,} moments that is quick enough"
     lists = 2 ** round(np.log2(4 * moments**0.5))
     codes = {name: f"IVF{lists},{code.format(half=width // 2)}" for name, code in CODES.items()}
@@ -83,6 +95,19 @@ def choose(moments: int, joint_dim: int, wish: Wish, *, hubs: bool = False) -> t
                 "quickest that fits"
             )
     return None, f"scanned exactly: no candidate index fits into {wish.max_bytes_per_moment:g} bytes a moment"
+
+
+def scan_milliseconds(moments: int, joint_dim: int) -> float:
+    """What an exact scan for one query takes on this machine, by one of up to _BLOCK random moments in memory."""
+    rows = min(moments, _BLOCK)
+    embeddings = torch.randn(rows, 2 * joint_dim).half()
+    query = Embeddings(torch.randn(1, joint_dim), torch.randn(1, joint_dim))
+    times = []
+    for _ in range(7):
+        started = time.perf_counter()
+        upper_bounds(embeddings, None, query, Score())
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times)) * moments / rows
 
 
 def tune(root: Path, manifest: Manifest, entry: SegmentEntry) -> SegmentEntry:

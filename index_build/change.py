@@ -97,6 +97,7 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
         segment.keep()
         report(len(videos), len(videos))
         hubs = index.hubs(np.flatnonzero(np.repeat(index.live, len(manifest.grid)))).numpy() if manifest.bank else None
-        entry = tune(root, manifest, segment.finish(CandidateAbout(factory) if factory else None, hubs))
+        entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
+        entry = tune(root, manifest, replace(entry, reason=reason))
         writer.publish(replace(manifest, segments=(entry,)))
-        return BuildResult(root, len(videos), entry.moments, reason, entry)
+        return BuildResult(root, len(videos), entry.moments, entry)

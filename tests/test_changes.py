@@ -17,10 +17,12 @@ import torch
 from conftest import SENTENCES, Command, write_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmn_index.index_build import candidates
 from mmn_index.index_build.build import Source, add, encode
 from mmn_index.index_build.candidates import Wish
 from mmn_index.index_build.change import compact, remove
 from mmn_index.index_build.verify import _rows, verify
+from test_index import edit, entries
 from test_search import GRID, make_index, random_queries
 
 from mmn_index import checkpoint
@@ -337,7 +339,8 @@ def test_an_index_without_videos_is_an_index(lively: Path, copy: Path, model: MM
         ["door", "--after", 3],
         ["door", "--where", "duration>1"],
     ):
-        assert len(command.ok("search", *query, *index).stdout.splitlines()) == 1  # the table's head
+        found = command.ok("search", *query, *index)
+        assert (found.stdout, found.stderr) == ("", f"{copy}: holds no video any more. `mmn-index add` brings some.\n")
         assert command.ok("search", *query, *index, "--json").stdout == ""
     command.fails("search", "--like", "v0@1-5", *index, says="no video 'v0' (0 videos)")
     command.fails("remove", "v0", *index, says="no video 'v0' (0 videos)")
@@ -466,3 +469,32 @@ def test_room_for_a_moment(lively: Path, copy: Path, command: Command, tmp_path:
     assert MomentIndex(copy).version == 1
     result = command.ok(*build, "--max-bytes-per-moment", 24)
     assert "174 moments of 6 videos, scanned exactly: up to 200,000 moments that is quick enough." in result.stderr
+
+
+def test_what_can_be_scanned_in_time_is_scanned(
+    lively: Path, copy: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def milliseconds(moments: int, joint_dim: int) -> float:
+        assert (moments, joint_dim) == (174, 6)
+        return 3.0
+
+    assert 0 < candidates.scan_milliseconds(200_000, 64) < candidates.scan_milliseconds(20_000_000, 64)
+    monkeypatch.setattr(candidates, "scan_milliseconds", milliseconds)
+    for most, reason in ((3, "scanned exactly: a scan takes about 3.0 ms here, 3 are allowed"), (2, "64 lists, about 4 times")):
+        command.ok("compact", "--index", copy, "--max-latency", most)
+        entry = MomentIndex(copy).manifest.segments[0]
+        assert entry.reason.startswith(reason)
+        assert (entry.candidates is None) == (most == 3)
+        shown = command.ok("info", "--index", copy)
+        assert f"search: {entry.reason}" in shown.stdout
+        assert json.loads(command.ok("info", "--index", copy, "--json").stdout)["segments"][0]["reason"] == entry.reason
+    version = MomentIndex(copy).version
+    command.fails("compact", "--index", copy, "--max-latency", 0, says="--max-latency 0: expected milliseconds")
+    command.fails("compact", "--index", copy, "--max-latency", 5, "--vectors", "exact", says="--vectors exact has chosen")
+    assert MomentIndex(copy).version == version
+
+
+def test_an_index_whose_manifest_gives_no_reasons_is_read(copy: Path, command: Command) -> None:
+    edit(copy, segments=[{key: entry[key] for key in entry if key != "reason"} for entry in entries(copy)])
+    assert MomentIndex(copy).manifest.segments[0].reason == ""
+    assert "search: " not in command.ok("info", "--index", copy).stdout

@@ -50,6 +50,7 @@ class SegmentEntry:
     files: Mapping[str, tuple[int, str]]  # name -> (bytes, SHA-256)
     candidates: CandidateAbout | None = None  # None: scanned exactly
     removed: tuple[int, ...] = ()  # rows of videos.parquet, ascending
+    reason: str = ""  # why it is scanned, or has this candidate index
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def _entry(entry: Mapping[str, Any]) -> SegmentEntry:
         _files(entry["files"]),
         CandidateAbout(**about) if about is not None else None,
         tuple(int(row) for row in entry["removed"]),
+        str(entry.get("reason", "")),
     )
 
 
