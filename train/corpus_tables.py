@@ -236,7 +236,7 @@ def draw(result: CorpusReport, picture: Path) -> None:
         axes.plot([], [], ":", color="0.4", label="chance")
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, frameon=False)  # hides no curve
     if sure:
-        _draw_confidence(*below[0], sure[-1])
+        _draw_confidence(below[0][0], below[0][1], sure[-1])
     figure.suptitle(f"VCMR, IoU ≥ {IOUS[0]}, NMS {_nms(result.nms)}, {own['num_queries']:,} queries, {own['moments']:,} moments")
     figure.savefig(picture, dpi=120)
 
