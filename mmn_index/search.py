@@ -334,11 +334,11 @@ class _Rest:
         answer = replace(answer, evidence=Evidence(quantities, error))
         if calibration is None:
             return answer
-        confidence = calibration(quantities).tolist()
-        hits = tuple(replace(hit, confidence=value) for hit, value in zip(answer.hits, confidence, strict=True))
-        kept = tuple(hit for hit in hits if least is None or (hit.confidence or 0.0) >= least)
-        refused = max((hit.confidence or 0.0 for hit in hits if hit not in kept), default=None)
-        return replace(answer, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)), refused=refused)
+        hits = list(zip(answer.hits, calibration(quantities).tolist(), strict=True))
+        kept = [(hit, sure) for hit, sure in hits if least is None or sure >= least]
+        refused = max((sure for _, sure in hits if least is not None and sure < least), default=None)
+        confident = tuple(replace(hit, rank=rank, confidence=sure) for rank, (hit, sure) in enumerate(kept, 1))
+        return replace(answer, hits=confident, refused=refused)
 
     def _described(self, answer: Answer, known: np.ndarray, query: Tensor) -> list[Tensor]:
         """Agreement, consensus, rival and familiarity of an answer's hits, given the rows that were scored, best first."""
