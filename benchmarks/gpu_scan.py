@@ -2,7 +2,8 @@
 
     python benchmarks/gpu_scan.py INDEX RESULT.json --device cuda
 
-INDEX is one that benchmarks/search.py made. (`--device cpu` runs the same code, for a look at the script.)
+INDEX is one that benchmarks/search.py made. (`--device cpu` runs the same code, for a look at the script.) If its candidate
+index has codes that FAISS searches on GPUs (build it with --vectors ivf-sq8), that is timed on both as well.
 """
 
 import json
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import synthetic
 import torch
 
+from mmn_index.device import find_devices
 from mmn_index.index import MomentIndex
+from mmn_index.index.vectors import HUB_WIDTH
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search_embeddings
 
@@ -63,6 +67,21 @@ def main(root: Path, result: Path, device: str, times: int) -> None:
     pairs = zip(ask(on_cpu, 64), ask(index, 64), strict=True)
     found["answers equal to the CPU's"] = sum([a.row for a in one.hits] == [b.row for b in other.hits] for one, other in pairs)
     found["of"] = 64
+    vectors = index.segments[0].vectors
+    if device != "cpu" and vectors is not None and vectors.suits_gpus:
+        found["candidate index"] = vectors.about.factory
+        wide = torch.cat([queries.contrastive / score.tau, queries.iou], dim=1).numpy()
+        if index.manifest.bank is not None:
+            wide = np.pad(wide, ((0, 0), (0, HUB_WIDTH)))
+        depth, rows = min(vectors.about.depth, 2048), []
+        for place in ("CPU", "GPU"):
+            for count in (1, 64):
+                took = seconds(lambda count=count: vectors.best(wide[:count], depth))
+                found[f"candidate index on the {place}, {count} queries, ms"] = 1e3 * took
+            rows.append(vectors.best(wide, depth)[1])
+            vectors.to(find_devices(device))
+        same = [len(np.intersect1d(one, other)) / depth for one, other in zip(*rows, strict=True)]
+        found["candidates on the GPU that the CPU finds as well"] = statistics.mean(same)
     result.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     click.echo(json.dumps(found, indent=1))
 

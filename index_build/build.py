@@ -12,6 +12,7 @@ import pyarrow as pa
 from mmn_index import checkpoint
 from mmn_index.checkpoint import CheckpointInfo
 from mmn_index.clips import stored_pre_clips
+from mmn_index.device import find_devices
 from mmn_index.embedding import embed_in_batches
 from mmn_index.errors import AnnotationError, FeatureError, MomentIndexError, OutputError, QueryError
 from mmn_index.features import FeatureFile
@@ -108,7 +109,7 @@ def build(
         backbone = source.features.backbone or about.features
         manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
         manifest = replace(manifest, bank=None if bank is None else bank.write(root))
-        entry = _segment(writer, manifest, model, videos, source, bank, report)
+        entry = _segment(writer, manifest, model, videos, source, bank, report, device)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
     return BuildResult(root, len(videos), entry.moments, entry, None if bank is None else len(bank.sentences), default.hub)
 
@@ -147,7 +148,7 @@ def add(
         tables = [segment.table.schema for segment in current.segments if segment.entry.id in left]
         _check_columns(pa.unify_schemas([VIDEO_COLUMNS, *tables]), source, videos)
         bank = None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau, device)
-        entry = _segment(writer, manifest, model, videos, source, bank, report)
+        entry = _segment(writer, manifest, model, videos, source, bank, report, device)
         writer.publish(replace(manifest, segments=(*old, entry)))
     return BuildResult(root, len(videos), entry.moments, entry)
 
@@ -196,10 +197,11 @@ def encode(model: MMN, features: FeatureFile, video_ids: Sequence[str]) -> Itera
 
 def _segment(
     writer: IndexWriter, manifest: Manifest, model: MMN, videos: list[PlannedVideo], source: Source, bank: Bank | None,
-    report: Report,
+    report: Report, device: str = "cpu",
 ) -> SegmentEntry:  # fmt: skip
     """Write the segment of some videos; one that a killed process left is taken up."""
-    factory, reason = choose(len(videos) * len(model.grid), model.config.joint_dim, source.wish, hubs=bank is not None)
+    moments, devices = len(videos) * len(model.grid), find_devices(device)
+    factory, reason = choose(moments, model.config.joint_dim, source.wish, hubs=bank is not None, devices=devices)
     stat = os.stat(source.features.path)
     origin = f"{manifest.fingerprint} {os.path.abspath(source.features.path)} {stat.st_size} {stat.st_mtime_ns}"
     segment = writer.segment(model.grid, model.config.joint_dim, videos, origin, _metadata(source, videos))

@@ -9,12 +9,14 @@ best are found, never about a score. benchmarks/README.md has the figures.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from mmn_index.device import room as free
 from mmn_index.errors import ConfigError
 from mmn_index.index import Manifest, MomentIndex, SegmentEntry
 from mmn_index.index.scan import upper_bounds
@@ -53,11 +55,14 @@ class Wish:
             check_factory(self.vectors)
 
 
-def choose(moments: int, joint_dim: int, wish: Wish, *, hubs: bool = False) -> tuple[str | None, str]:
+def choose(
+    moments: int, joint_dim: int, wish: Wish, *, hubs: bool = False, devices: Sequence[torch.device] = ()
+) -> tuple[str | None, str]:
     """A FAISS factory string (None: scan) for a segment, and the reason in words.
 
     Args:
         hubs: whether the index has a bank, so that h is a part of every vector.
+        devices: that the index is built on. What GPUs have no room to scan gets codes that FAISS searches there.
 
     Raises:
         ConfigError: nothing fits into the bytes a moment.
@@ -87,12 +92,13 @@ def choose(moments: int, joint_dim: int, wish: Wish, *, hubs: bool = False) -> t
                 f"--max-bytes-per-moment {wish.max_bytes_per_moment:g} leaves {room:g}."
             )
         return factory, f"{factory}, as asked for"
-    for name in ("ivf-pq", "ivf-rabitq"):
+    full = bool(devices) and devices[0].type != "cpu" and moments * kept > len(devices) * free(devices)
+    for name in ("ivf-sq8",) if full else ("ivf-pq", "ivf-rabitq"):
         needed = bytes_a_moment(codes[name], width)
         if room is None or needed <= room:
             return codes[name], (
-                f"{lists} lists, about 4 times the square root of {moments:,} moments; {name}, {needed:.0f} bytes a moment: the "
-                "quickest that fits"
+                f"{lists} lists, about 4 times the square root of {moments:,} moments; {name}, {needed:.0f} bytes a moment: "
+                + ("what GPUs search that have no room for the embeddings" if full else "the quickest that fits")
             )
     return None, f"scanned exactly: no candidate index fits into {wish.max_bytes_per_moment:g} bytes a moment"
 

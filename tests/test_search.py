@@ -216,18 +216,3 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     index = make_index(tmp_path, 1, videos=2)
     with pytest.raises(ConfigError, match="device 'cuda:97' cannot be used here"):
         MomentIndex(index.root, ("cpu", "cuda:97"))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("name", SCORES)
-def test_a_gpu_gives_the_answers_of_the_cpu(tmp_path: Path, name: str) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device is here")
-    on_cpu = make_index(tmp_path, 1, segments=3)
-    queries = random_queries(2, 20)
-    for device in ("cuda", "cuda:0", ("cuda:0", "cuda:0")):
-        on_gpu = MomentIndex(on_cpu.root, device)
-        for options in (SearchOptions(), SearchOptions(restriction=Restriction(exclude=("v03",), min_length=4.0))):
-            one, other = (search_embeddings(index, queries, Score(name), options, [""] * 20) for index in (on_cpu, on_gpu))
-            assert [answer.hits for answer in one] == [answer.hits for answer in other]
-            assert all(answer.exact for answer in other)

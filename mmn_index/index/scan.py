@@ -4,6 +4,9 @@ Embeddings are float16 on disk, memory-mapped. A stretch of rows is converted to
 multiplied with all queries, and both cosines become one score in place, so that the scan costs little more than reading and
 multiplying. Scores are upper bounds: a float32 sum of C products of unit vectors is off by C roundings at most, which are added to
 both cosines before they are scored, and a score rises in both.
+
+A GPU multiplies the float16 rows as they are and reads them once: a query is two float16 vectors there, its rounded self and what
+rounding took off.
 """
 
 import time
@@ -20,6 +23,10 @@ _CORRECTING = 8  # so many roundings of numbers up to 1 may be in c - hub h
 _CACHED = 1024, 2048  # rows that are converted together on a CPU, for few and for many queries
 _BLOCK = 1 << 16, 1 << 14  # rows of which the best are chosen together, for few and for many queries; scores need no new memory
 _FEW = 4  # so many queries at most are held up by memory, not by multiplying
+_IN_HALF = ("cuda",)  # devices that multiply float16 with float32 sums
+_TENSOR_CORES = 4  # their sums are cut off, not rounded, several at once: so many of the usual roundings
+_REST = 2.0**11  # what rounding to float16 takes off a number is this much larger in float16, or it would lose its digits
+_VALUES_ON_GPU = 1 << 25  # scores that are computed at once there
 
 
 class Deadline:
@@ -67,7 +74,8 @@ def best_of_all(
     total, done = sum(last - first for first, last in runs), 0
     found: list[tuple[Tensor, Tensor]] = []
     least: Tensor | None = None  # (Q, 1): values that are not above it are not among the best
-    size = _BLOCK[len(queries.iou) > _FEW and embeddings.device.type == "cpu"]
+    count, on_cpu = len(queries.iou), embeddings.device.type == "cpu"
+    size = _BLOCK[count > _FEW] if on_cpu else max(_BLOCK[1], _VALUES_ON_GPU // count)
     for first, last in blocks(runs, size):
         deadline.check(done, total)
         values = upper_bounds(embeddings[first:last], None if hubs is None else hubs[first:last], queries, score)
@@ -118,6 +126,11 @@ def upper_bounds(embeddings: Tensor, hubs: Tensor | None, queries: Embeddings, s
     dim = width // 2
     slack = _ROUNDING * (dim + _CORRECTING * (hubs is not None))
     q = Embeddings(*(x.to(device, torch.float32) for x in queries))
+    if device.type in _IN_HALF:
+        c, i = _cosines_in_half(q, embeddings)
+        if hubs is not None:
+            c.sub_(hubs, alpha=score.hub)
+        return score.log(c.add_(_TENSOR_CORES * slack), i.add_(_TENSOR_CORES * slack))
     found = torch.empty(2, count, rows, device=device)
     step = _CACHED[count > _FEW] if device.type == "cpu" else rows
     aside = torch.empty(min(step, rows), width, device=device)
@@ -137,6 +150,28 @@ def upper_bounds(embeddings: Tensor, hubs: Tensor | None, queries: Embeddings, s
     if hubs is not None:
         found[0].sub_(hubs, alpha=score.hub)
     return score.log(found[0].add_(slack), found[1].add_(slack))
+
+
+def _cosines_in_half(queries: Embeddings, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Both cosines of float32 queries (Q, C) and float16 rows (n, 2 C), two of (Q, n) float32.
+
+    A number less its float16 is at most 2^-11 of it, and that again in float16 is off by 2^-11 of itself: 2^-22 of the number is
+    left out, a hundredth of what the sum's own roundings may be.
+    """
+    count, dim = queries.contrastive.shape
+    if count <= _FEW:
+        both = _product_in_half(block_diagonal(queries), embeddings)
+        return both[:count], both[count:]
+    return (_product_in_half(queries.contrastive, embeddings[:, :dim]), _product_in_half(queries.iou, embeddings[:, dim:]))
+
+
+def _product_in_half(queries: Tensor, rows: Tensor) -> Tensor:
+    """(m, w) float32 times (n, w) float16, (m, n) float32."""
+    rounded = queries.half()
+    rest = (queries - rounded.float()).mul_(_REST).half()
+    both = torch.cat([rounded, rest])
+    found = torch.mm(both, rows.T, out_dtype=torch.float32) if rows.is_cuda else both.float() @ rows.T.float()
+    return found[: len(queries)].add_(found[len(queries) :], alpha=1 / _REST)
 
 
 def block_diagonal(queries: Embeddings) -> Tensor:

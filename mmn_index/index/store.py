@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..checkpoint import CheckpointInfo
-from ..device import find_device, find_devices
-from ..errors import MomentIndexError, QueryError
+from ..device import find_device, find_devices, room
+from ..errors import ConfigError, MomentIndexError, QueryError
 from ..scoring import Embeddings, Score, Tangent
 from .manifest import Manifest, read_manifest
 from .scan import Deadline, best_of_all
@@ -71,11 +71,12 @@ class MomentIndex:
     Args:
         root: the index directory.
         device: where scans run. On GPUs the embeddings are kept there, and everything is scanned: "cuda" cuts each segment over all
-            GPUs that are visible, "cuda:0" is one. Several names in a sequence are as many shards.
+            GPUs that are visible, "cuda:0" is one. Several names in a sequence are as many shards. Of a segment that their memory
+            has no room for, the candidate index is kept and searched there.
 
     Raises:
         MomentIndexError: it is missing or damaged.
-        ConfigError: there is no such device.
+        ConfigError: there is no such device, or the GPUs have no room for a segment.
     """
 
     def __init__(self, root: str | os.PathLike[str], device: str | Sequence[str] = "cpu") -> None:
@@ -99,11 +100,11 @@ class MomentIndex:
         return index
 
     def _open(self, root: Path, manifest: Manifest, devices: list[torch.device]) -> None:
-        self.root, self.manifest, self._on_cpu = root, manifest, devices[0].type == "cpu"
+        self.root, self.manifest = root, manifest
         self.segments = [
             Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim) for entry in manifest.segments
         ]
-        self._shards = [_shards(segment, devices) for segment in self.segments]
+        self._shards, self._scanned = _place(self.segments, devices)
         self._touched = 0
         self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
@@ -255,7 +256,7 @@ class MomentIndex:
             wanted = min(limit, part.count)
             if not wanted:
                 continue
-            if segment.vectors is None or scan or not self._on_cpu:
+            if segment.vectors is None or scan or self._scanned[number]:
                 self._touch(2 * part.count * self.manifest.joint_dim * 2)
                 found = _scan(self._shards[number], part, queries, score, wanted, deadline)
             else:
@@ -371,6 +372,33 @@ class MomentIndex:
             return [(self.segments[0], 0, np.ones(len(rows), dtype=bool))]
         of = np.searchsorted(self._first_row, rows, side="right") - 1
         return [(self.segments[n], int(self._first_row[n]), of == n) for n in np.unique(of).tolist()]
+
+
+def _place(segments: Sequence[Segment], devices: Sequence[torch.device]) -> tuple[list[list[Shard]], list[bool]]:
+    """Where each segment is scanned, and whether it always is, candidate index or not.
+
+    Raises:
+        ConfigError: GPUs have no room for the embeddings of a segment, and it has no candidate index that they could hold.
+    """
+    if devices[0].type == "cpu":
+        return [_shards(segment, devices) for segment in segments], [segment.vectors is None for segment in segments]
+    left, shards, scanned = room(devices), [], []
+    for segment in segments:
+        size = segment.embeddings.nbytes + (0 if segment.hubs is None else segment.hubs.nbytes)
+        share = -(-size // len(devices))
+        if fits := share <= left:
+            left -= share
+        elif segment.vectors is not None and segment.vectors.suits_gpus:
+            segment.vectors.to(devices)
+        else:
+            raise ConfigError(
+                f"{segment.folder}: its embeddings take {size / 2**30:,.1f} GiB, {len(devices)} GPU(s) have room for "
+                f"{left * len(devices) / 2**30:,.1f} left. Use more of them, search with --device cpu, or build the index with "
+                "--vectors ivf-sq8, whose codes are half as large and are searched on GPUs."
+            )
+        shards.append(_shards(segment, devices if fits else [torch.device("cpu")]))
+        scanned.append(fits)
+    return shards, scanned
 
 
 def _shards(segment: Segment, devices: Sequence[torch.device]) -> list[Shard]:

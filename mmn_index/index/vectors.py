@@ -3,12 +3,17 @@
 Vectors are [contrastive ; iou], 2 C numbers, and in an index with a bank [contrastive ; iou ; h ; 0] (codes of two numbers then
 give h one of its own), in an inverted file (IVF) with compressed codes: it proposes rows, quickly and not
 completely; their scores are computed from embeddings.npy. Smaller segments have none and are scanned (scan.py), which is exact.
+
+On GPUs FAISS searches plain codes alone (IVF with Flat, SQ or 8-bit PQ codes), returns at most 2,048 rows a query, and takes a
+selector of rows without a word and ignores it: there removed videos are left out of what was found.
 """
 
 import os
 import re
 import threading
 import weakref
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +28,9 @@ HUB_WIDTH = 2  # numbers that h takes
 _BLOCK = 1 << 16  # vectors that are converted to float32 together
 _SAMPLE = 24  # training vectors a list
 _ITERATIONS = 8  # of k-means; more change recall in the third digit
+_MOST_ON_GPU = 2048  # rows that FAISS finds for a query there
+_TEMPORARY = 1 << 28  # bytes of a GPU that FAISS works in
+_AT_WORK = threading.Lock()  # FAISS's resources of a GPU belong to one thread at a time
 
 
 def check_factory(factory: str) -> None:
@@ -104,6 +112,33 @@ class Vectors:
         weakref.finalize(self, os.close, self._file)
         self._lock = threading.Lock()
         self._read: tuple[Any, torch.Tensor] | None = None
+        self._copy: Any = None  # FAISS's index there
+
+    @property
+    def suits_gpus(self) -> bool:
+        """Whether FAISS can search such codes on GPUs."""
+        return re.fullmatch(r"IVF\d+,(Flat|SQ4|SQ8|SQfp16|PQ\d+(x8)?)", self.about.factory) is not None
+
+    def to(self, devices: Sequence[torch.device]) -> None:
+        """Copy the codes to GPUs, cut over all of them; searches then run there.
+
+        Raises:
+            ConfigError: FAISS cannot use them, or they have no room.
+            MomentIndexError: the file cannot be read as the index that it should be.
+        """
+        faiss, (index, _) = _faiss(), self._index
+        if not hasattr(faiss, "GpuMultipleClonerOptions"):
+            raise ConfigError("the FAISS that is installed knows no GPU. `pip uninstall faiss-cpu`, then install 'mmn-index[gpu]'.")
+        options = faiss.GpuMultipleClonerOptions()
+        options.shard, options.useFloat16 = True, True  # the latter is for PQ of many bytes, whose tables do not fit otherwise
+        numbers = [device.index or 0 for device in devices]
+        index.nprobe = min(self.about.nprobe, self.lists, _MOST_ON_GPU)  # goes along; searches of shards take no parameters
+        try:
+            with _AT_WORK:
+                resources = [_resources(number) for number in numbers]
+                self._copy = faiss.index_cpu_to_gpu_multiple_py(resources, index, options, numbers)
+        except RuntimeError as error:
+            raise ConfigError(f"{self._path}: cannot be copied to GPUs ({_reason(error)}). --device cpu always can.") from error
 
     @property
     def lists(self) -> int:
@@ -149,8 +184,10 @@ class Vectors:
         Raises:
             MomentIndexError: the file cannot be read as the index that it should be.
         """
-        faiss, (index, centres) = _faiss(), self._index
         queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if self._copy is not None:
+            return self._best_on_gpus(queries, limit, allowed)
+        faiss, (index, centres) = _faiss(), self._index
         parameters = faiss.SearchParametersIVF(nprobe=min(self.about.nprobe, len(centres)))
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
@@ -164,6 +201,35 @@ class Vectors:
         )  # fmt: skip
         values[rows < 0] = -np.inf
         return values, rows
+
+    def _best_on_gpus(self, queries: np.ndarray, limit: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """As `best`, of at most _MOST_ON_GPU rows a query; rows that are not allowed are asked for too, and left out."""
+        most = min(_MOST_ON_GPU, self._shape[0])
+        share = 1.0 if allowed is None else max(float(allowed.mean()), limit / most)
+        for wanted in (min(most, int(limit / share)), most):
+            with _AT_WORK:
+                found, rows = self._copy.search(queries, wanted)
+            out = rows < 0
+            if allowed is not None:
+                out |= ~allowed[rows]  # of -1 that is another row's, but it is out already
+            if wanted == most or (~out).sum(axis=1).min() >= limit:
+                break
+        order = np.argsort(out, axis=1, kind="stable")[:, :limit]  # what is allowed, still best first
+        values = np.full((len(queries), limit), -np.inf, np.float32)
+        numbers = np.full((len(queries), limit), -1, np.int64)
+        width = order.shape[1]
+        gone = np.take_along_axis(out, order, axis=1)
+        values[:, :width] = np.where(gone, -np.inf, np.take_along_axis(found, order, axis=1))
+        numbers[:, :width] = np.where(gone, -1, np.take_along_axis(rows, order, axis=1))
+        return values, numbers
+
+
+@cache
+def _resources(number: int) -> Any:
+    """What FAISS keeps on a GPU to work with, once a process."""
+    resources = _faiss().StandardGpuResources()
+    resources.setTempMemory(_TEMPORARY)
+    return resources
 
 
 def _make(factory: str, width: int) -> Any:

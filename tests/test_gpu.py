@@ -1,0 +1,232 @@
+"""Search on GPUs. What decides and what is FAISS's or CUDA's part stand apart here: the first is tested anywhere, with a device
+without memory, products of the same numbers on the CPU, and FAISS's CPU index where one on GPUs would be; the second needs a GPU."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+import torch
+from mmn_index.index_build.candidates import Wish, choose
+from mmn_index.index_build.change import remove
+from test_search import DIM, GRID, brute_force, make_index, random_queries
+
+from mmn_index import device as devices
+from mmn_index.errors import ConfigError
+from mmn_index.index import CandidateAbout, MomentIndex, Restriction, scan, vectors
+from mmn_index.index.scan import upper_bounds
+from mmn_index.index.vectors import Vectors
+from mmn_index.negatives import Bank
+from mmn_index.scoring import HUB_SCORES, SCORES, Embeddings, Score
+from mmn_index.search import SearchOptions, search_embeddings
+
+PLAIN = CandidateAbout("IVF8,SQ8", nprobe=8, depth=200)
+NO_MEMORY = "meta"  # a device of torch's that keeps shapes alone
+GPUS = [torch.device("cuda", number) for number in (0, 1)]
+
+
+@pytest.fixture
+def products_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "_IN_HALF", ("cpu",))
+
+
+def with_room(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    monkeypatch.setattr(devices, "_free", lambda device: devices._AT_WORK + int(size))
+
+
+@pytest.mark.parametrize("count", [2, 40])
+@pytest.mark.usefixtures("products_as_on_a_gpu")
+def test_bounds_of_float16_products_are_bounds_and_tight(count: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.nn.functional.normalize(torch.randn(n, 256, generator=generator), dim=1) for n in (count, count, 500, 500)]
+    queries, rows = Embeddings(*made[:2]), torch.cat(made[2:], dim=1).half()
+    c, i = (q.double() @ m.double().T for q, m in zip(queries, rows.split(256, dim=1), strict=True))
+    for name in ("contrastive", "collection"):
+        exact, bounds = Score(name).log(c, i), upper_bounds(rows, None, queries, Score(name)).double()
+        assert (bounds >= exact).all()
+        assert (bounds - exact).max() < (1e-4 if name == "contrastive" else 2.1e-3)
+    product = scan._product_in_half(queries.contrastive, rows[:, :256]).double()
+    rounded = queries.contrastive.half().double() @ rows[:, :256].double().T
+    assert (product - c).abs().max() < 1e-6 < (rounded - c).abs().max() / 10
+
+
+@pytest.mark.usefixtures("products_as_on_a_gpu")
+@pytest.mark.parametrize(("name", "hub"), [*((name, 0.0) for name in SCORES), *((name, 0.5) for name in HUB_SCORES)])
+def test_a_scan_with_float16_products_is_exact(tmp_path: Path, name: str, hub: float) -> None:
+    bank = Bank(tuple("abcdefgh"), random_queries(9, 8).contrastive, "csls", 0.1, 3)
+    index, score = make_index(tmp_path, 1, segments=3, copies=True, bank=bank), Score(name, hub=hub)
+    queries = random_queries(2, 12)
+    for count in (1, 12):
+        some = Embeddings(*(x[:count] for x in queries))
+        for q, answer in enumerate(search_embeddings(index, some, score, SearchOptions(), [""] * count)):
+            assert answer.exact
+            assert [hit.row for hit in answer.hits] == brute_force(index, queries, q, score, SearchOptions())
+
+
+class Plain:
+    """FAISS's index on the CPU with what one on GPUs has: no selector, no parameters, 2,048 rows."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        assert k <= 2048
+        found: tuple[np.ndarray, np.ndarray] = self._index.search(queries, k)
+        return found
+
+
+def copied(index: Vectors) -> Vectors:
+    """As after `to`."""
+    index._index[0].nprobe = index.about.nprobe
+    index._copy = Plain(index._index[0])
+    return index
+
+
+def test_rows_found_on_gpus_are_those_of_the_cpu(tmp_path: Path) -> None:
+    root = make_index(tmp_path, 1, vectors=[PLAIN]).root
+    remove(root, ["v01", "v06", "v07"])
+    one, other = (MomentIndex(root).segments[0] for _ in range(2))
+    assert one.vectors is not None
+    assert other.vectors is not None
+    allowed = np.repeat(one.live, one.per_video)
+    queries = torch.cat(random_queries(5, 20), dim=1).numpy()
+    for limit in (1, 10, 100, 9 * len(GRID), 12 * len(GRID)):
+        for selected in (None, allowed, ~allowed):
+            values, rows = one.vectors.best(queries, limit, allowed=selected)
+            found, numbers = copied(other.vectors).best(queries, limit, allowed=selected)
+            assert found.shape == numbers.shape == values.shape
+            there = numbers >= 0
+            assert (found[~there] == -np.inf).all()
+            assert selected is None or selected[numbers[there]].all()
+            assert (there == (rows >= 0)).all()
+            assert np.allclose(found[there], values[there], atol=1e-5)
+            assert all(set(a) == set(b) for a, b in zip(rows, numbers, strict=True))
+
+
+def test_more_rows_than_gpus_find_are_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "_MOST_ON_GPU", 50)
+    index = make_index(tmp_path, 1, vectors=[PLAIN]).segments[0].vectors
+    assert index is not None
+    values, rows = copied(index).best(torch.cat(random_queries(5, 3), dim=1).numpy(), 60)
+    assert (rows[:, :50] >= 0).all()
+    assert (rows[:, 50:] == -1).all()
+    assert (values[:, 50:] == -np.inf).all()
+
+
+def test_what_a_gpu_has_no_room_for_is_searched_by_its_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cpu = make_index(tmp_path, 1, segments=2, vectors=[None, PLAIN])
+    sizes = [segment.embeddings.nbytes for segment in on_cpu.segments]
+    assert MomentIndex(on_cpu.root, NO_MEMORY)._scanned == [True, True]
+    moved = []
+
+    def to(self: Vectors, names: Sequence[torch.device]) -> None:
+        moved.append([str(name) for name in names])
+        copied(self)
+
+    monkeypatch.setattr(Vectors, "to", to)
+    with_room(monkeypatch, sizes[0] + sizes[1] - 2)
+    index = MomentIndex(on_cpu.root, NO_MEMORY)
+    assert (index._scanned, moved) == ([True, False], [[NO_MEMORY]])
+    assert [shards[0].embeddings.device.type for shards in index._shards] == [NO_MEMORY, "cpu"]
+    with_room(monkeypatch, sizes[0] / 2 + sizes[1] / 2)  # two shards on one device
+    assert MomentIndex(on_cpu.root, (NO_MEMORY, NO_MEMORY))._scanned == [True, False]
+    # The segment with codes by itself: found through them, and scanned on the CPU where everything is wanted.
+    index._shards[0] = on_cpu._shards[0]
+    queries = random_queries(4, 6)
+    for options in (SearchOptions(), SearchOptions(exact=True), SearchOptions(restriction=Restriction(after=2.0))):
+        mine, theirs = (search_embeddings(x, queries, Score(), options, [""] * 6) for x in (index, on_cpu))
+        assert [answer.hits for answer in mine] == [answer.hits for answer in theirs]
+        assert [answer.exact for answer in mine] == [answer.exact for answer in theirs]
+
+
+@pytest.mark.parametrize("about", [None, CandidateAbout("IVF8,PQ5x4fs", nprobe=8, depth=200)], ids=["none", "fast-scan"])
+def test_no_room_and_no_codes_for_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, about: CandidateAbout | None) -> None:
+    root = make_index(tmp_path, 1, vectors=[about]).root
+    with_room(monkeypatch, 10)
+    with pytest.raises(ConfigError, match="--vectors ivf-sq8"):
+        MomentIndex(root, NO_MEMORY)
+
+
+def test_a_faiss_without_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_index(tmp_path, 1, vectors=[PLAIN]).root
+    with_room(monkeypatch, 10)
+    monkeypatch.delattr(faiss, "GpuMultipleClonerOptions", raising=False)
+    with pytest.raises(ConfigError, match=r"mmn-index\[gpu\]"):
+        MomentIndex(root, NO_MEMORY)
+
+
+def test_which_codes_gpus_search() -> None:
+    def suits(factory: str) -> bool:
+        return Vectors.suits_gpus.fget(type("", (), {"about": CandidateAbout(factory)}))  # type: ignore[attr-defined, no-any-return]
+
+    assert all(map(suits, ("IVF4096,SQ8", "IVF64,Flat", "IVF64,PQ64", "IVF64,PQ64x8", "IVF64,SQfp16")))
+    assert not any(map(suits, ("IVF4096,PQ256x4fs", "IVF64,RaBitQfs", "IVF64,PQ64x4", "IVF64_HNSW32,SQ8", "IVF64,SQ6")))
+
+
+def test_the_choice_knows_what_gpus_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = 1_000_000
+    with_room(monkeypatch, moments * 4 * DIM / 2)
+    assert choose(moments, DIM, Wish(), devices=GPUS)[0] == choose(moments, DIM, Wish())[0]
+    with_room(monkeypatch, moments * 4 * DIM / 2 - 1)
+    factory, reason = choose(moments, DIM, Wish(), devices=GPUS)
+    assert (factory, reason.endswith("no room for the embeddings")) == ("IVF4096,SQ8", True)
+    assert choose(moments, DIM, Wish("ivf-rabitq"), devices=GPUS)[0] == "IVF4096,RaBitQfs"
+    assert choose(moments, DIM, Wish(max_bytes_per_moment=4 * DIM + 10), devices=GPUS)[0] is None
+
+
+# With a GPU
+
+
+def needs_cuda() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device is here")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", SCORES)
+def test_a_gpu_gives_the_answers_of_the_cpu(tmp_path: Path, name: str) -> None:
+    needs_cuda()
+    on_cpu = make_index(tmp_path, 1, segments=3)
+    queries = random_queries(2, 20)
+    for device in ("cuda", "cuda:0", ("cuda:0", "cuda:0")):
+        on_gpu = MomentIndex(on_cpu.root, device)
+        for options in (SearchOptions(), SearchOptions(restriction=Restriction(exclude=("v03",), min_length=4.0))):
+            one, other = (search_embeddings(index, queries, Score(name), options, [""] * 20) for index in (on_cpu, on_gpu))
+            assert [answer.hits for answer in one] == [answer.hits for answer in other]
+            assert all(answer.exact for answer in other)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(1, 256), (5, 256), (64, 256), (3, 64)])
+def test_bounds_that_a_gpu_computes_are_bounds(shape: tuple[int, int]) -> None:
+    needs_cuda()
+    count, dim = shape
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.nn.functional.normalize(torch.randn(n, dim, generator=generator), dim=1) for n in (count, count, 50_000, 50_000)]
+    queries, rows = Embeddings(*made[:2]), torch.cat(made[2:], dim=1).half()
+    c, i = (q.double() @ m.double().T for q, m in zip(queries, rows.split(dim, dim=1), strict=True))
+    for name in SCORES:
+        bounds = upper_bounds(rows.cuda(), None, queries, Score(name)).double().cpu()
+        assert (bounds >= Score(name).log(c, i)).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("factory", ["IVF8,SQ8", "IVF8,Flat", "IVF8,PQ5"])
+def test_faiss_on_gpus_finds_what_it_finds_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str) -> None:
+    needs_cuda()
+    if not hasattr(faiss, "GpuMultipleClonerOptions"):
+        pytest.skip("the FAISS that is installed knows no GPU")
+    about = CandidateAbout(factory, nprobe=8, depth=200)
+    root = make_index(tmp_path, 1, videos=40, segments=2, vectors=[about, about]).root
+    remove(root, ["v01", "v06", "v33"])
+    with_room(monkeypatch, 10)
+    queries = random_queries(2, 20)
+    for device in ("cuda:0", ("cuda:0", "cuda:0")):
+        on_gpu = MomentIndex(root, device)
+        assert on_gpu._scanned == [False, False]
+        for options in (SearchOptions(), SearchOptions(exact=True), SearchOptions(restriction=Restriction(exclude=("v03",)))):
+            one, other = (search_embeddings(index, queries, Score(), options, [""] * 20) for index in (MomentIndex(root), on_gpu))
+            same = sum([hit.row for hit in a.hits] == [hit.row for hit in b.hits] for a, b in zip(one, other, strict=True))
+            assert same == 20 if options.exact or options.restriction else same >= 18  # sums of codes may round otherwise
