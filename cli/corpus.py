@@ -35,9 +35,8 @@ def corpus_recall(
     queries = queries_of(split, corpus)
     embeddings = _embed(index, queries.sentences, device)
     rank = IndexRank(index, embeddings, chosen)
-    candidates = device == "cpu" and any(segment.vectors for segment in index.segments)  # elsewhere everything is scanned
     with progress("searching") as report:
-        result = evaluate_corpus(queries, corpus, rank, nms=nms, candidates=candidates, train=train, report=report)
+        result = evaluate_corpus(queries, corpus, rank, nms=nms, candidates=index.has_candidates, train=train, report=report)
         calibration = index.manifest.calibration
         if calibration is not None and chosen == index.manifest.score:
             everything = range(len(queries))

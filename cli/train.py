@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
-@click.option("--val", type=click.Path(path_type=Path), help="Validation split, json: chooses the epoch that is kept.")
+@click.option("--val", type=click.Path(path_type=Path),
+              help="Validation split, json: measured after each epoch, and with train.select: best it chooses the one that is "
+              "kept.")  # fmt: skip
 @click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features, HDF5.")
 @click.option("--config", default="collection", show_default=True,
               help="collection, charades, activitynet, tacos, ucf-moments, playhouse, or a YAML file.")  # fmt: skip

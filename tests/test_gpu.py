@@ -118,7 +118,7 @@ def test_more_rows_than_gpus_find_are_not_asked_for(tmp_path: Path, monkeypatch:
 def test_what_a_gpu_has_no_room_for_is_searched_by_its_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_cpu = make_index(tmp_path, 1, segments=2, vectors=[None, PLAIN])
     sizes = [segment.embeddings.nbytes for segment in on_cpu.segments]
-    assert MomentIndex(on_cpu.root, NO_MEMORY)._scanned == [True, True]
+    assert not MomentIndex(on_cpu.root, NO_MEMORY).has_candidates
     moved = []
 
     def to(self: Vectors, names: Sequence[torch.device]) -> None:
@@ -129,6 +129,7 @@ def test_what_a_gpu_has_no_room_for_is_searched_by_its_codes(tmp_path: Path, mon
     with_room(monkeypatch, sizes[0] + sizes[1] - 2)
     index = MomentIndex(on_cpu.root, NO_MEMORY)
     assert (index._scanned, moved) == ([True, False], [[NO_MEMORY]])
+    assert index.has_candidates
     assert [shards[0].embeddings.device.type for shards in index._shards] == [NO_MEMORY, "cpu"]
     with_room(monkeypatch, sizes[0] / 2 + sizes[1] / 2)  # two shards on one device
     assert MomentIndex(on_cpu.root, (NO_MEMORY, NO_MEMORY))._scanned == [True, False]

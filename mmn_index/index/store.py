@@ -131,6 +131,11 @@ class MomentIndex:
         return self.manifest.version
 
     @property
+    def has_candidates(self) -> bool:
+        """Whether an unrestricted search asks a candidate index: on GPUs only where they have no room for the embeddings."""
+        return not all(self._scanned)
+
+    @property
     def num_moments(self) -> int:
         """All moments of all videos that were not removed."""
         return sum(part.count for part in self._everything)
