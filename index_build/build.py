@@ -96,6 +96,7 @@ def build(
     about = checkpoint.info(checkpoint_path)
     _check_backbone(about, source.features, checkpoint_path)
     videos = _videos(source)
+    metadata = _metadata(source, videos)
     sentences = _sentences(about, hubs)
     default = _score(score, about, hubs if sentences is not None else None)
     model = checkpoint.load(checkpoint_path, device)
@@ -109,7 +110,7 @@ def build(
         backbone = source.features.backbone or about.features
         manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
         manifest = replace(manifest, bank=None if bank is None else bank.write(root))
-        entry = _segment(writer, manifest, model, videos, source, bank, report, device)
+        entry = _segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
     return BuildResult(root, len(videos), entry.moments, entry, None if bank is None else len(bank.sentences), default.hub)
 
@@ -146,9 +147,11 @@ def add(
         old = tombstones(current, set(here))
         left = {entry.id for entry in old}
         tables = [segment.table.schema for segment in current.segments if segment.entry.id in left]
-        _check_columns(pa.unify_schemas([VIDEO_COLUMNS, *tables]), source, videos)
+        columns = pa.unify_schemas([VIDEO_COLUMNS, *tables])
+        metadata = _metadata(source, videos, columns)
+        _check_columns(columns, metadata, source.metadata)
         bank = None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau, device)
-        entry = _segment(writer, manifest, model, videos, source, bank, report, device)
+        entry = _segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         writer.publish(replace(manifest, segments=(*old, entry)))
     return BuildResult(root, len(videos), entry.moments, entry)
 
@@ -197,14 +200,14 @@ def encode(model: MMN, features: FeatureFile, video_ids: Sequence[str]) -> Itera
 
 def _segment(
     writer: IndexWriter, manifest: Manifest, model: MMN, videos: list[PlannedVideo], source: Source, bank: Bank | None,
-    report: Report, device: str = "cpu",
+    report: Report, metadata: pa.Table | None = None, device: str = "cpu",
 ) -> SegmentEntry:  # fmt: skip
     """Write the segment of some videos; one that a killed process left is taken up."""
     moments, devices = len(videos) * len(model.grid), find_devices(device)
     factory, reason = choose(moments, model.config.joint_dim, source.wish, hubs=bank is not None, devices=devices)
     stat = os.stat(source.features.path)
     origin = f"{manifest.fingerprint} {os.path.abspath(source.features.path)} {stat.st_size} {stat.st_mtime_ns}"
-    segment = writer.segment(model.grid, model.config.joint_dim, videos, origin, _metadata(source, videos))
+    segment = writer.segment(model.grid, model.config.joint_dim, videos, origin, metadata)
     report(segment.done, len(videos))
     left = [video.video_id for video in videos[segment.done :]]
     with ThreadPoolExecutor(1) as disk:
@@ -252,21 +255,20 @@ def _score(name: str, about: CheckpointInfo, hubs: Hubs | None) -> Score:
     return Score(name, about.config.power, about.config.tau, hub)
 
 
-def _metadata(source: Source, videos: Sequence[PlannedVideo]) -> pa.Table | None:
+def _metadata(source: Source, videos: Sequence[PlannedVideo], known: pa.Schema = VIDEO_COLUMNS) -> pa.Table | None:
     if source.metadata is None:
         return None
-    return rows_for(read_metadata(source.metadata), [video.video_id for video in videos], source.metadata)
+    return rows_for(read_metadata(source.metadata, known), [video.video_id for video in videos], source.metadata)
 
 
-def _check_columns(here: pa.Schema, source: Source, videos: Sequence[PlannedVideo]) -> None:
+def _check_columns(here: pa.Schema, metadata: pa.Table | None, path: Path | None) -> None:
     """A column has one type in all segments, or it could not be searched."""
-    metadata = _metadata(source, videos)
     for column in metadata.schema if metadata is not None else ():
         known = here.field(column.name).type if column.name in here.names else pa.null()
         if pa.null() not in (known, column.type) and known != column.type:
             raise AnnotationError(
-                f"{source.metadata}: column '{column.name}' holds {column.type}, in the index {known}. Write it as {known} "
-                "(Parquet keeps types, CSV is guessed), or call it otherwise."
+                f"{path}: column '{column.name}' holds {column.type}, in the index {known}. Write it as {known} (Parquet keeps "
+                "types, CSV is guessed), or call it otherwise."
             )
 
 

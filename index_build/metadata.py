@@ -11,18 +11,29 @@ from mmn_index.errors import AnnotationError
 from mmn_index.index.segment import VIDEO_COLUMNS
 
 _KEY = "video_id"
+_NONE = pa.schema([])
 
 
-def read_metadata(path: Path) -> pa.Table:
+def read_metadata(path: Path, known: pa.Schema = _NONE) -> pa.Table:
     """A table with a column `video_id` and columns of the user's.
+
+    Types in CSV are guessed, but ids are text ("007"), and columns that are known as text or as fractions stay so.
+
+    Args:
+        known: the columns of the index that it is for.
 
     Raises:
         AnnotationError: it cannot be read, has no such column, names a video twice, or has columns that cannot be told
             apart or that the index itself has.
     """
     kind = path.suffix[1:] or "csv"
+    text = {_KEY: pa.string()} | {field.name: field.type for field in known if pa.types.is_string(field.type)}
     try:
-        table = pq.read_table(path) if kind.lower() == "parquet" else csv.read_csv(path)
+        table = (
+            pq.read_table(path)
+            if kind.lower() == "parquet"
+            else csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=text))
+        )
         names = table.column_names
         if names.count(_KEY) == 1:
             table = table.set_column(names.index(_KEY), _KEY, table[_KEY].cast(pa.string()))
@@ -37,7 +48,13 @@ def read_metadata(path: Path) -> pa.Table:
         raise AnnotationError(f"{path}: column {names.index('') + 1} has no name. Name it, or remove it.")
     if _KEY not in names:
         raise AnnotationError(f"{path}: has no column '{_KEY}' (its columns: {', '.join(names)}).")
-    table = table.cast(pa.schema([(field.name, _plain(field.type)) for field in table.schema]))
+    fractions = {field.name for field in known if pa.types.is_float64(field.type)}
+    table = table.cast(
+        pa.schema(
+            (field.name, pa.float64() if field.name in fractions and pa.types.is_integer(field.type) else _plain(field.type))
+            for field in table.schema
+        )
+    )
     if taken := [name for name in table.column_names if name in VIDEO_COLUMNS.names and name != _KEY]:
         raise AnnotationError(f"{path}: column '{taken[0]}' is one of the index's own. Call it otherwise.")
     ids = table[_KEY].to_pylist()

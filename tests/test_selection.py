@@ -330,7 +330,7 @@ def test_metadata_from_build_and_add_restrict_a_search(porch: Path, command: Com
 
 
 @pytest.mark.parametrize(("column", "says"), [
-    ("camera\nw0,7", "column 'camera' holds int64, in the index string"), ("people\nw0,many", "column 'people' holds string, in the index int64"),
+    ("people\nw0,2.5", "column 'people' holds double, in the index int64"), ("people\nw0,many", "column 'people' holds string, in the index int64"),
 ])  # fmt: skip
 def test_a_column_of_another_type_is_refused_before_anything_is_written(
     porch: Path, command: Command, column: str, says: str
@@ -350,6 +350,28 @@ def test_a_column_may_change_its_type_with_all_videos_that_have_it(porch: Path, 
     (porch / "empty.csv").write_text("video_id,camera\nw0,\n")  # a column without values fits any
     command.ok("add", porch / "new.h5", "--index", porch / "c.mmn", "--metadata", porch / "empty.csv")
     assert found(command, porch / "c.mmn", "--where", "camera>7") == {"v1"}
+
+
+def test_text_that_looks_like_numbers_stays_text(world: Path, porch: Path, command: Command, tmp_path: Path) -> None:
+    """What is guessed of one file must not depend on the values that it happens to have."""
+    (porch / "v.csv").write_text("video_id,camera,width\nv1,yard,1.5\nv0,porch,\n")
+    command.ok("update", porch / "again.h5", "--index", porch / "c.mmn", "--metadata", porch / "v.csv")
+    for number, row in enumerate(("w0,7", "w0,007", "w0,yard")):
+        (porch / "w.csv").write_text(f"video_id,camera\n{row}\n")
+        command.ok("update", porch / "new.h5", "--index", porch / "c.mmn", "--metadata", porch / "w.csv")
+        name = row.split(",")[1]
+        assert found(command, porch / "c.mmn", "--where", f"camera={name}") == {"w0"} | ({"v1"} if name == "yard" else set()), (
+            number
+        )
+    (porch / "w.csv").write_text("video_id,width\nw0,2\n")  # a fraction in the index
+    command.ok("update", porch / "new.h5", "--index", porch / "c.mmn", "--metadata", porch / "w.csv")
+    assert found(command, porch / "c.mmn", "--where", "width>1.5") == {"w0"}
+    assert found(command, porch / "c.mmn", "--where", "width>=1.5") == {"w0", "v1"}
+    write_features(tmp_path / "numbered.h5", 2, prefix="00")
+    (tmp_path / "numbered.csv").write_text("video_id,camera\n000,yard\n001,porch\n")
+    made = ["build", world / "run" / "model", tmp_path / "numbered.h5", "-o", tmp_path / "n.mmn"]
+    command.ok(*made, "--metadata", tmp_path / "numbered.csv")
+    assert found(command, tmp_path / "n.mmn", "--where", "camera=yard") == {"000"}
 
 
 def test_strings_are_strings_whoever_wrote_them(porch: Path, command: Command) -> None:
