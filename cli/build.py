@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .numbers import Real
 from .output import progress, say
 from .sentences import read_sentences
 
@@ -34,7 +35,7 @@ def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option("--max-latency", type=float, help="Milliseconds that a search may take: what this machine scans within "
                            "them is scanned, the rest gets a candidate index.  [default: up to 200,000 moments are "
                            "scanned]")(command)  # fmt: skip
-    return click.option("--max-bytes-per-moment", type=float, help="Room for embeddings and candidate index together.")(command)
+    return click.option("--max-bytes-per-moment", type=Real(), help="Room for embeddings and candidate index together.")(command)
 
 
 def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -134,9 +135,9 @@ def _source(
 ) -> "Source":
     from mmn_index.index_build.build import Source
     from mmn_index.index_build.candidates import Wish
-    from mmn_index.train.annotations import read_annotations
+    from mmn_index.train.annotations import read_durations
 
-    durations = {video.video_id: video.duration for video in read_annotations(videos).videos} if videos else None
+    durations = read_durations(videos) if videos else None
     return Source(features, durations, metadata, Wish(vectors, max_bytes_per_moment, max_latency))
 
 

@@ -1,5 +1,6 @@
 """mmn-index calibrate: validation videos to the weights of an index's score and to confidences."""
 
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +9,12 @@ import click
 
 from .build import index_option
 from .output import print_table, progress, say
+from .sentences import read_split
 
 if TYPE_CHECKING:
     from mmn_index.train.calibration import Tried
 
+_FEW = 20  # different sentences
 _ANSWERED = 0.95  # of the searches for what is there, when thresholds are suggested
 
 
@@ -36,7 +39,6 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
     """
     from mmn_index.index_build.build import validation_index
     from mmn_index.index_build.change import set_ranking
-    from mmn_index.train.annotations import read_annotations
     from mmn_index.train.calibration import (
         absent_hits,
         best_confidence,
@@ -53,7 +55,7 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
     from mmn_index.features import FeatureFile
     from mmn_index.index import MomentIndex
 
-    split = read_annotations(annotations)
+    split = read_split(annotations)
     index = MomentIndex(root)
     model = checkpoint.load(index.model_path, device)
     durations = {video.video_id: video.duration for video in split.videos}
@@ -75,15 +77,24 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
     if tried:
         _show(tried)
     say(
-        f"{root}: score {score.name}, weight {score.weight:g}, hub {score.hub:g}; confidences of {calibration.hits:,} hits, "
-        f"calibration error {calibration.error:.3f}."
+        f"{root}: score {score.name}, weight {score.weight:g}, hub {score.hub:g}; confidences fitted to {calibration.hits:,} hits, "
+        f"calibration error on these {calibration.error:.3f}."
     )
     best = best_confidence(present, calibration), best_confidence(absent, calibration)
     threshold, refused = refused_at(*best, _ANSWERED)
+    threshold = _below(threshold)
+    if len(numbers) < _FEW:
+        say(f"{len(numbers)} sentences are few to fit on: expect other confidences from other sentences.")
     say(
-        f"--min-confidence {threshold:.2f} answers {_ANSWERED:.0%} of these sentences, and refuses {refused:.0%} of them where all "
+        f"--min-confidence {threshold:.3g} answers {_ANSWERED:.0%} of these sentences, and refuses {refused:.0%} of them where all "
         "that is right for them was taken out."
     )
+
+
+def _below(threshold: float) -> float:
+    """The threshold to three digits, not above it, so that it answers what it should when it is typed."""
+    step = 10.0 ** (math.floor(math.log10(threshold)) - 2) if threshold > 0 else 1.0
+    return math.floor(threshold / step) * step
 
 
 def _show(tried: list["Tried"]) -> None:

@@ -30,6 +30,8 @@ def corpus_recall(
     from mmn_index.train.queries import indexed, queries_of
     from mmn_index.train.tvr import write_predictions
 
+    from mmn_index.errors import AnnotationError
+
     index, chosen = _open(root, score, hub, device)
     corpus = indexed(index)
     queries = queries_of(split, corpus)
@@ -41,8 +43,12 @@ def corpus_recall(
         if calibration is not None and chosen == index.manifest.score:
             everything = range(len(queries))
             present = present_hits(index, embeddings, chosen, queries, everything)
-            absent = absent_hits(index, embeddings, chosen, queries, corpus, everything)
-            result = result.with_records(confidence_records(present, absent, calibration))
+            try:
+                absent = absent_hits(index, embeddings, chosen, queries, corpus, everything)
+            except AnnotationError as error:
+                say(f"Confidences are not measured: {error}")
+            else:
+                result = result.with_records(confidence_records(present, absent, calibration))
     title = f"{len(queries):,} queries in {index.num_moments:,} moments of {len(corpus.ids):,} videos, score {_score(chosen)}"
     _show(title, result, as_json, {"scope": "corpus", "score": chosen.name, "hub": chosen.hub})
     if folder:

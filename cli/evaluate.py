@@ -12,7 +12,9 @@ from mmn_index.train.benchmarks import BENCHMARKS, Benchmark, Files, Published, 
 from mmn_index.errors import ConfigError
 
 from .build import index_option
+from .numbers import Real
 from .output import print_json, print_table, progress, say
+from .sentences import read_split
 
 if TYPE_CHECKING:
     from mmn_index.train.annotations import Annotations
@@ -43,10 +45,10 @@ _HIT = "IoU >= m (inclusive, float32)"
 @click.option("--score", help="collection, product, contrastive or iou. Default: within a video product, or that of --dataset; "
               "over a collection the index's own.")  # fmt: skip
 @click.option("--hub", type=float, help="Over a collection: hub correction from 0 (none) to 1; the index's default if not given.")
-@click.option("--nms", type=click.FloatRange(0, 1),
+@click.option("--nms", type=Real(0, 1),
               help="Temporal IoU above which NMS drops; a collection is also measured without it.  [default: 0.5, or that of "
               "--dataset]")  # fmt: skip
-@click.option("--assert-within", "points", type=click.FloatRange(0), metavar="POINTS",
+@click.option("--assert-within", "points", type=Real(0), metavar="POINTS",
               help="With --dataset: exit code 1 if a result lies further off a published number that was verified.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--device", default="cpu", show_default=True)
@@ -72,13 +74,10 @@ def evaluate(
 
     from .corpus import corpus_recall, pool_recall, predictions_recall
 
-    if not (checkpoint or corpus or predictions or mvmr):
-        raise click.UsageError("Give a CHECKPOINT to evaluate within videos, or one of --corpus, --predictions and --mvmr.")
+    given = {"annotations": annotations, "features": features, "seen": seen, "score": score, "hub": hub, "nms": nms}
+    _check_usage(bool(checkpoint), corpus, bool(predictions), bool(mvmr), given)
     if (folder or write_predictions) and not corpus:
         raise click.UsageError("-o and --write-predictions keep the results of --corpus.")
-    named = click.get_current_context().get_parameter_source("root") is ParameterSource.COMMANDLINE
-    if named and not (corpus or mvmr):
-        raise click.UsageError("--index is searched by --corpus and --mvmr: add one of them.")
     if points is not None and checkpoint is None:
         raise click.UsageError("--assert-within compares results within videos: give a CHECKPOINT.")
     benchmark = BENCHMARKS[dataset] if dataset else None
@@ -91,7 +90,7 @@ def evaluate(
         return
     # A collection's moments are embedded already: no features are read for it.
     files = _files(benchmark, data, annotations, features if checkpoint else Path())
-    split = read_annotations(files.annotations)
+    split = read_split(files.annotations)
     train = read_annotations(seen) if seen else None
     if predictions:
         predictions_recall(predictions, split, train, as_json=as_json)
@@ -105,6 +104,25 @@ def evaluate(
         corpus_recall(root, split, train, folder=folder, predictions=write_predictions, **shared)
     if reference is not None and points is not None:
         _assert_within(values, reference, points, remarks)
+
+
+def _check_usage(within: bool, corpus: bool, predictions: bool, mvmr: bool, given: Mapping[str, object]) -> None:
+    """Refuse options that nothing would look at."""
+
+    def unused(*names: str) -> str:
+        return ", ".join(f"--{name}" for name in names if given[name] is not None)
+
+    if not (within or corpus or predictions or mvmr):
+        raise click.UsageError("Give a CHECKPOINT to evaluate within videos, or one of --corpus, --predictions and --mvmr.")
+    named = click.get_current_context().get_parameter_source("root") is ParameterSource.COMMANDLINE
+    if named and not (corpus or mvmr):
+        raise click.UsageError("--index is searched by --corpus and --mvmr: add one of them.")
+    if given["hub"] is not None and not (corpus or mvmr):
+        raise click.UsageError("--hub corrects over a collection: add --corpus or --mvmr.")
+    if mvmr and not (within or corpus or predictions) and (left := unused("annotations", "features", "seen")):
+        raise click.UsageError(f"--mvmr is its own annotation file, and its videos are in the index: leave out {left}.")
+    if predictions and not (within or corpus or mvmr) and (left := unused("features", "score", "nms")):
+        raise click.UsageError(f"--predictions are ranked already: leave out {left}.")
 
 
 def _within(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from .numbers import Real
 from .output import progress, say
 
 
@@ -14,7 +15,7 @@ from .output import progress, say
 )
 @click.option("--backbone", default="pixels", show_default=True,
               help="'pixels' (no weights), or a CLIP, SigLIP or VideoMAE model: hub id or local directory.")  # fmt: skip
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Snippets a second; the backbone's own if not given.")
+@click.option("--rate", type=Real(0, min_open=True), help="Snippets a second; the backbone's own if not given.")
 @click.option("--device", default="cpu", show_default=True, help="Where a model backbone runs.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that decode ('pixels' only).")
 def extract(videos: tuple[Path, ...], out: Path, backbone: str, rate: float | None, device: str, workers: int) -> None:
@@ -29,6 +30,8 @@ def extract(videos: tuple[Path, ...], out: Path, backbone: str, rate: float | No
     """
     from mmn_index.index_build.extract import extract as run
 
+    if backbone == "pixels" and device != "cpu":
+        raise click.UsageError("--device is where a model backbone runs; 'pixels' runs on the CPU: leave it out.")
     with progress("extracting features") as report:
         result = run(videos, out, backbone=backbone, rate=rate, device=device, workers=workers, report=report)
     for _path, message in result.failed:

@@ -4,16 +4,18 @@ from pathlib import Path
 
 import click
 
+from .numbers import Real
 from .output import progress, say
+from .sentences import read_split
 
 
 @click.command()
 @click.option("--index", type=click.Path(path_type=Path), required=True, help="Index of the training videos.")
 @click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
 @click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="Negatives a sentence, of as many videos.")
-@click.option("--alike", type=click.FloatRange(0, 1), default=0.9, show_default=True,
+@click.option("--alike", type=Real(0, 1), default=0.9, show_default=True,
               help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.")  # fmt: skip
-@click.option("--margin", type=float, help="Leave out moments that do not score this much below the sentence's own.")
+@click.option("--margin", type=Real(), help="Leave out moments that do not score this much below the sentence's own.")
 @click.option("--positives", type=click.Path(path_type=Path), help="More right moments of each sentence, json as in MVMR.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Parquet file to write.")
@@ -29,14 +31,13 @@ def mine(
         mmn-index mine --index train.mmn --annotations train.json -o negatives.parquet
     """
     from mmn_index.train.alike import Alike, meanings
-    from mmn_index.train.annotations import read_annotations
     from mmn_index.train.mining import mine as run
     from mmn_index.train.mining import read_positives, write_negatives
 
     from mmn_index import checkpoint
     from mmn_index.index import MomentIndex
 
-    split = read_annotations(annotations)
+    split = read_split(annotations)
     listed = read_positives(positives) if positives else None
     opened = MomentIndex(index, device)
     model = checkpoint.load(opened.model_path, device)

@@ -75,6 +75,8 @@ def search(
         raise click.UsageError("Give one of QUERY, --queries and --like.", click.get_current_context())
     if sum(x is not None for x in (without, also, then)) > (0 if like or queries else 1):
         raise click.UsageError("--not, --and and --then go with one QUERY, one of them at a time.", click.get_current_context())
+    if like is not None and text_side is not None:
+        raise click.UsageError("--model embeds sentences: --like has none.", click.get_current_context())
     if html and (queries or also or then):
         raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
     sentences = [query] if query is not None else read_lines(queries) if queries else []

@@ -2,6 +2,26 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .output import say
+
+if TYPE_CHECKING:
+    from mmn_index.train.annotations import Annotations
+
+
+def read_split(path: Path) -> "Annotations":
+    """An annotation file; what was not taken as it is written is said.
+
+    Raises:
+        AnnotationError: it cannot be read, or holds none.
+    """
+    from mmn_index.train.annotations import read_annotations
+
+    split = read_annotations(path)
+    for remark in split.remarks:
+        say(remark)
+    return split
 
 
 def read_lines(path: Path) -> list[str]:
@@ -31,8 +51,6 @@ def read_sentences(path: Path) -> list[str]:
     Raises:
         AnnotationError, QueryError: it cannot be read, or holds none.
     """
-    from mmn_index.train.annotations import read_annotations
-
     if path.suffix != ".json":
         return read_lines(path)
-    return [sentence for video in read_annotations(path).videos for sentence in video.sentences]
+    return [sentence for video in read_split(path).videos for sentence in video.sentences]

@@ -79,6 +79,8 @@ def train(
             report=lambda what, done, total, note: report(done, total, note, what) if first else None,
         )  # fmt: skip
     if first:
+        if result.before:
+            say(f"{out}: this run has ended already, nothing was trained. Train on with --init {result.checkpoint} and a new -o.")
         scores = " ".join(f"{name} {value:.1f}" for name, value in (result.validation or {}).items())
         say(f"{result.checkpoint}: weights of epoch {result.epoch}{', validation ' + scores if scores else ''}.")
         draw_curves(out)
@@ -86,8 +88,8 @@ def train(
 
 def tell_about(split: "Annotations", held_out: "Annotations | None", config: "TrainConfig") -> None:
     """Remarks on what will be trained on and how an epoch is chosen."""
-    if split.dropped:
-        say(f"{split.path}: {split.dropped} sentences whose start is not before their end are left out.")
+    for remark in (*split.remarks, *(held_out.remarks if held_out else ())):
+        say(remark)
     if config.alike_labels and (without := sum(video.labels is None for video in split.videos)):
         say(
             f"{split.path}: {without} of {len(split.videos)} videos have no labels; of their sentences only equal texts count as "

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
+from .numbers import Real
 from .output import progress, say
+from .sentences import read_split
 
 
 @click.command("tune-text")
@@ -13,10 +15,10 @@ from .output import progress, say
 @click.option("--val", type=click.Path(path_type=Path), help="Validation split, json: chooses the epoch that is kept, 0 included.")
 @click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features, HDF5.")
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Learning rate.")
+@click.option("--lr", type=Real(0, min_open=True), default=1e-4, show_default=True, help="Learning rate.")
 @click.option("--negatives", type=click.IntRange(1), default=100, show_default=True,
               help="Best-ranked moments of the collection that a sentence is held against.")  # fmt: skip
-@click.option("--alike", type=click.FloatRange(0, 1), default=0.9, show_default=True,
+@click.option("--alike", type=Real(0, 1), default=0.9, show_default=True,
               help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -33,14 +35,13 @@ def tune_text(
     Example:
         mmn-index tune-text run/model --annotations train.json --val val.json --features features.h5 -o tuned
     """
-    from mmn_index.train.annotations import read_annotations
     from mmn_index.train.tune_text import TuneConfig
     from mmn_index.train.tune_text import tune_text as run
 
     from mmn_index.features import FeatureFile
 
     config = TuneConfig(epochs=epochs, lr=lr, negatives=negatives, alike=alike, seed=seed)
-    split, held_out = read_annotations(annotations), read_annotations(val) if val else None
+    split, held_out = read_split(annotations), read_split(val) if val else None
     with progress("tuning") as report, FeatureFile(features) as opened:
         result = run(
             checkpoint, split, opened, out, validation=held_out, config=config, device=device,

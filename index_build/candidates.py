@@ -20,7 +20,7 @@ from mmn_index.device import room as free
 from mmn_index.errors import ConfigError
 from mmn_index.index import Manifest, MomentIndex, SegmentEntry
 from mmn_index.index.scan import upper_bounds
-from mmn_index.index.vectors import HUB_WIDTH, bytes_a_moment, check_factory
+from mmn_index.index.vectors import HUB_WIDTH, bytes_a_moment, check_factory, lists_of
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search_embeddings
 
@@ -47,6 +47,8 @@ class Wish:
     max_latency: float | None = None  # milliseconds of one search, with `auto`: what is scanned within them is scanned
 
     def __post_init__(self) -> None:
+        if self.max_bytes_per_moment is not None and not self.max_bytes_per_moment > 0:
+            raise ConfigError(f"--max-bytes-per-moment {self.max_bytes_per_moment:g}: expected a number of bytes, more than 0.")
         if self.max_latency is not None and not self.max_latency > 0:
             raise ConfigError(f"--max-latency {self.max_latency:g}: expected milliseconds, more than 0.")
         if self.max_latency is not None and self.vectors != "auto":
@@ -86,6 +88,8 @@ def choose(
     codes = {name: f"IVF{lists},{code.format(half=width // 2)}" for name, code in CODES.items()}
     if wish.vectors != "auto":
         factory = codes.get(wish.vectors, wish.vectors)
+        if (wanted := lists_of(factory)) > moments:
+            raise ConfigError(f"--vectors {wish.vectors}: {wanted:,} lists are more than the {moments:,} moments. Ask for fewer.")
         if room is not None and (needed := bytes_a_moment(factory, width)) > room:
             raise ConfigError(
                 f"--vectors {wish.vectors}: takes {needed:.0f} bytes a moment beside the {kept} of the embeddings, "

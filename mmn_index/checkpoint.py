@@ -96,8 +96,12 @@ def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = Non
 
     Raises:
         OutputError: the place cannot be written, or holds something that is no checkpoint.
+        CheckpointError: weights are not finite.
     """
     path = Path(path)
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: is not written, for the weights '{name}' are not finite: training has diverged.")
     if path.exists() and not is_checkpoint(path):
         raise OutputError(f"{path}: exists and is not a checkpoint; it is left alone. Choose another place.")
     text_config = model.text_encoder.bert.config.to_dict()  # type: ignore[union-attr,operator]

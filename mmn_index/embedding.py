@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import CheckpointError
 from .model import MMN
 
 _BATCH = 16  # videos that go through the encoder together
@@ -23,6 +24,9 @@ def embed_in_batches(model: MMN, pre_clips: Callable[[str], Tensor], video_ids: 
 
     Yields:
         A batch of videos, in the order given: (P, 2 C) float32 each, contrastive then iou.
+
+    Raises:
+        CheckpointError: embeddings are not finite.
     """
 
     def read(part: Sequence[str]) -> Tensor:
@@ -35,4 +39,11 @@ def embed_in_batches(model: MMN, pre_clips: Callable[[str], Tensor], video_ids: 
             assert coming is not None
             batch = coming.result()
             coming = reader.submit(read, batches[number + 1]) if number + 1 < len(batches) else None
-            yield list(torch.cat(model.embed_videos(batch), dim=2).float().cpu().numpy())
+            made = torch.cat(model.embed_videos(batch), dim=2).float().cpu().numpy()
+            for place, embeddings in enumerate(made):
+                if not np.isfinite(embeddings).all():
+                    raise CheckpointError(
+                        f"the model embeds video '{video_ids[number * _BATCH + place]}' as numbers that are not finite: its "
+                        "training has diverged, or the features are not of the kind that it was trained on."
+                    )
+            yield list(made)

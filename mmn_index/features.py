@@ -7,6 +7,7 @@ attributes as well: `backbone` and `rate` (snippets a second) on the file, `dura
 """
 
 import hashlib
+import math
 import os
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ import numpy as np
 from .errors import FeatureError, OutputError
 
 _PART = ".h5"
+_MOST = 1e9  # seconds, or snippets a second: a number that is larger means something else
 
 
 class FeatureFile:
@@ -73,9 +75,13 @@ class FeatureFile:
 
     @property
     def rate(self) -> float | None:
-        """Snippets a second, where the file says so."""
+        """Snippets a second, where the file says so.
+
+        Raises:
+            FeatureError: what it says is no number above 0.
+        """
         value = self._file.attrs.get("rate")
-        return None if value is None else float(value)
+        return None if value is None else self._positive(value, "the file's attribute 'rate'", "snippets a second")
 
     @property
     def dim(self) -> int:
@@ -83,10 +89,14 @@ class FeatureFile:
         return self._shape(self.video_ids[0])[1]
 
     def duration(self, video_id: str) -> float | None:
-        """Seconds of the video: its attribute, else snippets / rate, else None."""
+        """Seconds of the video: its attribute, else snippets / rate, else None.
+
+        Raises:
+            FeatureError: what the file says is no number above 0.
+        """
         dataset = self._dataset(video_id)
         if "duration" in dataset.attrs:
-            return float(dataset.attrs["duration"])
+            return self._positive(dataset.attrs["duration"], f"the attribute 'duration' of video '{video_id}'", "seconds")
         return None if self.rate is None else self._shape(video_id)[0] / self.rate
 
     def source(self, video_id: str) -> str | None:
@@ -126,6 +136,15 @@ class FeatureFile:
             )
         return values
 
+    def _positive(self, value: object, what: str, unit: str) -> float:
+        try:
+            number = float(value) if np.ndim(value) == 0 else math.nan  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        if not 0 < number < _MOST:
+            raise FeatureError(f"{self.path}: {what} is {value!r:.60}, expected {unit}, a number above 0.")
+        return number
+
     def _dataset(self, video_id: str) -> h5py.Dataset:
         if video_id not in self._names:
             raise FeatureError(
@@ -135,7 +154,7 @@ class FeatureFile:
         return self._file[self._names[video_id]]
 
     def _shape(self, video_id: str) -> tuple[int, int]:
-        shape = self._dataset(video_id).shape
+        shape: tuple[int, ...] = self._dataset(video_id).shape or ()  # of an empty dataset there is none
         if len(shape) != 2 or shape[0] == 0 or shape[1] == 0:
             raise FeatureError(f"{self.path}: video '{video_id}' has features of shape {shape}, expected (snippets, width).")
         return int(shape[0]), int(shape[1])

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .config import ModelConfig
+from .errors import CheckpointError
 from .proposals import ProposalGrid
 from .scoring import Embeddings, Score
 from .text_encoder import SentenceTokenizer, TextEncoder
@@ -49,9 +50,16 @@ class MMN(nn.Module):
 
         Raises:
             QueryError: a sentence is empty or too long.
+            CheckpointError: the embeddings are not finite.
         """
         ids, mask = self.tokenizer(sentences)
-        return unit(self.text_encoder(ids.to(self.device), mask.to(self.device)))
+        found = unit(self.text_encoder(ids.to(self.device), mask.to(self.device)))
+        if not all(bool(x.isfinite().all()) for x in found):
+            raise CheckpointError(
+                f"the model embeds sentences, such as '{sentences[0]}', as numbers that are not finite: its training has diverged. "
+                "Use another checkpoint, or train it anew at a lower rate."
+            )
+        return found
 
     @torch.inference_mode()
     def embed_collection(self, sentences: Sequence[str]) -> Embeddings:

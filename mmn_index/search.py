@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from .confidence import VIDEOS, Calibration, log_mean
-from .errors import QueryError
+from .errors import MomentIndexError, QueryError
 from .index import Candidates, MomentIndex, Part, Restriction
 from .index.scan import Deadline, block_diagonal
 from .model import MMN
@@ -124,6 +124,7 @@ def search(
 
     Raises:
         QueryError: an empty or too long sentence, an unknown score, a restriction that does not fit, or too little time.
+        CheckpointError, MomentIndexError: embeddings are not finite.
     """
     chosen = index.manifest.with_score(score, hub)
     against = None if without is None else model.embed_sentences(without)
@@ -179,6 +180,7 @@ def search_embeddings(
     parts, deadline = index.parts(options.restriction), Deadline(options.timeout)
     scan = options.exact or bool(options.restriction)
     total = sum(part.count for part in parts)
+    options = replace(options, k=min(options.k, max(1, total)))
     depths = [segment.vectors.about.depth for segment in index.segments if segment.vectors is not None and not scan]
     first = max(depths, default=_DEPTH)
     limits = np.full(len(sentences), min(total, max(first, first * options.k // 10)))
@@ -271,6 +273,11 @@ def _rank(
     ranked = torch.from_numpy(known).gather(1, order)
     spans = torch.from_numpy(index.spans(ranked.numpy()))
     scored = (rows >= 0).sum(axis=1)
+    if found.recall is None and rows.shape[1] >= found.total > (least := int(scored.min())):
+        raise MomentIndexError(
+            f"{index.root}: of {found.total:,} moments only {least:,} have embeddings that are numbers. `mmn-index verify` says "
+            "what is damaged; build the index again."
+        )
     if hidden:
         valid &= torch.from_numpy(~np.isin(ranked.numpy(), list(hidden)))
     videos = torch.from_numpy(index.videos_of(ranked.numpy()))

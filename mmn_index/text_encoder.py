@@ -43,7 +43,7 @@ class SentenceTokenizer:
         if empty := [number for number, sentence in enumerate(sentences) if not sentence.strip()]:
             raise QueryError(f"sentence {empty[0] + 1} of {len(sentences)} is empty, expected words.")
         if broken := next(filter(_no_text, sentences), None):
-            raise QueryError(f"the sentence {broken!r:.60} is not UTF-8 text.")
+            raise QueryError(f"the sentence {broken!r:.60} is no text: it holds bytes that are not UTF-8, or NUL.")
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))]
         longest = max((len(row) for row in rows), default=0)
         if longest > self._max_tokens:

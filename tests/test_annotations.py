@@ -9,7 +9,7 @@ import torch
 from golden import SHARED, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmn_index.train.annotations import read_annotations
+from mmn_index.train.annotations import read_annotations, read_durations
 from mmn_index.train.batches import PreparedVideo, cropped
 from mmn_index.train.config import SETTINGS, load_setting
 
@@ -68,6 +68,11 @@ def test_the_real_benchmarks_have_their_counts(file: str, videos: int, kept: int
         ({"v": {"duration": 5, "timestamps": [["x", 1]], "sentences": ["a"]}}, "video 'v'"),
         ({"v": {"duration": 5, "timestamps": [[2, 1]], "sentences": ["a"]}}, "no sentence"),
         ({"v": 5}, "video 'v'"),
+        ({"v": {"duration": 5, "timestamps": [[float("nan"), 1]], "sentences": ["a"]}}, "video 'v': a moment from nan to 1"),
+        ({"v": {"duration": 5, "timestamps": [[0, 1]], "sentences": [None]}}, "a sentence that is None"),
+        ({"v": {"duration": 5, "timestamps": [[0, 1]], "sentences": [" "]}}, "a sentence that is ' '"),
+        ({"v": {"duration": 5, "timestamps": [[0, 1]], "sentences": ["a"], "labels": [None]}}, "a label that is None"),
+        ({"v": {"fps": 0, "num_frames": 9, "timestamps": [[0, 1]], "sentences": ["a"]}}, "0.0 frames a second"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, content: object, says: str) -> None:
@@ -75,12 +80,35 @@ def test_files_that_cannot_be_used(tmp_path: Path, content: object, says: str) -
         read_annotations(write(tmp_path / "a.json", content))
 
 
+def test_moments_outside_their_video_are_left_out_and_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", {
+        "v": {"duration": 10, "timestamps": [[12, 15], [-3, -1], [8, 15]], "sentences": ["a", "b", "c"]},
+        "w": {"duration": 20, "timestamps": [], "sentences": []},
+    })  # fmt: skip
+    split = read_annotations(path)
+    assert [(video.sentences, video.positions, video.moments.tolist()) for video in split.videos] == [(("c",), (2,), [[8, 10]])]
+    assert len(split.remarks) == 2
+    assert "2 sentences are left out" in split.remarks[0]
+    assert "of 1 sentences reach outside" in split.remarks[1]
+    assert read_durations(path) == {"v": 10, "w": 20}
+    assert (
+        read_annotations(write(tmp_path / "b.json", {"v": {"duration": 10, "timestamps": [[1, 5]], "sentences": ["a"]}})).remarks
+        == []
+    )
+
+
 def test_no_file_and_no_json(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no such"):
         read_annotations(tmp_path / "a.json")
-    (tmp_path / "a.json").write_bytes(b"\xff\xfe{")
-    with pytest.raises(AnnotationError, match="JSON"):
-        read_annotations(tmp_path / "a.json")
+    for text in (b"\xff\xfe{", b"[" * 100_000, b'{"v": {}, "w": {}, "v": {}}'):
+        (tmp_path / "a.json").write_bytes(text)
+        with pytest.raises(AnnotationError, match="'v' stands there twice" if text.startswith(b"{") else "JSON"):
+            read_annotations(tmp_path / "a.json")
+    with pytest.raises(AnnotationError, match=r"JSON .*directory"):
+        read_annotations(tmp_path)
+    content = {"v": {"duration": 10, "timestamps": [[1, 5]], "sentences": ["a"]}}
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8-sig")  # as some editors write it
+    assert read_annotations(tmp_path / "a.json").num_sentences == 1
 
 
 def test_a_setting_from_yaml(tmp_path: Path) -> None:
@@ -98,7 +126,9 @@ def test_a_setting_from_yaml(tmp_path: Path) -> None:
      ("train: {epochs: 0}", "above 0"), ("train: {select: first}", "one of best, last"),
      ("train: {negatives: all}", "one of group, global"), ("train: {batch_size: 8, group_size: 3}", "multiple"),
      ("train: {hold_out: 1.5}", "a share"), ("train: {precision: int8}", "one of float32"), ("train: {patience: -1}", "expected a number"), ("train: 3", "expected fields"),
-     ("train: {compile: 1}", "expected bool")],
+     ("train: {compile: 1}", "expected bool"), ("train: {lr: .nan}", "expected float"), ("train: {lr: .inf}", "expected float"),
+     ("train: {weight_decay: -5}", "weight_decay"), ("train: {clip_norm: -1}", "clip_norm"), ("train: {nms: 5}", "temporal IoU from 0 to 1"),
+     ("train: {score: foo}", "one of collection, product"), ("loss: {tau_video: 0}", "tau_video"), ("loss: {margin: -1}", "loss.margin")],
 )  # fmt: skip
 def test_settings_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "c.yaml").write_text(text)

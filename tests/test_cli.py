@@ -98,6 +98,10 @@ def test_training_says_what_does_not_fit(world: Path, command: Command, tmp_path
     train("-o", world / "features.h5" / "run", says="cannot be written")
     write_annotations(tmp_path / "more.json", 7)
     train("--annotations", tmp_path / "more.json", says="no features of video 'v6'")
+    train("--val", tmp_path / "more.json", says="no features of video 'v6'")
+    assert not (tmp_path / "r" / "setting.json").exists()  # so that the folder can be used with the right files
+    (tmp_path / "fast.yaml").write_text((world / "tiny.yaml").read_text().replace("epochs: 2,", "epochs: 2, lr: 1e+30,"))
+    train("--config", tmp_path / "fast.yaml", says="train.lr (1e+30) too high")
 
 
 def test_build_says_what_does_not_fit(world: Path, command: Command, tmp_path: Path) -> None:

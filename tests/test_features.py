@@ -90,6 +90,26 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         FeatureWriter(tmp_path / "file" / "f.h5", backbone="b", rate=4.0)
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, 1e30, "long", [4.0, 5.0]], ids=str)
+@pytest.mark.parametrize("name", ["duration", "rate"])
+def test_a_length_that_is_none(tmp_path: Path, name: str, value: object) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        data = file.create_dataset("v", data=np.ones((3, 2), np.float32))
+        (data if name == "duration" else file).attrs[name] = value
+    with (
+        FeatureFile(tmp_path / "f.h5") as file,
+        pytest.raises(FeatureError, match=f"f.h5: the .*attribute '{name}'.* a number above 0"),
+    ):
+        file.duration("v")
+
+
+def test_an_empty_dataset(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["v"] = h5py.Empty("f4")
+    with FeatureFile(tmp_path / "f.h5") as file, pytest.raises(FeatureError, match=r"'v' has features of shape \(\)"):
+        file.read("v")
+
+
 @pytest.mark.parametrize("bad", [np.zeros((0, 4)), np.zeros(4), np.full((2, 2), np.nan)])
 def test_bad_snippets_are_never_written(tmp_path: Path, bad: np.ndarray) -> None:
     writer = FeatureWriter(tmp_path / "f.h5", backbone="b", rate=4.0)

@@ -15,7 +15,7 @@ from test_search import DIM, GRID, brute_force, make_index, random_queries
 
 from mmn_index import device as devices
 from mmn_index.errors import ConfigError
-from mmn_index.index import CandidateAbout, MomentIndex, Restriction, scan, vectors
+from mmn_index.index import CandidateAbout, MomentIndex, Restriction, scan, store, vectors
 from mmn_index.index.scan import upper_bounds
 from mmn_index.index.vectors import Vectors
 from mmn_index.negatives import Bank
@@ -25,6 +25,12 @@ from mmn_index.search import SearchOptions, search_embeddings
 PLAIN = CandidateAbout("IVF8,SQ8", nprobe=8, depth=200)
 NO_MEMORY = "meta"  # a device of torch's that keeps shapes alone
 GPUS = [torch.device("cuda", number) for number in (0, 1)]
+
+
+@pytest.fixture(autouse=True)
+def devices_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = store.find_device
+    monkeypatch.setattr(store, "find_device", lambda name: torch.device(name) if name == NO_MEMORY else known(name))
 
 
 @pytest.fixture
@@ -118,7 +124,7 @@ def test_more_rows_than_gpus_find_are_not_asked_for(tmp_path: Path, monkeypatch:
 def test_what_a_gpu_has_no_room_for_is_searched_by_its_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_cpu = make_index(tmp_path, 1, segments=2, vectors=[None, PLAIN])
     sizes = [segment.embeddings.nbytes for segment in on_cpu.segments]
-    assert not MomentIndex(on_cpu.root, NO_MEMORY).has_candidates
+    assert not MomentIndex(on_cpu.root, (NO_MEMORY,)).has_candidates
     moved = []
 
     def to(self: Vectors, names: Sequence[torch.device]) -> None:
@@ -127,7 +133,7 @@ def test_what_a_gpu_has_no_room_for_is_searched_by_its_codes(tmp_path: Path, mon
 
     monkeypatch.setattr(Vectors, "to", to)
     with_room(monkeypatch, sizes[0] + sizes[1] - 2)
-    index = MomentIndex(on_cpu.root, NO_MEMORY)
+    index = MomentIndex(on_cpu.root, (NO_MEMORY,))
     assert (index._scanned, moved) == ([True, False], [[NO_MEMORY]])
     assert index.has_candidates
     assert [shards[0].embeddings.device.type for shards in index._shards] == [NO_MEMORY, "cpu"]
@@ -147,7 +153,7 @@ def test_no_room_and_no_codes_for_gpus(tmp_path: Path, monkeypatch: pytest.Monke
     root = make_index(tmp_path, 1, vectors=[about]).root
     with_room(monkeypatch, 10)
     with pytest.raises(ConfigError, match="--vectors ivf-sq8"):
-        MomentIndex(root, NO_MEMORY)
+        MomentIndex(root, (NO_MEMORY,))
 
 
 def test_a_faiss_without_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +161,7 @@ def test_a_faiss_without_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with_room(monkeypatch, 10)
     monkeypatch.delattr(faiss, "GpuMultipleClonerOptions", raising=False)
     with pytest.raises(ConfigError, match=r"mmn-index\[gpu\]"):
-        MomentIndex(root, NO_MEMORY)
+        MomentIndex(root, (NO_MEMORY,))
 
 
 def test_which_codes_gpus_search() -> None:

@@ -342,7 +342,7 @@ def test_what_a_build_refuses_about_a_bank(world: Path, lively: Path, command: C
     silent = ["build", lively / "model", *build[2:]]
     command.fails(*silent, "--hub", 0.5, says="does not say which sentences it was trained with")
     wordy = Path(shutil.copytree(world / "run" / "model", tmp_path / "wordy"))
-    for line, says in (("door " * 100, "the sentence 'door door"), ("a\0door", r"the sentence 'a\x00door' is not UTF-8 text")):
+    for line, says in (("door " * 100, "the sentence 'door door"), ("a\0door", r"the sentence 'a\x00door' is no text")):
         (wordy / "sentences.txt").write_text(f"\na person runs\n \n{line}\n")
         command.fails("build", wordy, *build[2:], says=f"{wordy / 'sentences.txt'}: {says}")
         command.fails(*build, "--bank", wordy / "sentences.txt", says=f"the bank: {says}")

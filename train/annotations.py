@@ -11,14 +11,17 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from mmn_index.errors import AnnotationError
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,32 @@ class Annotations:
 
     path: Path
     videos: tuple[AnnotatedVideo, ...]
-    dropped: int  # sentences whose start is not before their end
+    dropped: int  # sentences whose start is not before their end, or whose moment has no part in the video
     clamped: int  # sentences whose moment reached outside the video and was cut
 
     @property
     def num_sentences(self) -> int:
         """Sentences of all videos."""
         return sum(len(video.sentences) for video in self.videos)
+
+    @property
+    def digest(self) -> str:
+        """Of all that it says of its videos."""
+        found = hashlib.sha256()
+        for video in self.videos:
+            found.update(repr((video.video_id, video.duration, video.sentences, video.labels)).encode("utf-8", "surrogatepass"))
+            found.update(video.moments.numpy().tobytes())
+        return found.hexdigest()[:16]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was not taken as it is written, for people."""
+        found = []
+        if self.dropped:
+            found.append(f"{self.path}: {self.dropped:,} sentences are left out, whose moments are empty or outside their video.")
+        if self.clamped:
+            found.append(f"{self.path}: the moments of {self.clamped:,} sentences reach outside their video and are cut.")
+        return found
 
 
 def read_annotations(path: str | os.PathLike[str]) -> Annotations:
@@ -55,30 +77,62 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
         AnnotationError: the file is missing, is not of this form, or has no usable sentence.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AnnotationError(f"{path}: no such annotation file.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise AnnotationError(f"{path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(content, dict) or not content:
-        found = "an empty one" if content == {} else type(content).__name__
-        raise AnnotationError(f"{path}: expected an object with one entry a video, found {found}.")
     videos, dropped, clamped, written = [], 0, 0, 0
-    for video_id, entry in content.items():
-        try:
-            video, lost, cut = _video(str(video_id), entry, written)
-        except (KeyError, TypeError, ValueError) as error:
-            raise AnnotationError(
-                f"{path}: video '{video_id}': {_reason(error)}. Expected duration (or fps and num_frames), timestamps "
-                "[[start, end], ...] and as many sentences."
-            ) from error
+    for video, lost, cut in _entries(path, _video):
+        video = replace(video, positions=tuple(written + position for position in video.positions))
         dropped, clamped, written = dropped + lost, clamped + cut, written + lost + len(video.sentences)
         if video.sentences:
             videos.append(video)
     if not videos:
         raise AnnotationError(f"{path}: has no sentence with a start before its end.")
     return Annotations(path, tuple(videos), dropped, clamped)
+
+
+def read_durations(path: str | os.PathLike[str]) -> dict[str, float]:
+    """Seconds of every video of an annotation file, those without a sentence included.
+
+    Raises:
+        AnnotationError: the file is missing, or is not of this form.
+    """
+    return dict(_entries(Path(path), lambda video_id, entry: (video_id, _duration(entry)[0])))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object with an entry a video.
+
+    Raises:
+        AnnotationError: the file is missing, is something else, or has two entries of one name.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            twice = next(name for number, (name, _) in enumerate(pairs) if name in [other for other, _ in pairs[:number]])
+            raise ValueError(f"'{twice}' stands there twice")
+        return found
+
+    if not path.exists():
+        raise AnnotationError(f"{path}: no such annotation file.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
+    except (ValueError, OSError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise AnnotationError(f"{path}: cannot be read as JSON ({reason}).") from error
+    if not isinstance(content, dict) or not content:
+        found = "an empty one" if content == {} else type(content).__name__
+        raise AnnotationError(f"{path}: expected an object with one entry a video, found {found}.")
+    return content
+
+
+def _entries(path: Path, read: Callable[[str, Any], _T]) -> Iterator[_T]:
+    """What is made of each video's entry; what goes wrong says in which."""
+    for video_id, entry in read_json(path).items():
+        try:
+            yield read(video_id, entry)
+        except (KeyError, TypeError, ValueError) as error:
+            raise AnnotationError(
+                f"{path}: video '{video_id}': {_reason(error)}. Expected duration (or fps and num_frames), timestamps "
+                "[[start, end], ...] and as many sentences."
+            ) from error
 
 
 def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annotations]:
@@ -103,30 +157,47 @@ def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annot
     )
 
 
-def _video(video_id: str, entry: Any, written: int) -> tuple[AnnotatedVideo, int, int]:
+def _duration(entry: Any) -> tuple[float, float]:
+    """Seconds of a video, and in how many parts its timestamps count one."""
     if not isinstance(entry, dict):
         raise TypeError(f"is {entry!r:.40}, not an object")
-    for name in ("timestamps", "sentences", "labels"):
-        if name in entry and not isinstance(entry[name], list):
-            raise TypeError(f"{name} is {entry[name]!r:.40}, not a list")
     fps = float(entry["fps"]) if "duration" not in entry else 1.0
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"{fps} frames a second")
     duration = float(entry["duration"]) if "duration" in entry else float(entry["num_frames"]) / fps
     if not (math.isfinite(duration) and duration > 0):
         raise ValueError(f"a duration of {duration} seconds")
+    return duration, fps
+
+
+def _video(video_id: str, entry: Any) -> tuple[AnnotatedVideo, int, int]:
+    """A video by itself, how many sentences it lost, and of how many the moment was cut."""
+    duration, fps = _duration(entry)
+    for name in ("timestamps", "sentences", "labels"):
+        if name in entry and not isinstance(entry[name], list):
+            raise TypeError(f"{name} is {entry[name]!r:.40}, not a list")
     spans = [(float(start), float(end)) for start, end in entry["timestamps"]]
-    sentences = [str(sentence) for sentence in entry["sentences"]]
-    labels = entry.get("labels")
+    sentences, labels = entry["sentences"], entry.get("labels")
+    for start, end in spans:
+        if not (math.isfinite(start) and math.isfinite(end)):
+            raise ValueError(f"a moment from {start} to {end}")
+    for sentence in sentences:
+        if not (isinstance(sentence, str) and sentence.strip()):
+            raise ValueError(f"a sentence that is {sentence!r:.40}")
+    for label in labels or ():
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            raise ValueError(f"a label that is {label!r:.40}")
     if len(spans) != len(sentences) or (labels is not None and len(labels) != len(sentences)):
         raise ValueError(f"{len(spans)} timestamps, {len(sentences)} sentences, {len(labels or sentences)} labels")
-    # The test comes before the frames are divided and before the cut, as in the official loader.
-    kept = [number for number, (start, end) in enumerate(spans) if start < end]
+    # The test comes before the frames are divided and before the cut, as in the official loader, which does not know moments that
+    # lie outside their video altogether (no benchmark has one).
+    kept = [number for number, (start, end) in enumerate(spans) if start < end and max(start / fps, 0.0) < min(end / fps, duration)]
     exact = [(spans[number][0] / fps, spans[number][1] / fps) for number in kept]
     inside = [(max(start, 0.0), min(end, duration)) for start, end in exact]
     cut = sum(a != b for a, b in zip(exact, inside, strict=True))
     moments = torch.tensor(inside, dtype=torch.float32).reshape(-1, 2)
     chosen = None if labels is None else tuple(str(labels[number]) for number in kept)
-    positions = tuple(written + number for number in kept)
-    video = AnnotatedVideo(video_id, duration, moments, tuple(sentences[number] for number in kept), chosen, positions)
+    video = AnnotatedVideo(video_id, duration, moments, tuple(sentences[number] for number in kept), chosen, tuple(kept))
     return video, len(spans) - len(kept), cut
 
 

@@ -11,6 +11,7 @@ A YAML file may take a named setting as `base` and change some of it:
 """
 
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -23,6 +24,7 @@ import yaml
 from mmn_index import config
 from mmn_index.config import ModelConfig
 from mmn_index.errors import ConfigError
+from mmn_index.scoring import SCORES
 
 from .losses import LossConfig
 
@@ -65,17 +67,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
-        if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0:
+        if self.epochs < 1 or self.batch_size < 1 or not self.lr > 0:
             raise ConfigError(f"train.epochs ({self.epochs}), batch_size ({self.batch_size}) and lr ({self.lr}) must be above 0.")
         if self.group_size < 0 or (self.group_size and self.batch_size % self.group_size):
             raise ConfigError(
                 f"train.batch_size ({self.batch_size}) must be a multiple of train.group_size ({self.group_size}); 0 is one group."
             )
-        for name in ("crop", "hold_out"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}, expected a share, from 0 to below 1.")
-        if not 0 <= self.alike_cosine <= 1:
-            raise ConfigError(f"train.alike_cosine is {self.alike_cosine}, expected a cosine, or 0 for the paper's negatives.")
         if self.hard_negatives < 0 or self.refresh_epochs < 0:
             raise ConfigError(
                 f"train.hard_negatives ({self.hard_negatives}) and refresh_epochs ({self.refresh_epochs}) must be 0 or above."
@@ -87,9 +84,25 @@ class TrainConfig:
             )
         if self.refresh_epochs and not self.hard_negatives:
             raise ConfigError("train.refresh_epochs mines for nobody while train.hard_negatives is 0.")
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        for name in ("crop", "hold_out"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}, expected a share, from 0 to below 1.")
+        if not 0 <= self.alike_cosine <= 1:
+            raise ConfigError(f"train.alike_cosine is {self.alike_cosine}, expected a cosine, or 0 for the paper's negatives.")
         if self.patience < 0:
             raise ConfigError(f"train.patience is {self.patience}, expected a number of epochs, or 0 to go on to the end.")
-        for name, known in (("negatives", ("group", "global")), ("precision", tuple(PRECISIONS)), ("select", ("best", "last"))):
+        if self.clip_norm <= 0 or min(self.weight_decay, self.text_lr_factor, self.late_contrastive_factor) < 0:
+            raise ConfigError(
+                f"train.clip_norm ({self.clip_norm}) must be above 0; weight_decay ({self.weight_decay}), text_lr_factor "
+                f"({self.text_lr_factor}) and late_contrastive_factor ({self.late_contrastive_factor}) 0 or above."
+            )
+        if not 0 <= self.nms <= 1:
+            raise ConfigError(f"train.nms is {self.nms}, expected a temporal IoU from 0 to 1.")
+        names = {"score": SCORES, "negatives": ("group", "global"), "precision": tuple(PRECISIONS), "select": ("best", "last")}
+        for name, known in names.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"train.{name} is '{getattr(self, name)}', expected one of {', '.join(known)}.")
 
@@ -235,9 +248,11 @@ def _convert(value: Any, old: Any, where: str) -> Any:
             return value
     elif isinstance(old, float):
         try:  # YAML 1.1 reads 1e-3, without a dot, as a string
-            return float(value)
+            number = float(value)
         except (TypeError, ValueError):
-            pass
+            number = math.nan
+        if math.isfinite(number):
+            return number
     elif isinstance(value, type(old)):
         return value
     raise ConfigError(f"{where} is {value!r}, expected {type(old).__name__} (as {old!r}).")

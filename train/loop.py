@@ -78,12 +78,13 @@ def train(
     if hard_negatives:
         mined = read_negatives(hard_negatives, [video.video_id for video in annotations.videos])
     folder = RunFolder(out)
-    made_of = {**asdict(setting), "init": begun and begun.fingerprint}
+    splits = {"annotations": annotations, "validation": validation}
+    made_of = {**asdict(setting), "init": begun and begun.fingerprint, **{k: v and v.digest for k, v in splits.items()}}
     with world(device) as (processes, place):
         _check_spread(setting.train, len(annotations.videos), processes)
         done = processes.share(folder.open(made_of, resume=resume) if processes.first else None)
         if done is not None:
-            return TrainResult(folder.model, done.epoch, done.validation)
+            return TrainResult(folder.model, done.epoch, done.validation, before=True)
         torch.manual_seed(setting.train.seed)
         if init:
             model = checkpoint.load(init).to(place)
@@ -98,10 +99,13 @@ def train(
             world=processes,
             report=lambda i, n: report("reading features", i, n, ""),
         )
+        held_out: dict[str, Tensor] = {}
         if processes.first:
+            for video in validation.videos if validation else ():
+                held_out[video.video_id] = stored_pre_clips(features, video.video_id, setting.model)
             folder.begin(made_of)
         run = Run(setting, model, data, processes, report, mined)
-        return _epochs(run, folder, annotations, features, validation, tensorboard)
+        return _epochs(run, folder, annotations, features.backbone, validation, held_out, tensorboard)
 
 
 class Run:
@@ -142,7 +146,12 @@ class Run:
             mine = range(self.world.rank, len(step), self.world.size)
             groups = [self._group(step, place, epoch, derived_seed(config.seed, epoch, number, place)) for place in mine]
             videos = sum(len(group) for group in step)
-            losses, norm = self.step(groups, len(step), weight)
+            try:
+                losses, norm = self.step(groups, len(step), weight)
+            except RuntimeError as error:  # torch's cross entropy refuses what is no probability
+                if all(bool(weights.isfinite().all()) for weights in self.model.parameters()):
+                    raise
+                raise ConfigError(f"the weights are not finite in epoch {epoch}. Is train.lr ({config.lr:g}) too high?") from error
             totals += losses * videos
             norms += norm * videos
             seen += videos
@@ -247,12 +256,10 @@ class Run:
 
 
 def _epochs(
-    run: Run, folder: RunFolder, annotations: Annotations, features: FeatureFile, validation: Annotations | None, tensorboard: bool
-) -> TrainResult:
+    run: Run, folder: RunFolder, annotations: Annotations, backbone: str | None, validation: Annotations | None,
+    held_out: Mapping[str, Tensor], tensorboard: bool,
+) -> TrainResult:  # fmt: skip
     config, first = run.setting.train, run.world.first
-    held_out: dict[str, Tensor] = {}
-    if validation and first:
-        held_out = {v.video_id: stored_pre_clips(features, v.video_id, run.setting.model) for v in validation.videos}
     digest = run.world.share(_digest(folder.pre_clips, run.data, run.mined) if first else None)
     epoch, best, result = _take_up(run, folder, digest)
     board = _tensorboard(folder, epoch) if tensorboard and first else None
@@ -286,7 +293,7 @@ def _epochs(
                 board.flush()
             if better:
                 sentences = (sentence for video in annotations.videos for sentence in video.sentences)
-                checkpoint.save(run.model, folder.model, features=features.backbone, sentences=sentences)
+                checkpoint.save(run.model, folder.model, features=backbone, sentences=sentences)
             folder.save({**run.state(), "data": digest, "epoch": epoch, "best": best, "kept": [result.epoch, result.validation]})
     if first:
         folder.finish(result)

@@ -33,8 +33,14 @@ class LossConfig:
     iou_negatives: float = 0.0  # weight of other videos' proposals in the loss of the IoU head; the paper's has none
 
     def __post_init__(self) -> None:
-        if self.iou_negatives < 0:
-            raise ConfigError(f"loss.iou_negatives is {self.iou_negatives}, expected a weight, 0 or above.")
+        for name in ("iou_negatives", "contrastive_weight", "margin"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"loss.{name} is {getattr(self, name)}, expected a number, 0 or above.")
+        if min(self.tau_video, self.tau_sentence) <= 0 or self.num_positives < 1 or self.min_iou >= self.max_iou:
+            raise ConfigError(
+                f"loss.tau_video ({self.tau_video}) and tau_sentence ({self.tau_sentence}) must be above 0, num_positives "
+                f"({self.num_positives}) at least 1, min_iou ({self.min_iou}) below max_iou ({self.max_iou})."
+            )
 
 
 @dataclass(frozen=True)

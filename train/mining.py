@@ -5,7 +5,7 @@ that a list says is right; any overlap counts, since a moment that shows a part 
 mostly ranks high for that part. The others of such a video could be negatives, but each video gives its best moment or none.
 """
 
-import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from mmn_index.moments import temporal_iou
 from mmn_index.scoring import Embeddings, cosines
 
 from .alike import Alike, meanings
-from .annotations import AnnotatedVideo, Annotations
+from .annotations import AnnotatedVideo, Annotations, read_json
 
 SCHEMA = pa.schema(
     [
@@ -122,9 +122,11 @@ def read_positives(path: Path) -> Positives:
     """
     found: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
     try:
-        for video_id, entry in json.loads(path.read_text(encoding="utf-8")).items():
+        for video_id, entry in read_json(path).items():
             for text, moments in zip(entry["sentences"], entry["pos_moments"], strict=True):
                 right = [(str(other), float(start), float(end)) for other, _, (start, end) in moments]
+                if wrong := [one for one in right if not one[1] < one[2] < math.inf]:
+                    raise ValueError(f"a moment of '{wrong[0][0]}' from {wrong[0][1]} to {wrong[0][2]}")
                 found.setdefault((video_id, text), []).extend(right)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(

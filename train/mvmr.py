@@ -10,7 +10,6 @@ are left out, and NMS acts within each video. (There the further right moments o
 seconds, so that they hardly ever count; here they do.)
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from mmn_index.index import Restriction
 from mmn_index.recall import Ranked, Right, chances
 from mmn_index.search import SearchOptions
 
-from .annotations import read_annotations
+from .annotations import read_annotations, read_json
 from .corpus import NO_NMS, Lists, Outcome, Rank, Report, batches, outcomes, silent
 from .queries import Corpus, Queries, count_right, queries_of
 
@@ -56,7 +55,7 @@ def read_pools(path: str | os.PathLike[str], corpus: Corpus) -> Pools:
         AnnotationError: the file is not of this form, or the corpus lacks one of its videos.
     """
     split = read_annotations(path)
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    content = read_json(Path(path))
     names = _names(corpus)
     if missing := [video_id for video_id in content if video_id not in names]:
         raise AnnotationError(

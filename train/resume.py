@@ -35,6 +35,7 @@ class TrainResult:
     checkpoint: Path
     epoch: int  # whose weights were kept
     validation: Mapping[str, float] | None  # its R@n,IoU=m in percent
+    before: bool = False  # it had ended before it was called for
 
 
 class RunFolder:

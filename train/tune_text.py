@@ -10,6 +10,7 @@ f is the score that ranks a collection (scoring.py), p the proposal that fits th
 moments that the search finds, without those that match the moment of an alike sentence, the sentence's own among them.
 """
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class TuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.negatives) < 1 or self.lr <= 0:
+        if min(self.epochs, self.batch_size, self.negatives) < 1 or not 0 < self.lr < math.inf:
             raise ConfigError(
                 f"epochs ({self.epochs}), batch_size ({self.batch_size}), negatives ({self.negatives}) and lr ({self.lr}) must be "
                 "above 0."
@@ -161,6 +162,10 @@ class Tuning:
         for step, batch in enumerate(torch.split(order, self._config.batch_size)):
             torch.manual_seed(derived_seed(self._config.seed, epoch, step))
             loss = self.loss(batch)
+            if not math.isfinite(float(loss.detach())):
+                raise ConfigError(
+                    f"the loss of epoch {epoch} is {float(loss.detach())}: a rate of {self._config.lr:g} is too high."
+                )
             self._optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(self._trained, 5.0)

@@ -44,8 +44,8 @@ class Deadline:
         """Raise QueryError if it has passed, saying how far the scan was."""
         if self._end is not None and time.monotonic() > self._end:
             raise QueryError(
-                f"no answer within {self._seconds:g} s: {done:,} of {total:,} moments were scanned. Raise --timeout, restrict the "
-                "search (--video, --where), or leave out --exact."
+                f"no answer within {self._seconds:g} s: {done:,} of {total:,} moments were scanned. Raise --timeout, or restrict "
+                "the search (--video, --where)."
             )
 
 

@@ -159,7 +159,8 @@ class MomentIndex:
     @cached_property
     def videos(self) -> pa.Table:
         """videos.parquet of all segments, one row a video number, the columns of the user's included."""
-        return pa.concat_tables([segment.table for segment in self.segments], promote_options="default")
+        tables = [segment.table for segment in self.segments] or [VIDEO_COLUMNS.empty_table()]
+        return pa.concat_tables(tables, promote_options="default")
 
     @property
     def model_path(self) -> Path:

@@ -51,6 +51,11 @@ def check_factory(factory: str) -> None:
                           "what refines them.")  # fmt: skip
 
 
+def lists_of(factory: str) -> int:
+    """How many lists an inverted file has."""
+    return int(factory.removeprefix("IVF").split(",")[0].split("_")[0])
+
+
 def bytes_a_moment(factory: str, width: int) -> float:
     """What an inverted file keeps of one vector: its code and its number."""
     index = _make(factory, width)
