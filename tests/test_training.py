@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -159,6 +161,12 @@ def test_resuming_wants_the_same_run(world: Path, home: Path, whole: Path, comma
     (home / "moved.json").write_text(json.dumps(content))
     moved = arguments(world, home, "group", out, "--resume")
     moved[moved.index("--annotations") + 1] = str(home / "moved.json")
+    command.fails(*moved, says="its run has another setting (annotations is '")
+    shutil.copy(world / "features.h5", home / "moved.h5")
+    with h5py.File(home / "moved.h5", "r+") as file:
+        file["v0"][0, 0] += 1
+    moved = arguments(world, home, "group", out, "--resume")
+    moved[moved.index("--features") + 1] = str(home / "moved.h5")
     command.fails(*moved, says="had other annotations, features or negatives")
     (out / "state.pt").write_bytes(b"no state")
     command.fails(*arguments(world, home, "group", out, "--resume"), says="state.pt: cannot be read")

@@ -148,10 +148,10 @@ class Run:
             videos = sum(len(group) for group in step)
             try:
                 losses, norm = self.step(groups, len(step), weight)
-            except RuntimeError as error:  # torch's cross entropy refuses what is no probability
-                if all(bool(weights.isfinite().all()) for weights in self.model.parameters()):
+            except RuntimeError as error:
+                if "between 0 and 1" not in str(error):  # what torch's cross entropy says of scores that are no numbers
                     raise
-                raise ConfigError(f"the weights are not finite in epoch {epoch}. Is train.lr ({config.lr:g}) too high?") from error
+                raise ConfigError(f"the scores of epoch {epoch} are not finite. Is train.lr ({config.lr:g}) too high?") from error
             totals += losses * videos
             norms += norm * videos
             seen += videos
