@@ -2,12 +2,14 @@
 
     python benchmarks/negatives.py WORK --text-model MINILM --ucf-moments data/ucf-moments --playhouse data/playhouse --seeds 3
 
-Every step of every seed has its folder WORK/<data set>/<step>/seed<n>; what stands there already is not made again, so an
-interrupted run goes on. The page is made of benchmarks/results/negatives.json, which the measuring leaves; --page makes it anew.
+Every step of every seed has its folder WORK/<data set>/<step>/seed<n>, and a row of benchmarks/results/negatives.json once it is
+measured. Neither is made again, so an interrupted run goes on, and a new step costs what it costs alone; without the file
+everything is measured anew. --page writes the page of what the file has.
 """
 
 import json
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,8 +44,12 @@ from mmn_index.index import MomentIndex
 from mmn_index.search import SearchOptions, search
 
 RESULT, PAGE = Path(__file__).parent / "results" / "negatives.json", Path(__file__).parents[1] / "docs" / "negatives.md"
-CALIBRATED = ("paper", "kept", "alike")  # steps whose confidences are measured
+CALIBRATED = ("paper", "kept", "labels", "late", "alike")  # steps whose confidences are measured
 PRODUCT, COLLECTION, SHIPPED = "product, power 0.5", "collection", "collection, hub 0.5, CSLS over a third of the bank"
+
+
+_GAIN = re.compile(r"\{([\w-]+): (\w+)(?: by (\w+))? over (\w+)(?: by (\w+))?(?:, (seen|unseen))?\}")
+Measured = dict[str, list[dict[str, Any]]]  # by step, one a seed
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,6 @@ class Step:
 
 _KEPT = {"late_contrastive_factor": 1.0}
 _ACROSS = {"iou_negatives": 0.5}
-_ALIKE = {"train": {**_KEPT, "alike_labels": True}, "loss": _ACROSS}
 
 
 def _more(epochs: int, **train: Any) -> dict[str, Any]:
@@ -79,12 +84,17 @@ STEPS = {
     "ucf-moments": (
         Step("paper", "the official schedule", {}),
         Step("kept", "contrastive weight kept to the end", {"train": _KEPT}),
-        Step("cosine", "the same, sentences of similar text no negatives, IoU head trained across videos",
+        Step("across", "kept, IoU head trained across videos", {"train": _KEPT, "loss": _ACROSS}),
+        Step("labels", "kept, sentences of one label no negatives: the setting collection", {"base": "collection"}),
+        Step("texts", "kept, across, sentences of equal text no negatives",
+             {"train": {**_KEPT, "alike_cosine": 1.0}, "loss": _ACROSS}),
+        Step("cosine", "kept, across, sentences of similar text (cosine 0.7) no negatives",
              {"train": {**_KEPT, "alike_cosine": 0.7}, "loss": _ACROSS}),
-        Step("alike", "the same by label in place of text", _ALIKE),
-        Step("mined", "two epochs more of that by label, four mined videos in each group",
+        Step("alike", "kept, across, sentences of one label no negatives",
+             {"train": {**_KEPT, "alike_labels": True}, "loss": _ACROSS}),
+        Step("mined", "two epochs more of the row before, four mined videos in each group",
              {"train": _more(2, alike_labels=True, hard_negatives=4), "loss": _ACROSS}, "alike", mined=True),
-        Step("tuned", "text side of the row by label tuned against the frozen videos", {}, "alike", tuned=True),
+        Step("tuned", "text side of the row before that tuned against the frozen videos", {}, "alike", tuned=True),
     ),
     "playhouse": (
         Step("kept", "the setting playhouse (contrastive weight kept)", {}),
@@ -95,6 +105,8 @@ STEPS = {
              {"train": _more(3, alike_labels=True, hard_negatives=4), "loss": _ACROSS}, "kept", mined=True),
         Step("alike", "the setting playhouse, sentences of one label no negatives, IoU head across videos, from the first epoch",
              {"train": {"alike_labels": True}, "loss": _ACROSS}),
+        Step("cosine", "the same with sentences of similar text (cosine 0.7) in place of one label",
+             {"train": {"alike_cosine": 0.7}, "loss": _ACROSS}),
         Step("tuned", "text side of those of three epochs more tuned against the frozen videos", {}, "late", tuned=True),
     ),
 }  # fmt: skip
@@ -123,54 +135,51 @@ def run(*arguments: object) -> None:
     subprocess.run([str(Path(sys.executable).with_name("mmn-index")), *map(str, arguments)], check=True)
 
 
-def make(data: Data, step: Step, seed: int, work: Path, text_model: str, *, only_made: bool = False) -> Path | None:
-    """The checkpoint of a step; trained if it is not there, or None with `only_made`."""
+def make(data: Data, step: Step, seed: int, work: Path, text_model: str) -> Path:
+    """The checkpoint of a step; trained if it is not there."""
     out = work / data.name / step.name / f"seed{seed}"
     model = out if step.tuned else out / "model"
     if (out if step.tuned else out / "result.json").exists():
         return model
-    parent = work / data.name / (step.parent or "") / f"seed{seed}" / "model"
-    if only_made:
-        return None
     files = ["--annotations", data.split("train"), "--val", data.split("val"), "--features", data.features]
-    if step.tuned:
-        run("tune-text", parent, *files, "--epochs", 5, "--seed", seed, "-o", out)
-        return model
+    more: list[object] = ["--text-model", text_model]
+    if step.parent:
+        parent = make(data, next(other for other in STEPS[data.name] if other.name == step.parent), seed, work, text_model)
+        more = ["--init", parent]
+        if step.tuned:
+            run("tune-text", parent, *files, "--epochs", 5, "--seed", seed, "-o", out)
+            return model
+        if step.mined:
+            index, mined = work / data.name / f"train{seed}.mmn", work / data.name / f"negatives{seed}.parquet"
+            run("build", parent, data.features, "--videos", data.split("train"), "-o", index, "--overwrite")
+            run("mine", "--index", index, "--annotations", data.split("train"), "-o", mined)
+            more += ["--hard-negatives", mined]
     setting = work / data.name / f"{step.name}.yaml"
     setting.parent.mkdir(parents=True, exist_ok=True)
     setting.write_text(yaml.safe_dump({"base": data.name, **step.changes}))
-    more: list[object] = ["--init", parent] if step.parent else ["--text-model", text_model]
-    if step.mined:
-        index, mined = work / data.name / f"train{seed}.mmn", work / data.name / f"negatives{seed}.parquet"
-        run("build", parent, data.features, "--videos", data.split("train"), "-o", index, "--overwrite")
-        run("mine", "--index", index, "--annotations", data.split("train"), "-o", mined)
-        more += ["--hard-negatives", mined]
     run("train", *files, "--config", setting, "--seed", seed, *more, "-o", out, "--resume")
     return model
 
 
-def measure(data: Data, steps: Sequence[Step], seeds: int, work: Path, text_model: str, *, only_made: bool) -> dict[str, Any]:
-    """Everything about one data set; what was measured of a model already is read back."""
+def measure(data: Data, steps: Sequence[Step], seeds: int, work: Path, text_model: str, known: Measured) -> Iterator[Measured]:
+    """Everything about one data set, after each model that was not known."""
     train, test, val = (read_annotations(data.split(name)) for name in ("train", "test", "val"))
-    found: dict[str, Any] = {"steps": {}}
+    found: Measured = {step.name: list(known.get(step.name, [])) for step in steps}
     with FeatureFile(data.features) as features:
         for step in steps:
             for seed in range(seeds):
-                model = make(data, step, seed, work, text_model, only_made=only_made)
-                if model is None:
+                if any(row["seed"] == seed for row in found[step.name]):
                     continue
-                path = work / data.name / f"{step.name}{seed}.json"
-                known = json.loads(path.read_text()) if path.exists() else {}
-                if known.get("model") != (fingerprint := checkpoint.info(model).fingerprint):
-                    world = ladder.collection(model, features, test, train)
-                    known = {"model": fingerprint, "seed": seed, **measure_model(model, world, step is steps[0], features, test)}
-                    if step.name in CALIBRATED:
-                        known["confidence"] = confidence(model, data, features, test, val)
-                    if step is steps[0] and seed == 0:
-                        check_index(model, data, features, test, torch.tensor(known["values"][SHIPPED]), world)
-                    path.write_text(json.dumps(known))
-                found["steps"].setdefault(step.name, []).append(known)
-    return found
+                model = make(data, step, seed, work, text_model)
+                world = ladder.collection(model, features, test, train)
+                row = {"model": checkpoint.info(model).fingerprint, "seed": seed}
+                row |= measure_model(model, world, step is steps[0], features, test)
+                if step.name in CALIBRATED:
+                    row["confidence"] = confidence(model, data, features, test, val)
+                if step is steps[0] and seed == 0:
+                    check_index(model, data, features, test, torch.tensor(row["values"][SHIPPED]), world)
+                found[step.name].append(row)
+                yield {name: rows for name, rows in found.items() if rows}
 
 
 def measure_model(
@@ -201,7 +210,7 @@ def within(model_path: Path, features: FeatureFile, test: Annotations) -> dict[s
 def check_index(
     model: Path, data: Data, features: FeatureFile, test: Annotations, expected: torch.Tensor, world: ladder.Collection
 ) -> None:
-    """What ships has to give the same average precision through `build --bank` and the search of an index."""
+    """What ships has to give the same average precision through `build` and the search of an index."""
     with tempfile.TemporaryDirectory() as aside:
         index = banked(model, data, features, test, Path(aside) / "c.mmn")
         answers = search(index, checkpoint.load(model), world.sentences, options=SearchOptions(k=ladder.LENGTH, nms=ladder.NMS))
@@ -250,9 +259,9 @@ class Rows:
 
     def __init__(self, found: Mapping[str, Any]) -> None:
         self._found = found
-        first = next(iter(found["steps"].values()))
-        self._counts, self._seen = torch.tensor(first[0]["counts"]), torch.tensor(first[0]["seen"])
-        self._base = {row["seed"]: torch.tensor(row["values"][PRODUCT], dtype=torch.float64)[:, 0] for row in first}
+        self._first = next(iter(found["steps"]))
+        first = found["steps"][self._first][0]
+        self._counts, self._seen = torch.tensor(first["counts"]), torch.tensor(first["seen"])
 
     def header(self) -> str:
         """Two lines."""
@@ -267,15 +276,29 @@ class Rows:
         average = values.mean(dim=0)
         known, other = (100 * ladder.weighted(average[m, 0], self._counts[m]) for m in (self._seen, ~self._seen))
         tops = [100 * ladder.weighted(average[:, column], self._counts) for column in (1, 2)]
-        difference = 100 * (average[:, 0] - torch.stack([self._base[row["seed"]] for row in rows]).mean(dim=0))
-        low, high = ladder.interval(difference, self._counts)
-        gain = "" if not difference.any() else f"{ladder.weighted(difference, self._counts):+.1f} [{low:+.1f}, {high:+.1f}]"
+        gain = "" if (step, score) == (self._first, PRODUCT) else self.gain((step, score), (self._first, PRODUCT))
         inside = [row["within"]["R@1,IoU=0.5"] for row in rows]
         cells = [
             _spread(each), " ".join(f"{x:.1f}" for x in each), f"{known:.1f}", f"{other:.1f}", *(f"{x:.1f}" for x in tops), gain,
             _spread(inside),
         ]  # fmt: skip
         return f"| {name} | {' | '.join(cells)} |"
+
+    def gain(self, one: tuple[str, str], other: tuple[str, str], part: str | None = None) -> str:
+        """What one step by a score has over another in average precision, over the seeds of both, with its interval.
+
+        Args:
+            part: "seen" or "unseen" wordings alone, then without the interval.
+        """
+        by_seed = [{row["seed"]: row["values"][score] for row in self._found["steps"][step]} for step, score in (one, other)]
+        seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+        values = torch.tensor([[rows[seed] for seed in seeds] for rows in by_seed], dtype=torch.float64)[..., 0].mean(dim=1)
+        difference = 100 * (values[0] - values[1])
+        if part is not None:
+            chosen = self._seen if part == "seen" else ~self._seen
+            return f"{ladder.weighted(difference[chosen], self._counts[chosen]):+.1f}"
+        low, high = ladder.interval(difference, self._counts)
+        return f"{ladder.weighted(difference, self._counts):+.1f} [{low:+.1f}, {high:+.1f}]"
 
     def scores(self) -> Iterator[str]:
         """Names of all scores of the first step."""
@@ -291,7 +314,10 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def write_page(results: Mapping[str, Any]) -> None:
-    """docs/negatives.md: the text that stands around the tables is negatives.txt beside this script."""
+    """docs/negatives.md: the text that stands around the tables is negatives.txt beside this script.
+
+    In it {DATA TABLE} is a table, and {DATA: STEP by SCORE over STEP by SCORE, PART} a difference; as it ships without a score.
+    """
     parts = {}
     for name, found in results["data"].items():
         rows, steps = Rows(found), {step.name: step for step in STEPS[name]}
@@ -306,7 +332,12 @@ def write_page(results: Mapping[str, Any]) -> None:
     text = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8")
     for key, table in parts.items():
         text = text.replace("{" + key + "}", table)
-    PAGE.write_text(text, encoding="utf-8")
+
+    def gain(match: re.Match[str]) -> str:
+        score = {"product": PRODUCT, "collection": COLLECTION, None: SHIPPED}
+        return Rows(results["data"][match[1]]).gain((match[2], score[match[3]]), (match[4], score[match[5]]), match[6])
+
+    PAGE.write_text(_GAIN.sub(gain, text), encoding="utf-8")
 
 
 def confidence_table(found: Mapping[str, Sequence[Mapping[str, Any]]], steps: Mapping[str, Step]) -> str:
@@ -329,17 +360,16 @@ def confidence_table(found: Mapping[str, Sequence[Mapping[str, Any]]], steps: Ma
 @click.option("--ucf-moments", type=click.Path(path_type=Path, exists=True))
 @click.option("--playhouse", type=click.Path(path_type=Path, exists=True))
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--only-made", is_flag=True, help="Train nothing; measure the steps and seeds that are there.")
 @click.option("--page", is_flag=True, help="Only write the page, from what was measured before.")
-def main(
-    work: Path, text_model: str, ucf_moments: Path | None, playhouse: Path | None, seeds: int, only_made: bool, page: bool
-) -> None:
+def main(work: Path, text_model: str, ucf_moments: Path | None, playhouse: Path | None, seeds: int, page: bool) -> None:
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {"data": {}}
     for name, folder in (("ucf-moments", ucf_moments), ("playhouse", playhouse)):
         if folder is not None and not page:
-            known["data"][name] = measure(Data(name, folder), STEPS[name], seeds, work, text_model, only_made=only_made)
-            known["environment"] = {"torch": torch.__version__, "python": platform.python_version(), "seeds": seeds}
-            RESULT.write_text(json.dumps(known) + "\n")
+            before = known["data"].get(name, {"steps": {}})["steps"]
+            for rows in measure(Data(name, folder), STEPS[name], seeds, work, text_model, before):
+                known["data"][name] = {"steps": rows}
+                known["environment"] = {"torch": torch.__version__, "python": platform.python_version(), "seeds": seeds}
+                RESULT.write_text(json.dumps(known) + "\n")
     write_page(known)
 
 

@@ -150,7 +150,7 @@ def test_a_file_without_a_base_changes_the_setting_for_collections(tmp_path: Pat
     plain = SETTINGS["ucf-moments"]
     assert own.model == plain.model
     assert own.train == replace(plain.train, late_contrastive_factor=1.0, alike_labels=True)
-    assert own.loss == replace(plain.loss, iou_negatives=0.5)
+    assert own.loss == plain.loss
 
 
 @settings(max_examples=60, deadline=None)

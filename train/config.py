@@ -156,13 +156,9 @@ _FROZEN_TEXT = TrainConfig(
     epochs=14, batch_size=8, lr=1e-3, milestones=(8, 12), freeze_text_epochs=14, full_contrastive_epochs=7, select="last"
 )
 UCF_MOMENTS = Setting(_SMALL, _FROZEN_TEXT, LossConfig(contrastive_weight=0.1))
-# For the search of a whole collection: the contrastive losses count to the end, sentences of one label (without labels: of equal
-# text) are no negatives of each other, and the IoU head sees other videos.
-COLLECTION = Setting(
-    _SMALL,
-    replace(_FROZEN_TEXT, late_contrastive_factor=1.0, alike_labels=True),
-    LossConfig(contrastive_weight=0.1, iou_negatives=0.5),
-)
+# For the search of a whole collection: the contrastive losses count to the end, and sentences of one label (without labels: of
+# equal text) are no negatives of each other.
+COLLECTION = replace(UCF_MOMENTS, train=replace(_FROZEN_TEXT, late_contrastive_factor=1.0, alike_labels=True))
 # Tuned on the sample world's validation split: small batches (more steps, and fewer sentences of the same action that
 # pass for negatives), crops, one layer less for six epochs more, and a contrastive weight that is never cut, as the
 # collection's score leans on it.
