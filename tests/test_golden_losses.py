@@ -198,7 +198,8 @@ def tolerance_of_step(case: Case, block: str, step: int, key: str, value: float)
 
     In float64 seven digits are asked for. In float32 rounding noise grows from step to step, since AdamW makes steps of one
     size out of tiny gradients: losses of the official code's own float32 run are off its float64 run by 1e-6 at first and by
-    5e-3 after four steps. Allowed is ten times the largest such difference up to the step, of a norm relative to its size.
+    5e-3 after four steps. Allowed is thirty times the largest such difference up to the step, of a norm relative to its size: the
+    differences are of one processor, and another one's kernels, which sum in another order, were seen at thirteen times.
     The first step is held to what a single batch of the same weights is off: the float64 steps of TACoS break ties between
     IoUs in other ways. Six epochs that were not run in float64 are held to 1e-5, which those of the other data sets stay
     below (relative to the norm 1e-4).
@@ -214,7 +215,7 @@ def tolerance_of_step(case: Case, block: str, step: int, key: str, value: float)
         for name in ("/train_batch/total_grad_norm_before_clip" if norm else f"/train_batch/{key}", *before)
     ]
     noise = max(entry["absdiff"] / entry["f64"] * value if norm else entry["absdiff"] for entry in entries)
-    return max(10 * noise, 1e-6 * abs(value))
+    return max(30 * noise, 1e-6 * abs(value))
 
 
 def check_weights_in_float64(case: Case, block: str, start: dict[str, Tensor]) -> None:
