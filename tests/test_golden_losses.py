@@ -198,24 +198,24 @@ def tolerance_of_step(case: Case, block: str, step: int, key: str, value: float)
 
     In float64 seven digits are asked for. In float32 rounding noise grows from step to step, since AdamW makes steps of one
     size out of tiny gradients: losses of the official code's own float32 run are off its float64 run by 1e-6 at first and by
-    5e-3 after four steps. Allowed is thirty times the largest such difference up to the step, of a norm relative to its size: the
-    differences are of one processor, and another one's kernels, which sum in another order, were seen at thirteen times.
+    5e-3 after four steps. Allowed is ten times the largest such difference up to the step, of a norm relative to its size.
     The first step is held to what a single batch of the same weights is off: the float64 steps of TACoS break ties between
-    IoUs in other ways. Six epochs that were not run in float64 are held to 1e-5, which those of the other data sets stay
-    below (relative to the norm 1e-4).
+    IoUs in other ways. Behind it 1e-3, of a norm 1e-2, of the value is allowed in any case: the differences are of one processor,
+    and the kernels of another sum in another order (seen there: 5e-5 and 4e-3, where float64 agrees to 1e-7).
     """
     if case.dtype == torch.float64:
         return max(1e-7 * abs(value), 1e-9)
     norm = key == "grad_norm_before_clip"
+    least = abs(value) * (1e-6 if step == 0 else 1e-2 if norm else 1e-3)
     if f"/{block}/steps/{step}/{key}" not in case.floor["scalars"]:
-        return 1e-3 * value if norm else 1e-4
+        return max(least, 1e-3 * value if norm else 1e-4)
     before = [f"/{block}/steps/{number}/{key}" for number in range(1, step + 1)]
     entries = [
         case.floor["scalars"][name]
         for name in ("/train_batch/total_grad_norm_before_clip" if norm else f"/train_batch/{key}", *before)
     ]
     noise = max(entry["absdiff"] / entry["f64"] * value if norm else entry["absdiff"] for entry in entries)
-    return max(30 * noise, 1e-6 * abs(value))
+    return max(10 * noise, least)
 
 
 def check_weights_in_float64(case: Case, block: str, start: dict[str, Tensor]) -> None:
@@ -234,7 +234,8 @@ def check_weights_in_float64(case: Case, block: str, start: dict[str, Tensor]) -
 
 
 def check_weights_in_float32(case: Case, block: str, start: dict[str, Tensor]) -> None:
-    """Every tensor at the end: elements within ten times their noise, and the way it went within a fifth of its length.
+    """Every tensor at the end: elements within ten times their noise and the rates of all steps, the way it went within a fifth of
+    its length.
 
     (The official code against itself in float64 is off by up to 7 % of the way, in the five steps of Charades-STA.) Tensors
     without a gradient move by rounding alone, up to the rate in every step, and the running mean behind them moves along.
@@ -255,7 +256,7 @@ def check_weights_in_float32(case: Case, block: str, start: dict[str, Tensor]) -
             continue
         assert away <= 0.2 * way, f"{key}: {away} off, after a way of {way}"
         if case.floor_of(array):
-            case.close(array, end, blind if key.endswith("running_mean") else 0.0)
+            case.close(array, end, blind)  # AdamW moves an element by the rate whichever sign rounding gives its gradient
         # The rest of a long tensor, of which only the first values are given.
         whole = float((state[own_name(key)].double() - start[own_name(key)].double()).norm())
         assert whole == pytest.approx(run["final_checksum"][key]["delta_l2"], rel=0.2, abs=1e-7), key
