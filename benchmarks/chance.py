@@ -2,10 +2,11 @@
 
     python benchmarks/chance.py WORK RESULT.json activitynet test.json --every 8
 
-Writes an index of random float16 unit vectors for all videos of a benchmark's split (all proposals of its grid, --dim numbers in
-each space) into WORK, searches the split's sentences with random query vectors in all three tasks, by exact scan, without NMS, and
-compares every R@k with its computed chance in standard errors. --every N takes one sentence in N; the collection stays whole.
-Fails if a number lies further off than four standard errors. tests/test_chance.py does the same for the smaller benchmarks.
+Writes an index of random float16 unit vectors for all videos of a benchmark's split (all proposals of its
+grid, --dim numbers in each space) into WORK, searches the split's sentences with random query vectors in all
+three tasks, by exact scan, without NMS, and compares every R@k with its computed chance in standard errors.
+--every N takes one sentence in N; the collection stays whole. Fails if a number lies further off than four
+standard errors. tests/test_chance.py does the same for the smaller benchmarks.
 """
 
 import json
@@ -54,15 +55,27 @@ def main(work: Path, result: Path, dataset: str, annotations: Path, every: int, 
         for outcome in (outcome for one in lists for outcome in measure(one, queries, corpus)):
             away = [None if isnan(x) else round(x, 2) for x in random_index.deviations(outcome)]
             about = {"task": task, "right": outcome.right, "iou": outcome.iou, "proven exact": outcome.exact}
-            rows.append({**about, "found": outcome.table(), "chance": outcome.chance(), "standard errors": away})
+            rows.append(
+                {**about, "found": outcome.table(), "chance": outcome.chance(), "standard errors": away}
+            )
             print(task, outcome.right, outcome.iou, *away, flush=True)
-        seconds[task] = {"search": round(searched - started, 1), "measure": round(time.perf_counter() - searched, 1)}
+        seconds[task] = {
+            "search": round(searched - started, 1),
+            "measure": round(time.perf_counter() - searched, 1),
+        }
         print(task, seconds[task], flush=True)
     content = {
-        "dataset": dataset, "videos": len(corpus.ids), "moments": index.num_moments, "queries": len(queries), "every": every,
-        "dim": dim, "seconds": seconds, "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__, "rows": rows,
-    }  # fmt: skip
+        "dataset": dataset,
+        "videos": len(corpus.ids),
+        "moments": index.num_moments,
+        "queries": len(queries),
+        "every": every,
+        "dim": dim,
+        "seconds": seconds,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "rows": rows,
+    }
     result.write_text(json.dumps(content, indent=1).replace("Infinity", '">100"') + "\n", encoding="utf-8")
     if any(abs(x) > 4 for row in rows for x in row["standard errors"] if x is not None):
         raise click.ClickException("a number lies further than four standard errors from chance.")

@@ -1,9 +1,11 @@
-"""The exact scan on a GPU: queries a second, bytes scanned a second against the card's own copy bandwidth, equality with the CPU.
+"""The exact scan on a GPU: queries a second, bytes scanned a second against the card's own copy bandwidth,
+equality with the CPU.
 
     python benchmarks/gpu_scan.py INDEX RESULT.json --device cuda
 
-INDEX is one that benchmarks/search.py made. (`--device cpu` runs the same code, for a look at the script.) If its candidate
-index has codes that FAISS searches on GPUs (build it with --vectors ivf-sq8), that is timed on both as well.
+INDEX is one that benchmarks/search.py made. (`--device cpu` runs the same code, for a look at the script.) If
+its candidate index has codes that FAISS searches on GPUs (build it with --vectors ivf-sq8), that is timed on
+both as well.
 """
 
 import json
@@ -47,7 +49,9 @@ def main(root: Path, result: Path, device: str, times: int) -> None:
         return statistics.median(took)
 
     def ask(index: MomentIndex, count: int) -> list[Answer]:
-        return search_embeddings(index, Embeddings(*(x[:count] for x in queries)), score, options, [""] * count)
+        return search_embeddings(
+            index, Embeddings(*(x[:count] for x in queries)), score, options, [""] * count
+        )
 
     on_cpu, index = MomentIndex(root), MomentIndex(root, device)
     size = sum(segment.embeddings.numel() * 2 for segment in index.segments)
@@ -57,7 +61,10 @@ def main(root: Path, result: Path, device: str, times: int) -> None:
         "command": " ".join(["python", *sys.argv]),
         "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
         "moments": index.num_moments,
-        "copy bandwidth, GB/s (read and written)": 4 * source.numel() / seconds(lambda: target.copy_(source)) / 1e9,
+        "copy bandwidth, GB/s (read and written)": 4
+        * source.numel()
+        / seconds(lambda: target.copy_(source))
+        / 1e9,
     }
     for count in (1, 64):
         took = seconds(lambda count=count: ask(index, count))
@@ -65,7 +72,9 @@ def main(root: Path, result: Path, device: str, times: int) -> None:
         found[f"{count} queries, queries/s"] = count / took
         found[f"{count} queries, embeddings scanned, GB/s"] = size / took / 1e9
     pairs = zip(ask(on_cpu, 64), ask(index, 64), strict=True)
-    found["answers equal to the CPU's"] = sum([a.row for a in one.hits] == [b.row for b in other.hits] for one, other in pairs)
+    found["answers equal to the CPU's"] = sum(
+        [a.row for a in one.hits] == [b.row for b in other.hits] for one, other in pairs
+    )
     found["of"] = 64
     vectors = index.segments[0].vectors
     if device != "cpu" and vectors is not None and vectors.suits_gpus:

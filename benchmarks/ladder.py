@@ -1,7 +1,8 @@
-"""Scores that rank a collection, measured by brute force: every score of every moment for every distinct sentence of a test split.
+"""Scores that rank a collection, measured by brute force: every score of every moment for every distinct
+sentence of a test split.
 
-Used by benchmarks/negatives.py. The index gives the same lists for the scores that it knows (a check there says so); here also
-stand those that were tried and are not shipped.
+Used by benchmarks/negatives.py. The index gives the same lists for the scores that it knows (a check there
+says so); here also stand those that were tried and are not shipped.
 """
 
 from collections.abc import Iterator
@@ -56,10 +57,18 @@ def collection(model_path: Path, features: FeatureFile, test: Annotations, train
     model = checkpoint.load(model_path)
     parts = []
     for first in range(0, len(test.videos), _BATCH):
-        pre_clips = [stored_pre_clips(features, v.video_id, model.config) for v in test.videos[first : first + _BATCH]]
-        parts.append(Embeddings(*(x.flatten(0, 1).half().float() for x in model.embed_videos(torch.stack(pre_clips)))))
+        pre_clips = [
+            stored_pre_clips(features, v.video_id, model.config) for v in test.videos[first : first + _BATCH]
+        ]
+        parts.append(
+            Embeddings(*(x.flatten(0, 1).half().float() for x in model.embed_videos(torch.stack(pre_clips))))
+        )
     spans = torch.stack([model.grid.seconds(video.duration) for video in test.videos])
-    every = [(s, label) for video in test.videos for s, label in zip(video.sentences, video.labels or (), strict=True)]
+    every = [
+        (s, label)
+        for video in test.videos
+        for s, label in zip(video.sentences, video.labels or (), strict=True)
+    ]
     labels = dict(every)
     known = {sentence for video in train.videos for sentence in video.sentences}
     right = {label: torch.zeros(spans.shape[:2], dtype=torch.bool) for label in labels.values()}
@@ -69,11 +78,18 @@ def collection(model_path: Path, features: FeatureFile, test: Annotations, train
     has = {label: sum(label in (video.labels or ()) for video in test.videos) for label in right}
     names = [sentence for sentence, _ in every]
     return Collection(
-        tuple(labels), torch.tensor([names.count(s) for s in labels]), tuple(labels.values()),
-        torch.tensor([s in known for s in labels]), model.embed_sentences(list(labels)), model.embed_sentences(sorted(known)),
-        Embeddings(*(torch.cat(x) for x in zip(*parts, strict=True))), spans, {k: v.flatten() for k, v in right.items()}, has,
+        tuple(labels),
+        torch.tensor([names.count(s) for s in labels]),
+        tuple(labels.values()),
+        torch.tensor([s in known for s in labels]),
+        model.embed_sentences(list(labels)),
+        model.embed_sentences(sorted(known)),
+        Embeddings(*(torch.cat(x) for x in zip(*parts, strict=True))),
+        spans,
+        {k: v.flatten() for k, v in right.items()},
+        has,
         model.config.tau,
-    )  # fmt: skip
+    )
 
 
 def scores(world: Collection) -> Iterator[tuple[str, Tensor]]:
@@ -94,14 +110,22 @@ def scores(world: Collection) -> Iterator[tuple[str, Tensor]]:
     softmax = tau * (bank / tau).logsumexp(dim=0) - tau * torch.tensor(len(bank)).log()
     for share in (0.25, 0.5, 1.0):
         yield f"collection, hub {share:g}, inverted softmax", both - share * softmax / tau
-    hubs = set((bank / tau + logsigmoid(IOU_SCALE * (world.bank.iou @ world.moments.iou.T))).argmax(dim=1).tolist())
+    hubs = set(
+        (bank / tau + logsigmoid(IOU_SCALE * (world.bank.iou @ world.moments.iou.T))).argmax(dim=1).tolist()
+    )
     active = torch.tensor([top in hubs for top in both.argmax(dim=1).tolist()])
-    yield "collection, dynamic inverted softmax (QB-Norm)", torch.where(active[:, None], both - softmax / tau, both)
+    yield (
+        "collection, dynamic inverted softmax (QB-Norm)",
+        torch.where(active[:, None], both - softmax / tau, both),
+    )
     near = world.queries.contrastive @ world.bank.contrastive.T >= 0.7
     kept = torch.where(near[:, :, None], 0, 1).float()[..., 0] @ (bank / tau).exp()
     left = tau * (kept / (~near).sum(dim=1, keepdim=True).clamp(min=1)).clamp(min=1e-9).log()
     for share in (0.5, 1.0):
-        yield f"collection, hub {share:g}, inverted softmax without bank sentences near the query", both - share * left / tau
+        yield (
+            f"collection, hub {share:g}, inverted softmax without bank sentences near the query",
+            both - share * left / tau,
+        )
     for what, count in (("10", 10), ("a third of the bank", len(bank) // 3), ("the whole bank", len(bank))):
         mean = bank.topk(min(count, len(bank)), dim=0).values.mean(dim=0)
         for share in (0.25, 0.5, 0.75, 1.0):
@@ -109,14 +133,20 @@ def scores(world: Collection) -> Iterator[tuple[str, Tensor]]:
 
 
 def ranked(values: Tensor, world: Collection) -> Tensor:
-    """(Q, V * P) scores -> (Q, LENGTH) moments after NMS within a video, best first, -1 where none is left."""
+    """(Q, V * P) scores -> (Q, LENGTH) moments after NMS within a video, best first, -1 where none is
+    left.
+    """
     best, rows = values.topk(min(_DEPTH, values.shape[1]), dim=1)
-    kept = nms_lists(world.spans.flatten(0, 1)[rows], rows // world.spans.shape[1], best > -torch.inf, NMS, LENGTH)
+    kept = nms_lists(
+        world.spans.flatten(0, 1)[rows], rows // world.spans.shape[1], best > -torch.inf, NMS, LENGTH
+    )
     return torch.where(kept >= 0, rows.gather(1, kept.clamp(min=0)), -1)
 
 
 def measured(rows: Tensor, world: Collection) -> Tensor:
-    """(Q, LENGTH) moments -> (Q, 3) average precision (one credit a video), precision at 1, precision at 10."""
+    """(Q, LENGTH) moments -> (Q, 3) average precision (one credit a video), precision at 1, precision
+    at 10.
+    """
     found = []
     for label, line in zip(world.labels, rows.tolist(), strict=True):
         hits = [row >= 0 and bool(world.right[label][row]) for row in line]
@@ -150,4 +180,8 @@ def _by_video(first: Tensor, second: Tensor, world: Collection) -> Tensor:
     """One moment a video, the best by `second`, at the video's best value of `first`."""
     shape = (len(first), *world.spans.shape[:2])
     choice = second.view(shape).argmax(dim=2, keepdim=True)
-    return torch.full(shape, -torch.inf).scatter(2, choice, first.view(shape).amax(dim=2, keepdim=True)).flatten(1)
+    return (
+        torch.full(shape, -torch.inf)
+        .scatter(2, choice, first.view(shape).amax(dim=2, keepdim=True))
+        .flatten(1)
+    )

@@ -1,15 +1,19 @@
-"""One epoch of the Charades-STA setting on synthetic features of the true width: videos a second of this project's
-training set against the straightforward loader that reads and averages one item at a time, in the same run.
+"""One epoch of the Charades-STA setting on synthetic features of the true width: videos a second of this
+project's training set against the straightforward loader that reads and averages one item at a time, in the
+same run.
 
-    python benchmarks/loading.py WORK RESULT.json charades_train.json --text-model DIR [--device cuda] [--steps N]
+    python benchmarks/loading.py WORK RESULT.json charades_train.json --text-model DIR [--device cuda]
+        [--steps N]
 
-WORK holds the features, (snippets, 4096) float32 for every video of the annotations, about 3 snippets a second; they are
-made once (4 GB). Then:
+WORK holds the features, (snippets, 4096) float32 for every video of the annotations, about 3 snippets a
+second; they are made once (4 GB). Then:
 
-- loading alone, a whole epoch in groups of 12: this project (pre-clips prepared once, memory-mapped; IoU targets and tokens
-  computed once), and the straightforward way (a Dataset that for each item opens nothing anew but reads the features, averages
-  them, tokenises its sentences and computes its IoU targets, in a DataLoader with 0 and with --workers workers);
-- training: --steps steps of 4 groups of 12 videos through the trainer's own code, or the whole epoch where --steps is 0.
+- loading alone, a whole epoch in groups of 12: this project (pre-clips prepared once, memory-mapped; IoU
+  targets and tokens computed once), and the straightforward way (a Dataset that for each item opens nothing
+  anew but reads the features, averages them, tokenises its sentences and computes its IoU targets, in a
+  DataLoader with 0 and with --workers workers);
+- training: --steps steps of 4 groups of 12 videos through the trainer's own code, or the whole epoch where
+--steps is 0.
 """
 
 import json
@@ -44,7 +48,9 @@ WIDTH, RATE = 4096, 3.0  # of VGG features; snippets a second
 class OneItemAtATime(Dataset[dict[str, torch.Tensor]]):
     """The straightforward loader: everything about a video, each time it is asked for."""
 
-    def __init__(self, path: Path, videos: tuple[AnnotatedVideo, ...], config: ModelConfig, text_model: str) -> None:
+    def __init__(
+        self, path: Path, videos: tuple[AnnotatedVideo, ...], config: ModelConfig, text_model: str
+    ) -> None:
         self._path, self._videos, self._config, self._text_model = path, videos, config, text_model
         self._grid = ProposalGrid(config.num_clips, config.pooling_counts)
         self._file: h5py.File | None = None
@@ -106,13 +112,22 @@ def videos_a_second(groups: Callable[[], Iterator[int]]) -> float:
 @click.option("--workers", default=2)
 @click.option("--precision", default="float32")
 def main(
-    work: Path, result: Path, annotations: Path, text_model: str, device: str, steps: int, workers: int, precision: str
+    work: Path,
+    result: Path,
+    annotations: Path,
+    text_model: str,
+    device: str,
+    steps: int,
+    workers: int,
+    precision: str,
 ) -> None:
     work.mkdir(parents=True, exist_ok=True)
     split = read_annotations(annotations)
     write_features(work / "features.h5", split)
     setting = override(
-        load_setting("charades"), {"model": {"text_model": text_model}, "train": {"precision": precision}}, "options"
+        load_setting("charades"),
+        {"model": {"text_model": text_model}, "train": {"precision": precision}},
+        "options",
     )
     torch.manual_seed(0)
     bert, tokenizer = load_pretrained(text_model)
@@ -133,9 +148,17 @@ def main(
     figures["loading, this project"] = videos_a_second(ours)
     figures["loading, this project, second epoch"] = videos_a_second(ours)
     for count in dict.fromkeys((0, workers)):
-        plain = OneItemAtATime(work / "features.h5", split.videos, setting.model, text_model)  # no open file goes to a worker
-        loader = DataLoader(plain, batch_size=12, shuffle=True, num_workers=count, collate_fn=collate,
-                            multiprocessing_context="spawn" if count else None)  # fmt: skip
+        plain = OneItemAtATime(
+            work / "features.h5", split.videos, setting.model, text_model
+        )  # no open file goes to a worker
+        loader = DataLoader(
+            plain,
+            batch_size=12,
+            shuffle=True,
+            num_workers=count,
+            collate_fn=collate,
+            multiprocessing_context="spawn" if count else None,
+        )
         name = f"loading, one item at a time, {count} workers"
         figures[name] = videos_a_second(lambda loader=loader: (len(group["pre_clips"]) for group in loader))  # type: ignore[misc]
         figures[f"ratio to {name}"] = figures["loading, this project, second epoch"] / figures[name]
@@ -145,7 +168,10 @@ def main(
 
     def training() -> Iterator[int]:
         for number, step in enumerate(plan[: steps or None]):
-            groups = [data.group(group, place, seed=derived_seed(0, 1, number, place), epoch=1) for place, group in enumerate(step)]
+            groups = [
+                data.group(group, place, seed=derived_seed(0, 1, number, place), epoch=1)
+                for place, group in enumerate(step)
+            ]
             losses, _ = run.step(groups, len(step), weight)
             if number % 10 == 0:
                 click.echo(f"step {number + 1}/{len(plan)}: losses {losses.tolist()}", err=True)
@@ -165,7 +191,8 @@ def main(
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
     result.write_text(
-        json.dumps({**about, "figures": {k: round(v, 3) for k, v in figures.items()}}, indent=1) + "\n", encoding="utf-8"
+        json.dumps({**about, "figures": {k: round(v, 3) for k, v in figures.items()}}, indent=1) + "\n",
+        encoding="utf-8",
     )
     for name, value in figures.items():
         click.echo(f"{name:60} {value:10.2f}")

@@ -1,10 +1,13 @@
-"""How long does the metric take: NMS and R@n,IoU=m of every sentence of a split, beside a slow evaluation of some of them.
+"""How long does the metric take: NMS and R@n,IoU=m of every sentence of a split, beside a slow evaluation of
+some of them.
 
-    python benchmarks/metrics.py RESULT.json ANNOTATIONS... [--dataset activitynet] [--oracle 400] [--repeats 3]
+    python benchmarks/metrics.py RESULT.json ANNOTATIONS... [--dataset activitynet] [--oracle 400]
+        [--repeats 3]
 
-Scores are random, one for each proposal of each sentence's video; embedding is no part of the time. The fast way is what
-`mmn-index eval` runs, video by video. The slow way is tests/oracle.py, sentence by sentence, for the first sentences of each
-split. Where both were run, their best five moments and their hits must be equal to the bit, or the script fails.
+Scores are random, one for each proposal of each sentence's video; embedding is no part of the time. The fast
+way is what `mmn-index eval` runs, video by video. The slow way is tests/oracle.py, sentence by sentence, for
+the first sentences of each split. Where both were run, their best five moments and their hits must be equal
+to the bit, or the script fails.
 """
 
 import json
@@ -39,15 +42,23 @@ def fast(
 ) -> tuple[Tensor, list[float]]:
     """(Q, 5) IoUs of the survivors, and each R@n,IoU=m from 0 to 1."""
     ious = torch.cat(
-        [ranked_ious(s, grid.seconds(v.duration), v.moments, benchmark.nms, LIMIT) for v, s in zip(videos, scores, strict=True)]
+        [
+            ranked_ious(s, grid.seconds(v.duration), v.moments, benchmark.nms, LIMIT)
+            for v, s in zip(videos, scores, strict=True)
+        ]
     )
     return ious, [recall(ious, n, m) for n, m in benchmark.recalls]
 
 
 def chance(videos: list[AnnotatedVideo], grid: ProposalGrid, benchmark: Benchmark) -> list[float]:
     """The chance of each R@n,IoU=m, which `eval` prints as well."""
-    right = torch.cat([right_proposals(grid.iou_targets(v.moments, v.duration), benchmark.recalls) for v in videos])
-    return [float(chances(count, len(grid), n).mean()) for (n, _), count in zip(benchmark.recalls, right.T, strict=True)]
+    right = torch.cat(
+        [right_proposals(grid.iou_targets(v.moments, v.duration), benchmark.recalls) for v in videos]
+    )
+    return [
+        float(chances(count, len(grid), n).mean())
+        for (n, _), count in zip(benchmark.recalls, right.T, strict=True)
+    ]
 
 
 def slow(
@@ -72,9 +83,14 @@ def slow(
 
 
 def compare(
-    kept: list[list[oracle.Span]], hits: list[list[bool]], videos: list[AnnotatedVideo], scores: list[Tensor], ious: Tensor,
-    grid: ProposalGrid, benchmark: Benchmark,
-) -> None:  # fmt: skip
+    kept: list[list[oracle.Span]],
+    hits: list[list[bool]],
+    videos: list[AnnotatedVideo],
+    scores: list[Tensor],
+    ious: Tensor,
+    grid: ProposalGrid,
+    benchmark: Benchmark,
+) -> None:
     """Fail where the fast way differs from the slow one."""
     number = 0
     for video, rows in zip(videos, scores, strict=True):
@@ -103,7 +119,13 @@ def timed(call: Callable[[], object], repeats: int) -> float:
 @click.argument("result", type=click.Path(path_type=Path))
 @click.argument("splits", metavar="ANNOTATIONS...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--dataset", type=click.Choice(list(BENCHMARKS)), default="activitynet", show_default=True)
-@click.option("--oracle", "queries", default=400, show_default=True, help="Sentences of each split that the slow way evaluates.")
+@click.option(
+    "--oracle",
+    "queries",
+    default=400,
+    show_default=True,
+    help="Sentences of each split that the slow way evaluates.",
+)
 @click.option("--repeats", default=3, show_default=True, help="Runs of the fast way; the median counts.")
 @click.option("--seed", default=0, show_default=True, help="Of the scores.")
 def main(result: Path, splits: tuple[Path, ...], dataset: str, queries: int, repeats: int, seed: int) -> None:
@@ -124,22 +146,31 @@ def main(result: Path, splits: tuple[Path, ...], dataset: str, queries: int, rep
         slow_seconds = time.perf_counter() - start
         compare(kept, hits, videos, scores, ious, grid, benchmark)
         fast_ms, slow_ms = 1000 * seconds / len(ious), 1000 * slow_seconds / len(kept)
-        rows.append({
-            "split": path.stem,
-            "videos": len(videos),
-            "queries": len(ious),
-            "seconds": round(seconds, 3),
-            "chance_seconds": round(of_chance, 3),
-            "ms_per_query": round(fast_ms, 4),
-            "oracle_queries": len(kept),
-            "oracle_ms_per_query": round(slow_ms, 3),
-            "ratio": round(slow_ms / fast_ms, 1),
-            "equal": True,
-            "recalls": {f"R@{n},IoU={m}": round(100 * x, 3) for (n, m), x in zip(benchmark.recalls, values, strict=True)},
-        })  # fmt: skip
-        click.echo(f"{path.stem}: {len(ious):,} queries x {len(grid):,} proposals in {seconds:.2f} s, chance in {of_chance:.2f} s")
+        rows.append(
+            {
+                "split": path.stem,
+                "videos": len(videos),
+                "queries": len(ious),
+                "seconds": round(seconds, 3),
+                "chance_seconds": round(of_chance, 3),
+                "ms_per_query": round(fast_ms, 4),
+                "oracle_queries": len(kept),
+                "oracle_ms_per_query": round(slow_ms, 3),
+                "ratio": round(slow_ms / fast_ms, 1),
+                "equal": True,
+                "recalls": {
+                    f"R@{n},IoU={m}": round(100 * x, 3)
+                    for (n, m), x in zip(benchmark.recalls, values, strict=True)
+                },
+            }
+        )
         click.echo(
-            f"  {fast_ms:.3f} ms a query; oracle {slow_ms:.3f} ms ({len(kept)} queries, equal), {slow_ms / fast_ms:.1f} times"
+            f"{path.stem}: {len(ious):,} queries x {len(grid):,} proposals in {seconds:.2f} s, chance in "
+            f"{of_chance:.2f} s"
+        )
+        click.echo(
+            f"  {fast_ms:.3f} ms a query; oracle {slow_ms:.3f} ms ({len(kept)} queries, equal), "
+            f"{slow_ms / fast_ms:.1f} times"
         )
     names = " ".join(f"{path.parent.name}/{path.name}" for path in splits)
     options = f"--dataset {dataset} --oracle {queries} --repeats {repeats} --seed {seed}"

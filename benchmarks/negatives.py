@@ -1,10 +1,13 @@
-"""The ladder from the paper's score to what ships for a collection, trained and measured by one command; writes docs/negatives.md.
+"""The ladder from the paper's score to what ships for a collection, trained and measured by one command;
+writes docs/negatives.md.
 
-    python benchmarks/negatives.py WORK --text-model MINILM --ucf-moments data/ucf-moments --playhouse data/playhouse --seeds 3
+    python benchmarks/negatives.py WORK --text-model MINILM --ucf-moments data/ucf-moments --playhouse
+        data/playhouse --seeds 3
 
-Every step of every seed has its folder WORK/<data set>/<step>/seed<n>, and a row of benchmarks/results/negatives.json once it is
-measured. Neither is made again, so an interrupted run goes on, and a new step costs what it costs alone; without the file
-everything is measured anew. --page writes the page of what the file has.
+Every step of every seed has its folder WORK/<data set>/<step>/seed<n>, and a row of
+benchmarks/results/negatives.json once it is measured. Neither is made again, so an interrupted run goes on,
+and a new step costs what it costs alone; without the file everything is measured anew. --page writes the page
+of what the file has.
 """
 
 import json
@@ -43,9 +46,16 @@ from mmn_index.features import FeatureFile
 from mmn_index.index import MomentIndex
 from mmn_index.search import SearchOptions, search
 
-RESULT, PAGE = Path(__file__).parent / "results" / "negatives.json", Path(__file__).parents[1] / "docs" / "negatives.md"
+RESULT, PAGE = (
+    Path(__file__).parent / "results" / "negatives.json",
+    Path(__file__).parents[1] / "docs" / "negatives.md",
+)
 CALIBRATED = ("paper", "kept", "labels", "late", "alike")  # steps whose confidences are measured
-PRODUCT, COLLECTION, SHIPPED = "product, power 0.5", "collection", "collection, hub 0.5, CSLS over a third of the bank"
+PRODUCT, COLLECTION, SHIPPED = (
+    "product, power 0.5",
+    "collection",
+    "collection, hub 0.5, CSLS over a third of the bank",
+)
 
 
 _GAIN = re.compile(r"\{([\w-]+): (\w+)(?: by (\w+))? over (\w+)(?: by (\w+))?(?:, (seen|unseen))?\}")
@@ -85,31 +95,77 @@ STEPS = {
         Step("paper", "the official schedule", {}),
         Step("kept", "contrastive weight kept to the end", {"train": _KEPT}),
         Step("across", "kept, IoU head trained across videos", {"train": _KEPT, "loss": _ACROSS}),
-        Step("labels", "kept, sentences of one label no negatives: the setting collection", {"base": "collection"}),
-        Step("texts", "kept, across, sentences of equal text no negatives",
-             {"train": {**_KEPT, "alike_cosine": 1.0}, "loss": _ACROSS}),
-        Step("cosine", "kept, across, sentences of similar text (cosine 0.7) no negatives",
-             {"train": {**_KEPT, "alike_cosine": 0.7}, "loss": _ACROSS}),
-        Step("alike", "kept, across, sentences of one label no negatives",
-             {"train": {**_KEPT, "alike_labels": True}, "loss": _ACROSS}),
-        Step("mined", "two epochs more of the row before, four mined videos in each group",
-             {"train": _more(2, alike_labels=True, hard_negatives=4), "loss": _ACROSS}, "alike", mined=True),
-        Step("tuned", "text side of the row before that tuned against the frozen videos", {}, "alike", tuned=True),
+        Step(
+            "labels",
+            "kept, sentences of one label no negatives: the setting collection",
+            {"base": "collection"},
+        ),
+        Step(
+            "texts",
+            "kept, across, sentences of equal text no negatives",
+            {"train": {**_KEPT, "alike_cosine": 1.0}, "loss": _ACROSS},
+        ),
+        Step(
+            "cosine",
+            "kept, across, sentences of similar text (cosine 0.7) no negatives",
+            {"train": {**_KEPT, "alike_cosine": 0.7}, "loss": _ACROSS},
+        ),
+        Step(
+            "alike",
+            "kept, across, sentences of one label no negatives",
+            {"train": {**_KEPT, "alike_labels": True}, "loss": _ACROSS},
+        ),
+        Step(
+            "mined",
+            "two epochs more of the row before, four mined videos in each group",
+            {"train": _more(2, alike_labels=True, hard_negatives=4), "loss": _ACROSS},
+            "alike",
+            mined=True,
+        ),
+        Step(
+            "tuned",
+            "text side of the row before that tuned against the frozen videos",
+            {},
+            "alike",
+            tuned=True,
+        ),
     ),
     "playhouse": (
         Step("kept", "the setting playhouse (contrastive weight kept)", {}),
         Step("control", "three epochs more of that", {"train": _more(3)}, "kept"),
-        Step("late", "three epochs more, sentences of one label no negatives, IoU head trained across videos",
-             {"train": _more(3, alike_labels=True), "loss": _ACROSS}, "kept"),
-        Step("mined", "three epochs more like that, four mined videos in each group",
-             {"train": _more(3, alike_labels=True, hard_negatives=4), "loss": _ACROSS}, "kept", mined=True),
-        Step("alike", "the setting playhouse, sentences of one label no negatives, IoU head across videos, from the first epoch",
-             {"train": {"alike_labels": True}, "loss": _ACROSS}),
-        Step("cosine", "the same with sentences of similar text (cosine 0.7) in place of one label",
-             {"train": {"alike_cosine": 0.7}, "loss": _ACROSS}),
-        Step("tuned", "text side of those of three epochs more tuned against the frozen videos", {}, "late", tuned=True),
+        Step(
+            "late",
+            "three epochs more, sentences of one label no negatives, IoU head trained across videos",
+            {"train": _more(3, alike_labels=True), "loss": _ACROSS},
+            "kept",
+        ),
+        Step(
+            "mined",
+            "three epochs more like that, four mined videos in each group",
+            {"train": _more(3, alike_labels=True, hard_negatives=4), "loss": _ACROSS},
+            "kept",
+            mined=True,
+        ),
+        Step(
+            "alike",
+            "the setting playhouse, sentences of one label no negatives, IoU head across videos, from the "
+            "first epoch",
+            {"train": {"alike_labels": True}, "loss": _ACROSS},
+        ),
+        Step(
+            "cosine",
+            "the same with sentences of similar text (cosine 0.7) in place of one label",
+            {"train": {"alike_cosine": 0.7}, "loss": _ACROSS},
+        ),
+        Step(
+            "tuned",
+            "text side of those of three epochs more tuned against the frozen videos",
+            {},
+            "late",
+            tuned=True,
+        ),
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -144,13 +200,22 @@ def make(data: Data, step: Step, seed: int, work: Path, text_model: str) -> Path
     files = ["--annotations", data.split("train"), "--val", data.split("val"), "--features", data.features]
     more: list[object] = ["--text-model", text_model]
     if step.parent:
-        parent = make(data, next(other for other in STEPS[data.name] if other.name == step.parent), seed, work, text_model)
+        parent = make(
+            data,
+            next(other for other in STEPS[data.name] if other.name == step.parent),
+            seed,
+            work,
+            text_model,
+        )
         more = ["--init", parent]
         if step.tuned:
             run("tune-text", parent, *files, "--epochs", 5, "--seed", seed, "-o", out)
             return model
         if step.mined:
-            index, mined = work / data.name / f"train{seed}.mmn", work / data.name / f"negatives{seed}.parquet"
+            index, mined = (
+                work / data.name / f"train{seed}.mmn",
+                work / data.name / f"negatives{seed}.parquet",
+            )
             run("build", parent, data.features, "--videos", data.split("train"), "-o", index, "--overwrite")
             run("mine", "--index", index, "--annotations", data.split("train"), "-o", mined)
             more += ["--hard-negatives", mined]
@@ -161,7 +226,9 @@ def make(data: Data, step: Step, seed: int, work: Path, text_model: str) -> Path
     return model
 
 
-def measure(data: Data, steps: Sequence[Step], seeds: int, work: Path, text_model: str, known: Measured) -> Iterator[Measured]:
+def measure(
+    data: Data, steps: Sequence[Step], seeds: int, work: Path, text_model: str, known: Measured
+) -> Iterator[Measured]:
     """Everything about one data set, after each model that was not known."""
     train, test, val = (read_annotations(data.split(name)) for name in ("train", "test", "val"))
     found: Measured = {step.name: list(known.get(step.name, [])) for step in steps}
@@ -204,16 +271,28 @@ def measure_model(
 def within(model_path: Path, features: FeatureFile, test: Annotations) -> dict[str, float]:
     """The paper's own numbers: R@n,IoU=m in the right video by its product."""
     model = checkpoint.load(model_path)
-    return evaluate_videos(model, test.videos, lambda video: stored_pre_clips(features, video, model.config)).table()
+    return evaluate_videos(
+        model, test.videos, lambda video: stored_pre_clips(features, video, model.config)
+    ).table()
 
 
 def check_index(
-    model: Path, data: Data, features: FeatureFile, test: Annotations, expected: torch.Tensor, world: ladder.Collection
+    model: Path,
+    data: Data,
+    features: FeatureFile,
+    test: Annotations,
+    expected: torch.Tensor,
+    world: ladder.Collection,
 ) -> None:
     """What ships has to give the same average precision through `build` and the search of an index."""
     with tempfile.TemporaryDirectory() as aside:
         index = banked(model, data, features, test, Path(aside) / "c.mmn")
-        answers = search(index, checkpoint.load(model), world.sentences, options=SearchOptions(k=ladder.LENGTH, nms=ladder.NMS))
+        answers = search(
+            index,
+            checkpoint.load(model),
+            world.sentences,
+            options=SearchOptions(k=ladder.LENGTH, nms=ladder.NMS),
+        )
         rows = torch.tensor([[hit.row for hit in answer.hits] for answer in answers])
         same = ladder.measured(rows, world)
     off = float((same[:, 0] - expected[:, 0]).abs().max())
@@ -223,13 +302,17 @@ def check_index(
 
 def banked(model: Path, data: Data, features: FeatureFile, split: Annotations, root: Path) -> MomentIndex:
     """An index of a split as it ships: with the training sentences as its bank."""
-    sentences = [sentence for video in read_annotations(data.split("train")).videos for sentence in video.sentences]
+    sentences = [
+        sentence for video in read_annotations(data.split("train")).videos for sentence in video.sentences
+    ]
     durations = {video.video_id: video.duration for video in split.videos}
     build(model, Source(features, durations), root, hubs=Hubs(sentences))
     return MomentIndex(root)
 
 
-def confidence(model: Path, data: Data, features: FeatureFile, test: Annotations, val: Annotations) -> dict[str, Any]:
+def confidence(
+    model: Path, data: Data, features: FeatureFile, test: Annotations, val: Annotations
+) -> dict[str, Any]:
     """Confidences fitted on the validation split and measured on the test split."""
     with tempfile.TemporaryDirectory() as aside:
         index = banked(model, data, features, test, Path(aside) / "test.mmn")
@@ -249,7 +332,11 @@ def confidence(model: Path, data: Data, features: FeatureFile, test: Annotations
     about = next(record for record in records if "area" in record)
     kept = ("area", "calibration error", "calibration error, present alone", "reliability")
     return {
-        "refused": {f"{one['answered']:g}": one["refused"] for one in records if "answered" in one and one["part"] == CONFIDENCE},
+        "refused": {
+            f"{one['answered']:g}": one["refused"]
+            for one in records
+            if "answered" in one and one["part"] == CONFIDENCE
+        },
         **{key: about[key] for key in kept},
     }
 
@@ -265,7 +352,16 @@ class Rows:
 
     def header(self) -> str:
         """Two lines."""
-        columns = ["AP", "each seed", "seen", "unseen", "P@1", "P@10", "AP above the first row [95 %]", "within: R@1,IoU=0.5"]
+        columns = [
+            "AP",
+            "each seed",
+            "seen",
+            "unseen",
+            "P@1",
+            "P@10",
+            "AP above the first row [95 %]",
+            "within: R@1,IoU=0.5",
+        ]
         return f"| | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}"
 
     def line(self, name: str, step: str, score: str) -> str:
@@ -274,25 +370,42 @@ class Rows:
         values = self._values(rows, score)  # (seeds, Q, 3)
         each = [100 * ladder.weighted(one[:, 0], self._counts) for one in values]
         average = values.mean(dim=0)
-        known, other = (100 * ladder.weighted(average[m, 0], self._counts[m]) for m in (self._seen, ~self._seen))
+        known, other = (
+            100 * ladder.weighted(average[m, 0], self._counts[m]) for m in (self._seen, ~self._seen)
+        )
         tops = [100 * ladder.weighted(average[:, column], self._counts) for column in (1, 2)]
-        gain = "" if (step, score) == (self._first, PRODUCT) else self.gain((step, score), (self._first, PRODUCT))
+        gain = (
+            ""
+            if (step, score) == (self._first, PRODUCT)
+            else self.gain((step, score), (self._first, PRODUCT))
+        )
         inside = [row["within"]["R@1,IoU=0.5"] for row in rows]
         cells = [
-            _spread(each), " ".join(f"{x:.1f}" for x in each), f"{known:.1f}", f"{other:.1f}", *(f"{x:.1f}" for x in tops), gain,
+            _spread(each),
+            " ".join(f"{x:.1f}" for x in each),
+            f"{known:.1f}",
+            f"{other:.1f}",
+            *(f"{x:.1f}" for x in tops),
+            gain,
             _spread(inside),
-        ]  # fmt: skip
+        ]
         return f"| {name} | {' | '.join(cells)} |"
 
     def gain(self, one: tuple[str, str], other: tuple[str, str], part: str | None = None) -> str:
-        """What one step by a score has over another in average precision, over the seeds of both, with its interval.
+        """What one step by a score has over another in average precision, over the seeds of both, with its
+        interval.
 
         Args:
             part: "seen" or "unseen" wordings alone, then without the interval.
         """
-        by_seed = [{row["seed"]: row["values"][score] for row in self._found["steps"][step]} for step, score in (one, other)]
+        by_seed = [
+            {row["seed"]: row["values"][score] for row in self._found["steps"][step]}
+            for step, score in (one, other)
+        ]
         seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
-        values = torch.tensor([[rows[seed] for seed in seeds] for rows in by_seed], dtype=torch.float64)[..., 0].mean(dim=1)
+        values = torch.tensor([[rows[seed] for seed in seeds] for rows in by_seed], dtype=torch.float64)[
+            ..., 0
+        ].mean(dim=1)
         difference = 100 * (values[0] - values[1])
         if part is not None:
             chosen = self._seen if part == "seen" else ~self._seen
@@ -316,7 +429,8 @@ def _spread(values: Sequence[float]) -> str:
 def write_page(results: Mapping[str, Any]) -> None:
     """docs/negatives.md: the text that stands around the tables is negatives.txt beside this script.
 
-    In it {DATA TABLE} is a table, and {DATA: STEP by SCORE over STEP by SCORE, PART} a difference; as it ships without a score.
+    In it {DATA TABLE} is a table, and {DATA: STEP by SCORE over STEP by SCORE, PART} a difference; as it
+    ships without a score.
     """
     parts = {}
     for name, found in results["data"].items():
@@ -327,7 +441,9 @@ def write_page(results: Mapping[str, Any]) -> None:
         lines += [rows.line("the same models, collection with hub 0.5: what ships", base, SHIPPED)]
         lines += [rows.line(f"{steps[step].what}", step, SHIPPED) for step in list(found["steps"])[1:]]
         parts[f"{name} ladder"] = "\n".join(lines)
-        parts[f"{name} scores"] = "\n".join([rows.header(), *(rows.line(score, base, score) for score in rows.scores())])
+        parts[f"{name} scores"] = "\n".join(
+            [rows.header(), *(rows.line(score, base, score) for score in rows.scores())]
+        )
         parts[f"{name} confidence"] = confidence_table(found["steps"], steps)
     text = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8")
     for key, table in parts.items():
@@ -335,16 +451,26 @@ def write_page(results: Mapping[str, Any]) -> None:
 
     def gain(match: re.Match[str]) -> str:
         score = {"product": PRODUCT, "collection": COLLECTION, None: SHIPPED}
-        return Rows(results["data"][match[1]]).gain((match[2], score[match[3]]), (match[4], score[match[5]]), match[6])
+        return Rows(results["data"][match[1]]).gain(
+            (match[2], score[match[3]]), (match[4], score[match[5]]), match[6]
+        )
 
     PAGE.write_text(_GAIN.sub(gain, text), encoding="utf-8")
 
 
 def confidence_table(found: Mapping[str, Sequence[Mapping[str, Any]]], steps: Mapping[str, Step]) -> str:
     """Absent queries refused and calibration errors of some steps."""
-    measured = {name: [row["confidence"] for row in rows] for name, rows in found.items() if "confidence" in rows[0]}
+    measured = {
+        name: [row["confidence"] for row in rows] for name, rows in found.items() if "confidence" in rows[0]
+    }
     shares = list(next(iter(measured.values()))[0]["refused"])
-    header = ["models", *(f"refused at {share} % answered" for share in shares), "area", "calibration error", "present alone"]
+    header = [
+        "models",
+        *(f"refused at {share} % answered" for share in shares),
+        "area",
+        "calibration error",
+        "present alone",
+    ]
     lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
     for name, mine in measured.items():
         cells = [_spread([one["refused"][share] for one in mine]) for share in shares]
@@ -361,14 +487,20 @@ def confidence_table(found: Mapping[str, Sequence[Mapping[str, Any]]], steps: Ma
 @click.option("--playhouse", type=click.Path(path_type=Path, exists=True))
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--page", is_flag=True, help="Only write the page, from what was measured before.")
-def main(work: Path, text_model: str, ucf_moments: Path | None, playhouse: Path | None, seeds: int, page: bool) -> None:
+def main(
+    work: Path, text_model: str, ucf_moments: Path | None, playhouse: Path | None, seeds: int, page: bool
+) -> None:
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {"data": {}}
     for name, folder in (("ucf-moments", ucf_moments), ("playhouse", playhouse)):
         if folder is not None and not page:
             before = known["data"].get(name, {"steps": {}})["steps"]
             for rows in measure(Data(name, folder), STEPS[name], seeds, work, text_model, before):
                 known["data"][name] = {"steps": rows}
-                known["environment"] = {"torch": torch.__version__, "python": platform.python_version(), "seeds": seeds}
+                known["environment"] = {
+                    "torch": torch.__version__,
+                    "python": platform.python_version(),
+                    "seeds": seeds,
+                }
                 RESULT.write_text(json.dumps(known) + "\n")
     write_page(known)
 

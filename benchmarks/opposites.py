@@ -1,9 +1,11 @@
-"""Does a model tell the direction of time? Moments of opposite actions (open and close, sit down and stand up) compared.
+"""Does a model tell the direction of time? Moments of opposite actions (open and close, sit down and stand
+up) compared.
 
-    python benchmarks/opposites.py demo/run/model demo/features.h5 demo/world/test.json demo/world/opposites.json
+    python benchmarks/opposites.py demo/run/model demo/features.h5 demo/world/test.json
+        demo/world/opposites.json
 
-Every annotated moment stands for its proposal of highest temporal IoU, so localisation plays no part. Two questions, over
-all videos of the split, both 50 % by chance; a JSON object a line:
+Every annotated moment stands for its proposal of highest temporal IoU, so localisation plays no part. Two
+questions, over all videos of the split, both 50 % by chance; a JSON object a line:
 
     moment     a sentence is given: does a moment of its action score higher than one of the opposite action?
     sentence   a moment is given: does a sentence about it score higher than one about the opposite action?

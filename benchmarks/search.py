@@ -1,14 +1,17 @@
-"""How quickly an index answers, and how much of the exact answer it finds, at 200 thousand to 5.4 million moments.
+"""How quickly an index answers, and how much of the exact answer it finds, at 200 thousand to 5.4 million
+moments.
 
     python benchmarks/search.py WORK RESULT.json --videos 181 --videos 906 --videos 4885
 
-For each size an index of synthetic moments (synthetic.py: 1,104 moments a video, 2 x 256 dimensions) is built in WORK, if it is not
-there yet, with the candidate index that `build` would choose (for 181 videos, which would be scanned, ivf-pq as well). Then, all in
-one run, with the threads that torch has:
+For each size an index of synthetic moments (synthetic.py: 1,104 moments a video, 2 x 256 dimensions) is built
+in WORK, if it is not there yet, with the candidate index that `build` would choose (for 181 videos, which
+would be scanned, ivf-pq as well). Then, all in one run, with the threads that torch has:
 
-- a bare torch matmul + topk over float32 vectors of the same size in memory, as a reference (up to --bare moments);
-- the exact scan, and the candidate index with the number of lists that was recorded when it was built: one query (median of many)
-  and 64 queries at once; recall@10 of the fused score after NMS against the exact scan;
+- a bare torch matmul + topk over float32 vectors of the same size in memory, as a reference (up to --bare
+moments);
+- the exact scan, and the candidate index with the number of lists that was recorded when it was built: one
+  query (median of many) and 64 queries at once; recall@10 of the fused score after NMS against the exact
+  scan;
 - opening the index and the memory of a process that has opened it and answered 500 queries;
 - looking up 100 rows;
 - over the smallest index, 1,000 queries: the proven answer against brute force in float64.
@@ -55,7 +58,10 @@ def build(root: Path, videos: int, vectors: str) -> dict[str, float]:
         finished = time.perf_counter()
         entry = tune(root, manifest, entry)
         writer.publish(replace(manifest, segments=(entry,)), root.parent / "model")
-    return {"candidate index and tables, s": finished - started, "choosing nprobe, s": time.perf_counter() - finished}
+    return {
+        "candidate index and tables, s": finished - started,
+        "choosing nprobe, s": time.perf_counter() - finished,
+    }
 
 
 def part(queries: Embeddings, first: int, count: int) -> Embeddings:
@@ -73,7 +79,9 @@ def median_ms(run: Callable[[int], Any], times: int) -> float:
 
 
 def in_turn(runs: dict[str, Callable[[int], Any]], times: int) -> dict[str, list[float]]:
-    """Milliseconds of several things done by turns, so that other work on the machine slows all of them; warmed up once."""
+    """Milliseconds of several things done by turns, so that other work on the machine slows all of them;
+    warmed up once.
+    """
     took: dict[str, list[float]] = {name: [] for name in runs}
     for number in [0, *range(times)]:
         for name, run in runs.items():
@@ -95,19 +103,38 @@ def measure(root: Path, bare: int, times: int) -> dict[str, Any]:
     for count, kind in ((1, "1 query"), (64, "64 queries")):
         runs = {"exact scan": lambda q, size=count: ask(index, part(queries, q * size, size), exact=True)}
         if n <= bare:
-            runs["bare torch matmul + topk"] = lambda q, size=count: (weights[q * size :][:size] @ vectors.T).topk(64)
+            runs["bare torch matmul + topk"] = lambda q, size=count: (
+                weights[q * size :][:size] @ vectors.T
+            ).topk(64)
         took = in_turn(runs, times if count == 1 else 10)
         found |= {f"{name}, {kind}, ms": statistics.median(values) for name, values in took.items()}
         if n <= bare:
-            found[f"exact scan over bare, {kind}"] = statistics.median(a / b for a, b in zip(*took.values(), strict=True))
+            found[f"exact scan over bare, {kind}"] = statistics.median(
+                a / b for a, b in zip(*took.values(), strict=True)
+            )
     if n <= bare:
         del vectors
     if about:
-        truth = [answer for first in range(0, 256, 64) for answer in ask(index, part(queries, first, 64), exact=True)]
-        answers = [answer for first in range(0, 256, 64) for answer in ask(index, part(queries, first, 64), exact=False)]
-        rows = [({hit.row for hit in a.hits}, {hit.row for hit in b.hits}) for a, b in zip(truth, answers, strict=True)]
-        found["candidate index, 1 query, ms"] = median_ms(lambda q: ask(index, part(queries, q, 1), exact=False), 500)
-        found["candidate index, 64 queries, ms"] = median_ms(lambda q: ask(index, part(queries, 64 * q, 64), exact=False), 15)
+        truth = [
+            answer
+            for first in range(0, 256, 64)
+            for answer in ask(index, part(queries, first, 64), exact=True)
+        ]
+        answers = [
+            answer
+            for first in range(0, 256, 64)
+            for answer in ask(index, part(queries, first, 64), exact=False)
+        ]
+        rows = [
+            ({hit.row for hit in a.hits}, {hit.row for hit in b.hits})
+            for a, b in zip(truth, answers, strict=True)
+        ]
+        found["candidate index, 1 query, ms"] = median_ms(
+            lambda q: ask(index, part(queries, q, 1), exact=False), 500
+        )
+        found["candidate index, 64 queries, ms"] = median_ms(
+            lambda q: ask(index, part(queries, 64 * q, 64), exact=False), 15
+        )
         found["recall@10 after NMS"] = sum(len(a & b) for a, b in rows) / sum(len(a) for a, _ in rows)
         found["recall that was measured at build"] = about.recall
         found["nprobe"] = about.nprobe
@@ -120,12 +147,23 @@ def measure(root: Path, bare: int, times: int) -> dict[str, Any]:
             )
     hundred = np.random.default_rng(0).integers(0, n, size=(100, 100))
     found["looking up 100 rows, ms"] = median_ms(
-        lambda q: (index.spans(hundred[q]), index.embeddings(hundred[q]), [index.video_id(v) for v in index.videos_of(hundred[q])]),
+        lambda q: (
+            index.spans(hundred[q]),
+            index.embeddings(hundred[q]),
+            [index.video_id(v) for v in index.videos_of(hundred[q])],
+        ),
         100,
     )
     found["bytes a moment"] = sum(size for size, _ in index.manifest.segments[0].files.values()) / n
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import search; search.visit({str(root)!r})"
-    found.update(json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout))
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import search; "
+        f"search.visit({str(root)!r})"
+    )
+    found.update(
+        json.loads(
+            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        )
+    )
     return found
 
 
@@ -137,7 +175,11 @@ def visit(root: str) -> None:
     opened = time.perf_counter() - started
     for number in range(500):
         ask(index, part(queries, number, 1), exact=False)
-    status = {line.split(":")[0]: line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "kB" in line}
+    status = {
+        line.split(":")[0]: line.split()[1]
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if "kB" in line
+    }
     # Opened again at the end: the index that is left behind would count.
     memory = {f"{name}, MB": int(status[name]) / 1024 for name in ("VmRSS", "RssAnon", "RssFile")}
     again = median_ms(lambda _: MomentIndex(root), 5) / 1e3
@@ -148,8 +190,13 @@ def certificate(root: Path, count: int) -> dict[str, Any]:
     """Proven answers against brute force in float64, ties included."""
     index, queries = MomentIndex(root), synthetic.queries(count, seed=3)
     halves = [x.double() for x in index.embeddings(np.arange(index.num_moments))]
-    spans, videos = torch.from_numpy(index.spans(np.arange(index.num_moments))), index.videos_of(np.arange(index.num_moments))
-    answers = [answer for first in range(0, count, 50) for answer in ask(index, part(queries, first, 50), exact=True)]
+    spans, videos = (
+        torch.from_numpy(index.spans(np.arange(index.num_moments))),
+        index.videos_of(np.arange(index.num_moments)),
+    )
+    answers = [
+        answer for first in range(0, count, 50) for answer in ask(index, part(queries, first, 50), exact=True)
+    ]
     equal = 0
     for number, answer in enumerate(answers):
         c, i = (moments @ query[number].double() for moments, query in zip(halves, queries, strict=True))
@@ -162,18 +209,25 @@ def certificate(root: Path, count: int) -> dict[str, Any]:
                 break
         equal += answer.exact and kept == [hit.row for hit in answer.hits]
     return {
-        "queries": count, "moments": index.num_moments, "proven and equal to brute force": equal,
+        "queries": count,
+        "moments": index.num_moments,
+        "proven and equal to brute force": equal,
         "candidates scored, median": statistics.median(answer.candidates for answer in answers),
         "candidates scored, most": max(answer.candidates for answer in answers),
         "more than one round": sum(answer.rounds > 1 for answer in answers),
-    }  # fmt: skip
+    }
 
 
 @click.command(help=__doc__)
 @click.argument("work", type=click.Path(path_type=Path))
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--videos", multiple=True, type=int, required=True)
-@click.option("--bare", default=1_100_000, show_default=True, help="Most moments of the float32 reference, 2 KB each in memory.")
+@click.option(
+    "--bare",
+    default=1_100_000,
+    show_default=True,
+    help="Most moments of the float32 reference, 2 KB each in memory.",
+)
 @click.option("--times", default=20, show_default=True, help="Single queries of an exact scan.")
 @click.option("--proofs", default=1000, show_default=True)
 def main(work: Path, result: Path, videos: tuple[int, ...], bare: int, times: int, proofs: int) -> None:

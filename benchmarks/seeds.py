@@ -1,12 +1,14 @@
-"""Train, build and evaluate with several seeds through the commands of mmn-index; print mean and standard deviation.
+r"""Train, build and evaluate with several seeds through the commands of mmn-index; print mean and standard
+deviation.
 
-    python benchmarks/seeds.py WORK RESULT.json --seed 0 --seed 1 --seed 2 --config playhouse --text-model DIR \
-        --features demo/features.h5 --train demo/world/train.json --val demo/world/val.json --test demo/world/test.json
+    python benchmarks/seeds.py WORK RESULT.json --seed 0 --seed 1 --seed 2 --config playhouse
+        --text-model DIR --features demo/features.h5 --train demo/world/train.json --val demo/world/val.json
+        --test demo/world/test.json
 
-Each seed has its folder WORK/seed<n> with run/ and collection.mmn/. Where both or run/ stand, they are not made again: remove
-the folder of a run that was interrupted. RESULT.json
-holds every block that `mmn-index eval --json` printed, with the score for collections and with the paper's product; the
-table on stdout is the mean over seeds, with the standard deviation where there are several.
+Each seed has its folder WORK/seed<n> with run/ and collection.mmn/. Where both or run/ stand, they are not
+made again: remove the folder of a run that was interrupted. RESULT.json holds every block that `mmn-index
+eval --json` printed, with the score for collections and with the paper's product; the table on stdout is the
+mean over seeds, with the standard deviation where there are several.
 """
 
 import json
@@ -38,33 +40,77 @@ def run(*arguments: object) -> str:
 @click.option("--test", required=True)
 @click.option("--opposites", help="Also run benchmarks/opposites.py with this file.")
 def main(
-    work: Path, result: Path, seeds: tuple[int, ...], config: str, text_model: str, features: str, train_split: str, val: str,
-    test: str, opposites: str | None,
-) -> None:  # fmt: skip
+    work: Path,
+    result: Path,
+    seeds: tuple[int, ...],
+    config: str,
+    text_model: str,
+    features: str,
+    train_split: str,
+    val: str,
+    test: str,
+    opposites: str | None,
+) -> None:
     blocks = []
     for seed in seeds:
         folder = work / f"seed{seed}"
         if not (folder / "collection.mmn" / "manifest.json").exists():
             if not (folder / "run" / "model").exists():
-                run("train", "--annotations", train_split, "--val", val, "--features", features, "--config", config, "--text-model",
-                    text_model, "--seed", seed, "-o", folder / "run")  # fmt: skip
-            run("build", folder / "run" / "model", features, "--videos", test, "-o", folder / "collection.mmn")
+                run(
+                    "train",
+                    "--annotations",
+                    train_split,
+                    "--val",
+                    val,
+                    "--features",
+                    features,
+                    "--config",
+                    config,
+                    "--text-model",
+                    text_model,
+                    "--seed",
+                    seed,
+                    "-o",
+                    folder / "run",
+                )
+            run(
+                "build", folder / "run" / "model", features, "--videos", test, "-o", folder / "collection.mmn"
+            )
         for score in ("collection", "product"):
-            printed = run("eval", folder / "run" / "model", "--features", features, "--annotations", test, "--corpus",
-                          "--index", folder / "collection.mmn", "--seen", train_split, "--json", "--score", score)  # fmt: skip
+            printed = run(
+                "eval",
+                folder / "run" / "model",
+                "--features",
+                features,
+                "--annotations",
+                test,
+                "--corpus",
+                "--index",
+                folder / "collection.mmn",
+                "--seen",
+                train_split,
+                "--json",
+                "--score",
+                score,
+            )
             blocks += [{"seed": seed, "score": score, **json.loads(line)} for line in printed.splitlines()]
         if opposites:
             script = Path(__file__).with_name("opposites.py")
             command = [sys.executable, str(script), str(folder / "run" / "model"), features, test, opposites]
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            blocks += [{"seed": seed, "scope": "opposites", **json.loads(line)} for line in printed.splitlines()]
+            blocks += [
+                {"seed": seed, "scope": "opposites", **json.loads(line)} for line in printed.splitlines()
+            ]
     about = {
         "config": config,
         "seeds": list(seeds),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
-    lines = ",\n".join(json.dumps({key: round(x, 3) if isinstance(x, float) else x for key, x in one.items()}) for one in blocks)
+    lines = ",\n".join(
+        json.dumps({key: round(x, 3) if isinstance(x, float) else x for key, x in one.items()})
+        for one in blocks
+    )
     result.write_text(f'{json.dumps(about)[:-1]}, "blocks": [\n{lines}\n]}}\n', encoding="utf-8")
     for line in table(blocks):
         click.echo(line)
@@ -75,11 +121,17 @@ def table(blocks: list[dict[str, object]]) -> list[str]:
     about = ("scope", "score", "queries", "part", "task", "nms", "right", "iou", "videos", "ceiling", "hub")
     groups: dict[tuple[str, ...], list[dict[str, object]]] = {}
     for block in blocks:
-        groups.setdefault(tuple(str(block[key]) for key in about if block.get(key) is not None), []).append(block)
+        groups.setdefault(tuple(str(block[key]) for key in about if block.get(key) is not None), []).append(
+            block
+        )
     lines = []
     for key, members in groups.items():
         # A median rank beyond the lists is no number.
-        numbers = [name for name in members[0] if name not in about and all(isinstance(m.get(name), float) for m in members)]
+        numbers = [
+            name
+            for name in members[0]
+            if name not in about and all(isinstance(m.get(name), float) for m in members)
+        ]
         cells = []
         for name in numbers:
             values = [float(str(member[name])) for member in members]

@@ -1,18 +1,22 @@
 """Moments and queries like those of a trained MMN, at any size.
 
-A video passes through a few actions, each in a stretch of its own. The embedding of a moment, in each of the two spaces, is
+A video passes through a few actions, each in a stretch of its own. The embedding of a moment, in each of the
+two spaces, is
 
-    unit( centre of the video + STRENGTH * sum over its actions of (temporal IoU of moment and stretch) * the action + noise )
+    unit( centre of the video + STRENGTH * sum over its actions of (temporal IoU of moment and stretch) * the
+    action + noise )
 
-so it is smooth in where the moment starts and ends, moments of a video are near-duplicates, and moments of one action in many
-videos lie near each other. A query is an action seen from off the manifold of the moments, as text is: its cosine with the
-action is QUERY_COSINE in either space, the rest is noise in all DIM directions.
+so it is smooth in where the moment starts and ends, moments of a video are near-duplicates, and moments of
+one action in many videos lie near each other. A query is an action seen from off the manifold of the moments,
+as text is: its cosine with the action is QUERY_COSINE in either space, the rest is noise in all DIM
+directions.
 
-Beside a trained model's moments (ucf-moments, real features): there the best moment's contrastive cosine with a sentence is 0.90
-and 9 standard deviations above the mean, the IoU space's 4; neighbours in the map have a cosine of 0.95, moments of a video 0.83.
-Here it is 0.52 and 7.5 standard deviations in both spaces; neighbours 0.96, moments of a video 0.55. What decides is harder
-here: on ucf-moments 1 % of the lists of an inverted file hold all of the exact top 10, here it takes more of them and deeper ones.
-With RANK and FADE moments and actions lie in fewer directions.
+Beside a trained model's moments (ucf-moments, real features): there the best moment's contrastive cosine with
+a sentence is 0.90 and 9 standard deviations above the mean, the IoU space's 4; neighbours in the map have a
+cosine of 0.95, moments of a video 0.83. Here it is 0.52 and 7.5 standard deviations in both spaces;
+neighbours 0.96, moments of a video 0.55. What decides is harder here: on ucf-moments 1 % of the lists of an
+inverted file hold all of the exact top 10, here it takes more of them and deeper ones. With RANK and FADE
+moments and actions lie in fewer directions.
 """
 
 from collections.abc import Iterator
@@ -46,7 +50,9 @@ def _axes() -> np.ndarray:
 
 def _directions(random: np.random.Generator, *shape: int) -> np.ndarray:
     """Unit vectors of the subspace, (*shape, 2, DIM)."""
-    return _unit(np.einsum("...hr,hrd->...hd", random.normal(size=(*shape, 2, RANK)).astype(np.float32), _AXES))
+    return _unit(
+        np.einsum("...hr,hrd->...hd", random.normal(size=(*shape, 2, RANK)).astype(np.float32), _AXES)
+    )
 
 
 _AXES = _axes()
@@ -64,7 +70,9 @@ def embeddings(videos: int, seed: int = 0) -> Iterator[np.ndarray]:
     for _ in range(videos):
         chosen = actions[random.integers(ACTIONS, size=PER_VIDEO)] + INSTANCE * _directions(random, PER_VIDEO)
         middle, half = random.uniform(0.05, 0.95, size=PER_VIDEO), random.uniform(0.04, 0.25, size=PER_VIDEO)
-        stretches = torch.from_numpy(np.stack([(middle - half).clip(0), (middle + half).clip(max=1)], axis=1)).float()
+        stretches = torch.from_numpy(
+            np.stack([(middle - half).clip(0), (middle + half).clip(max=1)], axis=1)
+        ).float()
         weight = temporal_iou(spans[:, None], stretches[None]).numpy()  # (1104, PER_VIDEO)
         moments = _directions(random) + STRENGTH * np.einsum("pk,khd->phd", weight, _unit(chosen))
         moments += NOISE * _directions(random, len(spans))

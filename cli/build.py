@@ -19,47 +19,94 @@ _VECTORS = "auto, exact, ivf-pq, ivf-sq8, ivf-rabitq or a FAISS factory string s
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What build, add and update have in common."""
     for option in (
-        click.option("--videos", type=click.Path(path_type=Path),
-                     help="Annotation file (json): index only its videos, with its durations."),
-        click.option("--metadata", type=click.Path(path_type=Path),
-                     help="CSV or Parquet with a column video_id and columns of your own, for --where."),
+        click.option(
+            "--videos",
+            type=click.Path(path_type=Path),
+            help="Annotation file (json): index only its videos, with its durations.",
+        ),
+        click.option(
+            "--metadata",
+            type=click.Path(path_type=Path),
+            help="CSV or Parquet with a column video_id and columns of your own, for --where.",
+        ),
         click.option("--device", default="cpu", show_default=True),
-    ):  # fmt: skip
+    ):
         command = option(command)
     return vector_options(command)
 
 
 def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which candidate index."""
-    command = click.option("--vectors", default="auto", show_default=True, help=f"Candidate index: {_VECTORS}.")(command)
-    command = click.option("--max-latency", type=float, help="Milliseconds that a search may take: what this machine scans within "
-                           "them is scanned, the rest gets a candidate index.  [default: up to 200,000 moments are "
-                           "scanned]")(command)  # fmt: skip
-    return click.option("--max-bytes-per-moment", type=Real(), help="Room for embeddings and candidate index together.")(command)
+    command = click.option(
+        "--vectors", default="auto", show_default=True, help=f"Candidate index: {_VECTORS}."
+    )(command)
+    command = click.option(
+        "--max-latency",
+        type=float,
+        help="Milliseconds that a search may take: what this machine scans within "
+        "them is scanned, the rest gets a candidate index.  [default: up to 200,000 moments are "
+        "scanned]",
+    )(command)
+    return click.option(
+        "--max-bytes-per-moment", type=Real(), help="Room for embeddings and candidate index together."
+    )(command)
 
 
 def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The index that a command works on."""
-    return click.option("--index", "root", type=click.Path(path_type=Path), envvar="MMN_INDEX", default="collection.mmn",
-                        show_default=True, show_envvar=True, help="Index directory.")(command)  # fmt: skip
+    return click.option(
+        "--index",
+        "root",
+        type=click.Path(path_type=Path),
+        envvar="MMN_INDEX",
+        default="collection.mmn",
+        show_default=True,
+        show_envvar=True,
+        help="Index directory.",
+    )(command)
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Index directory, such as collection.mmn.")
-@click.option("--score", default="collection", show_default=True, help="Default ranking: collection, product, contrastive or iou.")
-@click.option("--bank", type=click.Path(path_type=Path),
-              help="Sentences to measure moments against, so that hubs can be corrected: an annotation file (json), or text with a "
-              "sentence a line. If not given, those that the model was trained with.")  # fmt: skip
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Index directory, such as collection.mmn.",
+)
+@click.option(
+    "--score",
+    default="collection",
+    show_default=True,
+    help="Default ranking: collection, product, contrastive or iou.",
+)
+@click.option(
+    "--bank",
+    type=click.Path(path_type=Path),
+    help="Sentences to measure moments against, so that hubs can be corrected: an annotation file (json), or "
+    "text with a "
+    "sentence a line. If not given, those that the model was trained with.",
+)
 @click.option("--hub", type=float, help="Default hub correction, from 0 (none) to 1; 0.5 if not given.")
 @click.option("--hub-kind", default="csls", show_default=True, help="csls or softmax.")
-@click.option("--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete."
+)
 @source_options
 def build(
-    checkpoint: Path, features: Path, out: Path, score: str, bank: Path | None, hub: float | None, hub_kind: str, overwrite: bool,
-    device: str, **source: Any,
-) -> None:  # fmt: skip
+    checkpoint: Path,
+    features: Path,
+    out: Path,
+    score: str,
+    bank: Path | None,
+    hub: float | None,
+    hub_kind: str,
+    overwrite: bool,
+    device: str,
+    **source: Any,
+) -> None:
     """Embed every proposal of every video of FEATURES with CHECKPOINT and write a searchable index.
 
     Killed or interrupted, the same command goes on where it stopped.
@@ -78,10 +125,15 @@ def build(
     hubs = Hubs(None if bank is None else read_sentences(bank), hub_kind, hub)
     with FeatureFile(features) as opened, progress("embedding videos") as report:
         made = _source(opened, **source)
-        result = run(checkpoint, made, out, score=score, hubs=hubs, overwrite=overwrite, device=device, report=report)
+        result = run(
+            checkpoint, made, out, score=score, hubs=hubs, overwrite=overwrite, device=device, report=report
+        )
     _tell(result)
     if result.bank is None:
-        say("No hub correction: the checkpoint does not say which sentences it was trained with. Name some with --bank.")
+        say(
+            "No hub correction: the checkpoint does not say which sentences it was trained with. Name some "
+            "with --bank."
+        )
     else:
         whose = f"of {bank}" if bank else "that the model was trained with"
         say(f"Hubs are measured by {result.bank:,} sentences {whose}; hub correction {result.hub:g}.")

@@ -21,16 +21,21 @@ _ANSWERED = 0.95  # of the searches for what is there, when thresholds are sugge
 @click.command()
 @click.argument("features", type=click.Path(path_type=Path))
 @index_option
-@click.option("--annotations", type=click.Path(path_type=Path), required=True,
-              help="Validation split (json). Labels, where it has them, say which moments are right for a sentence; else "
-              "equal texts do.")  # fmt: skip
+@click.option(
+    "--annotations",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Validation split (json). Labels, where it has them, say which moments are right for a sentence; "
+    "else "
+    "equal texts do.",
+)
 @click.option("--keep-score", is_flag=True, help="Fit confidences only.")
 @click.option("--device", default="cpu", show_default=True)
 def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, device: str) -> None:
     """Fit an index's score and its confidences on validation videos, whose snippets are in FEATURES.
 
-    The videos need not be in the index, and are not added to it. Afterwards every hit has a confidence, the probability that it is
-    right, and `search --min-confidence` finds nothing where nothing fits.
+    The videos need not be in the index, and are not added to it. Afterwards every hit has a confidence, the
+    probability that it is right, and `search --min-confidence` finds nothing where nothing fits.
 
     \b
     Example:
@@ -61,7 +66,9 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
     durations = {video.video_id: video.duration for video in split.videos}
     with tempfile.TemporaryDirectory(prefix="mmn-index-") as aside, progress("embedding videos") as report:
         with FeatureFile(features) as opened:
-            held = validation_index(index, model, opened, durations, Path(aside) / "validation.mmn", report=report)
+            held = validation_index(
+                index, model, opened, durations, Path(aside) / "validation.mmn", report=report
+            )
         corpus = indexed(held)
         queries = queries_of(split, corpus)
         embeddings = model.embed_collection(queries.sentences)
@@ -77,7 +84,8 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
     if tried:
         _show(tried)
     say(
-        f"{root}: score {score.name}, weight {score.weight:g}, hub {score.hub:g}; confidences fitted to {calibration.hits:,} hits, "
+        f"{root}: score {score.name}, weight {score.weight:g}, hub {score.hub:g}; confidences fitted to "
+        f"{calibration.hits:,} hits, "
         f"calibration error on these {calibration.error:.3f}."
     )
     best = best_confidence(present, calibration), best_confidence(absent, calibration)
@@ -86,7 +94,8 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
     if len(numbers) < _FEW:
         say(f"{len(numbers)} sentences are few to fit on: expect other confidences from other sentences.")
     say(
-        f"--min-confidence {threshold:.3g} answers {_ANSWERED:.0%} of these sentences, and refuses {refused:.0%} of them where all "
+        f"--min-confidence {threshold:.3g} answers {_ANSWERED:.0%} of these sentences, and refuses "
+        f"{refused:.0%} of them where all "
         "that is right for them was taken out."
     )
 
@@ -103,5 +112,7 @@ def _show(tried: list["Tried"]) -> None:
     weights = sorted({one.score.weight for one in tried})
     known = {(one.score.weight, one.score.hub): one.mean for one in tried}
     click.echo("average precision on the validation sentences, in percent:")
-    rows = [[f"weight {weight:g}", *(f"{100 * known[weight, hub]:.1f}" for hub in hubs)] for weight in weights]
+    rows = [
+        [f"weight {weight:g}", *(f"{100 * known[weight, hub]:.1f}" for hub in hubs)] for weight in weights
+    ]
     print_table(["", *(f"hub {hub:g}" for hub in hubs)], rows)

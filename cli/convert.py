@@ -10,13 +10,22 @@ from .output import say
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Checkpoint directory, such as charades.mmn-model."
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Checkpoint directory, such as charades.mmn-model.",
 )
 @click.option(
-    "--setting", help="charades, activitynet or tacos; needed where the shapes do not tell (Charades and TACoS are alike)."
+    "--setting",
+    help="charades, activitynet or tacos; needed where shapes do not tell (Charades and TACoS are alike).",
 )
-@click.option("--tokenizer", default="distilbert-base-uncased", show_default=True,
-              help="Hub id or local directory of the text encoder's tokenizer.")  # fmt: skip
+@click.option(
+    "--tokenizer",
+    default="distilbert-base-uncased",
+    show_default=True,
+    help="Hub id or local directory of the text encoder's tokenizer.",
+)
 def convert(checkpoint: Path, out: Path, setting: str | None, tokenizer: str) -> None:
     """Turn CHECKPOINT, a .pth file of the official MMN code, into a checkpoint directory.
 
@@ -36,6 +45,7 @@ def convert(checkpoint: Path, out: Path, setting: str | None, tokenizer: str) ->
     checkpoints.save(model, out)
     config = model.config
     say(
-        f"{out}: {len(model.grid)} proposals a video ({config.map_type} map, {config.num_clips} clips), features of width "
+        f"{out}: {len(model.grid)} proposals a video ({config.map_type} map, {config.num_clips} clips), "
+        "features of width "
         f"{config.input_dim}, power {config.power:g}."
     )

@@ -15,14 +15,28 @@ if TYPE_CHECKING:
     from mmn_index.index import MomentIndex
     from mmn_index.scoring import Embeddings, Score
 
-_HIT = "temporal IoU >= m in float32; R@k: a right answer among the first k; AP: one credit a video, of the first 100"
+_HIT = (
+    "temporal IoU >= m in float32; R@k: a right answer among the first k; AP: one credit a video, of the "
+    "first 100"
+)
 
 
 def corpus_recall(
-    root: Path, split: "Annotations", train: "Annotations | None", *, score: str | None, hub: float | None, nms: float,
-    folder: Path | None, predictions: Path | None, as_json: bool, device: str,
-) -> None:  # fmt: skip
-    """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file of predictions."""
+    root: Path,
+    split: "Annotations",
+    train: "Annotations | None",
+    *,
+    score: str | None,
+    hub: float | None,
+    nms: float,
+    folder: Path | None,
+    predictions: Path | None,
+    as_json: bool,
+    device: str,
+) -> None:
+    """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file
+    of predictions.
+    """
     from mmn_index.train.calibration import absent_hits, confidence_records, present_hits
     from mmn_index.train.corpus import IndexRank
     from mmn_index.train.corpus_report import evaluate_corpus
@@ -38,7 +52,9 @@ def corpus_recall(
     embeddings = _embed(index, queries.sentences, device)
     rank = IndexRank(index, embeddings, chosen)
     with progress("searching") as report:
-        result = evaluate_corpus(queries, corpus, rank, nms=nms, candidates=index.has_candidates, train=train, report=report)
+        result = evaluate_corpus(
+            queries, corpus, rank, nms=nms, candidates=index.has_candidates, train=train, report=report
+        )
         calibration = index.manifest.calibration
         if calibration is not None and chosen == index.manifest.score:
             everything = range(len(queries))
@@ -49,19 +65,31 @@ def corpus_recall(
                 say(f"Confidences are not measured: {error}")
             else:
                 result = result.with_records(confidence_records(present, absent, calibration))
-    title = f"{len(queries):,} queries in {index.num_moments:,} moments of {len(corpus.ids):,} videos, score {_score(chosen)}"
+    title = (
+        f"{len(queries):,} queries in {index.num_moments:,} moments of {len(corpus.ids):,} videos, score "
+        f"{_score(chosen)}"
+    )
     _show(title, result, as_json, {"scope": "corpus", "score": chosen.name, "hub": chosen.hub})
     if folder:
-        about = {**_about(index, chosen), "annotations": str(split.path), "queries": len(queries), "NMS": nms,
-                 "training split": str(train.path) if train else None}  # fmt: skip
+        about = {
+            **_about(index, chosen),
+            "annotations": str(split.path),
+            "queries": len(queries),
+            "NMS": nms,
+            "training split": str(train.path) if train else None,
+        }
         write_report(folder, about, result)
         say(f"{folder}: results.json, results.md, results.png.")
     if predictions:
-        write_predictions(predictions, [one for one in result.lists if one.nms in (None, nms)], queries, corpus)
+        write_predictions(
+            predictions, [one for one in result.lists if one.nms in (None, nms)], queries, corpus
+        )
         say(f"{predictions}: lists of 100 for every sentence, NMS {nms:g}.")
 
 
-def pool_recall(root: Path, path: Path, *, score: str | None, hub: float | None, nms: float, as_json: bool, device: str) -> None:
+def pool_recall(
+    root: Path, path: Path, *, score: str | None, hub: float | None, nms: float, as_json: bool, device: str
+) -> None:
     """Search every sentence of an MVMR file in its pool of videos; print what was found."""
     from mmn_index.train.corpus import IndexRank
     from mmn_index.train.corpus_report import outcome_records
@@ -79,14 +107,27 @@ def pool_recall(root: Path, path: Path, *, score: str | None, hub: float | None,
     if as_json:
         for record in records:
             print_json(
-                {"scope": "mvmr", "score": chosen.name, "hub": chosen.hub, "pool": pools.size, "left out": pools.left_out, **record}
+                {
+                    "scope": "mvmr",
+                    "score": chosen.name,
+                    "hub": chosen.hub,
+                    "pool": pools.size,
+                    "left out": pools.left_out,
+                    **record,
+                }
             )
         return
     title = f"{len(pools.queries):,} queries, each in its pool of {pools.size} videos, score {_score(chosen)}"
-    show(main_table(records, f"{title} ({pools.left_out:,} with a smaller pool left out)", with_intervals=False))
+    show(
+        main_table(
+            records, f"{title} ({pools.left_out:,} with a smaller pool left out)", with_intervals=False
+        )
+    )
 
 
-def predictions_recall(path: Path, split: "Annotations", train: "Annotations | None", *, as_json: bool) -> None:
+def predictions_recall(
+    path: Path, split: "Annotations", train: "Annotations | None", *, as_json: bool
+) -> None:
     """Score a file of predictions in TVR's format."""
     from mmn_index.train.corpus_report import evaluate_lists
     from mmn_index.train.queries import annotated, queries_of
@@ -96,7 +137,12 @@ def predictions_recall(path: Path, split: "Annotations", train: "Annotations | N
     queries = queries_of(split, corpus)
     lists = read_predictions(path, queries, corpus, split.num_sentences + split.dropped)
     result = evaluate_lists(lists, queries, corpus, train)
-    _show(f"{path}, {len(queries):,} queries, {len(corpus.ids):,} annotated videos", result, as_json, {"scope": "predictions"})
+    _show(
+        f"{path}, {len(queries):,} queries, {len(corpus.ids):,} annotated videos",
+        result,
+        as_json,
+        {"scope": "predictions"},
+    )
 
 
 def _show(title: str, result: "CorpusReport", as_json: bool, about: dict[str, Any]) -> None:
@@ -109,7 +155,9 @@ def _show(title: str, result: "CorpusReport", as_json: bool, about: dict[str, An
     click.echo(f"\n{title}, lists of 100:")
     for table in tables(result, with_intervals=False):
         show(table)
-    click.echo(f"\nA hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, no NMS.")
+    click.echo(
+        f"\nA hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, no NMS."
+    )
 
 
 def show(table: "Table") -> None:
@@ -156,9 +204,18 @@ def _about(index: "MomentIndex", score: "Score") -> dict[str, Any]:
         "videos": len(index.video_ids),
         "moments": index.num_moments,
         "candidate index": ", ".join(
-            sorted({entry.candidates.factory if entry.candidates else "none" for entry in index.manifest.segments})
+            sorted(
+                {
+                    entry.candidates.factory if entry.candidates else "none"
+                    for entry in index.manifest.segments
+                }
+            )
         ),
         "score": asdict(score),
         "a hit": _HIT,
-        "versions": {"mmn-index": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "mmn-index": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }

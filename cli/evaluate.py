@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from mmn_index.train.benchmarks import BENCHMARKS, Benchmark, Files, Published, departures, differences, further_off, locate
+from mmn_index.train.benchmarks import (
+    BENCHMARKS,
+    Benchmark,
+    Files,
+    Published,
+    departures,
+    differences,
+    further_off,
+    locate,
+)
 
 from mmn_index.errors import ConfigError
 
@@ -25,39 +34,106 @@ _HIT = "IoU >= m (inclusive, float32)"
 
 @click.command("eval")
 @click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
-@click.option("--dataset", type=click.Choice(list(BENCHMARKS)),
-              help="Evaluate on the test split of this data set, by its own metric, beside its published numbers.")  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with the files of --dataset.  [default: data/NAME]")
-@click.option("--features", type=click.Path(path_type=Path), help="Snippet features, HDF5.  [default: those of --dataset]")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Split to evaluate, json.  [default: that of --dataset]")
+@click.option(
+    "--dataset",
+    type=click.Choice(list(BENCHMARKS)),
+    help="Evaluate on the test split of this data set, by its own metric, beside its published numbers.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with the files of --dataset.  [default: data/NAME]",
+)
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    help="Snippet features, HDF5.  [default: those of --dataset]",
+)
+@click.option(
+    "--annotations",
+    type=click.Path(path_type=Path),
+    help="Split to evaluate, json.  [default: that of --dataset]",
+)
 @click.option("--corpus", is_flag=True, help="Search an index: SVMR, VR and VCMR over its whole collection.")
 @index_option
-@click.option("--seen", type=click.Path(path_type=Path),
-              help="Training split: its wordings are also evaluated apart from those that it does not have.")  # fmt: skip
-@click.option("-o", "--output", "folder", type=click.Path(path_type=Path),
-              help="With --corpus: write results.json, results.md and results.png there.")  # fmt: skip
-@click.option("--write-predictions", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="With --corpus: write the lists there, in the submission format of TVR.")  # fmt: skip
-@click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Score the lists of a file in that format, of whatever system; no index is needed.")  # fmt: skip
-@click.option("--mvmr", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Search each sentence of an MVMR file (json) in its own pool of the index's videos.")  # fmt: skip
-@click.option("--score", help="collection, product, contrastive or iou. Default: within a video product, or that of --dataset; "
-              "over a collection the index's own.")  # fmt: skip
-@click.option("--hub", type=float, help="Over a collection: hub correction from 0 (none) to 1; the index's default if not given.")
-@click.option("--nms", type=Real(0, 1),
-              help="Temporal IoU above which NMS drops; a collection is also measured without it.  [default: 0.5, or that of "
-              "--dataset]")  # fmt: skip
-@click.option("--assert-within", "points", type=Real(0), metavar="POINTS",
-              help="With --dataset: exit code 1 if a result lies further off a published number that was verified.")  # fmt: skip
+@click.option(
+    "--seen",
+    type=click.Path(path_type=Path),
+    help="Training split: its wordings are also evaluated apart from those that it does not have.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="With --corpus: write results.json, results.md and results.png there.",
+)
+@click.option(
+    "--write-predictions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="With --corpus: write the lists there, in the submission format of TVR.",
+)
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Score the lists of a file in that format, of whatever system; no index is needed.",
+)
+@click.option(
+    "--mvmr",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Search each sentence of an MVMR file (json) in its own pool of the index's videos.",
+)
+@click.option(
+    "--score",
+    help="collection, product, contrastive or iou. Default: within a video product, or that of --dataset; "
+    "over a collection the index's own.",
+)
+@click.option(
+    "--hub",
+    type=float,
+    help="Over a collection: hub correction from 0 (none) to 1; the index's default if not given.",
+)
+@click.option(
+    "--nms",
+    type=Real(0, 1),
+    help="Temporal IoU above which NMS drops; a collection is also measured without it.  [default: 0.5, or "
+    "that of "
+    "--dataset]",
+)
+@click.option(
+    "--assert-within",
+    "points",
+    type=Real(0),
+    metavar="POINTS",
+    help="With --dataset: exit code 1 if a result lies further off a published number that was verified.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--device", default="cpu", show_default=True)
 def evaluate(
-    checkpoint: Path | None, dataset: str | None, data: Path | None, features: Path | None, annotations: Path | None, corpus: bool,
-    root: Path, seen: Path | None, folder: Path | None, write_predictions: Path | None, predictions: Path | None, mvmr: Path | None,
-    score: str | None, hub: float | None, nms: float | None, points: float | None, as_json: bool, device: str,
-) -> None:  # fmt: skip
-    """Evaluate CHECKPOINT within annotated videos, beside chance and what was published; with --corpus, an index as a whole.
+    checkpoint: Path | None,
+    dataset: str | None,
+    data: Path | None,
+    features: Path | None,
+    annotations: Path | None,
+    corpus: bool,
+    root: Path,
+    seen: Path | None,
+    folder: Path | None,
+    write_predictions: Path | None,
+    predictions: Path | None,
+    mvmr: Path | None,
+    score: str | None,
+    hub: float | None,
+    nms: float | None,
+    points: float | None,
+    as_json: bool,
+    device: str,
+) -> None:
+    """Evaluate CHECKPOINT within annotated videos, beside chance and what was published; with --corpus, an
+    index as a whole.
 
     \b
     Examples:
@@ -74,7 +150,14 @@ def evaluate(
 
     from .corpus import corpus_recall, pool_recall, predictions_recall
 
-    given = {"annotations": annotations, "features": features, "seen": seen, "score": score, "hub": hub, "nms": nms}
+    given = {
+        "annotations": annotations,
+        "features": features,
+        "seen": seen,
+        "score": score,
+        "hub": hub,
+        "nms": nms,
+    }
     _check_usage(bool(checkpoint), corpus, bool(predictions), bool(mvmr), given)
     if (folder or write_predictions) and not corpus:
         raise click.UsageError("-o and --write-predictions keep the results of --corpus.")
@@ -83,7 +166,13 @@ def evaluate(
     benchmark = BENCHMARKS[dataset] if dataset else None
     reference = _reference(benchmark, points)
     metric = _metric(benchmark, score, nms)
-    shared: dict[str, Any] = {"score": score, "hub": hub, "nms": metric.nms, "as_json": as_json, "device": device}
+    shared: dict[str, Any] = {
+        "score": score,
+        "hub": hub,
+        "nms": metric.nms,
+        "as_json": as_json,
+        "device": device,
+    }
     if mvmr:  # is its own annotation file
         pool_recall(root, mvmr, **shared)
     if not (checkpoint or corpus or predictions):
@@ -99,37 +188,54 @@ def evaluate(
     if checkpoint is not None:
         if corpus:
             MomentIndex(root).check_model(checkpoints.info(checkpoint).fingerprint, str(checkpoint))
-        values, remarks = _within(checkpoint, benchmark, files, metric, split, train, as_json=as_json, device=device)
+        values, remarks = _within(
+            checkpoint, benchmark, files, metric, split, train, as_json=as_json, device=device
+        )
     if corpus:
         corpus_recall(root, split, train, folder=folder, predictions=write_predictions, **shared)
     if reference is not None and points is not None:
         _assert_within(values, reference, points, remarks)
 
 
-def _check_usage(within: bool, corpus: bool, predictions: bool, mvmr: bool, given: Mapping[str, object]) -> None:
+def _check_usage(
+    within: bool, corpus: bool, predictions: bool, mvmr: bool, given: Mapping[str, object]
+) -> None:
     """Refuse options that nothing would look at."""
 
     def unused(*names: str) -> str:
         return ", ".join(f"--{name}" for name in names if given[name] is not None)
 
     if not (within or corpus or predictions or mvmr):
-        raise click.UsageError("Give a CHECKPOINT to evaluate within videos, or one of --corpus, --predictions and --mvmr.")
+        raise click.UsageError(
+            "Give a CHECKPOINT to evaluate within videos, or one of --corpus, --predictions and --mvmr."
+        )
     named = click.get_current_context().get_parameter_source("root") is ParameterSource.COMMANDLINE
     if named and not (corpus or mvmr):
         raise click.UsageError("--index is searched by --corpus and --mvmr: add one of them.")
     if given["hub"] is not None and not (corpus or mvmr):
         raise click.UsageError("--hub corrects over a collection: add --corpus or --mvmr.")
     if mvmr and not (within or corpus or predictions) and (left := unused("annotations", "features", "seen")):
-        raise click.UsageError(f"--mvmr is its own annotation file, and its videos are in the index: leave out {left}.")
+        raise click.UsageError(
+            f"--mvmr is its own annotation file, and its videos are in the index: leave out {left}."
+        )
     if predictions and not (within or corpus or mvmr) and (left := unused("features", "score", "nms")):
         raise click.UsageError(f"--predictions are ranked already: leave out {left}.")
 
 
 def _within(
-    checkpoint: Path, benchmark: Benchmark | None, files: Files, metric: "_Metric", split: "Annotations",
-    train: "Annotations | None", *, as_json: bool, device: str,
-) -> tuple[Mapping[str, float], list[str]]:  # fmt: skip
-    """Print the results within the right video; returns those of all queries, and in what they are not the benchmark's."""
+    checkpoint: Path,
+    benchmark: Benchmark | None,
+    files: Files,
+    metric: "_Metric",
+    split: "Annotations",
+    train: "Annotations | None",
+    *,
+    as_json: bool,
+    device: str,
+) -> tuple[Mapping[str, float], list[str]]:
+    """Print the results within the right video; returns those of all queries, and in what they are not the
+    benchmark's.
+    """
     from mmn_index.train.evaluate import evaluate_videos
 
     from mmn_index import checkpoint as checkpoints
@@ -138,7 +244,9 @@ def _within(
 
     model = checkpoints.load(checkpoint, device)
     with FeatureFile(files.features) as opened, progress("within the video") as report:
-        remarks = departures(benchmark, "test", split, width=opened.dim, model=model.config) if benchmark else []
+        remarks = (
+            departures(benchmark, "test", split, width=opened.dim, model=model.config) if benchmark else []
+        )
         for remark in remarks:
             say(f"Warning: {remark}")
         within = evaluate_videos(
@@ -150,11 +258,16 @@ def _within(
             recalls=metric.recalls,
             report=report,
         )
-    results = _groups(within, {sentence for video in train.videos for sentence in video.sentences} if train else None)
+    results = _groups(
+        within, {sentence for video in train.videos for sentence in video.sentences} if train else None
+    )
     if benchmark:
         _show_comparison(benchmark, metric, results, len(within.sentences), len(split.videos), as_json)
     else:
-        title = f"Within the right video, {len(within.sentences)} queries, score {metric.score}, NMS {metric.nms:g}"
+        title = (
+            f"Within the right video, {len(within.sentences)} queries, score {metric.score}, NMS "
+            f"{metric.nms:g}"
+        )
         _show(title, results, as_json)
     return results["all"], remarks
 
@@ -170,8 +283,12 @@ class _Metric:
     own_nms: float
 
     def __str__(self) -> str:
-        score = f"score {self.score}" + ("" if self.score == self.own_score else f" (the data set's own is {self.own_score})")
-        return f"{score}, NMS {self.nms:g}" + ("" if self.nms == self.own_nms else f" (the data set's own is {self.own_nms:g})")
+        score = f"score {self.score}" + (
+            "" if self.score == self.own_score else f" (the data set's own is {self.own_score})"
+        )
+        return f"{score}, NMS {self.nms:g}" + (
+            "" if self.nms == self.own_nms else f" (the data set's own is {self.own_nms:g})"
+        )
 
 
 def _metric(benchmark: Benchmark | None, score: str | None, nms: float | None) -> _Metric:
@@ -180,11 +297,17 @@ def _metric(benchmark: Benchmark | None, score: str | None, nms: float | None) -
 
     own_score, own_nms, recalls = "product", 0.5, RECALLS
     if benchmark:
-        own_score, own_nms, recalls = SETTINGS[benchmark.setting].train.score, benchmark.nms, benchmark.recalls
+        own_score, own_nms, recalls = (
+            SETTINGS[benchmark.setting].train.score,
+            benchmark.nms,
+            benchmark.recalls,
+        )
     return _Metric(score or own_score, own_nms if nms is None else nms, recalls, own_score, own_nms)
 
 
-def _files(benchmark: Benchmark | None, data: Path | None, annotations: Path | None, features: Path | None) -> Files:
+def _files(
+    benchmark: Benchmark | None, data: Path | None, annotations: Path | None, features: Path | None
+) -> Files:
     if benchmark:
         return locate(benchmark, data=data, annotations=annotations, features=features)
     if data:
@@ -200,15 +323,24 @@ def _reference(benchmark: Benchmark | None, points: float | None) -> Published |
     if points is None:
         return None
     if benchmark is None:
-        raise ConfigError("--assert-within compares with the published numbers of a data set: name it with --dataset.")
+        raise ConfigError(
+            "--assert-within compares with the published numbers of a data set: name it with --dataset."
+        )
     if benchmark.reference is None:
-        raise ConfigError(f"--assert-within: nothing is published for {benchmark.name}, there is no number to compare with.")
+        raise ConfigError(
+            f"--assert-within: nothing is published for {benchmark.name}, there is no number to compare with."
+        )
     return benchmark.reference
 
 
-def _assert_within(values: Mapping[str, float], reference: Published, points: float, remarks: Sequence[str]) -> None:
+def _assert_within(
+    values: Mapping[str, float], reference: Published, points: float, remarks: Sequence[str]
+) -> None:
     far = further_off(values, reference, points)
-    count = f"{len(far)} of {len(reference.values)} compared numbers more than {points:g} points off ({reference.name})"
+    count = (
+        f"{len(far)} of {len(reference.values)} compared numbers more than {points:g} points off "
+        f"({reference.name})"
+    )
     if far:
         raise click.ClickException(f"{count}: {'; '.join(far)}.")
     say(f"{count}.{' Mind the warnings above.' if remarks else ''}")
@@ -239,31 +371,50 @@ def _show(title: str, groups: Mapping[str, Mapping[str, float]], as_json: bool) 
 
 
 def _show_comparison(
-    benchmark: Benchmark, metric: _Metric, groups: Mapping[str, Mapping[str, float]], queries: int, videos: int, as_json: bool
+    benchmark: Benchmark,
+    metric: _Metric,
+    groups: Mapping[str, Mapping[str, float]],
+    queries: int,
+    videos: int,
+    as_json: bool,
 ) -> None:
     """Results within a video in the layout of the papers: ours, the published ones, the difference."""
     title = f"{benchmark.name}, within the right video, {queries:,} queries of {videos:,} videos, {metric}"
     reference, ours = benchmark.reference, groups["all"]
     if as_json:
-        about = {"dataset": benchmark.name, "nms": metric.nms, "iou_rule": _HIT, "num_queries": queries, "num_videos": videos}
+        about = {
+            "dataset": benchmark.name,
+            "nms": metric.nms,
+            "iou_rule": _HIT,
+            "num_queries": queries,
+            "num_videos": videos,
+        }
         for name, values in groups.items():
             compared = _compared(benchmark, ours) if name == "all" else {}
             _print_values(title, name, values, {**about, **compared})
         return
     columns = list(ours)
-    rows = [["ours" if name == "all" else name, *_cells(values, columns, ".2f")] for name, values in groups.items()]
+    rows = [
+        ["ours" if name == "all" else name, *_cells(values, columns, ".2f")]
+        for name, values in groups.items()
+    ]
     if reference:
         compared_rows = [[reference.name, *_cells(reference.values, columns, ".2f")]]
         compared_rows += [["difference", *_cells(differences(ours, reference), columns, "+.2f")]]
-        compared_rows += [[other.name, *_cells(other.values, columns, ".2f")] for other in benchmark.published[1:]]
+        compared_rows += [
+            [other.name, *_cells(other.values, columns, ".2f")] for other in benchmark.published[1:]
+        ]
         rows[1:1] = compared_rows
     click.echo(f"\n{title}:")
     print_table(["", *columns], rows)
     for published in benchmark.published:
-        rest = "" if published.values.keys() >= set(columns) else " Empty cells: not reported, or not verified."
+        rest = (
+            "" if published.values.keys() >= set(columns) else " Empty cells: not reported, or not verified."
+        )
         click.echo(f"{published.name}: {published.source}.{rest}")
     click.echo(
-        f"NMS {metric.nms:g}: drops a moment whose temporal IoU with a better one is above {metric.nms:g}; a hit has {_HIT}; "
+        f"NMS {metric.nms:g}: drops a moment whose temporal IoU with a better one is above {metric.nms:g}; a "
+        f"hit has {_HIT}; "
         "n survivors at most."
     )
 

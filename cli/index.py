@@ -24,7 +24,10 @@ def remove(videos: tuple[str, ...], root: Path) -> None:
     from mmn_index.index_build.change import remove as run
 
     result = run(root, videos)
-    say(f"{root}: {result.removed} videos removed; {result.moments:,} moments of {result.videos:,} videos are left.")
+    say(
+        f"{root}: {result.removed} videos removed; {result.moments:,} moments of {result.videos:,} videos "
+        "are left."
+    )
 
 
 @click.command()
@@ -44,7 +47,10 @@ def compact(root: Path, vectors: str, max_bytes_per_moment: float | None, max_la
 
     with progress("copying videos") as report:
         result = run(root, Wish(vectors, max_bytes_per_moment, max_latency), report)
-    say(f"{root}: {result.moments:,} moments of {result.videos:,} videos in one segment, {result.entry.reason}.")
+    say(
+        f"{root}: {result.moments:,} moments of {result.videos:,} videos in one segment, "
+        f"{result.entry.reason}."
+    )
 
 
 @click.command()
@@ -67,42 +73,68 @@ def info(root: Path, as_json: bool) -> None:
     scanned = sum(entry.moments for entry in manifest.segments if entry.candidates is None)
     columns = index.columns.names
     if as_json:
-        print_json({
-            "version": manifest.version, "moments": index.num_moments, "videos": len(index.video_ids), "removed_videos": removed,
-            "bytes": size, "bytes_per_moment": round(size / rows, 1) if rows else None, "model": manifest.fingerprint,
-            "features": manifest.features, "joint_dim": manifest.joint_dim, "score": manifest.score.name, "hub": manifest.score.hub,
-            "bank": asdict(manifest.bank) if manifest.bank else None,
-            "calibration": asdict(manifest.calibration) if manifest.calibration else None, "columns": columns,
-            "segments": [
-                {
-                    "id": entry.id, "videos": entry.videos, "moments": entry.moments, "removed_videos": len(entry.removed),
-                    "bytes": sum(size for size, _ in entry.files.values()),
-                    "candidates": asdict(entry.candidates) if entry.candidates else None, "reason": entry.reason,
-                }
-                for entry in manifest.segments
-            ],
-        })  # fmt: skip
+        print_json(
+            {
+                "version": manifest.version,
+                "moments": index.num_moments,
+                "videos": len(index.video_ids),
+                "removed_videos": removed,
+                "bytes": size,
+                "bytes_per_moment": round(size / rows, 1) if rows else None,
+                "model": manifest.fingerprint,
+                "features": manifest.features,
+                "joint_dim": manifest.joint_dim,
+                "score": manifest.score.name,
+                "hub": manifest.score.hub,
+                "bank": asdict(manifest.bank) if manifest.bank else None,
+                "calibration": asdict(manifest.calibration) if manifest.calibration else None,
+                "columns": columns,
+                "segments": [
+                    {
+                        "id": entry.id,
+                        "videos": entry.videos,
+                        "moments": entry.moments,
+                        "removed_videos": len(entry.removed),
+                        "bytes": sum(size for size, _ in entry.files.values()),
+                        "candidates": asdict(entry.candidates) if entry.candidates else None,
+                        "reason": entry.reason,
+                    }
+                    for entry in manifest.segments
+                ],
+            }
+        )
         return
     bank = ""
     if manifest.bank is not None:
-        bank = f"bank of {manifest.bank.sentences:,} sentences, {manifest.bank.kind}, hub correction {manifest.score.hub:g}\n"
+        bank = (
+            f"bank of {manifest.bank.sentences:,} sentences, {manifest.bank.kind}, hub correction "
+            f"{manifest.score.hub:g}\n"
+        )
     if manifest.calibration is not None:
         bank += (
-            f"calibrated on {manifest.calibration.hits:,} hits: weight {manifest.score.weight:g}, calibration error "
+            f"calibrated on {manifest.calibration.hits:,} hits: weight {manifest.score.weight:g}, "
+            "calibration error "
             f"{manifest.calibration.error:.3f}\n"
         )
     click.echo(
-        f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} videos"
+        f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} "
+        "videos"
         f"{f', {removed:,} removed videos still on disk' if removed else ''}\n"
-        f"{size / 1e6:,.1f} MB, {size / rows if rows else 0:,.0f} bytes a moment; float16 embeddings of 2 x {manifest.joint_dim}\n"
-        f"model {manifest.fingerprint[:16]}, features {manifest.features or 'of unknown backbone'}, score {manifest.score.name}\n"
+        f"{size / 1e6:,.1f} MB, {size / rows if rows else 0:,.0f} bytes a moment; float16 embeddings of 2 x "
+        f"{manifest.joint_dim}\n"
+        f"model {manifest.fingerprint[:16]}, features {manifest.features or 'of unknown backbone'}, score "
+        f"{manifest.score.name}\n"
         f"{bank}"
         f"columns for --where: {', '.join(columns)}"
     )
     table = []
     for entry in manifest.segments:
         megabytes, about = sum(size for size, _ in entry.files.values()) / 1e6, entry.candidates
-        how = ["scan", "", "1 (exact)"] if about is None else [about.factory, str(about.nprobe), f"{about.recall or 0:.3f}"]
+        how = (
+            ["scan", "", "1 (exact)"]
+            if about is None
+            else [about.factory, str(about.nprobe), f"{about.recall or 0:.3f}"]
+        )
         counts = [f"{count:,}" for count in (entry.videos, entry.moments, len(entry.removed))]
         table.append([entry.id, *counts, f"{megabytes:,.1f}", *how])
     print_table(["segment", "videos", "moments", "removed", "MB", "search", "nprobe", "recall@10"], table)
@@ -114,7 +146,9 @@ def info(root: Path, as_json: bool) -> None:
 
 @click.command()
 @index_option
-@click.option("--features", type=click.Path(path_type=Path), help="Embed a sample of videos again from these snippets.")
+@click.option(
+    "--features", type=click.Path(path_type=Path), help="Embed a sample of videos again from these snippets."
+)
 def verify(root: Path, features: Path | None) -> None:
     """Read every byte of an index and compare: checksums, counts, rows, and what its candidate index finds.
 

@@ -23,7 +23,9 @@ from .tune_text import tune_text
 
 
 class Group(click.Group):
-    """Shows a MmnIndexError as one line with exit code 1; any other exception is a bug and keeps its traceback."""
+    """Shows a MmnIndexError as one line with exit code 1; any other exception is a bug and keeps its
+    traceback.
+    """
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -47,7 +49,22 @@ def main() -> None:
 
 
 for command in (
-    playhouse, extract, train, mine, tune_text, convert, evaluate, reproduce, build, add, update, remove, compact, info, verify,
-    calibrate, search,
-):  # fmt: skip
+    playhouse,
+    extract,
+    train,
+    mine,
+    tune_text,
+    convert,
+    evaluate,
+    reproduce,
+    build,
+    add,
+    update,
+    remove,
+    compact,
+    info,
+    verify,
+    calibrate,
+    search,
+):
     main.add_command(command)

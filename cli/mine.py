@@ -12,19 +12,51 @@ from .sentences import read_split
 @click.command()
 @click.option("--index", type=click.Path(path_type=Path), required=True, help="Index of the training videos.")
 @click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
-@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="Negatives a sentence, of as many videos.")
-@click.option("--alike", type=Real(0, 1), default=0.9, show_default=True,
-              help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.")  # fmt: skip
-@click.option("--margin", type=Real(), help="Leave out moments that do not score this much below the sentence's own.")
-@click.option("--positives", type=click.Path(path_type=Path), help="More right moments of each sentence, json as in MVMR.")
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Negatives a sentence, of as many videos.",
+)
+@click.option(
+    "--alike",
+    type=Real(0, 1),
+    default=0.9,
+    show_default=True,
+    help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.",
+)
+@click.option(
+    "--margin", type=Real(), help="Leave out moments that do not score this much below the sentence's own."
+)
+@click.option(
+    "--positives",
+    type=click.Path(path_type=Path),
+    help="More right moments of each sentence, json as in MVMR.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Parquet file to write.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Parquet file to write.",
+)
 def mine(
-    index: Path, annotations: Path, count: int, alike: float, margin: float | None, positives: Path | None, device: str, out: Path
+    index: Path,
+    annotations: Path,
+    count: int,
+    alike: float,
+    margin: float | None,
+    positives: Path | None,
+    device: str,
+    out: Path,
 ) -> None:
-    """Find moments that the model takes for right answers and that are none: hard negatives for `train --hard-negatives`.
+    """Find moments that the model takes for right answers and that are none: hard negatives for `train
+    --hard-negatives`.
 
-    For every training sentence the best-scored moments of other videos. Left out are moments that overlap one of an alike sentence.
+    For every training sentence the best-scored moments of other videos. Left out are moments that overlap one
+    of an alike sentence.
 
     \b
     Example:
@@ -43,7 +75,9 @@ def mine(
     model = checkpoint.load(opened.model_path, device)
     similar = Alike.of(model, meanings(split)[0], cosine=alike, labels=True)
     with progress("mining") as report:
-        mined = run(opened, model, split, similar, count=count, margin=margin, positives=listed, report=report)
+        mined = run(
+            opened, model, split, similar, count=count, margin=margin, positives=listed, report=report
+        )
     write_negatives(mined.table, out)
     say(f"{out}: {len(mined.table):,} negatives of {split.num_sentences:,} sentences.")
     for reason, moments in mined.left_out.items():

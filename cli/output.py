@@ -23,7 +23,10 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: i
     """An aligned table on stdout; the first `left` columns are flush left, the others right."""
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
     for line in [header, *rows]:
-        cells = [cell.ljust(w) if c < left else cell.rjust(w) for c, (cell, w) in enumerate(zip(line, widths, strict=True))]
+        cells = [
+            cell.ljust(w) if c < left else cell.rjust(w)
+            for c, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ]
         click.echo("  ".join(cells).rstrip())
 
 
@@ -42,7 +45,9 @@ def clock(seconds: float) -> str:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields report(done, total, note="", what=...). A new `what` begins a new bar."""
+    """A progress bar on stderr; yields report(done, total, note="", what=...). A new `what` begins a
+    new bar.
+    """
     from tqdm import tqdm
 
     bar: tqdm[Any] | None = None

@@ -1,4 +1,5 @@
-"""One self-contained page for one answer: pictures of each moment, where it lies in its video, and the query's 2D score map.
+"""One self-contained page for one answer: pictures of each moment, where it lies in its video, and the
+query's 2D score map.
 
 No script and nothing from the network; every picture is inside the file.
 """
@@ -24,37 +25,54 @@ _PICTURES = 6  # of a moment
 _HEIGHT = 160  # pixels of a picture
 _CELL = 6  # pixels of a proposal in the score map
 # Dark to bright with evenly rising lightness, so that the map reads in grey as well.
-_COLOURS = np.array([(24, 15, 62), (70, 28, 110), (130, 38, 110), (187, 55, 84), (232, 104, 48), (251, 174, 30), (252, 245, 160)])
+_COLOURS = np.array(
+    [
+        (24, 15, 62),
+        (70, 28, 110),
+        (130, 38, 110),
+        (187, 55, 84),
+        (232, 104, 48),
+        (251, 174, 30),
+        (252, 245, 160),
+    ]
+)
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c1b22; --soft: #6b6975; --paper: #fbfaf7; --card: #ffffff; --line: #e2dfd8;
-        --mark: #d9480f; }
+:root { color-scheme: light dark; --ink: #1c1b22; --soft: #6b6975; --paper: #fbfaf7; --card: #ffffff;
+        --line: #e2dfd8; --mark: #d9480f; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #ecebf0; --soft: #a09eab; --paper: #17161b; --card: #211f27; --line: #37343f; --mark: #ff8a4c; }
+  :root { --ink: #ecebf0; --soft: #a09eab; --paper: #17161b; --card: #211f27;
+          --line: #37343f; --mark: #ff8a4c; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2.5rem 1.25rem; max-width: 66rem; background: var(--paper); color: var(--ink);
        font: 16px/1.5 system-ui, sans-serif; }
 h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; text-wrap: balance; }
 .about { margin: .4rem 0 2rem; color: var(--soft); }
-article { display: grid; grid-template-columns: minmax(0, 1fr) auto; align-items: center; gap: 1rem 1.5rem; margin-bottom: 1.25rem;
-          padding: 1.1rem 1.25rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+article { display: grid; grid-template-columns: minmax(0, 1fr) auto; align-items: center;
+          gap: 1rem 1.5rem; margin-bottom: 1.25rem; padding: 1.1rem 1.25rem;
+          background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 h2 { margin: 0 0 .6rem; font-size: 1.05rem; font-weight: 600; display: flex; flex-wrap: wrap; gap: .2rem 1rem;
      align-items: baseline; }
 h2 .rank { color: var(--mark); }
 h2 .score { margin-left: auto; color: var(--soft); font-weight: 400; font-size: .92rem; }
 h2 a { color: inherit; }
 time { font-variant-numeric: tabular-nums; }
-.strip { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 3px; overflow: hidden; border-radius: 6px; }
+.strip { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr));
+         gap: 3px; overflow: hidden; border-radius: 6px; }
 .strip img { width: 100%; display: block; }
 .none { color: var(--soft); font-size: .92rem; overflow-wrap: anywhere; }
-.line { position: relative; height: 10px; margin: .8rem 0 .2rem; background: var(--line); border-radius: 5px; }
-.line span { position: absolute; top: -3px; height: 16px; min-width: 4px; background: var(--mark); border-radius: 4px; }
-.ends { display: flex; justify-content: space-between; color: var(--soft); font-size: .8rem; font-variant-numeric: tabular-nums; }
+.line { position: relative; height: 10px; margin: .8rem 0 .2rem;
+        background: var(--line); border-radius: 5px; }
+.line span { position: absolute; top: -3px; height: 16px; min-width: 4px;
+             background: var(--mark); border-radius: 4px; }
+.ends { display: flex; justify-content: space-between; color: var(--soft); font-size: .8rem;
+        font-variant-numeric: tabular-nums; }
 figure { margin: 0; width: 13.5rem; }
 figure svg { display: block; width: 100%; height: auto; border-radius: 4px; }
 figcaption { color: var(--soft); font-size: .78rem; line-height: 1.35; margin-top: .35rem; }
-@media (max-width: 46rem) { article { grid-template-columns: minmax(0, 1fr); } figure { width: min(100%, 16rem); } }
+@media (max-width: 46rem) { article { grid-template-columns: minmax(0, 1fr); }
+                            figure { width: min(100%, 16rem); } }
 """
 
 
@@ -64,18 +82,27 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
     Raises:
         OutputError: the file cannot be written.
     """
-    found = f"{len(answer.hits)} moments of {len(index.video_ids):,} videos" if answer.hits else "No moment found"
-    proof = f"proven to be the exact best of {answer.moments:,} moments" if answer.exact else "not proven exact"
+    found = (
+        f"{len(answer.hits)} moments of {len(index.video_ids):,} videos" if answer.hits else "No moment found"
+    )
+    proof = (
+        f"proven to be the exact best of {answer.moments:,} moments" if answer.exact else "not proven exact"
+    )
     with torch.inference_mode():
         query = model.embed_sentences([answer.query])
-    cards = "\n".join(_card(index, hit, score_map(index, model.grid, query, hit.video, score)) for hit in answer.hits)
+    cards = "\n".join(
+        _card(index, hit, score_map(index, model.grid, query, hit.video, score)) for hit in answer.hits
+    )
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(answer.query)}</title>\n'
+        '<meta name="viewport" content="width=device-width, '
+        f'initial-scale=1">\n<title>{escape(answer.query)}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(answer.query)}</h1>\n"
         f'<p class="about">{found}, {proof}. Score: {escape(score.name)}.<br>'
-        f"The map beside a moment shows the score of every proposal of its video, down by where the proposal begins and right by "
-        f"where it ends; brighter is better, and the moment itself is framed.</p>\n{cards}\n</body>\n</html>\n"
+        "The map beside a moment shows the score of every proposal of its video, down by where the proposal "
+        "begins and right by "
+        "where it ends; brighter is better, and the moment itself is "
+        f"framed.</p>\n{cards}\n</body>\n</html>\n"
     )
     try:
         path.write_text(page, encoding="utf-8")
@@ -88,7 +115,8 @@ def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
     times = f"<time>{clock(hit.start)}</time> to <time>{clock(hit.end)}</time>"
     name = escape(hit.video_id)
     if video.uri and Path(video.uri).is_file():
-        name = f'<a href="{escape(Path(video.uri).absolute().as_uri())}#t={hit.start:.1f},{hit.end:.1f}">{name}</a>'
+        at = f"{Path(video.uri).absolute().as_uri()}#t={hit.start:.1f},{hit.end:.1f}"
+        name = f'<a href="{escape(at)}">{name}</a>'
     sure = "" if hit.confidence is None else f"right with probability {hit.confidence:.2f} &middot; "
     left, width = 100 * hit.start / video.duration, 100 * (hit.end - hit.start) / video.duration
     return (
@@ -106,10 +134,14 @@ def _strip(uri: str | None, hit: Hit) -> str:
     from mmn_index.video.decode import thumbnails
 
     if uri is None:
-        return '<p class="none">The features do not say which file this video is, so there are no pictures.</p>'
+        return (
+            '<p class="none">The features do not say which file this video is, so there are no pictures.</p>'
+        )
     length = hit.end - hit.start
     try:
-        pictures = thumbnails(Path(uri), [hit.start + length * (n + 0.5) / _PICTURES for n in range(_PICTURES)], _HEIGHT)
+        pictures = thumbnails(
+            Path(uri), [hit.start + length * (n + 0.5) / _PICTURES for n in range(_PICTURES)], _HEIGHT
+        )
     except VideoError as error:
         return f'<p class="none">No pictures: {escape(str(error))}</p>'
     tags = []
@@ -121,10 +153,13 @@ def _strip(uri: str | None, hit: Hit) -> str:
 
 
 def _map(cells: np.ndarray, hit: Hit, duration: float) -> str:
-    """The 2D map as a picture; rows are where a proposal begins, columns where it ends, and the hit is framed."""
+    """The 2D map as a picture; rows are where a proposal begins, columns where it ends, and the hit is
+    framed.
+    """
     count = len(cells)
     known = np.isfinite(cells)
-    # Colours follow the rank of a score in the map: scores of log form have long tails that would hide the rest.
+    # Colours follow the rank of a score in the map: scores of log form have long tails that would hide the
+    # rest.
     levels = np.zeros(cells.shape)
     levels[known] = np.argsort(np.argsort(cells[known])) / max(1, known.sum() - 1)
     place = levels**2 * (len(_COLOURS) - 1)
@@ -137,9 +172,12 @@ def _map(cells: np.ndarray, hit: Hit, duration: float) -> str:
     side, clip = count * _CELL, duration / count
     row, column = round(hit.start / clip), round(hit.end / clip) - 1
     return (
-        f'<figure><svg viewBox="0 0 {side} {side}" role="img" aria-label="Score of every proposal of the video">'
-        f'<image href="{_data(buffer, "image/png")}" width="{side}" height="{side}" style="image-rendering:pixelated"/>'
-        f'<rect x="{column * _CELL - 1}" y="{row * _CELL - 1}" width="{_CELL + 2}" height="{_CELL + 2}" fill="none" '
+        f'<figure><svg viewBox="0 0 {side} {side}" role="img" aria-label="Score of every proposal of the '
+        'video">'
+        f'<image href="{_data(buffer, "image/png")}" width="{side}" height="{side}" '
+        'style="image-rendering:pixelated"/>'
+        f'<rect x="{column * _CELL - 1}" y="{row * _CELL - 1}" width="{_CELL + 2}" height="{_CELL + 2}" '
+        'fill="none" '
         f'stroke="var(--mark)" stroke-width="2"/></svg>'
         f"<figcaption>ends &rarr; {clock(duration)}, begins &darr;</figcaption></figure>"
     )

@@ -10,13 +10,38 @@ from .output import progress, say
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
-    "--train", "train_videos", type=click.IntRange(0), default=400, show_default=True, help="Videos of the training split."
+    "--train",
+    "train_videos",
+    type=click.IntRange(0),
+    default=400,
+    show_default=True,
+    help="Videos of the training split.",
 )
-@click.option("--val", "val_videos", type=click.IntRange(0), default=40, show_default=True, help="Videos of the validation split.")
-@click.option("--test", "test_videos", type=click.IntRange(0), default=60, show_default=True, help="Videos of the test split.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed gives another world.")
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that render.")
-def playhouse(out: Path, train_videos: int, val_videos: int, test_videos: int, seed: int, workers: int) -> None:
+@click.option(
+    "--val",
+    "val_videos",
+    type=click.IntRange(0),
+    default=40,
+    show_default=True,
+    help="Videos of the validation split.",
+)
+@click.option(
+    "--test",
+    "test_videos",
+    type=click.IntRange(0),
+    default=60,
+    show_default=True,
+    help="Videos of the test split.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed gives another world."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that render."
+)
+def playhouse(
+    out: Path, train_videos: int, val_videos: int, test_videos: int, seed: int, workers: int
+) -> None:
     """Render Playhouse, a small world of homes and everyday actions, as video files with annotations.
 
     The same seed gives the same files. Videos that are there already are kept.

@@ -12,15 +12,39 @@ from .train import draw_curves
 
 @click.command()
 @click.argument("dataset", type=click.Choice(list(BENCHMARKS)))
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with the data set's files.  [default: data/DATASET]")
-@click.option("--features", type=click.Path(path_type=Path), help="Snippet features, HDF5.  [default: those in the folder]")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many runs; their mean is compared.")
-@click.option("--select", "selection", type=click.Choice(["validation", "test", "last"]),
-              help="Which epoch is kept: the best on the validation split (or a hold-out), the best on the test split (the "
-              "paper's practice; it flatters), or the last.  [default: as the setting says]")  # fmt: skip
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with the data set's files.  [default: data/DATASET]",
+)
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    help="Snippet features, HDF5.  [default: those in the folder]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many runs; their mean is compared.",
+)
+@click.option(
+    "--select",
+    "selection",
+    type=click.Choice(["validation", "test", "last"]),
+    help="Which epoch is kept: the best on the validation split (or a hold-out), the best on the test split "
+    "(the "
+    "paper's practice; it flatters), or the last.  [default: as the setting says]",
+)
 @click.option("--config", help="Another setting than the data set's own, for experiments.")
 @click.option("--text-model", help="Hub id or local directory of the text encoder; overrides the setting's.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda; with torchrun, cuda is one GPU a process.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="cpu or cuda; with torchrun, cuda is one GPU a process.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option(
     "-o",
@@ -30,9 +54,17 @@ from .train import draw_curves
     help="Folder for the runs; one with unfinished runs is taken up.",
 )
 def reproduce(
-    dataset: str, data: Path | None, features: Path | None, seeds: int, selection: str | None, config: str | None,
-    text_model: str | None, device: str, as_json: bool, out: Path,
-) -> None:  # fmt: skip
+    dataset: str,
+    data: Path | None,
+    features: Path | None,
+    seeds: int,
+    selection: str | None,
+    config: str | None,
+    text_model: str | None,
+    device: str,
+    as_json: bool,
+    out: Path,
+) -> None:
     """Train on DATASET with its setting, evaluate on its test split, and compare with what was published.
 
     Says what to download where files are missing. Run again after an interruption, it goes on.
@@ -52,12 +84,22 @@ def reproduce(
     first = first_process()
     chosen = selection or ("last" if setting.train.select == "last" else "validation")
     if first and chosen == "validation" and "val" not in benchmark.splits:
-        say(f"{dataset} has no validation split: {setting.train.hold_out:.0%} of the training videos are held out to choose by.")
+        say(
+            f"{dataset} has no validation split: {setting.train.hold_out:.0%} of the training videos are "
+            "held out to choose by."
+        )
     with progress("training") as report:
         result = run(
-            benchmark, setting, out, data=data or benchmark.folder, features=features, seeds=range(seeds), selection=chosen,
-            device=device, report=lambda what, done, total, note: report(done, total, note, what) if first else None,
-        )  # fmt: skip
+            benchmark,
+            setting,
+            out,
+            data=data or benchmark.folder,
+            features=features,
+            seeds=range(seeds),
+            selection=chosen,
+            device=device,
+            report=lambda what, done, total, note: report(done, total, note, what) if first else None,
+        )
     if not first:
         return
     for seed in result.seeds:
@@ -65,10 +107,15 @@ def reproduce(
     if as_json:
         print_json(result.to_json())
         return
-    how = {"validation": "the best epoch on the validation split or hold-out", "test": "the best epoch ON THE TEST SPLIT (the "
-           "paper's practice: it flatters)", "last": "the last epoch"}[chosen]  # fmt: skip
+    how = {
+        "validation": "the best epoch on the validation split or hold-out",
+        "test": "the best epoch ON THE TEST SPLIT (the paper's practice: it flatters)",
+        "last": "the last epoch",
+    }[chosen]
     setting_name = f"setting {config}, not the data set's own" if config else f"setting {benchmark.setting}"
-    click.echo(f"\n{dataset}, test split, {setting_name}, {how}, score {setting.train.score}, NMS {benchmark.nms:g}:")
+    click.echo(
+        f"\n{dataset}, test split, {setting_name}, {how}, score {setting.train.score}, NMS {benchmark.nms:g}:"
+    )
     columns = list(result.mean)
     rows = [
         [f"seed {seed} (epoch {result.epochs[seed]})", *(f"{values[c]:.2f}" for c in columns)]
@@ -78,7 +125,12 @@ def reproduce(
         rows.append(["mean", *(f"{result.mean[c]:.2f}" for c in columns)])
         rows.append(["standard deviation", *(f"{result.deviation[c]:.2f}" for c in columns)])
     for published in benchmark.published:
-        rows.append([published.name, *(f"{published.values[c]:.2f}" if c in published.values else "" for c in columns)])
+        rows.append(
+            [
+                published.name,
+                *(f"{published.values[c]:.2f}" if c in published.values else "" for c in columns),
+            ]
+        )
     if benchmark.reference:
         difference = result.to_json()["difference"]
         rows.append(["difference", *(f"{difference[c]:+.2f}" if c in difference else "" for c in columns)])

@@ -22,16 +22,27 @@ if TYPE_CHECKING:
 @click.argument("query", required=False)
 @index_option
 @click.option("-k", type=int, default=10, show_default=True, help="How many moments.")
-@click.option("--nms", type=float, default=0.5, show_default=True,
-              help="Drop the worse of two moments of a video whose temporal IoU is above this; 1 drops none.")  # fmt: skip
+@click.option(
+    "--nms",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Drop the worse of two moments of a video whose temporal IoU is above this; 1 drops none.",
+)
 @click.option("--score", help="collection, product, contrastive or iou; the index's default if not given.")
-@click.option("--hub", type=float, help="Hub correction from 0 (none) to 1, in an index with a bank; the index's default if not "
-              "given.")  # fmt: skip
+@click.option(
+    "--hub",
+    type=float,
+    help="Hub correction from 0 (none) to 1, in an index with a bank; the index's default if not given.",
+)
 @click.option("--per-video", type=int, help="At most so many moments of one video.")
 @click.option("--video", "videos", multiple=True, help="Only in this video (its id); may be repeated.")
 @click.option("--exclude", multiple=True, help="Not in this video; may be repeated.")
-@click.option("--where", multiple=True, help='Only in videos whose metadata fit, e.g. camera=porch or "recorded>=2026-01-01"; '
-              "may be repeated.")  # fmt: skip
+@click.option(
+    "--where",
+    multiple=True,
+    help='Only in videos whose metadata fit, e.g. camera=porch or "recorded>=2026-01-01"; may be repeated.',
+)
 @click.option("--after", type=float, help="Moments that start then or later, in seconds of their video.")
 @click.option("--before", type=float, help="Moments that end then or earlier.")
 @click.option("--min-length", type=float, help="Seconds.")
@@ -39,22 +50,57 @@ if TYPE_CHECKING:
 @click.option("--not", "without", help="Moments that are QUERY rather than this: another sentence.")
 @click.option("--and", "also", help="Videos with a moment of QUERY and one of this sentence.")
 @click.option("--then", help="Videos with a moment of QUERY and after it one of this sentence.")
-@click.option("--like", help="Moments like one of the index, in place of QUERY: VIDEO@START-END, e.g. porch/cam1@12.0-18.5.")
-@click.option("--queries", type=click.Path(path_type=Path, allow_dash=True),
-              help="A file with a sentence a line, - for stdin, in place of QUERY; all are searched together.")  # fmt: skip
-@click.option("--min-confidence", type=float, help="Only moments that are right with this probability, 0 to 1; none at all where "
-              "nothing fits. Needs an index that was calibrated.")  # fmt: skip
+@click.option(
+    "--like",
+    help="Moments like one of the index, in place of QUERY: VIDEO@START-END, e.g. porch/cam1@12.0-18.5.",
+)
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A file with a sentence a line, - for stdin, in place of QUERY; all are searched together.",
+)
+@click.option(
+    "--min-confidence",
+    type=float,
+    help="Only moments that are right with this probability, 0 to 1; none at all where "
+    "nothing fits. Needs an index that was calibrated.",
+)
 @click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
 @click.option("--timeout", type=float, help="Give up after so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with pictures of the moments.")
-@click.option("--model", "text_side", type=click.Path(path_type=Path),
-              help="Embed sentences with this checkpoint, whose video side is the index's, such as `tune-text` makes.")  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run; cuda scans on all GPUs.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page with pictures of the moments.",
+)
+@click.option(
+    "--model",
+    "text_side",
+    type=click.Path(path_type=Path),
+    help="Embed sentences with this checkpoint, whose video side is the index's, such as `tune-text` makes.",
+)
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Where the text encoder and scans run; cuda scans on all GPUs.",
+)
 def search(
-    query: str | None, root: Path, queries: Path | None, like: str | None, without: str | None, also: str | None, then: str | None,
-    html: Path | None, text_side: Path | None, device: str, score: str | None, hub: float | None, as_json: bool, **limits: Any,
-) -> None:  # fmt: skip
+    query: str | None,
+    root: Path,
+    queries: Path | None,
+    like: str | None,
+    without: str | None,
+    also: str | None,
+    then: str | None,
+    html: Path | None,
+    text_side: Path | None,
+    device: str,
+    score: str | None,
+    hub: float | None,
+    as_json: bool,
+    **limits: Any,
+) -> None:
     """Find the moments that QUERY describes, across all videos of an index.
 
     \b
@@ -74,14 +120,19 @@ def search(
     if sum(given) != 1:
         raise click.UsageError("Give one of QUERY, --queries and --like.", click.get_current_context())
     if sum(x is not None for x in (without, also, then)) > (0 if like or queries else 1):
-        raise click.UsageError("--not, --and and --then go with one QUERY, one of them at a time.", click.get_current_context())
+        raise click.UsageError(
+            "--not, --and and --then go with one QUERY, one of them at a time.", click.get_current_context()
+        )
     if like is not None and text_side is not None:
         raise click.UsageError("--model embeds sentences: --like has none.", click.get_current_context())
     if html and (queries or also or then):
         raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
     sentences = [query] if query is not None else read_lines(queries) if queries else []
     index = MomentIndex(root, device)
-    options, chosen = _options(index, calibrated=text_side is None, **limits), index.manifest.with_score(score, hub)
+    options, chosen = (
+        _options(index, calibrated=text_side is None, **limits),
+        index.manifest.with_score(score, hub),
+    )
     if like is not None:
         answers, model = [search_like(index, *_moment(like), score=score, hub=hub, options=options)], None
         if html:
@@ -93,10 +144,25 @@ def search(
             index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
         model = checkpoint.load(text_side or index.model_path, device)
         if also is not None or then is not None:
-            _pairs(index, model, sentences[0], str(also if then is None else then), then is not None, chosen, options, as_json)
+            _pairs(
+                index,
+                model,
+                sentences[0],
+                str(also if then is None else then),
+                then is not None,
+                chosen,
+                options,
+                as_json,
+            )
             return
         answers = run(
-            index, model, sentences, without=None if without is None else [without], score=score, hub=hub, options=options
+            index,
+            model,
+            sentences,
+            without=None if without is None else [without],
+            score=score,
+            hub=hub,
+            options=options,
         )
     if index.manifest.calibration is not None and answers[0].evidence is None and not as_json:
         say("No confidences: they are of one sentence, by the index's own model and score.")
@@ -110,9 +176,16 @@ def search(
 
 
 def _options(
-    index: "MomentIndex", videos: tuple[str, ...], exclude: tuple[str, ...], where: tuple[str, ...], after: float | None,
-    before: float | None, min_length: float | None, max_length: float | None, **rest: Any,
-) -> "SearchOptions":  # fmt: skip
+    index: "MomentIndex",
+    videos: tuple[str, ...],
+    exclude: tuple[str, ...],
+    where: tuple[str, ...],
+    after: float | None,
+    before: float | None,
+    min_length: float | None,
+    max_length: float | None,
+    **rest: Any,
+) -> "SearchOptions":
     from mmn_index.index import Restriction
     from mmn_index.search import SearchOptions
 
@@ -127,23 +200,45 @@ def _moment(text: str) -> tuple[str, float, float]:
 
     match = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", text)
     if match is None or float(match[2]) >= float(match[3]):
-        raise QueryError(f"--like '{text}': expected VIDEO@START-END in seconds, such as porch/cam1@12.0-18.5.")
+        raise QueryError(
+            f"--like '{text}': expected VIDEO@START-END in seconds, such as porch/cam1@12.0-18.5."
+        )
     return match[1], float(match[2]), float(match[3])
 
 
-def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOptions", as_json: bool, *, several: bool) -> None:
+def _show(
+    index: "MomentIndex",
+    answer: "Answer",
+    name: str,
+    options: "SearchOptions",
+    as_json: bool,
+    *,
+    several: bool,
+) -> None:
     if as_json:
         for hit in answer.hits:
-            print_json({
-                **({"query": answer.query} if several else {}), "rank": hit.rank, "video": hit.video_id,
-                "start": round(hit.start, 3), "end": round(hit.end, 3), "score": hit.score, "score_name": name,
-                **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
-                "exact": answer.exact, "recall": answer.recall, "uri": index.video(hit.video).uri,
-            })  # fmt: skip
+            print_json(
+                {
+                    **({"query": answer.query} if several else {}),
+                    "rank": hit.rank,
+                    "video": hit.video_id,
+                    "start": round(hit.start, 3),
+                    "end": round(hit.end, 3),
+                    "score": hit.score,
+                    "score_name": name,
+                    **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
+                    "exact": answer.exact,
+                    "recall": answer.recall,
+                    "uri": index.video(hit.video).uri,
+                }
+            )
         if not answer.moments:
             say(_nothing(index))
         elif not answer.hits and answer.refused is not None:
-            say(f"no match for '{answer.query}': the surest moment is right with probability {answer.refused:.2f}.")
+            say(
+                f"no match for '{answer.query}': the surest moment is right with probability "
+                f"{answer.refused:.2f}."
+            )
         return
     if several:
         click.echo(f"\n{answer.query}")
@@ -161,11 +256,15 @@ def _show(index: "MomentIndex", answer: "Answer", name: str, options: "SearchOpt
     if answer.exact:
         proof = "proven exact"
     else:
-        proof = f"not proven: the candidate index finds {answer.recall or 0:.1%} of the exact top 10 (--exact scans everything)"
+        proof = (
+            f"not proven: the candidate index finds {answer.recall or 0:.1%} of the exact top 10 (--exact "
+            "scans everything)"
+        )
     proof = f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, NMS {options.nms:g}."
     if not rows and answer.refused is not None:
         say(
-            f"no match: the surest moment is right with probability {answer.refused:.2f}, below {options.min_confidence:g}; {proof}"
+            f"no match: the surest moment is right with probability {answer.refused:.2f}, below "
+            f"{options.min_confidence:g}; {proof}"
         )
     else:
         say(proof)
@@ -178,22 +277,41 @@ def _nothing(index: "MomentIndex") -> str:
 
 
 def _pairs(
-    index: "MomentIndex", model: "MMN", first: str, second: str, in_order: bool, score: "Score", options: "SearchOptions",
+    index: "MomentIndex",
+    model: "MMN",
+    first: str,
+    second: str,
+    in_order: bool,
+    score: "Score",
+    options: "SearchOptions",
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     from mmn_index.pairs import search_pairs
 
     name = score.name
-    pairs = search_pairs(index, model, first, second, in_order=in_order, score=name, hub=score.hub, options=options)
+    pairs = search_pairs(
+        index, model, first, second, in_order=in_order, score=name, hub=score.hub, options=options
+    )
     keys: Sequence[str] = ("start", "end", "log_score")
     rows = []
     for pair in pairs:
         if as_json:
-            parts = [dict(zip(keys, (round(x, 3) for x in part), strict=True)) for part in (pair.first, pair.second)]
-            print_json({
-                "rank": pair.rank, "video": pair.video_id, "score": pair.score, "score_name": f"sum of log {name}",
-                "first": parts[0], "second": parts[1], "exact": True, "uri": index.video(pair.video).uri,
-            })  # fmt: skip
+            parts = [
+                dict(zip(keys, (round(x, 3) for x in part), strict=True))
+                for part in (pair.first, pair.second)
+            ]
+            print_json(
+                {
+                    "rank": pair.rank,
+                    "video": pair.video_id,
+                    "score": pair.score,
+                    "score_name": f"sum of log {name}",
+                    "first": parts[0],
+                    "second": parts[1],
+                    "exact": True,
+                    "uri": index.video(pair.video).uri,
+                }
+            )
         else:
             times = [clock(x) for part in (pair.first, pair.second) for x in part[:2]]
             rows.append([str(pair.rank), pair.video_id, *times, f"{pair.score:.3f}"])
@@ -202,4 +320,7 @@ def _pairs(
     elif not as_json:
         print_table(["rank", "video", "start", "end", "start", "end", "sum of logs"], rows, left=2)
         order = "the second begins after the first has ended" if in_order else "anywhere in the video"
-        say(f"proven exact: the best pair of each video, {order}; sum of both moments' logarithmic scores ({name}).")
+        say(
+            f"proven exact: the best pair of each video, {order}; sum of both moments' logarithmic scores "
+            f"({name})."
+        )

@@ -33,11 +33,13 @@ def read_lines(path: Path) -> list[str]:
     from mmn_index.errors import QueryError
 
     try:
-        # As bytes: stdin's own decoding depends on the locale. The mark that some editors begin a file with is no word.
+        # As bytes: stdin's own decoding depends on the locale. The mark that some editors begin a file with
+        # is no word.
         text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise QueryError(
-            f"{'stdin' if str(path) == '-' else path}: cannot be read ({error}). Expected a text file with a sentence a line."
+            f"{'stdin' if str(path) == '-' else path}: cannot be read ({error}). Expected a text file with a "
+            "sentence a line."
         ) from error
     found = [line.strip() for line in text.splitlines() if line.strip()]
     if not found:

@@ -14,21 +14,53 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
-@click.option("--val", type=click.Path(path_type=Path),
-              help="Validation split, json: measured after each epoch, and with train.select: best it chooses the one that is "
-              "kept.")  # fmt: skip
+@click.option(
+    "--val",
+    type=click.Path(path_type=Path),
+    help="Validation split, json: measured after each epoch, and with train.select: best it chooses the one "
+    "that is "
+    "kept.",
+)
 @click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features, HDF5.")
-@click.option("--config", default="collection", show_default=True,
-              help="collection, charades, activitynet, tacos, ucf-moments, playhouse, or a YAML file.")  # fmt: skip
+@click.option(
+    "--config",
+    default="collection",
+    show_default=True,
+    help="collection, charades, activitynet, tacos, ucf-moments, playhouse, or a YAML file.",
+)
 @click.option("--text-model", help="Hub id or local directory of the text encoder; overrides the setting's.")
-@click.option("--init", type=click.Path(path_type=Path), help="Begin with the weights of this checkpoint, text encoder included.")
-@click.option("--hard-negatives", type=click.Path(path_type=Path),
-              help="What `mmn-index mine` wrote; train.hard_negatives says how many videos of it a group takes.")  # fmt: skip
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    help="Begin with the weights of this checkpoint, text encoder included.",
+)
+@click.option(
+    "--hard-negatives",
+    type=click.Path(path_type=Path),
+    help="What `mmn-index mine` wrote; train.hard_negatives says how many videos of it a group takes.",
+)
 @click.option("--seed", type=click.IntRange(0), help="Overrides the setting's.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda; with torchrun, cuda is one GPU a process.")
-@click.option("--resume", is_flag=True, help="Take up the run in OUT where it was interrupted; begin it if there is none.")
-@click.option("--tensorboard", is_flag=True, help="Write OUT/tensorboard too (needs the package tensorboard).")
-@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="New folder for the run.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="cpu or cuda; with torchrun, cuda is one GPU a process.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Take up the run in OUT where it was interrupted; begin it if there is none.",
+)
+@click.option(
+    "--tensorboard", is_flag=True, help="Write OUT/tensorboard too (needs the package tensorboard)."
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="New folder for the run.",
+)
 def train(
     annotations: Path,
     val: Path | None,
@@ -43,14 +75,15 @@ def train(
     tensorboard: bool,
     out: Path,
 ) -> None:
-    """Train an MMN. OUT/model is the checkpoint, OUT/metrics.jsonl has a line an epoch, OUT/curves.png shows them.
+    """Train an MMN. OUT/model is the checkpoint, OUT/metrics.jsonl has a line an epoch, OUT/curves.png shows
+    them.
 
     A run that was interrupted goes on with --resume and ends with the same weights. Over several processes:
     torchrun --no-python --nproc-per-node 4 mmn-index train ... --device cuda
 
     \b
     Example:
-        mmn-index train --annotations train.json --val val.json --features features.h5 --config mine.yaml -o run
+        mmn-index train --annotations train.json --val val.json --features f.h5 --config mine.yaml -o run
     """
     from mmn_index.train.annotations import read_annotations
     from mmn_index.train.config import load_setting, override
@@ -60,7 +93,9 @@ def train(
     from mmn_index.features import FeatureFile
 
     if init is not None and text_model is not None:
-        raise click.UsageError("--init brings its text encoder along: leave out --text-model.", click.get_current_context())
+        raise click.UsageError(
+            "--init brings its text encoder along: leave out --text-model.", click.get_current_context()
+        )
     changes: dict[str, dict[str, Any]] = {}
     if text_model is not None:
         changes["model"] = {"text_model": text_model}
@@ -74,15 +109,29 @@ def train(
         tell_about(split, held_out, setting.train)
     with progress("training") as report, FeatureFile(features) as opened:
         result = run(
-            setting, split, opened, out, validation=held_out, init=init, hard_negatives=hard_negatives, device=device,
-            resume=resume, tensorboard=tensorboard,
+            setting,
+            split,
+            opened,
+            out,
+            validation=held_out,
+            init=init,
+            hard_negatives=hard_negatives,
+            device=device,
+            resume=resume,
+            tensorboard=tensorboard,
             report=lambda what, done, total, note: report(done, total, note, what) if first else None,
-        )  # fmt: skip
+        )
     if first:
         if result.before:
-            say(f"{out}: this run has ended already, nothing was trained. Train on with --init {result.checkpoint} and a new -o.")
+            say(
+                f"{out}: this run has ended already, nothing was trained. Train on with --init "
+                f"{result.checkpoint} and a new -o."
+            )
         scores = " ".join(f"{name} {value:.1f}" for name, value in (result.validation or {}).items())
-        say(f"{result.checkpoint}: weights of epoch {result.epoch}{', validation ' + scores if scores else ''}.")
+        say(
+            f"{result.checkpoint}: weights of epoch "
+            f"{result.epoch}{', validation ' + scores if scores else ''}."
+        )
         draw_curves(out)
 
 
@@ -92,12 +141,16 @@ def tell_about(split: "Annotations", held_out: "Annotations | None", config: "Tr
         say(remark)
     if config.alike_labels and (without := sum(video.labels is None for video in split.videos)):
         say(
-            f"{split.path}: {without} of {len(split.videos)} videos have no labels; of their sentences only equal texts count as "
+            f"{split.path}: {without} of {len(split.videos)} videos have no labels; of their sentences only "
+            "equal texts count as "
             "alike (train.alike_labels)."
         )
     if held_out is None and config.select == "best":
         if config.hold_out:
-            say(f"No validation split: {config.hold_out:.0%} of the training videos are held out to choose by (train.hold_out).")
+            say(
+                f"No validation split: {config.hold_out:.0%} of the training videos are held out to choose "
+                "by (train.hold_out)."
+            )
         else:
             say("No validation split: the last epoch is kept.")
 

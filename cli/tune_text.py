@@ -12,24 +12,50 @@ from .sentences import read_split
 @click.command("tune-text")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
-@click.option("--val", type=click.Path(path_type=Path), help="Validation split, json: chooses the epoch that is kept, 0 included.")
+@click.option(
+    "--val",
+    type=click.Path(path_type=Path),
+    help="Validation split, json: chooses the epoch that is kept, 0 included.",
+)
 @click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features, HDF5.")
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--lr", type=Real(0, min_open=True), default=1e-4, show_default=True, help="Learning rate.")
-@click.option("--negatives", type=click.IntRange(1), default=100, show_default=True,
-              help="Best-ranked moments of the collection that a sentence is held against.")  # fmt: skip
-@click.option("--alike", type=Real(0, 1), default=0.9, show_default=True,
-              help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.")  # fmt: skip
+@click.option(
+    "--negatives",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Best-ranked moments of the collection that a sentence is held against.",
+)
+@click.option(
+    "--alike",
+    type=Real(0, 1),
+    default=0.9,
+    show_default=True,
+    help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="New checkpoint.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="New checkpoint."
+)
 def tune_text(
-    checkpoint: Path, annotations: Path, val: Path | None, features: Path, epochs: int, lr: float, negatives: int, alike: float,
-    seed: int, device: str, out: Path,
-) -> None:  # fmt: skip
+    checkpoint: Path,
+    annotations: Path,
+    val: Path | None,
+    features: Path,
+    epochs: int,
+    lr: float,
+    negatives: int,
+    alike: float,
+    seed: int,
+    device: str,
+    out: Path,
+) -> None:
     """Tune the text side of CHECKPOINT for searching a whole collection; what is indexed with it stays valid.
 
-    Each sentence is held against the moments that a search of all training videos ranks best. Only the text side's heads change.
+    Each sentence is held against the moments that a search of all training videos ranks best. Only the text
+    side's heads change.
 
     \b
     Example:
@@ -44,12 +70,21 @@ def tune_text(
     split, held_out = read_split(annotations), read_split(val) if val else None
     with progress("tuning") as report, FeatureFile(features) as opened:
         result = run(
-            checkpoint, split, opened, out, validation=held_out, config=config, device=device,
+            checkpoint,
+            split,
+            opened,
+            out,
+            validation=held_out,
+            config=config,
+            device=device,
             report=lambda what, done, total, note: report(done, total, note, what),
-        )  # fmt: skip
+        )
     losses = " ".join(f"{loss:.3f}" for loss in result.losses)
     say(f"loss of each epoch: {losses}")
     if result.validation:
         values = " ".join(f"{value:.1f}" for value in result.validation)
         say(f"validation, {result.metric}, from epoch 0 on: {values}")
-    say(f"{result.checkpoint}: text side of epoch {result.epoch}{' (untouched)' if result.epoch == 0 else ''}.")
+    say(
+        f"{result.checkpoint}: text side of epoch "
+        f"{result.epoch}{' (untouched)' if result.epoch == 0 else ''}."
+    )

@@ -1,4 +1,6 @@
-"""From a trained model and snippet features to a moment index: build a new one, add videos to one, replace videos of one."""
+"""From a trained model and snippet features to a moment index: build a new one, add videos to one, replace
+videos of one.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,8 +30,8 @@ from .metadata import read_metadata, rows_for
 
 _KEPT = 8  # batches after which finished videos are brought to the disk
 
-# Of a quarter, a half, three quarters and all of h, a half gave the highest label AP on the validation split of ucf-moments with
-# csls: two points more than no correction, where softmax gave one.
+# Of a quarter, a half, three quarters and all of h, a half gave the highest label AP on the validation split
+# of ucf-moments with csls: two points more than no correction, where softmax gave one.
 DEFAULT_HUB = 0.5
 
 Report = Callable[[int, int], None]
@@ -41,8 +43,8 @@ class Source:
 
     Attributes:
         features: their snippets.
-        durations: seconds by video id; given, only these videos are indexed. Else all of the file, with the durations that it
-            states.
+        durations: seconds by video id; given, only these videos are indexed. Else all of the file, with the
+            durations that it states.
         metadata: a CSV or Parquet file of the user's own columns, by `video_id`.
         wish: which candidate index.
     """
@@ -69,7 +71,8 @@ class BuildResult:
 class Hubs:
     """Sentences that moments are measured against, and what a search makes of it unless it says so itself."""
 
-    sentences: Sequence[str] | None = None  # None takes those that the model was trained with, where its checkpoint has them
+    # None takes those that the model was trained with, where its checkpoint has them
+    sentences: Sequence[str] | None = None
     kind: str = "csls"  # one of negatives.KINDS
     correction: float | None = None  # Score.hub; None takes DEFAULT_HUB for the scores that know one
 
@@ -78,9 +81,16 @@ _OWN = Hubs()
 
 
 def build(
-    checkpoint_path: Path, source: Source, root: Path, *, score: str = "collection", hubs: Hubs | None = _OWN,
-    overwrite: bool = False, device: str = "cpu", report: Report = lambda done, total: None,
-) -> BuildResult:  # fmt: skip
+    checkpoint_path: Path,
+    source: Source,
+    root: Path,
+    *,
+    score: str = "collection",
+    hubs: Hubs | None = _OWN,
+    overwrite: bool = False,
+    device: str = "cpu",
+    report: Report = lambda done, total: None,
+) -> BuildResult:
     """Embed every valid proposal of every video and publish them as a new index.
 
     Args:
@@ -90,7 +100,8 @@ def build(
         report: called with (videos done, videos in all).
 
     Raises:
-        CheckpointError, FeatureError, AnnotationError, ConfigError, QueryError: input that does not fit; nothing is published.
+        CheckpointError, FeatureError, AnnotationError, ConfigError, QueryError: input that does not fit;
+            nothing is published.
         OutputError: `root` exists or cannot be written.
     """
     about = checkpoint.info(checkpoint_path)
@@ -104,7 +115,8 @@ def build(
     with IndexWriter(root) as writer:
         if writer.manifest is not None and not overwrite:
             raise OutputError(
-                f"{root}: an index stands there already. `add` adds videos to it, --overwrite replaces it, or choose another place "
+                f"{root}: an index stands there already. `add` adds videos to it, --overwrite replaces it, "
+                "or choose another place "
                 "with -o."
             )
         backbone = source.features.backbone or about.features
@@ -112,11 +124,18 @@ def build(
         manifest = replace(manifest, bank=None if bank is None else bank.write(root))
         entry = _segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
-    return BuildResult(root, len(videos), entry.moments, entry, None if bank is None else len(bank.sentences), default.hub)
+    return BuildResult(
+        root, len(videos), entry.moments, entry, None if bank is None else len(bank.sentences), default.hub
+    )
 
 
 def add(
-    root: Path, source: Source, *, update: bool = False, device: str = "cpu", report: Report = lambda done, total: None
+    root: Path,
+    source: Source,
+    *,
+    update: bool = False,
+    device: str = "cpu",
+    report: Report = lambda done, total: None,
 ) -> BuildResult:
     """Embed videos with the index's own model and add them as a new segment.
 
@@ -136,12 +155,15 @@ def add(
     with IndexWriter(root) as writer:
         manifest = opened(writer)
         current = MomentIndex.of(root, manifest)
-        current.check_model(about.fingerprint, "the one that it had a moment ago")  # another process may have built it anew
+        current.check_model(
+            about.fingerprint, "the one that it had a moment ago"
+        )  # another process may have built it anew
         named = {video.video_id for video in videos}
         here = [video_id for video_id in current.video_ids if video_id in named]
         if here and not update:
             raise MomentIndexError(
-                f"{root}: has {len(here):,} of these {len(videos):,} videos already, e.g. '{here[0]}'. `update` replaces videos, "
+                f"{root}: has {len(here):,} of these {len(videos):,} videos already, e.g. '{here[0]}'. "
+                "`update` replaces videos, "
                 "`remove` removes them."
             )
         old = tombstones(current, set(here))
@@ -157,10 +179,16 @@ def add(
 
 
 def validation_index(
-    index: MomentIndex, model: MMN, features: FeatureFile, durations: Mapping[str, float], root: Path, *,
+    index: MomentIndex,
+    model: MMN,
+    features: FeatureFile,
+    durations: Mapping[str, float],
+    root: Path,
+    *,
     report: Report = lambda done, total: None,
-) -> MomentIndex:  # fmt: skip
-    """Other videos as an index of their own: embedded with an index's model, measured against its bank, scanned exactly.
+) -> MomentIndex:
+    """Other videos as an index of their own: embedded with an index's model, measured against its bank,
+    scanned exactly.
 
     Args:
         model: the index's, from its `model_path`.
@@ -177,7 +205,9 @@ def validation_index(
     source = Source(features, durations, wish=Wish("exact"))
     videos = _videos(source)
     with IndexWriter(root) as writer:
-        manifest = replace(index.manifest, segments=(), bank=None if index.bank is None else index.bank.write(root))
+        manifest = replace(
+            index.manifest, segments=(), bank=None if index.bank is None else index.bank.write(root)
+        )
         entry = _segment(writer, manifest, model, videos, source, index.bank, report)
         writer.publish(replace(manifest, segments=(entry,)), index.model_path)
     return MomentIndex(root, str(model.device))
@@ -195,18 +225,31 @@ def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
 
 def encode(model: MMN, features: FeatureFile, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
     """Embed videos of a feature file in batches; see embedding.embed_in_batches."""
-    return embed_in_batches(model, lambda video_id: stored_pre_clips(features, video_id, model.config), video_ids)
+    return embed_in_batches(
+        model, lambda video_id: stored_pre_clips(features, video_id, model.config), video_ids
+    )
 
 
 def _segment(
-    writer: IndexWriter, manifest: Manifest, model: MMN, videos: list[PlannedVideo], source: Source, bank: Bank | None,
-    report: Report, metadata: pa.Table | None = None, device: str = "cpu",
-) -> SegmentEntry:  # fmt: skip
+    writer: IndexWriter,
+    manifest: Manifest,
+    model: MMN,
+    videos: list[PlannedVideo],
+    source: Source,
+    bank: Bank | None,
+    report: Report,
+    metadata: pa.Table | None = None,
+    device: str = "cpu",
+) -> SegmentEntry:
     """Write the segment of some videos; one that a killed process left is taken up."""
     moments, devices = len(videos) * len(model.grid), find_devices(device)
-    factory, reason = choose(moments, model.config.joint_dim, source.wish, hubs=bank is not None, devices=devices)
+    factory, reason = choose(
+        moments, model.config.joint_dim, source.wish, hubs=bank is not None, devices=devices
+    )
     stat = os.stat(source.features.path)
-    origin = f"{manifest.fingerprint} {os.path.abspath(source.features.path)} {stat.st_size} {stat.st_mtime_ns}"
+    origin = (
+        f"{manifest.fingerprint} {os.path.abspath(source.features.path)} {stat.st_size} {stat.st_mtime_ns}"
+    )
     segment = writer.segment(model.grid, model.config.joint_dim, videos, origin, metadata)
     report(segment.done, len(videos))
     left = [video.video_id for video in videos[segment.done :]]
@@ -235,7 +278,8 @@ def _sentences(about: CheckpointInfo, hubs: Hubs | None) -> Sequence[str] | None
     own = about.sentences()
     if not own and hubs.correction:
         raise QueryError(
-            f"{about.path}: does not say which sentences it was trained with (it was converted, or saved by an older version), and "
+            f"{about.path}: does not say which sentences it was trained with (it was converted, or saved by "
+            "an older version), and "
             "hubs are corrected by them. Name some with --bank, such as its training annotations."
         )
     return own or None
@@ -255,10 +299,14 @@ def _score(name: str, about: CheckpointInfo, hubs: Hubs | None) -> Score:
     return Score(name, about.config.power, about.config.tau, hub)
 
 
-def _metadata(source: Source, videos: Sequence[PlannedVideo], known: pa.Schema = VIDEO_COLUMNS) -> pa.Table | None:
+def _metadata(
+    source: Source, videos: Sequence[PlannedVideo], known: pa.Schema = VIDEO_COLUMNS
+) -> pa.Table | None:
     if source.metadata is None:
         return None
-    return rows_for(read_metadata(source.metadata, known), [video.video_id for video in videos], source.metadata)
+    return rows_for(
+        read_metadata(source.metadata, known), [video.video_id for video in videos], source.metadata
+    )
 
 
 def _check_columns(here: pa.Schema, metadata: pa.Table | None, path: Path | None) -> None:
@@ -267,7 +315,8 @@ def _check_columns(here: pa.Schema, metadata: pa.Table | None, path: Path | None
         known = here.field(column.name).type if column.name in here.names else pa.null()
         if pa.null() not in (known, column.type) and known != column.type:
             raise AnnotationError(
-                f"{path}: column '{column.name}' holds {column.type}, in the index {known}. Write it as {known} (Parquet keeps "
+                f"{path}: column '{column.name}' holds {column.type}, in the index {known}. Write it as "
+                f"{known} (Parquet keeps "
                 "types, CSV is guessed), or call it otherwise."
             )
 
@@ -282,7 +331,8 @@ def opened(writer: IndexWriter) -> Manifest:
 def _check_backbone(about: CheckpointInfo, features: FeatureFile, model: Path) -> None:
     if about.features is not None and features.backbone is not None and about.features != features.backbone:
         raise FeatureError(
-            f"{features.path}: holds features of backbone '{features.backbone}', but {model} was trained on '{about.features}'. "
+            f"{features.path}: holds features of backbone '{features.backbone}', but {model} was trained on "
+            f"'{about.features}'. "
             f"Extract the videos with --backbone {about.features}."
         )
 
@@ -294,16 +344,20 @@ def _videos(source: Source) -> list[PlannedVideo]:
         missing = [video_id for video_id in given if video_id not in features]
         if missing:
             raise FeatureError(
-                f"{features.path}: has no features of {len(missing)} of {len(given)} videos, e.g. '{missing[0]}'. "
+                f"{features.path}: has no features of {len(missing)} of {len(given)} videos, e.g. "
+                f"'{missing[0]}'. "
                 "Do annotations and features belong together?"
             )
-        return [PlannedVideo(video_id, features.source(video_id), seconds) for video_id, seconds in given.items()]
+        return [
+            PlannedVideo(video_id, features.source(video_id), seconds) for video_id, seconds in given.items()
+        ]
     found = []
     for video_id in features.video_ids:
         duration = features.duration(video_id)
         if duration is None:
             raise FeatureError(
-                f"{os.fspath(features.path)}: does not say how long video '{video_id}' is (no attribute `duration` or `rate`). "
+                f"{os.fspath(features.path)}: does not say how long video '{video_id}' is (no attribute "
+                "`duration` or `rate`). "
                 "Name an annotation file that does with --videos."
             )
         found.append(PlannedVideo(video_id, features.source(video_id), duration))

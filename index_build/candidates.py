@@ -1,11 +1,12 @@
 """Which candidate index a segment gets, why, and how well it finds.
 
-Exact where it is quick enough: up to SCANNED moments a scan takes some tens of milliseconds on two cores and needs nothing beside
-the embeddings; who says how long a search may take has it measured instead. Beyond, an inverted file (FAISS IVF) finds candidates
-in a hundredth of the time. Of its codes, PQ keeps two bits a dimension and is the quickest (fast-scan), RaBitQ keeps one bit, SQ8 a
-byte and ranks candidates most truly but reads the most.
-Whichever it is, candidates are scored from the float16 embeddings, so the choice decides about speed, memory and how many of the
-best are found, never about a score. benchmarks/README.md has the figures.
+Exact where it is quick enough: up to SCANNED moments a scan takes some tens of milliseconds on two cores and
+    needs nothing beside the embeddings; who says how long a search may take has it measured instead. Beyond,
+    an inverted file (FAISS IVF) finds candidates in a hundredth of the time. Of its codes, PQ keeps two bits
+    a dimension and is the quickest (fast-scan), RaBitQ keeps one bit, SQ8 a byte and ranks candidates most
+    truly but reads the most. Whichever it is, candidates are scored from the float16 embeddings, so the
+    choice decides about speed, memory and how many of the best are found, never about a score.
+    benchmarks/README.md has the figures.
 """
 
 import time
@@ -44,15 +45,22 @@ class Wish:
 
     vectors: str = "auto"  # auto, exact, one of CODES, or a FAISS factory string that begins with IVF
     max_bytes_per_moment: float | None = None  # of the whole index: embeddings and candidate index
-    max_latency: float | None = None  # milliseconds of one search, with `auto`: what is scanned within them is scanned
+    # milliseconds of one search, with `auto`: what is scanned within them is scanned
+    max_latency: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_bytes_per_moment is not None and not self.max_bytes_per_moment > 0:
-            raise ConfigError(f"--max-bytes-per-moment {self.max_bytes_per_moment:g}: expected a number of bytes, more than 0.")
+            raise ConfigError(
+                f"--max-bytes-per-moment {self.max_bytes_per_moment:g}: expected a number of bytes, more "
+                "than 0."
+            )
         if self.max_latency is not None and not self.max_latency > 0:
             raise ConfigError(f"--max-latency {self.max_latency:g}: expected milliseconds, more than 0.")
         if self.max_latency is not None and self.vectors != "auto":
-            raise ConfigError(f"--max-latency chooses whether to scan, --vectors {self.vectors} has chosen: leave out one of them.")
+            raise ConfigError(
+                f"--max-latency chooses whether to scan, --vectors {self.vectors} has chosen: leave out one "
+                "of them."
+            )
         if self.vectors not in ("auto", "exact", *CODES):
             check_factory(self.vectors)
 
@@ -64,7 +72,8 @@ def choose(
 
     Args:
         hubs: whether the index has a bank, so that h is a part of every vector.
-        devices: that the index is built on. What GPUs have no room to scan gets codes that FAISS searches there.
+        devices: that the index is built on. What GPUs have no room to scan gets codes that FAISS searches
+            there.
 
     Raises:
         ConfigError: nothing fits into the bytes a moment.
@@ -73,15 +82,23 @@ def choose(
     room = None if wish.max_bytes_per_moment is None else wish.max_bytes_per_moment - kept
     if room is not None and room < 0:
         raise ConfigError(
-            f"--max-bytes-per-moment {wish.max_bytes_per_moment:g}: the embeddings alone take {kept} bytes a moment "
-            f"({2 * joint_dim} float16 numbers{' and h' if hubs else ''}), which exact scores need. Allow more, or train with a "
+            f"--max-bytes-per-moment {wish.max_bytes_per_moment:g}: the embeddings alone take {kept} bytes a "
+            "moment "
+            f"({2 * joint_dim} float16 numbers{' and h' if hubs else ''}), which exact scores need. Allow "
+            "more, or train with a "
             "smaller model.joint_dim."
         )
     if wish.vectors == "exact":
         return None, "scanned exactly, as asked for"
     if wish.max_latency is not None:
         if (needed := scan_milliseconds(moments, joint_dim)) <= wish.max_latency:
-            return None, f"scanned exactly: a scan takes about {needed:,.1f} ms here, {wish.max_latency:g} are allowed"
+            return (
+                None,
+                (
+                    f"scanned exactly: a scan takes about {needed:,.1f} ms here, "
+                    f"{wish.max_latency:g} are allowed"
+                ),
+            )
     elif wish.vectors == "auto" and moments <= SCANNED:
         return None, f"scanned exactly: up to {SCANNED:,} moments that is quick enough"
     lists = 2 ** round(np.log2(4 * moments**0.5))
@@ -89,10 +106,14 @@ def choose(
     if wish.vectors != "auto":
         factory = codes.get(wish.vectors, wish.vectors)
         if (wanted := lists_of(factory)) > moments:
-            raise ConfigError(f"--vectors {wish.vectors}: {wanted:,} lists are more than the {moments:,} moments. Ask for fewer.")
+            raise ConfigError(
+                f"--vectors {wish.vectors}: {wanted:,} lists are more than the {moments:,} moments. Ask for "
+                "fewer."
+            )
         if room is not None and (needed := bytes_a_moment(factory, width)) > room:
             raise ConfigError(
-                f"--vectors {wish.vectors}: takes {needed:.0f} bytes a moment beside the {kept} of the embeddings, "
+                f"--vectors {wish.vectors}: takes {needed:.0f} bytes a moment beside the {kept} of the "
+                "embeddings, "
                 f"--max-bytes-per-moment {wish.max_bytes_per_moment:g} leaves {room:g}."
             )
         return factory, f"{factory}, as asked for"
@@ -101,14 +122,21 @@ def choose(
         needed = bytes_a_moment(codes[name], width)
         if room is None or needed <= room:
             return codes[name], (
-                f"{lists} lists, about 4 times the square root of {moments:,} moments; {name}, {needed:.0f} bytes a moment: "
-                + ("what GPUs search that have no room for the embeddings" if full else "the quickest that fits")
+                f"{lists} lists, about 4 times the square root of {moments:,} moments; {name}, {needed:.0f} "
+                "bytes a moment: "
+                + (
+                    "what GPUs search that have no room for the embeddings"
+                    if full
+                    else "the quickest that fits"
+                )
             )
     return None, f"scanned exactly: no candidate index fits into {wish.max_bytes_per_moment:g} bytes a moment"
 
 
 def scan_milliseconds(moments: int, joint_dim: int) -> float:
-    """What an exact scan for one query takes on this machine, by one of up to _BLOCK random moments in memory."""
+    """What an exact scan for one query takes on this machine, by one of up to _BLOCK random moments in
+    memory.
+    """
     rows = min(moments, _BLOCK)
     embeddings = torch.randn(rows, 2 * joint_dim).half()
     query = Embeddings(torch.randn(1, joint_dim), torch.randn(1, joint_dim))
@@ -121,10 +149,11 @@ def scan_milliseconds(moments: int, joint_dim: int) -> float:
 
 
 def tune(root: Path, manifest: Manifest, entry: SegmentEntry) -> SegmentEntry:
-    """Raise the lists that are visited and the candidates that are asked for until RECALL of the exact top 10 is found.
+    """Raise the lists that are visited and the candidates that are asked for until RECALL of the exact top 10
+    is found.
 
-    Candidates cost more than lists, so lists are doubled first, as long as that finds more. What is recorded finds RECALL or,
-    where nothing does, the most.
+    Candidates cost more than lists, so lists are doubled first, as long as that finds more. What is recorded
+    finds RECALL or, where nothing does, the most.
     """
     if entry.candidates is None:
         return entry
@@ -151,16 +180,20 @@ def tune(root: Path, manifest: Manifest, entry: SegmentEntry) -> SegmentEntry:
 
 
 def measured_recall(index: MomentIndex, *, seed: int = 1) -> float:
-    """Recall@10 after NMS of an index as it is searched, against the exact scan, with queries of a seed of their own."""
+    """Recall@10 after NMS of an index as it is searched, against the exact scan, with queries of a seed of
+    their own.
+    """
     queries = measuring_queries(index, seed)
     return _share(_top(index, queries, exact=True), _top(index, queries, exact=False))
 
 
 def measuring_queries(index: MomentIndex, seed: int = 0) -> Embeddings:
-    """Queries like sentences: what moments of several videos have in common, seen from off the manifold of the moments.
+    """Queries like sentences: what moments of several videos have in common, seen from off the manifold of
+    the moments.
 
-    Each is the mean of a random moment and the best-scored ones of _ALIKE - 1 other videos for it, turned away by noise in either
-    space until its cosine with that mean is _COSINE. (A single moment would be too easy a query: its own video holds the answer.)
+    Each is the mean of a random moment and the best-scored ones of _ALIKE - 1 other videos for it, turned
+    away by noise in either space until its cosine with that mean is _COSINE. (A single moment would be too
+    easy a query: its own video holds the answer.)
     """
     random = np.random.default_rng(seed)
     count = len(index.manifest.grid)
@@ -169,7 +202,12 @@ def measuring_queries(index: MomentIndex, seed: int = 0) -> Embeddings:
     alike = _answers(index, moments, SearchOptions(k=_ALIKE, per_video=1, exact=True))
     turned = []
     for space in (0, 1):
-        mean = torch.stack([index.embeddings(np.array([hit.row for hit in a.hits]))[space].float().mean(dim=0) for a in alike])
+        mean = torch.stack(
+            [
+                index.embeddings(np.array([hit.row for hit in a.hits]))[space].float().mean(dim=0)
+                for a in alike
+            ]
+        )
         mean = torch.nn.functional.normalize(mean, dim=1)
         noise = torch.from_numpy(random.normal(size=mean.shape)).float()
         noise = torch.nn.functional.normalize(noise - (noise * mean).sum(dim=1, keepdim=True) * mean, dim=1)
@@ -178,7 +216,10 @@ def measuring_queries(index: MomentIndex, seed: int = 0) -> Embeddings:
 
 
 def _top(index: MomentIndex, queries: Embeddings, *, exact: bool) -> list[set[int]]:
-    return [{hit.row for hit in answer.hits} for answer in _answers(index, queries, SearchOptions(k=_TOP, exact=exact))]
+    return [
+        {hit.row for hit in answer.hits}
+        for answer in _answers(index, queries, SearchOptions(k=_TOP, exact=exact))
+    ]
 
 
 def _answers(index: MomentIndex, queries: Embeddings, options: SearchOptions) -> list[Answer]:

@@ -1,4 +1,6 @@
-"""Change an index without embedding anything: remove videos, compact what has gathered, set how it is searched."""
+"""Change an index without embedding anything: remove videos, compact what has gathered, set how it is
+searched.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +31,8 @@ class RemoveResult:
 
 
 def remove(root: Path, video_ids: Sequence[str]) -> RemoveResult:
-    """Take videos out of an index, all of them in one change. Their rows stay on disk until the index is compacted.
+    """Take videos out of an index, all of them in one change. Their rows stay on disk until the index is
+    compacted.
 
     Raises:
         MomentIndexError: there is no index.
@@ -58,11 +61,15 @@ def set_ranking(root: Path, score: Score, calibration: Calibration, seen: int) -
     with IndexWriter(root) as writer:
         manifest = opened(writer)
         if manifest.version != seen:
-            raise MomentIndexError(f"{root}: was changed while its score was fitted. Run the same command again.")
+            raise MomentIndexError(
+                f"{root}: was changed while its score was fitted. Run the same command again."
+            )
         writer.publish(replace(manifest, score=score, calibration=calibration))
 
 
-def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda done, total: None) -> BuildResult:
+def compact(
+    root: Path, wish: Wish, report: Callable[[int, int], None] = lambda done, total: None
+) -> BuildResult:
     """Merge all segments into one without the removed videos, and choose and train its candidate index anew.
 
     Embeddings are copied; nothing is embedded again. A killed run is taken up where it stopped.
@@ -80,14 +87,20 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
             raise MomentIndexError(f"{root}: has no videos, there is nothing to compact.")
         for part in index.segments:  # copied, a damaged embedding would get a checksum that fits
             files = part.entry.files
-            if wrong := list(changed(part.folder, {name: files[name] for name in (EMBEDDINGS, HUBS, VIDEOS) if name in files})):
+            if wrong := list(
+                changed(
+                    part.folder, {name: files[name] for name in (EMBEDDINGS, HUBS, VIDEOS) if name in files}
+                )
+            ):
                 raise MomentIndexError(" ".join(wrong))
         table = index.videos.take(pa.array(numbers))
         known = table.select(["video_id", "uri", "duration"]).to_pylist()
         videos = [PlannedVideo(row["video_id"], row["uri"], row["duration"]) for row in known]
         own = table.drop_columns(VIDEO_COLUMNS.names)
         factory, reason = choose(index.num_moments, manifest.joint_dim, wish, hubs=manifest.bank is not None)
-        segment = writer.segment(manifest.grid, manifest.joint_dim, videos, f"compact {wish}", own if own.num_columns else None)
+        segment = writer.segment(
+            manifest.grid, manifest.joint_dim, videos, f"compact {wish}", own if own.num_columns else None
+        )
         for done in range(segment.done, len(videos)):
             moments = index.embeddings(index.rows_of(int(numbers[done])))
             segment.add(np.concatenate([x.numpy() for x in moments], axis=1))
@@ -96,7 +109,11 @@ def compact(root: Path, wish: Wish, report: Callable[[int, int], None] = lambda 
                 report(done + 1, len(videos))
         segment.keep()
         report(len(videos), len(videos))
-        hubs = index.hubs(np.flatnonzero(np.repeat(index.live, len(manifest.grid)))).numpy() if manifest.bank else None
+        hubs = (
+            index.hubs(np.flatnonzero(np.repeat(index.live, len(manifest.grid)))).numpy()
+            if manifest.bank
+            else None
+        )
         entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
         entry = tune(root, manifest, replace(entry, reason=reason))
         writer.publish(replace(manifest, segments=(entry,)))

@@ -24,7 +24,22 @@ from ..video.backbones import Backbone, load_backbone
 from ..video.decode import frames_at_rate, num_ticks
 
 SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts"}
+    {
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogv",
+        ".ts",
+    }
     | {".vob", ".webm", ".wmv"}
 )
 Report = Callable[[int, int, str], None]
@@ -69,7 +84,9 @@ def extract(
         FeatureError: the feature file was made by another backbone or at another rate.
     """
     if workers < 1 or (rate is not None and not 0 < rate < float("inf")):
-        raise ConfigError(f"A rate of {rate} snippets a second with {workers} workers was asked for, expected more than 0.")
+        raise ConfigError(
+            f"A rate of {rate} snippets a second with {workers} workers was asked for, expected more than 0."
+        )
     found, failed = find_videos(videos)
     model = load_backbone(backbone, device)
     rate = model.rate if rate is None else float(rate)
@@ -78,7 +95,9 @@ def extract(
         done = writer.done
         todo = {video_id: path for video_id, path in found.items() if video_id not in done}
         skipped = len(found) - len(todo)
-        for number, (video_id, outcome) in enumerate(_outcomes(todo, model, rate, workers), start=skipped + 1):
+        for number, (video_id, outcome) in enumerate(
+            _outcomes(todo, model, rate, workers), start=skipped + 1
+        ):
             path = todo[video_id]
             if isinstance(outcome, str):
                 failed.append((path, outcome))
@@ -108,10 +127,21 @@ def find_videos(videos: Sequence[Path]) -> tuple[dict[str, Path], list[tuple[Pat
             found[video_id] = path
             inside |= {folder: video_id for folder in folders if folder not in inside}
         elif found[taken] != path:
-            clashes.append((path, f"{path}: would be called '{video_id}', but {found[taken]} is called '{taken}'. Rename one."))
+            clashes.append(
+                (
+                    path,
+                    (
+                        f"{path}: would be called '{video_id}', but {found[taken]} is called '{taken}'. "
+                        "Rename one."
+                    ),
+                )
+            )
     if not found:
         places = ", ".join(str(path) for path in videos) or "no place given"
-        raise VideoError(f"{places}: no video found, expected video files, or folders with files such as .mp4, .webm or .mkv.")
+        raise VideoError(
+            f"{places}: no video found, expected video files, or folders with files such as .mp4, .webm or "
+            ".mkv."
+        )
     return found, clashes
 
 
@@ -144,7 +174,9 @@ def _named(videos: Sequence[Path]) -> Iterator[tuple[str, Path]]:
                 yield path.relative_to(place).with_suffix("").as_posix(), path
 
 
-def _outcomes(todo: dict[str, Path], model: Backbone, rate: float, workers: int) -> Iterator[tuple[str, _Outcome]]:
+def _outcomes(
+    todo: dict[str, Path], model: Backbone, rate: float, workers: int
+) -> Iterator[tuple[str, _Outcome]]:
     """(video id, outcome) of every video, in the order in which they are finished."""
     if workers > 1 and len(todo) > 1 and model.name == "pixels":
         yield from _Crew(min(workers, len(todo)), model.name, rate).outcomes(todo)
@@ -166,8 +198,8 @@ def _attempt(path: Path, model: Backbone, rate: float) -> _Outcome:
 class _Crew:
     """Worker processes, each with one video at a time.
 
-    They are spawned, because a process forked after FAISS or torch ran may hang. One that dies costs its video
-    only. They end with this process, however it ends.
+    They are spawned, because a process forked after FAISS or torch ran may hang. One that dies costs its
+    video only. They end with this process, however it ends.
     """
 
     def __init__(self, size: int, backbone: str, rate: float) -> None:
@@ -215,7 +247,10 @@ class _Crew:
         process = self._workers.pop(worker)
         worker.close()
         process.join()
-        return f"{path}: the process that decoded it died (exit code {process.exitcode}). Is the file damaged, or memory short?"
+        return (
+            f"{path}: the process that decoded it died (exit code {process.exitcode}). Is the file damaged, "
+            "or memory short?"
+        )
 
     def _dismiss(self) -> None:
         for connection, process in self._workers.items():

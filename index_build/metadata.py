@@ -17,14 +17,15 @@ _NONE = pa.schema([])
 def read_metadata(path: Path, known: pa.Schema = _NONE) -> pa.Table:
     """A table with a column `video_id` and columns of the user's.
 
-    Types in CSV are guessed, but ids are text ("007"), and columns that are known as text or as fractions stay so.
+    Types in CSV are guessed, but ids are text ("007"), and columns that are known as text or as fractions
+    stay so.
 
     Args:
         known: the columns of the index that it is for.
 
     Raises:
-        AnnotationError: it cannot be read, has no such column, names a video twice, or has columns that cannot be told
-            apart or that the index itself has.
+        AnnotationError: it cannot be read, has no such column, names a video twice, or has columns that
+            cannot be told apart or that the index itself has.
     """
     kind = path.suffix[1:] or "csv"
     text = {_KEY: pa.string()} | {field.name: field.type for field in known if pa.types.is_string(field.type)}
@@ -51,7 +52,12 @@ def read_metadata(path: Path, known: pa.Schema = _NONE) -> pa.Table:
     fractions = {field.name for field in known if pa.types.is_float64(field.type)}
     table = table.cast(
         pa.schema(
-            (field.name, pa.float64() if field.name in fractions and pa.types.is_integer(field.type) else _plain(field.type))
+            (
+                field.name,
+                pa.float64()
+                if field.name in fractions and pa.types.is_integer(field.type)
+                else _plain(field.type),
+            )
             for field in table.schema
         )
     )
@@ -81,6 +87,7 @@ def rows_for(table: pa.Table, video_ids: Sequence[str], path: Path) -> pa.Table:
     found = [places.get(video_id) for video_id in video_ids]
     if video_ids and all(place is None for place in found):
         raise AnnotationError(
-            f"{path}: names none of the {len(video_ids):,} videos, e.g. '{video_ids[0]}' (it has '{next(iter(places), '')}')."
+            f"{path}: names none of the {len(video_ids):,} videos, e.g. '{video_ids[0]}' (it has "
+            f"'{next(iter(places), '')}')."
         )
     return table.drop_columns([_KEY]).take(pa.array(found, type=pa.int64()))

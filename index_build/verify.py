@@ -23,7 +23,9 @@ _SAME = 1e-5  # of float32, summed in another order
 _CLOSE = 2e-3  # float16 keeps 11 bits of numbers below 1; batches of another size differ by less
 
 
-def verify(root: Path, features: FeatureFile | None = None, report: Callable[[str], None] = lambda text: None) -> list[str]:
+def verify(
+    root: Path, features: FeatureFile | None = None, report: Callable[[str], None] = lambda text: None
+) -> list[str]:
     """Read everything and compare.
 
     Args:
@@ -45,7 +47,12 @@ def verify(root: Path, features: FeatureFile | None = None, report: Callable[[st
         return wrong
     found = checkpoint.info(index.model_path).fingerprint
     if found != manifest.fingerprint:
-        return [f"{index.model_path}: is model {found[:16]}, the index was built with {manifest.fingerprint[:16]}."]
+        return [
+            (
+                f"{index.model_path}: is model {found[:16]}, the index was built with "
+                f"{manifest.fingerprint[:16]}."
+            )
+        ]
     report(f"checksums of {sum(len(s.entry.files) for s in index.segments)} files and of the model")
     wrong = [text for segment in index.segments for text in (*_rows(segment), *_background(segment))]
     ids = index.video_ids
@@ -53,7 +60,10 @@ def verify(root: Path, features: FeatureFile | None = None, report: Callable[[st
         wrong.append(f"{root}: a video is there twice.")
     if wrong:
         return wrong
-    report(f"moments.parquet agrees with videos and grid in all {sum(s.entry.moments for s in index.segments):,} rows")
+    report(
+        "moments.parquet agrees with videos and grid in all "
+        f"{sum(s.entry.moments for s in index.segments):,} rows"
+    )
     if features is not None:
         checked, wrong = _embedded_again(index, features)
         if wrong:
@@ -63,9 +73,15 @@ def verify(root: Path, features: FeatureFile | None = None, report: Callable[[st
         wrong = list(_hubs(index, index.bank))
         if wrong:
             return wrong
-        report(f"h computed again from the {len(index.bank.sentences):,} sentences of the bank for a sample of moments")
+        report(
+            f"h computed again from the {len(index.bank.sentences):,} sentences of the bank for a sample of "
+            "moments"
+        )
     if any(segment.vectors for segment in index.segments):
-        report(f"candidate index: recall@10 after NMS {measured_recall(index):.3f} against the exact scan, new queries")
+        report(
+            f"candidate index: recall@10 after NMS {measured_recall(index):.3f} against the exact scan, new "
+            "queries"
+        )
     return []
 
 
@@ -86,19 +102,29 @@ def changed(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]
             yield f"{folder / name}: cannot be read ({error.strerror}). Build the index again."
             continue
         if found != expected:
-            yield f"{folder / name}: was changed: SHA-256 {found[:16]}, expected {expected[:16]}. Build the index again."
+            yield (
+                f"{folder / name}: was changed: SHA-256 {found[:16]}, expected {expected[:16]}. Build the "
+                "index again."
+            )
 
 
 def _rows(segment: Segment) -> Iterator[str]:
     """Row n of moments.parquet has to say what row n of the embeddings is taken for."""
     first = 0
-    for batch in pq.ParquetFile(segment.folder / MOMENTS).iter_batches(1 << 16, columns=["video", "video_id", "start", "end"]):
+    for batch in pq.ParquetFile(segment.folder / MOMENTS).iter_batches(
+        1 << 16, columns=["video", "video_id", "start", "end"]
+    ):
         rows = np.arange(first, first + len(batch))
         spans, videos = segment.spans(rows), rows // segment.per_video
         same = (batch["video"].to_numpy() == videos) & (batch["start"].to_numpy() == spans[:, 0])
-        same &= (batch["end"].to_numpy() == spans[:, 1]) & (np.array(batch["video_id"].to_pylist()) == segment.names[videos])
+        same &= (batch["end"].to_numpy() == spans[:, 1]) & (
+            np.array(batch["video_id"].to_pylist()) == segment.names[videos]
+        )
         if not same.all():
-            yield f"{segment.folder / MOMENTS}: row {first + int(np.argmin(same)):,} disagrees with videos.parquet and the grid."
+            yield (
+                f"{segment.folder / MOMENTS}: row {first + int(np.argmin(same)):,} disagrees with "
+                "videos.parquet and the grid."
+            )
             return
         first += len(batch)
 
@@ -107,7 +133,9 @@ def _background(segment: Segment) -> Iterator[str]:
     """The sample's rows are different ones, and its embeddings those of the rows."""
     rows = segment.drawn["row"].copy()
     inside = rows.min() >= 0 and rows.max() < segment.entry.moments and len(np.unique(rows)) == len(rows)
-    if not inside or not np.array_equal(segment.embeddings[torch.from_numpy(rows)].numpy(), segment.drawn["embedding"]):
+    if not inside or not np.array_equal(
+        segment.embeddings[torch.from_numpy(rows)].numpy(), segment.drawn["embedding"]
+    ):
         yield f"{segment.folder / BACKGROUND}: disagrees with {EMBEDDINGS}. Build the index again."
 
 
@@ -116,11 +144,16 @@ def _hubs(index: MomentIndex, bank: Bank) -> Iterator[str]:
     for segment in index.segments:
         assert segment.hubs is not None
         count = segment.entry.moments
-        rows = torch.from_numpy(np.sort(np.random.default_rng(0).choice(count, min(_HUBS, count), replace=False)))
+        rows = torch.from_numpy(
+            np.sort(np.random.default_rng(0).choice(count, min(_HUBS, count), replace=False))
+        )
         off = np.abs(segment.hubs[rows].numpy() - bank.hubs(segment.embeddings[rows]))
         if not off.max() <= _SAME:
             worst = int(off.argmax())
-            yield f"{segment.folder / HUBS}: row {int(rows[worst]):,} differs by {off[worst]:.4f} from what the bank gives."
+            yield (
+                f"{segment.folder / HUBS}: row {int(rows[worst]):,} differs by {off[worst]:.4f} from what "
+                "the bank gives."
+            )
 
 
 def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, list[str]]:
@@ -131,7 +164,12 @@ def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, lis
     chosen = np.random.default_rng(0).choice(live, min(_SAMPLE, len(live)), replace=False)
     present = [int(number) for number in chosen if index.video_id(number) in features]
     if not present:
-        return 0, [f"{features.path}: has none of the index's videos that were drawn, e.g. '{index.video_id(int(chosen[0]))}'."]
+        return 0, [
+            (
+                f"{features.path}: has none of the index's videos that were drawn, e.g. "
+                f"'{index.video_id(int(chosen[0]))}'."
+            )
+        ]
     wrong, number = [], iter(present)
     for batch in encode(model, features, [index.video_id(n) for n in present]):
         for made in batch:
@@ -140,6 +178,7 @@ def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, lis
             off = float(np.abs(stored - made).max())
             if off > _CLOSE:
                 wrong.append(
-                    f"{index.root}: video '{index.video_id(video)}' embedded again differs by {off:.4f}. Were its features changed?"
+                    f"{index.root}: video '{index.video_id(video)}' embedded again differs by {off:.4f}. "
+                    "Were its features changed?"
                 )
     return len(present), wrong

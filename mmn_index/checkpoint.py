@@ -1,8 +1,8 @@
 """A trained model on disk: a directory with config.json, model.safetensors and tokenizer.json.
 
-Self-contained: the text encoder's weights and tokenizer are inside. No pickle is read or written.
-A checkpoint's fingerprint names its weights and its configuration; an index remembers it.
-A trained one has sentences.txt as well, what it was trained with: an index measures its moments against them (negatives.py).
+Self-contained: the text encoder's weights and tokenizer are inside. No pickle is read or written. A
+checkpoint's fingerprint names its weights and its configuration; an index remembers it. A trained one has
+sentences.txt as well, what it was trained with: an index measures its moments against them (negatives.py).
 They shape no embedding and are no part of the fingerprint.
 """
 
@@ -56,7 +56,9 @@ class CheckpointInfo:
         if not file.is_file():
             return ()
         try:
-            return tuple(dict.fromkeys(filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines()))))
+            return tuple(
+                dict.fromkeys(filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines())))
+            )
         except (OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{file}: cannot be read ({error}), expected a sentence a line.") from error
 
@@ -69,7 +71,9 @@ class CheckpointInfo:
         Raises:
             CheckpointError: the weights cannot be read.
         """
-        digest = hashlib.sha256(json.dumps({**self.config.to_json(), "text_model": None}, sort_keys=True).encode())
+        digest = hashlib.sha256(
+            json.dumps({**self.config.to_json(), "text_model": None}, sort_keys=True).encode()
+        )
         file = self.path / "model.safetensors"
         try:
             with safe_open(file, framework="pt") as weights:
@@ -82,7 +86,9 @@ class CheckpointInfo:
         return digest.hexdigest()
 
 
-def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = None, sentences: Iterable[str] = ()) -> str:
+def save(
+    model: MMN, path: str | os.PathLike[str], *, features: str | None = None, sentences: Iterable[str] = ()
+) -> str:
     """Write a checkpoint aside and put it in place by renaming, replacing an older checkpoint.
 
     Killed between the two renames, it leaves the older one as `<path>.old`; see `recover`.
@@ -101,11 +107,15 @@ def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = Non
     path = Path(path)
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
-            raise CheckpointError(f"{path}: is not written, for the weights '{name}' are not finite: training has diverged.")
+            raise CheckpointError(
+                f"{path}: is not written, for the weights '{name}' are not finite: training has diverged."
+            )
     if path.exists() and not is_checkpoint(path):
         raise OutputError(f"{path}: exists and is not a checkpoint; it is left alone. Choose another place.")
     text_config = model.text_encoder.bert.config.to_dict()  # type: ignore[union-attr,operator]
-    text_config = {k: v for k, v in text_config.items() if k not in ("_name_or_path", "transformers_version", "dtype")}
+    text_config = {
+        k: v for k, v in text_config.items() if k not in ("_name_or_path", "transformers_version", "dtype")
+    }
     aside = path.with_name(f"{path.name}.tmp")
     try:
         recover(path)
@@ -119,7 +129,12 @@ def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = Non
             (aside / _SENTENCES).write_text("\n".join(lines) + "\n", encoding="utf-8")
         # safetensors writes files that only their owner may read; an index is often another user's to search.
         (aside / "model.safetensors").chmod((aside / "tokenizer.json").stat().st_mode)
-        about = {"format": FORMAT, "model": model.config.to_json(), "features": features, "text_encoder": text_config}
+        about = {
+            "format": FORMAT,
+            "model": model.config.to_json(),
+            "features": features,
+            "text_encoder": text_config,
+        }
         about["fingerprint"] = fingerprint(aside, about)
         (aside / "config.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
         if path.exists():
@@ -133,7 +148,9 @@ def save(model: MMN, path: str | os.PathLike[str], *, features: str | None = Non
 
 
 def recover(path: Path) -> None:
-    """Tidy up after a `save` that was killed: its older checkpoint comes back, or goes if the new one is in place."""
+    """Tidy up after a `save` that was killed: its older checkpoint comes back, or goes if the new one is in
+    place.
+    """
     if path.exists():
         shutil.rmtree(_old(path), ignore_errors=True)
     elif _old(path).exists():
@@ -169,13 +186,17 @@ def info(path: str | os.PathLike[str]) -> CheckpointInfo:
     path = Path(path)
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
-        raise CheckpointError(f"{path}: {what}, expected a checkpoint directory. `mmn-index train` makes one.")
+        raise CheckpointError(
+            f"{path}: {what}, expected a checkpoint directory. `mmn-index train` makes one."
+        )
     if missing := [name for name in _FILES if not (path / name).is_file()]:
         raise CheckpointError(f"{path}: is no complete checkpoint, {', '.join(missing)} missing.")
     try:
         about = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if about["format"] != FORMAT:
-            raise CheckpointError(f"{path}: has format {about['format']}, this version reads format {FORMAT}. Update mmn-index.")
+            raise CheckpointError(
+                f"{path}: has format {about['format']}, this version reads format {FORMAT}. Update mmn-index."
+            )
         config = ModelConfig.from_json(about["model"], f"{path}/config.json")
         return CheckpointInfo(path, config, about["fingerprint"], about["features"], about["text_encoder"])
     except (ValueError, KeyError, TypeError) as error:
@@ -201,7 +222,9 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
     try:
         weights = load_file(about.path / "model.safetensors")
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{where}/model.safetensors: cannot be read ({error}). Is it complete?") from error
+        raise CheckpointError(
+            f"{where}/model.safetensors: cannot be read ({error}). Is it complete?"
+        ) from error
     check_weights(model, weights, f"{where}/model.safetensors")
     model.load_state_dict(weights)
     return model.to(place).eval()

@@ -27,7 +27,8 @@ def pool_to_pre_clips(snippets: Tensor, num_pre_clips: int) -> Tensor:
     if len(snippets) == 0:
         raise FeatureError("a video without snippets cannot be cut into clips.")
     unit = functional.normalize(snippets, dim=1, eps=1e-12)
-    # The last boundary is S - 1, not S, as in the official code: from S >= 1.5 M on the last snippet enters no clip.
+    # The last boundary is S - 1, not S, as in the official code: from S >= 1.5 M on the last snippet enters
+    # no clip.
     edges = (torch.arange(num_pre_clips + 1, dtype=torch.float32) / num_pre_clips * len(unit)).round()
     edges = edges.long().clamp(max=len(unit) - 1)  # torch rounds halves to even, as needed
     pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
@@ -40,4 +41,6 @@ def stored_pre_clips(features: FeatureFile, video_id: str, config: ModelConfig) 
     Raises:
         FeatureError: the video has no usable features.
     """
-    return pool_to_pre_clips(torch.from_numpy(features.read(video_id, config.input_dim)), config.num_pre_clips).float()
+    return pool_to_pre_clips(
+        torch.from_numpy(features.read(video_id, config.input_dim)), config.num_pre_clips
+    ).float()

@@ -1,20 +1,24 @@
 """How sure a hit is, out of what MMN's losses divide by, kept at search time.
 
-With f(q, m) the logarithmic score, P(m | q) = exp f(q, m) / sum over all moments m' of exp f(q, m') is what the sentence loss
-raises, and P(b | m), the same over sentences with c / tau in place of f, what the video loss raises (Wang et al., AAAI 2022,
-section 3.3). In a collection many moments may be right for a sentence, and many sentences for a moment, so neither is the
-probability that a hit is right. A logistic regression on validation queries finds that from
+With f(q, m) the logarithmic score, P(m | q) = exp f(q, m) / sum over all moments m' of exp f(q, m') is what
+the sentence loss raises, and P(b | m), the same over sentences with c / tau in place of f, what the video
+loss raises (Wang et al., AAAI 2022, section 3.3). In a collection many moments may be right for a sentence,
+and many sentences for a moment, so neither is the probability that a hit is right. A logistic regression on
+validation queries finds that from
 
     score          f(q, m) of the hit
     total          log mean over all moments m' of exp f(q, m')
-    agreement      sum over the bank's sentences b of P(b | m) cos(q, b): is the hit described by sentences like the query?
+    agreement      sum over the bank's sentences b of P(b | m) cos(q, b): is the hit described by
+                   sentences like the query?
     consensus      the mean agreement of the best moments of the VIDEOS best videos
-    rival          the mean over the same moments of log mean over b of exp(c(b, m) / tau): how well anything describes them
+    rival          the mean over the same moments of log mean over b of exp(c(b, m) / tau): how well
+                   anything describes them
     familiarity    the largest cos(q, b): whether the bank has a sentence like the query at all
 
-where cosines of two sentences are taken in the contrastive space, and the last four are 0 without a bank (negatives.py). Half of
-the searches it is fitted on are for something whose videos were taken out of the collection, so a sentence that finds nothing
-right gets low confidences; a threshold on them is how a search says "no match".
+where cosines of two sentences are taken in the contrastive space, and the last four are 0 without a bank
+(negatives.py). Half of the searches it is fitted on are for something whose videos were taken out of the
+collection, so a sentence that finds nothing right gets low confidences; a threshold on them is how a search
+says "no match".
 """
 
 import math
@@ -46,7 +50,9 @@ class Calibration:
 
     def __call__(self, quantities: Tensor) -> Tensor:
         """Probability that hits are right: (..., QUANTITIES) -> (...), 0 to 1."""
-        return torch.sigmoid(self.offset + quantities.double() @ torch.tensor(self.slopes, dtype=torch.float64))
+        return torch.sigmoid(
+            self.offset + quantities.double() @ torch.tensor(self.slopes, dtype=torch.float64)
+        )
 
 
 def fit(quantities: Tensor, right: Tensor) -> Calibration:
@@ -62,7 +68,10 @@ def fit(quantities: Tensor, right: Tensor) -> Calibration:
 
         def loss() -> Tensor:
             optimiser.zero_grad()
-            value = binary_cross_entropy_with_logits(standard @ theta[1:] + theta[0], target) + _RIDGE * theta[1:].square().sum()
+            value = (
+                binary_cross_entropy_with_logits(standard @ theta[1:] + theta[0], target)
+                + _RIDGE * theta[1:].square().sum()
+            )
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
@@ -75,14 +84,22 @@ def fit(quantities: Tensor, right: Tensor) -> Calibration:
 
 def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 10) -> float:
     """Mean distance of confidence and share of right ones over equally wide bins, weighted by their hits."""
-    return sum(count * abs(sure - share) for sure, share, count in reliability(confidence, right, bins)) / max(1, len(confidence))
+    return sum(
+        count * abs(sure - share) for sure, share, count in reliability(confidence, right, bins)
+    ) / max(1, len(confidence))
 
 
 def reliability(confidence: Tensor, right: Tensor, bins: int = 10) -> list[tuple[float, float, int]]:
-    """Mean confidence, share of right ones and number of the hits in each of equally wide bins that has any."""
+    """Mean confidence, share of right ones and number of the hits in each of equally wide bins that has
+    any.
+    """
     of = (confidence * bins).long().clamp(max=bins - 1)
     inside = [of == number for number in range(bins)]
-    return [(float(confidence[x].double().mean()), float(right[x].double().mean()), int(x.sum())) for x in inside if x.any()]
+    return [
+        (float(confidence[x].double().mean()), float(right[x].double().mean()), int(x.sum()))
+        for x in inside
+        if x.any()
+    ]
 
 
 def refusal_curve(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,8 +110,9 @@ def refusal_curve(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tens
         absent: (m,) of queries that it has none for.
 
     Returns:
-        Thresholds in rising order, the last one above everything; share of present queries answered, those whose best confidence
-        is at least the threshold; share of absent ones refused. Three of (thresholds,) float64.
+        Thresholds in rising order, the last one above everything; share of present queries answered, those
+        whose best confidence is at least the threshold; share of absent ones refused. Three of (thresholds,)
+        float64.
     """
     present, absent = present.double().sort().values, absent.double().sort().values
     edges = torch.cat([present, absent, present.new_tensor([torch.inf])]).unique()  # type: ignore[no-untyped-call]
@@ -103,7 +121,9 @@ def refusal_curve(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tens
     return edges, answered, refused
 
 
-def log_mean(known: Tensor, count: float, sample: Tensor, weights: Tensor, highest: float) -> tuple[float, float]:
+def log_mean(
+    known: Tensor, count: float, sample: Tensor, weights: Tensor, highest: float
+) -> tuple[float, float]:
     """Log of the mean of exp f over a collection, out of its best moments and a random sample of the others.
 
     Args:
@@ -114,8 +134,9 @@ def log_mean(known: Tensor, count: float, sample: Tensor, weights: Tensor, highe
         highest: what f of no unknown moment is above.
 
     Returns:
-        The estimate, -inf of no moments at all, and how far at most it lies off, at 95 %: Bernstein's inequality with the sample's
-        second moment, each term being between 0 and weight * exp(highest) (Audibert, Munos and Szepesvari 2009, theorem 1).
+        The estimate, -inf of no moments at all, and how far at most it lies off, at 95 %: Bernstein's
+        inequality with the sample's second moment, each term being between 0 and weight * exp(highest)
+        (Audibert, Munos and Szepesvari 2009, theorem 1).
     """
     shift = max([highest, *known.tolist()]) if len(known) else highest
     if not count or not math.isfinite(shift):

@@ -27,29 +27,42 @@ class ModelConfig:
     joint_dim: int = 256  # C
     map_type: str = "pool"  # "pool" (max over clips) or "conv" (learned), the paper's FEAT2D
     text_model: str = "distilbert-base-uncased"  # hub id or local directory of a Hugging Face encoder
-    power: float = 0.5  # of the contrastive factor in the paper's score: 0.5 Charades and ActivityNet, 0.3 TACoS
+    # of the contrastive factor in the paper's score: 0.5 Charades and ActivityNet, 0.3 TACoS
+    power: float = 0.5
     tau: float = 0.1  # temperature of the contrastive losses, and of the collection's score
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pooling_counts", tuple(self.pooling_counts))
-        for name in ("num_pre_clips", "num_clips", "featpool_kernel", "conv_kernel", "conv_layers",
-                     "featpool_dim", "conv_dim", "joint_dim"):  # fmt: skip
+        for name in (
+            "num_pre_clips",
+            "num_clips",
+            "featpool_kernel",
+            "conv_kernel",
+            "conv_layers",
+            "featpool_dim",
+            "conv_dim",
+            "joint_dim",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}, expected at least 1.")
         if self.input_dim < 0:
-            raise ConfigError(f"model.input_dim is {self.input_dim}, expected a width, or 0 to take it from the features.")
+            raise ConfigError(
+                f"model.input_dim is {self.input_dim}, expected a width, or 0 to take it from the features."
+            )
         if self.conv_kernel % 2 == 0:
             raise ConfigError(f"model.conv_kernel is {self.conv_kernel}, expected an odd number.")
         if self.map_type not in ("pool", "conv"):
             raise ConfigError(f"model.map_type is '{self.map_type}', expected 'pool' or 'conv'.")
         if self.num_pre_clips % self.num_clips:
             raise ConfigError(
-                f"model.num_pre_clips ({self.num_pre_clips}) must be a multiple of model.num_clips ({self.num_clips})."
+                f"model.num_pre_clips ({self.num_pre_clips}) must be a multiple of model.num_clips "
+                f"({self.num_clips})."
             )
         if self.featpool_kernel > self.num_pre_clips // self.num_clips:
             raise ConfigError(
                 f"model.featpool_kernel ({self.featpool_kernel}) must not exceed num_pre_clips / num_clips "
-                f"({self.num_pre_clips // self.num_clips}), the stride: the pooled clips would be fewer than num_clips."
+                f"({self.num_pre_clips // self.num_clips}), the stride: the pooled clips would be fewer than "
+                "num_clips."
             )
         if not (self.power > 0 and self.tau > 0):
             raise ConfigError(f"model.power ({self.power}) and model.tau ({self.tau}) must be above 0.")
@@ -67,7 +80,9 @@ class ModelConfig:
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ConfigError(f"{where}: unknown model settings {unknown}. Was it written by a newer version?")
+            raise ConfigError(
+                f"{where}: unknown model settings {unknown}. Was it written by a newer version?"
+            )
         try:
             return cls(**values)
         except TypeError as error:
@@ -76,13 +91,31 @@ class ModelConfig:
 
 # The paper's three settings (official configurations).
 CHARADES = ModelConfig(
-    input_dim=4096, num_pre_clips=32, num_clips=16, pooling_counts=(15,), featpool_kernel=2, conv_kernel=5, conv_layers=8
+    input_dim=4096,
+    num_pre_clips=32,
+    num_clips=16,
+    pooling_counts=(15,),
+    featpool_kernel=2,
+    conv_kernel=5,
+    conv_layers=8,
 )
 ACTIVITYNET = ModelConfig(
-    input_dim=500, num_pre_clips=256, num_clips=64, pooling_counts=(15, 8, 8), featpool_kernel=4, conv_kernel=9, conv_layers=4
+    input_dim=500,
+    num_pre_clips=256,
+    num_clips=64,
+    pooling_counts=(15, 8, 8),
+    featpool_kernel=4,
+    conv_kernel=9,
+    conv_layers=4,
 )
 TACOS = ModelConfig(
-    input_dim=4096, num_pre_clips=256, num_clips=128, pooling_counts=(15, 8, 8, 8), featpool_kernel=2, conv_kernel=5,
-    conv_layers=8, power=0.3,
-)  # fmt: skip
+    input_dim=4096,
+    num_pre_clips=256,
+    num_clips=128,
+    pooling_counts=(15, 8, 8, 8),
+    featpool_kernel=2,
+    conv_kernel=5,
+    conv_layers=8,
+    power=0.3,
+)
 PAPER = {"charades": CHARADES, "activitynet": ACTIVITYNET, "tacos": TACOS}

@@ -1,4 +1,6 @@
-"""Where a network or a scan runs: a device by name, checked before any work is done, and what it has room for."""
+"""Where a network or a scan runs: a device by name, checked before any work is done, and what it has room
+for.
+"""
 
 from collections.abc import Sequence
 

@@ -14,7 +14,9 @@ _BATCH = 16  # videos that go through the encoder together
 
 
 @torch.inference_mode()
-def embed_in_batches(model: MMN, pre_clips: Callable[[str], Tensor], video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
+def embed_in_batches(
+    model: MMN, pre_clips: Callable[[str], Tensor], video_ids: Sequence[str]
+) -> Iterator[list[np.ndarray]]:
     """Embed every proposal of every video.
 
     The next batch is read, in a thread of its own, while the model works on this one.
@@ -43,7 +45,8 @@ def embed_in_batches(model: MMN, pre_clips: Callable[[str], Tensor], video_ids: 
             for place, embeddings in enumerate(made):
                 if not np.isfinite(embeddings).all():
                     raise CheckpointError(
-                        f"the model embeds video '{video_ids[number * _BATCH + place]}' as numbers that are not finite: its "
+                        f"the model embeds video '{video_ids[number * _BATCH + place]}' as numbers that are "
+                        "not finite: its "
                         "training has diverged, or the features are not of the kind that it was trained on."
                     )
             yield list(made)

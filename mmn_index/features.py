@@ -34,7 +34,9 @@ class FeatureFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise FeatureError(f"{self.path}: no such feature file. `mmn-index extract` makes one from video files.")
+            raise FeatureError(
+                f"{self.path}: no such feature file. `mmn-index extract` makes one from video files."
+            )
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
@@ -42,9 +44,13 @@ class FeatureFile:
         try:
             self._names = _dataset_names(self._file)
         except (OSError, RuntimeError) as error:
-            raise FeatureError(f"{self.path}: its table of contents cannot be read ({error}). Is it complete?") from error
+            raise FeatureError(
+                f"{self.path}: its table of contents cannot be read ({error}). Is it complete?"
+            ) from error
         if not self._names:
-            raise FeatureError(f"{self.path}: holds no features, expected one (snippets, width) dataset a video.")
+            raise FeatureError(
+                f"{self.path}: holds no features, expected one (snippets, width) dataset a video."
+            )
 
     def __enter__(self) -> "FeatureFile":
         return self
@@ -81,7 +87,11 @@ class FeatureFile:
             FeatureError: what it says is no number above 0.
         """
         value = self._file.attrs.get("rate")
-        return None if value is None else self._positive(value, "the file's attribute 'rate'", "snippets a second")
+        return (
+            None
+            if value is None
+            else self._positive(value, "the file's attribute 'rate'", "snippets a second")
+        )
 
     @property
     def dim(self) -> int:
@@ -96,7 +106,9 @@ class FeatureFile:
         """
         dataset = self._dataset(video_id)
         if "duration" in dataset.attrs:
-            return self._positive(dataset.attrs["duration"], f"the attribute 'duration' of video '{video_id}'", "seconds")
+            return self._positive(
+                dataset.attrs["duration"], f"the attribute 'duration' of video '{video_id}'", "seconds"
+            )
         return None if self.rate is None else self._shape(video_id)[0] / self.rate
 
     def source(self, video_id: str) -> str | None:
@@ -125,13 +137,18 @@ class FeatureFile:
         try:
             values: np.ndarray = self._dataset(video_id)[()]
         except OSError as error:
-            raise FeatureError(f"{self.path}: video '{video_id}' cannot be read ({error}). Is the file complete?") from error
+            raise FeatureError(
+                f"{self.path}: video '{video_id}' cannot be read ({error}). Is the file complete?"
+            ) from error
         if not np.issubdtype(values.dtype, np.floating):
-            raise FeatureError(f"{self.path}: video '{video_id}' holds {values.dtype} values, expected floats.")
+            raise FeatureError(
+                f"{self.path}: video '{video_id}' holds {values.dtype} values, expected floats."
+            )
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(bad):
             raise FeatureError(
-                f"{self.path}: video '{video_id}' has NaN or infinite values in {len(bad)} of {len(values)} snippets "
+                f"{self.path}: video '{video_id}' has NaN or infinite values in {len(bad)} of {len(values)} "
+                "snippets "
                 f"(first: snippet {bad[0]}). Extract this video again."
             )
         return values
@@ -156,15 +173,17 @@ class FeatureFile:
     def _shape(self, video_id: str) -> tuple[int, int]:
         shape: tuple[int, ...] = self._dataset(video_id).shape or ()  # of an empty dataset there is none
         if len(shape) != 2 or shape[0] == 0 or shape[1] == 0:
-            raise FeatureError(f"{self.path}: video '{video_id}' has features of shape {shape}, expected (snippets, width).")
+            raise FeatureError(
+                f"{self.path}: video '{video_id}' has features of shape {shape}, expected (snippets, width)."
+            )
         return int(shape[0]), int(shape[1])
 
 
 def _dataset_names(file: h5py.File) -> dict[str, str]:
     """Video id -> name of its dataset.
 
-    In files from elsewhere, a last name that all datasets share (`v_1/c3d_features`) is no part of the id. In files
-    written here it is: `porch/cam1` is a video of its own even where no other is called otherwise.
+    In files from elsewhere, a last name that all datasets share (`v_1/c3d_features`) is no part of the id. In
+    files written here it is: `porch/cam1` is a video of its own even where no other is called otherwise.
     """
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
@@ -200,17 +219,21 @@ class FeatureWriter:
             with FeatureFile(self.path) as old:
                 if old.backbone != backbone or old.rate != rate:
                     raise FeatureError(
-                        f"{self.path}: holds features of {old.backbone} at {old.rate} snippets a second, not of {backbone} "
+                        f"{self.path}: holds features of {old.backbone} at {old.rate} snippets a second, not "
+                        f"of {backbone} "
                         f"at {rate}. Features of two kinds do not mix: choose another file."
                     )
                 self._done = set(old.video_ids)
-        # The backbone and rate are in the folder's name, so that parts of an earlier run with other ones stay apart.
+        # The backbone and rate are in the folder's name, so that parts of an earlier run with other ones stay
+        # apart.
         tag = "".join(c if c.isalnum() else "-" for c in f"{backbone}@{rate:g}")[-80:]
         self._parts = self.path.with_name(f"{self.path.name}.parts") / tag
         try:
             self._parts.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written here ({error.strerror}). Choose another place with -o.") from error
+            raise OutputError(
+                f"{self.path}: cannot be written here ({error.strerror}). Choose another place with -o."
+            ) from error
         for leftover in self._parts.glob("*.tmp"):
             leftover.unlink()
         for part in self._parts.glob(f"*{_PART}"):
@@ -220,7 +243,9 @@ class FeatureWriter:
     def __enter__(self) -> "FeatureWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         # Whatever stopped the run, finished videos are kept as parts; only a clean end publishes them.
         if kind is None:
             self.close()
@@ -238,8 +263,12 @@ class FeatureWriter:
             OutputError: the disk refused.
         """
         if snippets.ndim != 2 or len(snippets) == 0 or not np.isfinite(snippets).all():
-            raise FeatureError(f"{source}: made features of shape {snippets.shape} that are empty or not finite.")
-        name = hashlib.sha256(video_id.encode()).hexdigest()[:32]  # an id may hold "/" or be longer than a file name
+            raise FeatureError(
+                f"{source}: made features of shape {snippets.shape} that are empty or not finite."
+            )
+        name = hashlib.sha256(video_id.encode()).hexdigest()[
+            :32
+        ]  # an id may hold "/" or be longer than a file name
         aside = self._parts / f"{name}.tmp"
         try:
             with h5py.File(aside, "w") as part:
@@ -249,7 +278,9 @@ class FeatureWriter:
             aside.replace(self._parts / f"{name}{_PART}")
         except OSError as error:
             aside.unlink(missing_ok=True)
-            raise OutputError(f"{aside}: cannot be written ({error}). Free some space and run the same command again.") from error
+            raise OutputError(
+                f"{aside}: cannot be written ({error}). Free some space and run the same command again."
+            ) from error
         self._done.add(video_id)
 
     def close(self) -> None:

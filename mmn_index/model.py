@@ -56,7 +56,8 @@ class MMN(nn.Module):
         found = unit(self.text_encoder(ids.to(self.device), mask.to(self.device)))
         if not all(bool(x.isfinite().all()) for x in found):
             raise CheckpointError(
-                f"the model embeds sentences, such as '{sentences[0]}', as numbers that are not finite: its training has diverged. "
+                f"the model embeds sentences, such as '{sentences[0]}', as numbers that are not finite: its "
+                "training has diverged. "
                 "Use another checkpoint, or train it anew at a lower rate."
             )
         return found
@@ -68,7 +69,10 @@ class MMN(nn.Module):
         Raises:
             QueryError: a sentence is empty or too long.
         """
-        parts = [self.embed_sentences(sentences[first : first + _AT_ONCE]) for first in range(0, len(sentences), _AT_ONCE)]
+        parts = [
+            self.embed_sentences(sentences[first : first + _AT_ONCE])
+            for first in range(0, len(sentences), _AT_ONCE)
+        ]
         if not parts:
             return Embeddings(torch.empty(0, self.config.joint_dim), torch.empty(0, self.config.joint_dim))
         return Embeddings(*(torch.cat(part).float().cpu() for part in zip(*parts, strict=True)))

@@ -48,7 +48,9 @@ def nms_top(scores: Tensor, spans: Tensor, threshold: float, limit: int) -> Tens
     return kept
 
 
-def nms_lists(spans: Tensor, groups: Tensor, valid: Tensor, threshold: float, limit: int, per_group: int | None = None) -> Tensor:
+def nms_lists(
+    spans: Tensor, groups: Tensor, valid: Tensor, threshold: float, limit: int, per_group: int | None = None
+) -> Tensor:
     """NMS down ranked lists that mix videos, one list a query.
 
     Args:

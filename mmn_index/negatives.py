@@ -1,15 +1,18 @@
 """A bank of sentences beside an index, and what it says of each moment: whether it is a hub.
 
-A hub is a moment that is near to many sentences, so that it stands high in answers where it has no place. With c(m, b) the cosine
-of a moment and a sentence of the bank in the contrastive space, h(m) is
+A hub is a moment that is near to many sentences, so that it stands high in answers where it has no place.
+With c(m, b) the cosine of a moment and a sentence of the bank in the contrastive space, h(m) is
 
-    softmax    tau log mean_b exp(c(m, b) / tau)    the denominator of MMN's video loss at its training temperature, kept when
-                                                    searching (inverted softmax, Smith et al., ICLR 2017)
-    csls       the mean of the largest c(m, b)      half of cross-domain similarity local scaling (Conneau et al., ICLR 2018)
+    softmax    tau log mean_b exp(c(m, b) / tau)    the denominator of MMN's video loss at its training
+                                                    temperature, kept when searching (inverted softmax,
+                                                    Smith et al., ICLR 2017)
+    csls       the mean of the largest c(m, b)      half of cross-domain similarity local scaling
+                                                    (Conneau et al., ICLR 2018)
 
-The first follows the few sentences that fit a moment best. Where the bank has the query's own wording, that is what makes a moment
-right for it, so at full strength the right moments are pushed down. The mean over a third of the bank is made of sentences about
-many other things, and did not hurt where it was measured (docs/negatives.md).
+The first follows the few sentences that fit a moment best. Where the bank has the query's own wording, that
+is what makes a moment right for it, so at full strength the right moments are pushed down. The mean over a
+third of the bank is made of sentences about many other things, and did not hurt where it was measured
+(docs/negatives.md).
 
 and a search ranks by c(q, m) - hub h(m) in place of c(q, m); see scoring.py.
 """
@@ -74,7 +77,9 @@ class Bank:
             moments = embeddings[first : first + step, :dim].to(self.contrastive)
             cosines = moments @ self.contrastive.T
             if self.kind == "csls":
-                found[first : first + step] = cosines.topk(min(self.neighbours, count), dim=1).values.mean(dim=1)
+                found[first : first + step] = cosines.topk(min(self.neighbours, count), dim=1).values.mean(
+                    dim=1
+                )
             else:
                 found[first : first + step] = self.tau * _log_mean_exp(cosines / self.tau)
         return found.numpy()
@@ -88,7 +93,8 @@ class Bank:
             query: (C,) of a sentence, in the contrastive space.
 
         Returns:
-            Log of the mean of exp(c(m, b) / tau), and the mean of cos(query, b) by P(b | m): two of (n,) float64.
+            Log of the mean of exp(c(m, b) / tau), and the mean of cos(query, b) by P(b | m): two of (n,)
+            float64.
         """
         bank = self.contrastive.double().cpu()
         logits = embeddings[:, : bank.shape[1]].double() @ bank.T / self.tau
@@ -103,7 +109,9 @@ class Bank:
         dim = self.contrastive.shape[1]
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(self.contrastive.cpu().numpy().reshape(-1)), dim)
         aside = root / "bank.tmp"
-        pq.write_table(pa.table({"sentence": pa.array(self.sentences, pa.string()), "contrastive": vectors}), aside)
+        pq.write_table(
+            pa.table({"sentence": pa.array(self.sentences, pa.string()), "contrastive": vectors}), aside
+        )
         content = aside.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         with aside.open("rb") as file:
@@ -115,7 +123,8 @@ class Bank:
 
 
 def make_bank(model: MMN, sentences: Sequence[str], kind: str) -> Bank:
-    """The bank of some sentences, each taken once, at the model's temperature; of very many it takes every n-th.
+    """The bank of some sentences, each taken once, at the model's temperature; of very many it takes every
+    n-th.
 
     Raises:
         ConfigError: no such kind.
@@ -137,13 +146,19 @@ def read_bank(root: Path, about: BankAbout, tau: float, device: str = "cpu") -> 
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise MomentIndexError(f"{path}: cannot be read ({error.strerror}). Build the index again.") from error
+        raise MomentIndexError(
+            f"{path}: cannot be read ({error.strerror}). Build the index again."
+        ) from error
     if (found := hashlib.sha256(content).hexdigest()) != about.sha256:
-        raise MomentIndexError(f"{path}: was changed: SHA-256 {found[:16]}, expected {about.sha256[:16]}. Build the index again.")
+        raise MomentIndexError(
+            f"{path}: was changed: SHA-256 {found[:16]}, expected {about.sha256[:16]}. Build the index again."
+        )
     table = pq.read_table(io.BytesIO(content))
     vectors = table["contrastive"].combine_chunks()
     contrastive = torch.from_numpy(vectors.flatten().to_numpy().copy()).view(len(table), -1)
-    return Bank(tuple(table["sentence"].to_pylist()), contrastive.to(device), about.kind, tau, about.neighbours)
+    return Bank(
+        tuple(table["sentence"].to_pylist()), contrastive.to(device), about.kind, tau, about.neighbours
+    )
 
 
 def _log_mean_exp(x: Tensor) -> Tensor:

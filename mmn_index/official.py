@@ -1,9 +1,10 @@
 """Checkpoints of the official MMN implementation (.pth) as models of this project.
 
-Such a file is a dict with "model", or the state_dict itself; its keys begin with `module.` or not. What a state_dict does
-not say (the number of clips, which proposals there are) comes from one of the paper's three settings: the shapes tell
-ActivityNet from the other two, and Charades from TACoS only where the 2D map is learned. Loading is strict, unlike the
-official loader, which leaves missing tensors at random values. No pickled object but tensors is ever loaded.
+Such a file is a dict with "model", or the state_dict itself; its keys begin with `module.` or not. What a
+state_dict does not say (the number of clips, which proposals there are) comes from one of the paper's three
+settings: the shapes tell ActivityNet from the other two, and Charades from TACoS only where the 2D map is
+learned. Loading is strict, unlike the official loader, which leaves missing tensors at random values. No
+pickled object but tensors is ever loaded.
 """
 
 import os
@@ -53,11 +54,15 @@ def read_official(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, expected an official checkpoint such as best_charades.pth.")
+        raise CheckpointError(
+            f"{path}: no such file, expected an official checkpoint such as best_charades.pth."
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
+        reason = (
+            str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__
+        )
         raise CheckpointError(
             f"{path}: cannot be read as tensors alone ({reason}). Is it a complete PyTorch checkpoint?"
         ) from error
@@ -68,11 +73,15 @@ def read_official(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     # A buffer that some versions of transformers stored; it is 0, 1, 2, ...
     names.pop("text_encoder.bert.embeddings.position_ids", None)
     if "featpool.conv.weight" not in names:
-        raise CheckpointError(f"{path}: is no MMN, it has no featpool.conv.weight (it has {', '.join(sorted(names)[:3])}, ...).")
+        raise CheckpointError(
+            f"{path}: is no MMN, it has no featpool.conv.weight (it has {', '.join(sorted(names)[:3])}, ...)."
+        )
     own = {}
     for name, tensor in names.items():
         target = own_name(name)
-        own[target] = tensor[..., 0, 0] if "_head.weight" in target and tensor.ndim == 4 else tensor  # 1x1 convolution
+        own[target] = (
+            tensor[..., 0, 0] if "_head.weight" in target and tensor.ndim == 4 else tensor
+        )  # 1x1 convolution
     return own
 
 
@@ -109,21 +118,28 @@ def infer_config(weights: Mapping[str, Tensor], setting: str | None, where: str)
     fitting = [
         name
         for name, paper in PAPER.items()
-        if (paper.conv_kernel, paper.conv_layers) == (conv[2], layers) and learned in (0, sum(paper.pooling_counts))
+        if (paper.conv_kernel, paper.conv_layers) == (conv[2], layers)
+        and learned in (0, sum(paper.pooling_counts))
     ]
     if setting is not None and setting not in PAPER:
         raise ConfigError(f"no setting of the paper is called '{setting}'; there are {', '.join(PAPER)}.")
     if not fitting or (setting is not None and setting not in fitting):
         raise ConfigError(
-            f"{where}: has {layers} layers of {conv[2]} x {conv[2]} convolutions and {learned} of the learned map, which fits "
-            f"{' and '.join(fitting) or 'none'} of the paper's settings{f', not {setting}' if setting else ''}."
+            f"{where}: has {layers} layers of {conv[2]} x {conv[2]} convolutions and {learned} of the "
+            "learned map, which fits "
+            f"{' and '.join(fitting) or 'none'} of the paper's "
+            f"settings{f', not {setting}' if setting else ''}."
         )
     if setting is None and len(fitting) > 1:
         raise ConfigError(f"{where}: fits {' and '.join(fitting)} alike; say which with --setting.")
     return replace(
-        PAPER[setting or fitting[0]], input_dim=featpool[1], featpool_dim=featpool[0], conv_dim=conv[0], joint_dim=joint,
+        PAPER[setting or fitting[0]],
+        input_dim=featpool[1],
+        featpool_dim=featpool[0],
+        conv_dim=conv[0],
+        joint_dim=joint,
         map_type="conv" if learned else "pool",
-    )  # fmt: skip
+    )
 
 
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
@@ -141,9 +157,13 @@ def _text_encoder(weights: Mapping[str, Tensor], where: str) -> torch.nn.Module:
         raise CheckpointError(f"{where}: its text encoder is no DistilBERT, {error} is missing.") from error
     layers = _count(weights, r"text_encoder\.bert\.transformer\.layer\.(\d+)\.ffn\.lin1\.weight")
     config = DistilBertConfig(
-        vocab_size=vocabulary, max_position_embeddings=positions, dim=width, n_layers=layers, n_heads=width // 64,
+        vocab_size=vocabulary,
+        max_position_embeddings=positions,
+        dim=width,
+        n_layers=layers,
+        n_heads=width // 64,
         hidden_dim=hidden,
-    )  # fmt: skip
+    )
     bert: torch.nn.Module = DistilBertModel(config)
     return bert
 
@@ -153,7 +173,8 @@ def _tokenizer(name: str, bert: torch.nn.Module) -> SentenceTokenizer:
     tokenizer = load_tokenizer(name, int(config.max_position_embeddings))
     if tokenizer.size > config.vocab_size:
         raise ConfigError(
-            f"tokenizer '{name}' has {tokenizer.size} words, but the checkpoint's text encoder knows {config.vocab_size}. "
+            f"tokenizer '{name}' has {tokenizer.size} words, but the checkpoint's text encoder knows "
+            f"{config.vocab_size}. "
             "Name the tokenizer that the model was trained with."
         )
     return tokenizer

@@ -1,8 +1,8 @@
 """Two sentences, two moments of one video: both anywhere in it, or the second after the first.
 
-The score of a pair is the sum of both moments' logarithmic scores, which is the logarithm of their product where the score is the
-paper's. Each video answers with its best pair. `in order` means that the second moment begins with the clip after the first one's
-last, or later. All moments are scanned, so the answer is exact.
+The score of a pair is the sum of both moments' logarithmic scores, which is the logarithm of their product
+where the score is the paper's. Each video answers with its best pair. `in order` means that the second moment
+begins with the clip after the first one's last, or later. All moments are scanned, so the answer is exact.
 """
 
 from dataclasses import dataclass
@@ -36,17 +36,28 @@ class Pair:
 
 @torch.inference_mode()
 def search_pairs(
-    index: MomentIndex, model: MMN, first: str, second: str, *, in_order: bool, score: str | None = None,
-    hub: float | None = None, options: SearchOptions | None = None,
-) -> list[Pair]:  # fmt: skip
-    """The videos in which two sentences find the best pair of moments, best first; `options.k` of them at most.
+    index: MomentIndex,
+    model: MMN,
+    first: str,
+    second: str,
+    *,
+    in_order: bool,
+    score: str | None = None,
+    hub: float | None = None,
+    options: SearchOptions | None = None,
+) -> list[Pair]:
+    """The videos in which two sentences find the best pair of moments, best first; `options.k` of them at
+    most.
 
     Raises:
-        QueryError: a sentence that cannot be read, an unknown score, a restriction that does not fit, or too little time.
+        QueryError: a sentence that cannot be read, an unknown score, a restriction that does not fit, or too
+            little time.
     """
     chosen = index.manifest.with_score(score, hub)
     both = model.embed_sentences([first, second])
-    return search_pair_embeddings(index, Embeddings(*(x.cpu().float() for x in both)), chosen, in_order, options or SearchOptions())
+    return search_pair_embeddings(
+        index, Embeddings(*(x.cpu().float() for x in both)), chosen, in_order, options or SearchOptions()
+    )
 
 
 @torch.inference_mode()
@@ -57,7 +68,9 @@ def search_pair_embeddings(
     if options.per_video is not None:
         raise QueryError("a video answers with one pair of moments: leave out --per-video.")
     if options.min_confidence is not None:
-        raise QueryError("confidences are of one sentence's moments, a pair has none: leave out --min-confidence.")
+        raise QueryError(
+            "confidences are of one sentence's moments, a pair has none: leave out --min-confidence."
+        )
     index.check_score(score)
     bounds = _bounds(index, queries, score, in_order, options)
     order = np.argsort(-bounds, kind="stable")
@@ -65,7 +78,8 @@ def search_pair_embeddings(
     for number in order.tolist():
         if bounds[number] == -np.inf:
             break
-        # Videos come by their bounds: once k pairs are above the next bound, no other video can have a better one.
+        # Videos come by their bounds: once k pairs are above the next bound, no other video can have a better
+        # one.
         if len(found) >= options.k:
             found.sort(key=lambda pair: (-pair[0], pair[1]))
             if found[options.k - 1][0] > bounds[number] + _ROUNDING * (1 + abs(bounds[number])):
@@ -75,7 +89,9 @@ def search_pair_embeddings(
     return [_pair(index, rank, *pair) for rank, pair in enumerate(found[: options.k], 1)]
 
 
-def _bounds(index: MomentIndex, queries: Embeddings, score: Score, in_order: bool, options: SearchOptions) -> np.ndarray:
+def _bounds(
+    index: MomentIndex, queries: Embeddings, score: Score, in_order: bool, options: SearchOptions
+) -> np.ndarray:
     """(videos,) float32: what no pair of a video is above; -inf for a video that has none."""
     count = len(index.manifest.grid)
     deadline, done, total = Deadline(options.timeout), 0, index.num_moments
@@ -91,10 +107,14 @@ def _bounds(index: MomentIndex, queries: Embeddings, score: Score, in_order: boo
                 hubs = None if segment.hubs is None else segment.hubs[rows]
                 values = upper_bounds(segment.embeddings[rows], hubs, queries, score)
                 if part.keep is not None:
-                    values.masked_fill_(~torch.from_numpy(part.keep[before : before + values.shape[1]]), -torch.inf)
+                    values.masked_fill_(
+                        ~torch.from_numpy(part.keep[before : before + values.shape[1]]), -torch.inf
+                    )
                 before += values.shape[1]
                 done += values.shape[1]
-                found[first:last] = _sums(index, values.view(2, last - first, count), in_order).amax(dim=1).numpy()
+                found[first:last] = (
+                    _sums(index, values.view(2, last - first, count), in_order).amax(dim=1).numpy()
+                )
     return np.concatenate([np.zeros(0, dtype=np.float32), *bounds])
 
 
@@ -106,7 +126,9 @@ def _sums(index: MomentIndex, values: Tensor, in_order: bool) -> Tensor:
     starts, lasts = grid.cells.T
     best = torch.full((values.shape[1], grid.num_clips), -torch.inf, dtype=values.dtype)
     best.scatter_reduce_(1, lasts.expand(values.shape[1], -1), values[0], "amax")
-    best = torch.cat([torch.full_like(best[:, :1], -torch.inf), best.cummax(dim=1).values], dim=1)  # [c]: ends before clip c
+    best = torch.cat(
+        [torch.full_like(best[:, :1], -torch.inf), best.cummax(dim=1).values], dim=1
+    )  # [c]: ends before clip c
     return best[:, starts] + values[1]
 
 
@@ -124,10 +146,17 @@ def _best_pair(
         starts, lasts = index.manifest.grid.cells.T
         both = both.masked_fill(starts[None] <= lasts[:, None], -torch.inf)
     one, other = divmod(int(both.argmax()), both.shape[1])
-    return float(both[one, other]), number, (one, other), np.array([float(logs[0, one]), float(logs[1, other])])
+    return (
+        float(both[one, other]),
+        number,
+        (one, other),
+        np.array([float(logs[0, one]), float(logs[1, other])]),
+    )
 
 
-def _pair(index: MomentIndex, rank: int, score: float, number: int, proposals: tuple[int, int], logs: np.ndarray) -> Pair:
+def _pair(
+    index: MomentIndex, rank: int, score: float, number: int, proposals: tuple[int, int], logs: np.ndarray
+) -> Pair:
     spans = index.spans(index.rows_of(number)[list(proposals)]).tolist()
     first, second = ((start, end, float(log)) for (start, end), log in zip(spans, logs, strict=True))
     return Pair(rank, index.video_id(number), score, first, second, number)

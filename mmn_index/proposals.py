@@ -43,7 +43,8 @@ class ProposalGrid:
     def __post_init__(self) -> None:
         if self.diagonals[-1].offset >= self.num_clips:
             raise ConfigError(
-                f"model.pooling_counts {self.pooling_counts} reach proposals of {self.diagonals[-1].offset + 1} clips, "
+                f"model.pooling_counts {self.pooling_counts} reach proposals of "
+                f"{self.diagonals[-1].offset + 1} clips, "
                 f"but a video has {self.num_clips} (model.num_clips)."
             )
 

@@ -1,8 +1,8 @@
 """R@n,IoU=m: a query counts if one of its first n moments has a temporal IoU of at least m with a right one.
 
 (Retrieval at large calls this Success@n; the field of temporal grounding calls it recall, and so do we.)
-Within a video each query has one right moment. Across a collection several moments, in several videos, may be right.
-IoUs and m are compared in float32 everywhere, as in the official evaluation.
+Within a video each query has one right moment. Across a collection several moments, in several videos, may be
+right. IoUs and m are compared in float32 everywhere, as in the official evaluation.
 """
 
 from typing import NamedTuple
@@ -71,12 +71,16 @@ def chances(right: Tensor, total: int, n: int) -> Tensor:
         (...) float64.
     """
     left = total - torch.arange(min(n, total), dtype=torch.float64)  # proposals that remain before each draw
-    hit = (right.double()[..., None] / left).clamp(max=1)  # (..., n) probability of the draw while none before it was a hit
+    hit = (right.double()[..., None] / left).clamp(
+        max=1
+    )  # (..., n) probability of the draw while none before it was a hit
     return 1 - (-hit).log1p().sum(dim=-1).exp()
 
 
 def best_ious(found: Ranked, right: Right) -> Tensor:
-    """(n,) float32: the temporal IoU of each moment of an answer with the nearest right one of its video, -1 if there is none."""
+    """(n,) float32: the temporal IoU of each moment of an answer with the nearest right one of its video, -1
+    if there is none.
+    """
     ious = temporal_iou(found.spans[:, None], right.spans[None])  # (n, r)
     return ious.masked_fill_(found.videos[:, None] != right.videos[None], -1).amax(dim=1)
 
@@ -90,8 +94,9 @@ def first_rank(is_hit: Tensor) -> float:
 def average_precision(found: Ranked, is_hit: Tensor, right: Right) -> float:
     """Average precision of an answer, with one credit a video.
 
-    A hit is credited if no better-ranked moment of its video was a hit. The sum of the precisions at the credited hits is
-    divided by the number of videos with a right moment; what lies behind the end of the list counts as never found.
+    A hit is credited if no better-ranked moment of its video was a hit. The sum of the precisions at the
+    credited hits is divided by the number of videos with a right moment; what lies behind the end of the list
+    counts as never found.
 
     Args:
         is_hit: (n,) bool, which moments of the answer are right.
@@ -107,15 +112,19 @@ def average_precision(found: Ranked, is_hit: Tensor, right: Right) -> float:
 
 
 def median_rank(ranks: Tensor) -> float:
-    """The median of first ranks, (Q,) -> one number; inf where half of the queries have no hit in their lists."""
+    """The median of first ranks, (Q,) -> one number; inf where half of the queries have no hit in their
+    lists.
+    """
     return float(np.median(ranks.numpy()))
 
 
-def intervals(values: Tensor, clusters: Tensor, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Tensor:
+def intervals(
+    values: Tensor, clusters: Tensor, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> Tensor:
     """Bootstrap intervals of means over queries that come in clusters: percentiles over resampled clusters.
 
-    Queries of one wording are answered alike, so they are drawn together: as single draws they would look like more evidence
-    than they are.
+    Queries of one wording are answered alike, so they are drawn together: as single draws they would look
+        like more evidence than they are.
 
     Args:
         values: (Q, n) float64, n measurements of each query.
@@ -129,7 +138,9 @@ def intervals(values: Tensor, clusters: Tensor, *, resamples: int = 1000, level:
     sums.index_add_(0, clusters, torch.cat([values, torch.ones(len(values), 1, dtype=torch.float64)], dim=1))
     means = torch.empty(resamples, values.shape[1], dtype=torch.float64)
     for number in range(resamples):
-        drawn = np.bincount(generator.integers(count, size=count), minlength=count)  # how often each cluster is in the sample
+        drawn = np.bincount(
+            generator.integers(count, size=count), minlength=count
+        )  # how often each cluster is in the sample
         total = torch.from_numpy(drawn).double() @ sums
         means[number] = total[:-1] / total[-1]
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)

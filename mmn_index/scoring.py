@@ -3,14 +3,15 @@
 For a query and a moment, c is the cosine in the contrastive space and i the cosine in the IoU space.
 
     product       ((1 + c) / 2)^power * sigmoid(10 i)     the paper's, for moments of one video
-    collection    weight c / tau + log sigmoid(10 i)      across videos: the contrastive logit at its training
-                                                          temperature plus the log-probability of a match; the weight
-                                                          is 1 unless validation queries say otherwise
+    collection    weight c / tau + log sigmoid(10 i)      across videos: the contrastive logit at its
+                                                          training temperature plus the log-probability
+                                                          of a match; the weight is 1 unless validation
+                                                          queries say otherwise
     contrastive   c
     iou           sigmoid(10 i)
 
-In the second and third c may be replaced by c - hub h, with h a number of the moment that is larger the more sentences it is near
-to (negatives.py); both are linear in c, so all that follows holds for that as well.
+In the second and third c may be replaced by c - hub h, with h a number of the moment that is larger the more
+sentences it is near to (negatives.py); both are linear in c, so all that follows holds for that as well.
 
 None but the third is an inner product, but each has a logarithm (`collection` is one) that is
 concave in c and in i. So the tangent plane at any point is an upper bound everywhere, and a plane
@@ -27,10 +28,12 @@ from torch.nn.functional import logsigmoid
 
 from .errors import QueryError
 
-IOU_SCALE = 10.0  # of the IoU head's cosine inside the sigmoid (official code; the paper's eq. for s_iou has no scale)
+# Of the IoU head's cosine inside the sigmoid (official code; the paper's eq. for s_iou has no scale).
+IOU_SCALE = 10.0
 HUB_SCORES = ("collection", "contrastive")  # that know a hub correction
 SCORES = ("collection", "product", "contrastive", "iou")
-# (1 + c) / 2 is kept above this in logarithms, and c0 above -0.9 in tangents: the bound then holds for every c >= -1.
+# (1 + c) / 2 is kept above this in logarithms, and c0 above -0.9 in tangents: the bound then holds for every
+# c >= -1.
 _FLOOR = 1e-6
 _LEAST_TANGENT = -0.9
 
@@ -68,11 +71,15 @@ class Score:
         if self.name not in SCORES:
             raise QueryError(f"no score is called '{self.name}'; there are {', '.join(SCORES)}.")
         if not self.weight > 0:
-            raise QueryError(f"the weight of the contrastive cosine is {self.weight:g}, expected a number above 0.")
+            raise QueryError(
+                f"the weight of the contrastive cosine is {self.weight:g}, expected a number above 0."
+            )
         if not 0 <= self.hub <= 1:
             raise QueryError(f"the hub correction is {self.hub:g}, expected a number from 0 (none) to 1.")
         if self.hub and self.name not in HUB_SCORES:
-            raise QueryError(f"the score '{self.name}' knows no hub correction; {' and '.join(HUB_SCORES)} do.")
+            raise QueryError(
+                f"the score '{self.name}' knows no hub correction; {' and '.join(HUB_SCORES)} do."
+            )
 
     @property
     def logarithmic(self) -> bool:
@@ -106,7 +113,12 @@ class Score:
         """The tangent plane of `log` at (c, i)."""
         c = min(max(c, _LEAST_TANGENT), 1.0)
         at = torch.tensor([c, i], dtype=torch.float64)
-        slope_c = {"contrastive": 1.0, "iou": 0.0, "collection": self.weight / self.tau, "product": self.power / (1 + c)}[self.name]
+        slope_c = {
+            "contrastive": 1.0,
+            "iou": 0.0,
+            "collection": self.weight / self.tau,
+            "product": self.power / (1 + c),
+        }[self.name]
         slope_i = 0.0 if self.name == "contrastive" else IOU_SCALE * float(torch.sigmoid(-IOU_SCALE * at[1]))
         return Tangent(slope_c, slope_i, float(self.log(at[0], at[1])) - slope_c * c - slope_i * i)
 

@@ -43,13 +43,18 @@ class SentenceTokenizer:
         if empty := [number for number, sentence in enumerate(sentences) if not sentence.strip()]:
             raise QueryError(f"sentence {empty[0] + 1} of {len(sentences)} is empty, expected words.")
         if broken := next(filter(_no_text, sentences), None):
-            raise QueryError(f"the sentence {broken!r:.60} is no text: it holds bytes that are not UTF-8, or NUL.")
+            raise QueryError(
+                f"the sentence {broken!r:.60} is no text: it holds bytes that are not UTF-8, or NUL."
+            )
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))]
         longest = max((len(row) for row in rows), default=0)
         if longest > self._max_tokens:
-            wordy = next(sentence for sentence, row in zip(sentences, rows, strict=True) if len(row) == longest)
+            wordy = next(
+                sentence for sentence, row in zip(sentences, rows, strict=True) if len(row) == longest
+            )
             raise QueryError(
-                f"the sentence {wordy!r:.60}... has {longest} tokens, the text encoder reads at most {self._max_tokens}. "
+                f"the sentence {wordy!r:.60}... has {longest} tokens, the text encoder reads at most "
+                f"{self._max_tokens}. "
                 "Shorten it."
             )
         ids = torch.full((len(rows), longest), self._pad_id, dtype=torch.int64)
@@ -81,7 +86,9 @@ class TextEncoder(nn.Module):
         self.iou_head = nn.Linear(width, joint_dim)
 
     def pool(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Mean of the last hidden states over a sentence's tokens, CLS and SEP included: (Q, T) -> (Q, width)."""
+        """Mean of the last hidden states over a sentence's tokens, CLS and SEP included: (Q, T) -> (Q,
+        width).
+        """
         hidden = self.bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         weight = mask.to(hidden.dtype) / mask.sum(dim=1, keepdim=True)
         pooled: Tensor = (hidden * weight[..., None]).sum(dim=1)
@@ -97,7 +104,9 @@ class TextEncoder(nn.Module):
 
 
 def _no_text(sentence: str) -> bool:
-    """Whether it holds bytes that were no UTF-8 (a command line passes them on as lone surrogates), or NUL."""
+    """Whether it holds bytes that were no UTF-8 (a command line passes them on as lone surrogates), or
+    NUL.
+    """
     return any("\ud800" <= character <= "\udfff" or character == "\0" for character in sentence)
 
 
@@ -112,9 +121,13 @@ def load_pretrained(name: str) -> tuple[nn.Module, SentenceTokenizer]:
 
     logging.disable_progress_bar()  # the library never prints
     if not name:
-        raise ConfigError("no text encoder is named. Give --text-model a hub id or a directory with a Hugging Face encoder.")
+        raise ConfigError(
+            "no text encoder is named. Give --text-model a hub id or a directory with a Hugging Face encoder."
+        )
     try:
-        bert = AutoModel.from_pretrained(name, local_files_only=Path(name).is_dir(), use_safetensors=True, dtype=torch.float32)
+        bert = AutoModel.from_pretrained(
+            name, local_files_only=Path(name).is_dir(), use_safetensors=True, dtype=torch.float32
+        )
     except (OSError, ValueError, ImportError) as error:
         raise _cannot_load(name, error) from error
     return bert, load_tokenizer(name, max_tokens(bert.config))
@@ -134,18 +147,23 @@ def load_tokenizer(name: str, reads: int) -> SentenceTokenizer:
         raise _cannot_load(name, error) from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise ConfigError(f"text encoder '{name}' has no fast tokenizer (tokenizer.json); choose another one.")
+        raise ConfigError(
+            f"text encoder '{name}' has no fast tokenizer (tokenizer.json); choose another one."
+        )
     return SentenceTokenizer(backend, int(tokenizer.pad_token_id or 0), reads)
 
 
 def _cannot_load(name: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"text encoder '{name}' cannot be loaded ({str(error).strip().splitlines()[0]}). Expected a hub id (with network) or a "
+        f"text encoder '{name}' cannot be loaded ({str(error).strip().splitlines()[0]}). Expected a hub id "
+        "(with network) or a "
         "directory with config.json, model.safetensors and tokenizer.json."
     )
 
 
-def rebuild(text_config: dict[str, Any], tokenizer_json: str, where: str) -> tuple[nn.Module, SentenceTokenizer]:
+def rebuild(
+    text_config: dict[str, Any], tokenizer_json: str, where: str
+) -> tuple[nn.Module, SentenceTokenizer]:
     """The encoder of a checkpoint with untrained weights, and its tokenizer.
 
     Raises:
@@ -159,7 +177,9 @@ def rebuild(text_config: dict[str, Any], tokenizer_json: str, where: str) -> tup
         bert = AutoModel.from_config(config)
         tokenizer = Tokenizer.from_str(tokenizer_json)
     except Exception as error:  # the tokenizers library raises bare Exception
-        raise CheckpointError(f"{where}: its text encoder cannot be rebuilt ({error}). Is the checkpoint complete?") from error
+        raise CheckpointError(
+            f"{where}: its text encoder cannot be rebuilt ({error}). Is the checkpoint complete?"
+        ) from error
     return bert, SentenceTokenizer(tokenizer, int(config.pad_token_id or 0), max_tokens(config))
 
 

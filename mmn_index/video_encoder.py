@@ -1,6 +1,7 @@
 """The video side of MMN: pre-clips -> clips -> sparse 2D map -> an embedding pair for every proposal.
 
-Shapes: V videos, M pre-clips, N clips, D input width, H featpool width, H' map width, P proposals, C joint width.
+Shapes: V videos, M pre-clips, N clips, D input width, H featpool width, H' map width, P proposals, C joint
+    width.
 """
 
 import torch
@@ -50,7 +51,9 @@ class ProposalMap(nn.Module):
             first = torch.arange(0, grid.num_clips - diagonal.offset, diagonal.stride, device="cpu")
             chain.append(first * grid.num_clips + first + diagonal.offset)
         self.positions: Tensor
-        self.register_buffer("positions", torch.cat(chain), persistent=False)  # in the flattened map, chain order
+        self.register_buffer(
+            "positions", torch.cat(chain), persistent=False
+        )  # in the flattened map, chain order
 
     def forward(self, clips: Tensor) -> Tensor:
         diagonals = [clips]
@@ -76,7 +79,8 @@ class ProposalConv(nn.Module):
         padding = (kernel - 1) * layers // 2
         widths = [config.featpool_dim] + [config.conv_dim] * layers
         self.convs = nn.ModuleList(
-            nn.Conv2d(widths[layer], widths[layer + 1], kernel, padding=padding if layer == 0 else 0) for layer in range(layers)
+            nn.Conv2d(widths[layer], widths[layer + 1], kernel, padding=padding if layer == 0 else 0)
+            for layer in range(layers)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(config.conv_dim) for _ in range(layers))
         self.contrastive_head = nn.Linear(config.conv_dim, config.joint_dim)
@@ -88,16 +92,16 @@ class ProposalConv(nn.Module):
 
     def features(self, cells: Tensor) -> Tensor:
         """What both heads read: (V, H, N, N) -> (V, P, H')."""
-        # Channels last is faster on CPU, by a third in the forward pass; only the gradients of a single video take it badly
-        # (1.6 s instead of 0.07 s for a small ActivityNet model).
+        # Channels last is faster on CPU, by a third in the forward pass; only the gradients of a single video
+        # take it badly (1.6 s instead of 0.07 s for a small ActivityNet model).
         alone = self.training and len(cells) == 1
         x = cells if alone else cells.contiguous(memory_format=torch.channels_last)
         for layer, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             count = self.get_buffer(f"count_{layer}").to(x.dtype)
             x = conv(x)
             if self.training and x.device.type == "cpu":
-                # torch sums the statistics of a channels-last map so coarsely there that a loss is off by 1e-4 of itself;
-                # of a contiguous one it takes them as precisely as the official code's.
+                # torch sums the statistics of a channels-last map so coarsely there that a loss is off by
+                # 1e-4 of itself; of a contiguous one it takes them as precisely as the official code's.
                 x = x.contiguous()
             x = norm(x).relu() * torch.where(count > 0, 1 / count, 0)
         return x[:, :, self.cells[:, 0], self.cells[:, 1]].transpose(1, 2)
@@ -120,7 +124,9 @@ def masked_counts(mask: Tensor, kernel: int, layers: int) -> list[Tensor]:
     alive = mask[None, None].float()
     ones = torch.ones(1, 1, kernel, kernel, device=mask.device)
     for layer in range(layers):
-        count = functional.conv2d(alive, ones, padding=(kernel - 1) * layers // 2 if layer == 0 else 0).round()
+        count = functional.conv2d(
+            alive, ones, padding=(kernel - 1) * layers // 2 if layer == 0 else 0
+        ).round()
         counts.append(count[0, 0])
         alive = (count > 0).float()
     return counts

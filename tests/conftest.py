@@ -1,4 +1,5 @@
-"""A tiny world for the tests: a text encoder, features of a few videos, annotations, a trained model, an index.
+"""A tiny world for the tests: a text encoder, features of a few videos, annotations, a trained model, an
+index.
 
 See also golden.py, which the golden tests import.
 """
@@ -17,8 +18,27 @@ from click.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves the test folder out of the path
 
-WORDS = ["[PAD]", "[UNK]", "a", "person", "opens", "closes", "the", "door", "reads", "book", "sits", "down", "runs"]
-SENTENCES = ("a person opens the door", "a person closes the door", "a person reads a book", "a person sits down")
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "a",
+    "person",
+    "opens",
+    "closes",
+    "the",
+    "door",
+    "reads",
+    "book",
+    "sits",
+    "down",
+    "runs",
+]
+SENTENCES = (
+    "a person opens the door",
+    "a person closes the door",
+    "a person reads a book",
+    "a person sits down",
+)
 DIM = 12  # width of the features
 
 
@@ -32,13 +52,17 @@ class Command:
 
     def ok(self, *args: object) -> Result:
         result = self.run(*args)
-        assert result.exit_code == 0, f"{args}: exit code {result.exit_code}\n{result.output}\n{result.exception!r}"
+        assert result.exit_code == 0, (
+            f"{args}: exit code {result.exit_code}\n{result.output}\n{result.exception!r}"
+        )
         return result
 
     def fails(self, *args: object, says: str) -> Result:
         """The message must be one line on stderr that holds `says`; a traceback is never right."""
         result = self.run(*args)
-        assert result.exit_code == 1, f"{args}: exit code {result.exit_code}\n{result.output}\n{result.exception!r}"
+        assert result.exit_code == 1, (
+            f"{args}: exit code {result.exit_code}\n{result.output}\n{result.exception!r}"
+        )
         assert isinstance(result.exception, SystemExit), repr(result.exception)
         errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
         assert len(errors) == 1, result.stderr
@@ -59,17 +83,29 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("text-model")
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(
+        folder
+    )
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-                        max_position_embeddings=32)  # fmt: skip
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
     BertModel(config).save_pretrained(folder)
     return folder
 
 
-def write_features(path: Path, videos: int, *, prefix: str = "v", seed: int = 0, dim: int = DIM, attributes: bool = True) -> None:
+def write_features(
+    path: Path, videos: int, *, prefix: str = "v", seed: int = 0, dim: int = DIM, attributes: bool = True
+) -> None:
     """Random snippets, 8 a second, of videos that last 20, 21, 22 ... seconds."""
     rng = np.random.default_rng(seed)
     with h5py.File(path, "w") as file:
@@ -77,7 +113,9 @@ def write_features(path: Path, videos: int, *, prefix: str = "v", seed: int = 0,
             file.attrs.update({"backbone": "random", "rate": 8.0})
         for number in range(videos):
             duration = 20.0 + number
-            data = file.create_dataset(f"{prefix}{number}", data=rng.normal(size=(int(8 * duration), dim)).astype(np.float32))
+            data = file.create_dataset(
+                f"{prefix}{number}", data=rng.normal(size=(int(8 * duration), dim)).astype(np.float32)
+            )
             if attributes:
                 data.attrs.update({"duration": duration, "source": f"/nowhere/{prefix}{number}.mp4"})
 
@@ -98,26 +136,42 @@ def write_annotations(path: Path, videos: int, *, prefix: str = "v") -> None:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory, text_model: Path, command: Command) -> Path:
-    """A folder with features.h5, train.json, tiny.yaml, run/model and collection.mmn, made by the commands themselves."""
+    """A folder with features.h5, train.json, tiny.yaml, run/model and collection.mmn, made by the commands
+    themselves.
+    """
     folder = tmp_path_factory.mktemp("world")
     write_features(folder / "features.h5", 6)
     write_annotations(folder / "train.json", 6)
     (folder / "tiny.yaml").write_text(
         "base: ucf-moments\n"
-        f"model: {{input_dim: {DIM}, num_pre_clips: 16, num_clips: 8, pooling_counts: [3, 2], featpool_dim: 10, conv_dim: 8,\n"
+        f"model: {{input_dim: {DIM}, num_pre_clips: 16, num_clips: 8, pooling_counts: [3, 2], featpool_dim: "
+        "10, conv_dim: 8,\n"
         f"        conv_kernel: 3, conv_layers: 2, joint_dim: 6, text_model: {text_model}}}\n"
         "train: {epochs: 2, batch_size: 3, milestones: [1], freeze_text_epochs: 1}\n"
     )
-    command.ok("train", "--annotations", folder / "train.json", "--val", folder / "train.json", "--features", folder / "features.h5",
-               "--config", folder / "tiny.yaml", "-o", folder / "run")  # fmt: skip
+    command.ok(
+        "train",
+        "--annotations",
+        folder / "train.json",
+        "--val",
+        folder / "train.json",
+        "--features",
+        folder / "features.h5",
+        "--config",
+        folder / "tiny.yaml",
+        "-o",
+        folder / "run",
+    )
     command.ok("build", folder / "run" / "model", folder / "features.h5", "-o", folder / "collection.mmn")
     return folder
 
 
 def make_lively(world: Path, folder: Path, command: Command) -> Path:
-    """The world with a model whose embeddings fill the sphere, as collection.mmn, model and features.h5 in a folder.
+    """The world with a model whose embeddings fill the sphere, as collection.mmn, model and features.h5 in a
+    folder.
 
-    After two epochs the world's own model says nearly the same of every moment, and a test would not see one for another.
+    After two epochs the world's own model says nearly the same of every moment, and a test would not see one
+    for another.
     """
     import shutil
 
@@ -131,12 +185,16 @@ def make_lively(world: Path, folder: Path, command: Command) -> Path:
     shutil.copy(world / "features.h5", folder)
     conv = model.video_encoder.proposal_conv
     with FeatureFile(folder / "features.h5") as features, torch.no_grad():
-        pre_clips = torch.stack([stored_pre_clips(features, video_id, model.config) for video_id in features.video_ids])
+        pre_clips = torch.stack(
+            [stored_pre_clips(features, video_id, model.config) for video_id in features.video_ids]
+        )
         for norm in conv.norms:
             norm.momentum = None  # statistics of one pass
             norm.reset_running_stats()
         model.video_encoder.train()(pre_clips)
-        for head, made in zip((conv.contrastive_head, conv.iou_head), model.video_encoder.eval()(pre_clips), strict=True):
+        for head, made in zip(
+            (conv.contrastive_head, conv.iou_head), model.video_encoder.eval()(pre_clips), strict=True
+        ):
             head.bias -= made.mean(dim=(0, 1))
     checkpoint.save(model, folder / "model", features="random")
     command.ok("build", folder / "model", folder / "features.h5", "-o", folder / "collection.mmn")

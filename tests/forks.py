@@ -8,7 +8,9 @@ from typing import Any
 
 
 def forked(work: Callable[..., Any], *arguments: Any) -> tuple[int, Connection]:
-    """Begin some work in a fork: its process id, and where what it returns arrives; nothing arrives if it dies."""
+    """Begin some work in a fork: its process id, and where what it returns arrives; nothing arrives if it
+    dies.
+    """
     here, there = multiprocessing.Pipe(duplex=False)
     child = os.fork()
     if child == 0:

@@ -1,10 +1,11 @@
-"""The golden data: made by running the official implementation, read from the shared folder beside the project.
+"""The golden data: made by running the official implementation, read from the shared folder beside the
+project.
 
-Where the folder is expected (CI is set) its absence fails; elsewhere the tests that need it say so and skip. Every case
-that lies in the folder is tested by what it holds: no test knows a case by its name.
+Where the folder is expected (CI is set) its absence fails; elsewhere the tests that need it say so and skip.
+Every case that lies in the folder is tested by what it holds: no test knows a case by its name.
 
-A float32 number is compared within ten times its noise floor, the difference between the official code in float32 and the
-same code in float64, and never within less than 1e-6 of its size.
+A float32 number is compared within ten times its noise floor, the difference between the official code in
+float32 and the same code in float64, and never within less than 1e-6 of its size.
 """
 
 import json
@@ -36,7 +37,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 def _folders(*files: str) -> tuple[str, ...]:
     """The golden folders that hold these files."""
-    return tuple(sorted(path.name for path in (SHARED / "golden").glob("*") if all((path / file).exists() for file in files)))
+    return tuple(
+        sorted(
+            path.name
+            for path in (SHARED / "golden").glob("*")
+            if all((path / file).exists() for file in files)
+        )
+    )
 
 
 # The names stand for the data where there are none, so that their tests fail or skip instead of vanishing.
@@ -85,15 +92,23 @@ class Case:
     def loss(self) -> LossConfig:
         loss = self.official["MODEL"]["MMN"]["LOSS"]
         return LossConfig(
-            min_iou=loss["MIN_IOU"], max_iou=loss["MAX_IOU"], num_positives=loss["NUM_POSTIVE_VIDEO_PROPOSAL"],
-            negative_iou=loss["NEGATIVE_VIDEO_IOU"], sentence_removal_iou=loss["SENT_REMOVAL_IOU"],
-            tau_video=loss["TAU_VIDEO"], tau_sentence=loss["TAU_SENT"], margin=loss["MARGIN"],
+            min_iou=loss["MIN_IOU"],
+            max_iou=loss["MAX_IOU"],
+            num_positives=loss["NUM_POSTIVE_VIDEO_PROPOSAL"],
+            negative_iou=loss["NEGATIVE_VIDEO_IOU"],
+            sentence_removal_iou=loss["SENT_REMOVAL_IOU"],
+            tau_video=loss["TAU_VIDEO"],
+            tau_sentence=loss["TAU_SENT"],
+            margin=loss["MARGIN"],
             contrastive_weight=loss["CONTRASTIVE_WEIGHT"],
-        )  # fmt: skip
+        )
 
     def train_config(self, overrides: dict[str, Any]) -> TrainConfig:
         """The official solver, with a run's own changes of it."""
-        solver = {**self.official["SOLVER"], **{key.removeprefix("SOLVER."): value for key, value in overrides.items()}}
+        solver = {
+            **self.official["SOLVER"],
+            **{key.removeprefix("SOLVER."): value for key, value in overrides.items()},
+        }
         return TrainConfig(
             epochs=solver["MAX_EPOCH"],
             batch_size=solver["BATCH_SIZE"],
@@ -104,7 +119,9 @@ class Case:
         )
 
     def floor_of(self, array: str) -> tuple[float, float] | None:
-        """Noise of an array of expected.npz and its largest value, where the official code was run in float64 too."""
+        """Noise of an array of expected.npz and its largest value, where the official code was run in float64
+        too.
+        """
         entry = self.floor["arrays"].get(array)
         return entry and (entry["max_abs_diff"], entry["max_abs_value"])
 
@@ -113,7 +130,9 @@ class Case:
         return max(10 * entry["max_abs_diff"], 1e-6 * entry["max_abs_value"])
 
     def close(self, array: str, ours: torch.Tensor, least: float = 0.0) -> None:
-        """Compare an array of expected.npz, of which the beginning may be given, within its tolerance or `least`."""
+        """Compare an array of expected.npz, of which the beginning may be given, within its tolerance or
+        `least`.
+        """
         expected = self.expected[array].ravel()
         found = ours.detach().numpy().ravel()[: len(expected)]
         assert found.shape == expected.shape, array
@@ -125,7 +144,9 @@ class Case:
         return float(self.floor["scalars"][scalar]["absdiff"])
 
     def near(self, scalar: str, found: float) -> None:
-        """Compare a scalar that is named like `/train_batch/loss_vid`; in float64 nine digits have to agree."""
+        """Compare a scalar that is named like `/train_batch/loss_vid`; in float64 nine digits have to
+        agree.
+        """
         expected: Any = self.numbers
         for part in scalar.split("/")[1:]:
             expected = expected[part]
@@ -136,7 +157,8 @@ class Case:
 
     @property
     def zero_gradients(self) -> set[str]:
-        """Official names of the parameters without an influence on the losses: their computed gradients are rounding.
+        """Official names of the parameters without an influence on the losses: their computed gradients are
+        rounding.
 
         Biases in front of a BatchNorm, and of the keys of attention (softmax does not see a shift).
         """
@@ -145,8 +167,13 @@ class Case:
 
     def pre_clips(self, videos: list[int] | None = None) -> torch.Tensor:
         """(V, M, D) of some videos, or all."""
-        raw = [torch.from_numpy(self.inputs[f"feat_{v}"]) for v in (range(self.num_videos) if videos is None else videos)]
-        return torch.stack([pool_to_pre_clips(x.to(self.dtype), self.model.config.num_pre_clips) for x in raw])
+        raw = [
+            torch.from_numpy(self.inputs[f"feat_{v}"])
+            for v in (range(self.num_videos) if videos is None else videos)
+        ]
+        return torch.stack(
+            [pool_to_pre_clips(x.to(self.dtype), self.model.config.num_pre_clips) for x in raw]
+        )
 
     def tokens(self, video: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask of a video's sentences."""
@@ -165,7 +192,9 @@ class Case:
         return float(self.inputs[f"duration_{video}"])
 
     def targets(self, video: int, dtype: torch.dtype) -> torch.Tensor:
-        """(S, P) IoU targets; our own evaluates proposals in float32 always, so float64 has its own lines here."""
+        """(S, P) IoU targets; our own evaluates proposals in float32 always, so float64 has its own lines
+        here.
+        """
         moments, grid = self.moments(video, dtype), self.model.grid
         if dtype == torch.float32:
             return grid.iou_targets(moments, self.duration(video))
@@ -174,13 +203,17 @@ class Case:
 
     def losses(self, videos: list[int], target_dtype: torch.dtype) -> Losses:
         """The losses of a batch in training mode."""
-        of = torch.cat([torch.full((len(self.inputs[f"moments_{v}"]),), number) for number, v in enumerate(videos)])
+        of = torch.cat(
+            [torch.full((len(self.inputs[f"moments_{v}"]),), number) for number, v in enumerate(videos)]
+        )
         moments = torch.cat([self.moments(v, target_dtype) for v in videos]).to(self.dtype)
         targets = torch.cat([self.targets(v, target_dtype) for v in videos]).to(self.dtype)
         model = self.model.train()
         sentences = [model.text_encoder(*self.tokens(v)) for v in videos]
         texts = unit(Embeddings(*(torch.cat(parts) for parts in zip(*sentences, strict=True))))
-        return mmn_losses(model.embed_videos(self.pre_clips(videos)), texts, Batch(of, moments, targets), self.loss)
+        return mmn_losses(
+            model.embed_videos(self.pre_clips(videos)), texts, Batch(of, moments, targets), self.loss
+        )
 
 
 def check_recalls(expected: dict[str, float], ious: torch.Tensor) -> None:
@@ -190,7 +223,9 @@ def check_recalls(expected: dict[str, float], ious: torch.Tensor) -> None:
         if key.startswith("R@"):
             n, m = key.removeprefix("R@").split(",IoU@")
             values[n].append(recall(ious, int(n), float(m)))
-            assert values[n][-1] == pytest.approx(value, abs=1e-7), key  # rounded; one hit more is 1 / sentences
+            assert values[n][-1] == pytest.approx(value, abs=1e-7), (
+                key
+            )  # rounded; one hit more is 1 / sentences
     for n, found in values.items():
         assert sum(found) / len(found) == pytest.approx(expected[f"Best_R{n}"], abs=1e-7)
 

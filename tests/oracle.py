@@ -1,7 +1,8 @@
 """The evaluation once more, slowly: one sentence, one candidate at a time, in NumPy float32 scalars.
 
-Written from the specification of the official evaluation, and over a collection from the definitions in docs/evaluation.md, and
-from nothing of this project, so that it can be compared to the bit. Used by the tests and by benchmarks/metrics.py.
+Written from the specification of the official evaluation, and over a collection from the definitions in
+docs/evaluation.md, and from nothing of this project, so that it can be compared to the bit. Used by the tests
+and by benchmarks/metrics.py.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,9 @@ def iou(a: Span, b: Span) -> np.float32:
 
 
 def best_moments(scores: Sequence[float], spans: Sequence[Span], threshold: float, limit: int) -> list[Span]:
-    """The first survivors of NMS, best first; a score of exactly zero is no candidate, of equal scores the first wins."""
+    """The first survivors of NMS, best first; a score of exactly zero is no candidate, of equal scores the
+    first wins.
+    """
     candidates = [position for position, score in enumerate(scores) if score != 0]
     kept: list[Span] = []
     for position in sorted(candidates, key=lambda p: -scores[p]):
@@ -70,7 +73,9 @@ def first_rank(found: Sequence[Moment], right: Sequence[Moment], m: float) -> fl
 
 
 def average_precision(found: Sequence[Moment], right: Sequence[Moment], m: float) -> float:
-    """The precision at each video's first right moment, summed, over the number of videos with a right moment."""
+    """The precision at each video's first right moment, summed, over the number of videos with a right
+    moment.
+    """
     credited: list[int] = []
     total = 0.0
     for rank, moment in enumerate(found, 1):

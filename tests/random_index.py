@@ -1,4 +1,5 @@
-"""An index of random unit vectors for the videos of a split: whatever is searched in it, the numbers are those of chance.
+"""An index of random unit vectors for the videos of a split: whatever is searched in it, the numbers are
+those of chance.
 
 Used by test_chance.py and by benchmarks/chance.py.
 """
@@ -36,14 +37,18 @@ def write_index(root: Path, split: Annotations, grid: ProposalGrid, dim: int, se
 
 
 def every(split: Annotations, step: int) -> Annotations:
-    """One sentence in so many, those of all videos counted together; videos that are left without one are left out."""
+    """One sentence in so many, those of all videos counted together; videos that are left without one are
+    left out.
+    """
     videos, count = [], 0
     for video in split.videos:
         chosen = [n for n in range(len(video.sentences)) if (count + n) % step == 0]
         count += len(video.sentences)
         if chosen:
             sentences, positions = (tuple(x[n] for n in chosen) for x in (video.sentences, video.positions))
-            videos.append(replace(video, moments=video.moments[chosen], sentences=sentences, positions=positions))
+            videos.append(
+                replace(video, moments=video.moments[chosen], sentences=sentences, positions=positions)
+            )
     return replace(split, videos=tuple(videos))
 
 

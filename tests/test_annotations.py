@@ -24,32 +24,59 @@ def write(path: Path, content: object) -> Path:
 
 
 def test_the_official_filter_and_cut(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.json", {
-        "v": {"duration": 10, "timestamps": [[-1, 4], [3, 3], [5, 12], [6, 2]], "sentences": ["a", "b", "c", "d"], "labels": [1, 2, 3, 4]},
-        "w": {"duration": 10, "timestamps": [[5, 1]], "sentences": ["e"]},
-    })  # fmt: skip
+    path = write(
+        tmp_path / "a.json",
+        {
+            "v": {
+                "duration": 10,
+                "timestamps": [[-1, 4], [3, 3], [5, 12], [6, 2]],
+                "sentences": ["a", "b", "c", "d"],
+                "labels": [1, 2, 3, 4],
+            },
+            "w": {"duration": 10, "timestamps": [[5, 1]], "sentences": ["e"]},
+        },
+    )
     split = read_annotations(path)
     assert [video.video_id for video in split.videos] == ["v"]
     video = split.videos[0]
-    assert (video.sentences, video.labels, video.moments.tolist()) == (("a", "c"), ("1", "3"), [[0, 4], [5, 10]])
+    assert (video.sentences, video.labels, video.moments.tolist()) == (
+        ("a", "c"),
+        ("1", "3"),
+        [[0, 4], [5, 10]],
+    )
     assert (split.dropped, split.clamped, split.num_sentences) == (3, 2, 2)
 
 
 def test_frames_become_seconds(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.json", {"v": {"fps": 4, "num_frames": 100, "timestamps": [[8, 40]], "sentences": ["a"]}})
+    path = write(
+        tmp_path / "a.json", {"v": {"fps": 4, "num_frames": 100, "timestamps": [[8, 40]], "sentences": ["a"]}}
+    )
     video = read_annotations(path).videos[0]
     assert (video.duration, video.moments.tolist()) == (25, [[2, 10]])
 
 
 @pytest.mark.parametrize(
     ("file", "videos", "kept", "dropped", "clamped"),
-    [("charades/charades_test", 1334, 3720, 0, 0), ("charades/charades_train", 5336, 12404, 0, 0), ("tacos/test", 25, 4001, 0, 5),
-     ("tacos/train", 75, 9790, 0, 43), ("activitynet/test", 4885, 17031, 0, 111), ("activitynet/train", 10009, 37417, 4, 261)],
-)  # fmt: skip
-def test_the_real_benchmarks_have_their_counts(file: str, videos: int, kept: int, dropped: int, clamped: int) -> None:
+    [
+        ("charades/charades_test", 1334, 3720, 0, 0),
+        ("charades/charades_train", 5336, 12404, 0, 0),
+        ("tacos/test", 25, 4001, 0, 5),
+        ("tacos/train", 75, 9790, 0, 43),
+        ("activitynet/test", 4885, 17031, 0, 111),
+        ("activitynet/train", 10009, 37417, 4, 261),
+    ],
+)
+def test_the_real_benchmarks_have_their_counts(
+    file: str, videos: int, kept: int, dropped: int, clamped: int
+) -> None:
     golden("metrics-charades")  # fails or skips where the shared folder is missing
     split = read_annotations(SHARED / "annotations" / f"{file}.json")
-    assert (len(split.videos), split.num_sentences, split.dropped, split.clamped) == (videos, kept, dropped, clamped)
+    assert (len(split.videos), split.num_sentences, split.dropped, split.clamped) == (
+        videos,
+        kept,
+        dropped,
+        clamped,
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +86,10 @@ def test_the_real_benchmarks_have_their_counts(file: str, videos: int, kept: int
         ({}, "found an empty one"),
         ({"v": 1}, "video 'v': is 1, not an object"),
         ({"v": {"duration": 9, "timestamps": [[0, 1]], "sentences": "a"}}, "sentences is 'a', not a list"),
-        ({"v": {"duration": 9, "timestamps": [[0, 1]], "sentences": ["a"], "labels": "a"}}, "labels is 'a', not a list"),
+        (
+            {"v": {"duration": 9, "timestamps": [[0, 1]], "sentences": ["a"], "labels": "a"}},
+            "labels is 'a', not a list",
+        ),
         ({"v": {"timestamps": [], "sentences": []}}, "'fps' is missing"),
         ({"v": {"duration": 0, "timestamps": [[0, 1]], "sentences": ["a"]}}, "duration of 0"),
         ({"v": {"duration": float("nan"), "timestamps": [[0, 1]], "sentences": ["a"]}}, "duration of nan"),
@@ -68,11 +98,20 @@ def test_the_real_benchmarks_have_their_counts(file: str, videos: int, kept: int
         ({"v": {"duration": 5, "timestamps": [["x", 1]], "sentences": ["a"]}}, "video 'v'"),
         ({"v": {"duration": 5, "timestamps": [[2, 1]], "sentences": ["a"]}}, "no sentence"),
         ({"v": 5}, "video 'v'"),
-        ({"v": {"duration": 5, "timestamps": [[float("nan"), 1]], "sentences": ["a"]}}, "video 'v': a moment from nan to 1"),
+        (
+            {"v": {"duration": 5, "timestamps": [[float("nan"), 1]], "sentences": ["a"]}},
+            "video 'v': a moment from nan to 1",
+        ),
         ({"v": {"duration": 5, "timestamps": [[0, 1]], "sentences": [None]}}, "a sentence that is None"),
         ({"v": {"duration": 5, "timestamps": [[0, 1]], "sentences": [" "]}}, "a sentence that is ' '"),
-        ({"v": {"duration": 5, "timestamps": [[0, 1]], "sentences": ["a"], "labels": [None]}}, "a label that is None"),
-        ({"v": {"fps": 0, "num_frames": 9, "timestamps": [[0, 1]], "sentences": ["a"]}}, "0.0 frames a second"),
+        (
+            {"v": {"duration": 5, "timestamps": [[0, 1]], "sentences": ["a"], "labels": [None]}},
+            "a label that is None",
+        ),
+        (
+            {"v": {"fps": 0, "num_frames": 9, "timestamps": [[0, 1]], "sentences": ["a"]}},
+            "0.0 frames a second",
+        ),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, content: object, says: str) -> None:
@@ -81,18 +120,25 @@ def test_files_that_cannot_be_used(tmp_path: Path, content: object, says: str) -
 
 
 def test_moments_outside_their_video_are_left_out_and_said(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.json", {
-        "v": {"duration": 10, "timestamps": [[12, 15], [-3, -1], [8, 15]], "sentences": ["a", "b", "c"]},
-        "w": {"duration": 20, "timestamps": [], "sentences": []},
-    })  # fmt: skip
+    path = write(
+        tmp_path / "a.json",
+        {
+            "v": {"duration": 10, "timestamps": [[12, 15], [-3, -1], [8, 15]], "sentences": ["a", "b", "c"]},
+            "w": {"duration": 20, "timestamps": [], "sentences": []},
+        },
+    )
     split = read_annotations(path)
-    assert [(video.sentences, video.positions, video.moments.tolist()) for video in split.videos] == [(("c",), (2,), [[8, 10]])]
+    assert [(video.sentences, video.positions, video.moments.tolist()) for video in split.videos] == [
+        (("c",), (2,), [[8, 10]])
+    ]
     assert len(split.remarks) == 2
     assert "2 sentences are left out" in split.remarks[0]
     assert "of 1 sentences reach outside" in split.remarks[1]
     assert read_durations(path) == {"v": 10, "w": 20}
     assert (
-        read_annotations(write(tmp_path / "b.json", {"v": {"duration": 10, "timestamps": [[1, 5]], "sentences": ["a"]}})).remarks
+        read_annotations(
+            write(tmp_path / "b.json", {"v": {"duration": 10, "timestamps": [[1, 5]], "sentences": ["a"]}})
+        ).remarks
         == []
     )
 
@@ -102,7 +148,9 @@ def test_no_file_and_no_json(tmp_path: Path) -> None:
         read_annotations(tmp_path / "a.json")
     for text in (b"\xff\xfe{", b"[" * 100_000, b'{"v": {}, "w": {}, "v": {}}'):
         (tmp_path / "a.json").write_bytes(text)
-        with pytest.raises(AnnotationError, match="'v' stands there twice" if text.startswith(b"{") else "JSON"):
+        with pytest.raises(
+            AnnotationError, match="'v' stands there twice" if text.startswith(b"{") else "JSON"
+        ):
             read_annotations(tmp_path / "a.json")
     with pytest.raises(AnnotationError, match=r"JSON .*directory"):
         read_annotations(tmp_path)
@@ -113,23 +161,49 @@ def test_no_file_and_no_json(tmp_path: Path) -> None:
 
 def test_a_setting_from_yaml(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text("base: tacos\nmodel: {input_dim: 7, pooling_counts: [3, 2]}\ntrain: {lr: 1e-3, epochs: 4}\nloss: {margin: 0}\n")
+    path.write_text(
+        "base: tacos\nmodel: {input_dim: 7, pooling_counts: [3, 2]}\ntrain: {lr: 1e-3, epochs: 4}\nloss: "
+        "{margin: 0}\n"
+    )
     setting = load_setting(str(path))
     assert (setting.model.input_dim, setting.model.pooling_counts, setting.model.power) == (7, (3, 2), 0.3)
-    assert (setting.train.lr, setting.train.epochs, setting.train.batch_size, setting.loss.margin) == (1e-3, 4, 4, 0.0)
+    assert (setting.train.lr, setting.train.epochs, setting.train.batch_size, setting.loss.margin) == (
+        1e-3,
+        4,
+        4,
+        0.0,
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("trian: {}", "did you mean 'train'"), ("train: {epoch: 3}", "did you mean 'epochs'"), ("train: {epochs: many}", "expected int"),
-     ("model: {pooling_counts: 3}", "expected tuple"), ("base: vgg", "base is 'vgg'"), ("- a", "found list"), ("a: [", "YAML"),
-     ("train: {epochs: 0}", "above 0"), ("train: {select: first}", "one of best, last"),
-     ("train: {negatives: all}", "one of group, global"), ("train: {batch_size: 8, group_size: 3}", "multiple"),
-     ("train: {hold_out: 1.5}", "a share"), ("train: {precision: int8}", "one of float32"), ("train: {patience: -1}", "expected a number"), ("train: 3", "expected fields"),
-     ("train: {compile: 1}", "expected bool"), ("train: {lr: .nan}", "expected float"), ("train: {lr: .inf}", "expected float"),
-     ("train: {weight_decay: -5}", "weight_decay"), ("train: {clip_norm: -1}", "clip_norm"), ("train: {nms: 5}", "temporal IoU from 0 to 1"),
-     ("train: {score: foo}", "one of collection, product"), ("loss: {tau_video: 0}", "tau_video"), ("loss: {margin: -1}", "loss.margin")],
-)  # fmt: skip
+    [
+        ("trian: {}", "did you mean 'train'"),
+        ("train: {epoch: 3}", "did you mean 'epochs'"),
+        ("train: {epochs: many}", "expected int"),
+        ("model: {pooling_counts: 3}", "expected tuple"),
+        ("base: vgg", "base is 'vgg'"),
+        ("- a", "found list"),
+        ("a: [", "YAML"),
+        ("train: {epochs: 0}", "above 0"),
+        ("train: {select: first}", "one of best, last"),
+        ("train: {negatives: all}", "one of group, global"),
+        ("train: {batch_size: 8, group_size: 3}", "multiple"),
+        ("train: {hold_out: 1.5}", "a share"),
+        ("train: {precision: int8}", "one of float32"),
+        ("train: {patience: -1}", "expected a number"),
+        ("train: 3", "expected fields"),
+        ("train: {compile: 1}", "expected bool"),
+        ("train: {lr: .nan}", "expected float"),
+        ("train: {lr: .inf}", "expected float"),
+        ("train: {weight_decay: -5}", "weight_decay"),
+        ("train: {clip_norm: -1}", "clip_norm"),
+        ("train: {nms: 5}", "temporal IoU from 0 to 1"),
+        ("train: {score: foo}", "one of collection, product"),
+        ("loss: {tau_video: 0}", "tau_video"),
+        ("loss: {margin: -1}", "loss.margin"),
+    ],
+)
 def test_settings_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=says):
@@ -176,7 +250,9 @@ def test_a_crop_is_a_shorter_video_with_the_moments_inside_it(seed: int, share: 
     kept = [[7, 8, 9].index(row) for row in crop.meanings[:, 0].tolist()]
     shift = (moments[kept] - crop.moments).unique()
     assert shift.max() - shift.min() < 1e-4  # all by the same offset
-    assert torch.allclose(crop.moments[:, 1] - crop.moments[:, 0], moments[kept, 1] - moments[kept, 0], atol=1e-4)
+    assert torch.allclose(
+        crop.moments[:, 1] - crop.moments[:, 0], moments[kept, 1] - moments[kept, 0], atol=1e-4
+    )
     assert torch.equal(crop.targets, grid.iou_targets(crop.moments, crop.duration))
     if share == 0:
         assert crop.duration == 20

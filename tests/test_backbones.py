@@ -14,12 +14,27 @@ from mmn_index.errors import ConfigError
 from mmn_index.video.backbones import Backbone, load_backbone
 from mmn_index.video.pixels import Pixels
 
-SIDE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32}
-TEXT = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 60}
+SIDE = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+}
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 60,
+}
 CROP = {
-    "size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True,
-    "image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28],
-}  # fmt: skip
+    "size": {"shortest_edge": 40},
+    "crop_size": {"height": 32, "width": 32},
+    "do_center_crop": True,
+    "image_mean": [0.48, 0.46, 0.41],
+    "image_std": [0.27, 0.26, 0.28],
+}
 
 
 def snippets(backbone: Backbone, frames: np.ndarray) -> np.ndarray:
@@ -31,7 +46,9 @@ def noise(count: int, backbone: Backbone, seed: int = 0) -> np.ndarray:
     return rng.integers(0, 256, (count, backbone.size.height, backbone.size.width, 3)).astype(np.uint8)
 
 
-def scene(count: int, x: float = 30, y: float = 20, step: float = 1.5, light: float = 1.0, seed: int = 0) -> np.ndarray:
+def scene(
+    count: int, x: float = 30, y: float = 20, step: float = 1.5, light: float = 1.0, seed: int = 0
+) -> np.ndarray:
     """A red box moves to the right over a still, textured wall."""
     rng = np.random.default_rng(seed)
     wall = np.kron(rng.uniform(90, 130, (9, 12, 3)), np.ones((8, 8, 1)))
@@ -89,7 +106,9 @@ def test_pixels_is_finite_where_nothing_is_to_be_seen(value: int) -> None:
 
 def test_every_number_of_pixels_can_change() -> None:
     pixels = Pixels()
-    made = np.concatenate([snippets(pixels, noise(40, pixels)), snippets(pixels, scene(40)), snippets(pixels, scene(40)[::-1])])
+    made = np.concatenate(
+        [snippets(pixels, noise(40, pixels)), snippets(pixels, scene(40)), snippets(pixels, scene(40)[::-1])]
+    )
     made = np.concatenate([made, snippets(pixels, noise(80, pixels)[:40] // 8)])
     assert (made.std(axis=0) > 1e-6).mean() > 0.98
 
@@ -99,7 +118,9 @@ def test_played_backwards_the_look_stays_and_the_motion_turns_round() -> None:
     forward = snippets(pixels, scene(40))[4:-4]
     backward = snippets(pixels, scene(40)[::-1])[4:-4][::-1]
     for name in ("edges in the window", "colours of the layout"):
-        np.testing.assert_allclose(forward[:, pixels.parts[name]], backward[:, pixels.parts[name]], atol=0.3, err_msg=name)
+        np.testing.assert_allclose(
+            forward[:, pixels.parts[name]], backward[:, pixels.parts[name]], atol=0.3, err_msg=name
+        )
     layout = pixels.parts["motion of the layout"]
     for played, right, left in ((forward, 0, 4), (backward, 4, 0)):
         channels = np.square(played[:, layout]).reshape(-1, 10, 12).sum(axis=2)
@@ -178,7 +199,9 @@ def test_darker_pictures_are_described_alike() -> None:
 
 
 def test_pixels_needs_no_torch() -> None:
-    code = "import sys, mmn_index.video.backbones as b; b.load_backbone('pixels'); print('torch' in sys.modules)"
+    code = (
+        "import sys, mmn_index.video.backbones as b; b.load_backbone('pixels'); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -226,7 +249,10 @@ def reference(kind: str, folder: Path, frames: np.ndarray) -> np.ndarray:
             rows = [model(pixel_values=w[None]).last_hidden_state[0].mean(0) for w in padded.split(16)]
         elif kind == "clip":
             tower = CLIPModel.from_pretrained(folder).eval()
-            rows = [tower.visual_projection(tower.vision_model(pixel_values=p[None]).pooler_output)[0] for p in pixels]
+            rows = [
+                tower.visual_projection(tower.vision_model(pixel_values=p[None]).pooler_output)[0]
+                for p in pixels
+            ]
         else:
             both = SiglipModel.from_pretrained(folder).eval()
             rows = [both.vision_model(pixel_values=p[None]).pooler_output[0] for p in pixels]
@@ -259,11 +285,15 @@ def test_a_network_gives_what_transformers_gives(
 
 def test_networks_load_in_silence(networks: dict[str, Path]) -> None:
     code = "import sys; from mmn_index.video.backbones import load_backbone; load_backbone(sys.argv[1])"
-    done = subprocess.run([sys.executable, "-c", code, str(networks["clip"])], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(networks["clip"])], capture_output=True, text=True, check=True
+    )
     assert done.stdout == done.stderr == ""
 
 
-def test_what_is_no_backbone_is_a_clear_error(networks: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_backbone_is_a_clear_error(
+    networks: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     other = tmp_path / "other"
     other.mkdir()
@@ -289,7 +319,9 @@ def test_weights_that_are_not_all_there_are_refused(networks: dict[str, Path], t
     from safetensors.torch import load_file, save_file
 
     weights = load_file(networks["siglip"] / "model.safetensors")
-    removed = next(name for name in weights if name.startswith("vision_model") and name.endswith("q_proj.weight"))
+    removed = next(
+        name for name in weights if name.startswith("vision_model") and name.endswith("q_proj.weight")
+    )
     del weights[removed]
     folder = tmp_path / "holed"
     folder.mkdir()

@@ -13,8 +13,12 @@ from mmn_index.index import MomentIndex
 from mmn_index.scoring import Score
 
 
-def test_the_background_is_a_weighted_sample_of_all_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it says of the mean score of random queries is off by no more than its own standard error, about."""
+def test_the_background_is_a_weighted_sample_of_all_moments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says of the mean score of random queries is off by no more than its own standard error,
+    about.
+    """
     monkeypatch.setattr("mmn_index.index.segment._SAMPLE", 120)
     monkeypatch.setattr("mmn_index.index.segment._LEAST", 20)
     root = make_index(tmp_path, 4, videos=40, segments=3).root
@@ -36,12 +40,16 @@ def test_the_background_is_a_weighted_sample_of_all_moments(tmp_path: Path, monk
     for part in np.unique(of):
         own, count = found[:, of == part], weights[of == part].sum()
         error += count**2 * own.var(axis=1, ddof=1) / own.shape[1] * (1 - own.shape[1] / count)
-    off = ((found * weights).sum(axis=1) / weights.sum() - scores(everything).mean(axis=1)) / (np.sqrt(error) / index.num_moments)
+    off = ((found * weights).sum(axis=1) / weights.sum() - scores(everything).mean(axis=1)) / (
+        np.sqrt(error) / index.num_moments
+    )
     assert np.abs(off).max() < 5
     assert 0.3 < np.sqrt((off**2).mean()) < 1.7  # the queries share one sample
 
 
-def test_a_background_of_removed_videos_is_drawn_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_background_of_removed_videos_is_drawn_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mmn_index.index.segment._SAMPLE", 30)
     monkeypatch.setattr("mmn_index.index.segment._LEAST", 5)
     root = make_index(tmp_path, 4, videos=12).root

@@ -40,7 +40,15 @@ def folder(lively: Path, command: Command, tmp_path_factory: pytest.TempPathFact
     write_annotations(folder / "train.json", 6)
     write_annotations(folder / "val.json", 8, prefix="w")
     write_features(folder / "val.h5", 8, prefix="w", seed=5)
-    command.ok("build", lively / "model", lively / "features.h5", "--bank", folder / "train.json", "-o", folder / "plain.mmn")
+    command.ok(
+        "build",
+        lively / "model",
+        lively / "features.h5",
+        "--bank",
+        folder / "train.json",
+        "-o",
+        folder / "plain.mmn",
+    )
     return folder
 
 
@@ -88,7 +96,9 @@ def test_quantities_are_what_their_formulas_say(calibrated: Path, model: MMN) ->
         return float(share @ (bank @ query)), float(np.log(np.exp(logits).mean()))
 
     assert found["agreement"] == pytest.approx([described(hit.row)[0] for hit in answer.hits])
-    best = sorted((int(rows[f[rows].argmax()]) for rows in map(index.rows_of, range(6))), key=lambda row: -f[row])[:5]
+    best = sorted(
+        (int(rows[f[rows].argmax()]) for rows in map(index.rows_of, range(6))), key=lambda row: -f[row]
+    )[:5]
     assert found["consensus"] == pytest.approx(np.mean([described(row)[0] for row in best]))
     assert found["rival"] == pytest.approx(np.mean([described(row)[1] for row in best]))
 
@@ -97,19 +107,31 @@ def test_the_sum_over_a_collection_is_estimated_within_its_error(
     lively: Path, model: MMN, command: Command, tmp_path: Path
 ) -> None:
     write_features(tmp_path / "f.h5", 300, seed=3)
-    command.ok("build", lively / "model", tmp_path / "f.h5", "-o", tmp_path / "c.mmn", "--vectors", "IVF16,Flat")
+    command.ok(
+        "build", lively / "model", tmp_path / "f.h5", "-o", tmp_path / "c.mmn", "--vectors", "IVF16,Flat"
+    )
     command.ok("remove", "v7", "v11", "--index", tmp_path / "c.mmn")
     index = MomentIndex(tmp_path / "c.mmn")
-    sentences = [QUERY, "a person closes the door", "a person reads a book", "a person sits down", "the book runs"]
+    sentences = [
+        QUERY,
+        "a person closes the door",
+        "a person reads a book",
+        "a person sits down",
+        "the book runs",
+    ]
     gone = index.live.repeat(len(index.manifest.grid))
     for restriction in (Restriction(), Restriction(exclude=("v3", "v5"))):
         for exact in (False, True):
             options = SearchOptions(k=1, evidence=True, exact=exact, restriction=restriction)
-            for sentence, answer in zip(sentences, search(index, model, sentences, options=options), strict=True):
+            for sentence, answer in zip(
+                sentences, search(index, model, sentences, options=options), strict=True
+            ):
                 q = [x[0].double().detach() for x in model.embed_sentences([sentence])]
                 rows = np.flatnonzero(gone)
                 rows = rows[~np.isin(index.videos_of(rows), [3, 5])] if restriction else rows
-                f = index.manifest.score.log(*(x.double() @ y for x, y in zip(index.embeddings(rows), q, strict=True)))
+                f = index.manifest.score.log(
+                    *(x.double() @ y for x, y in zip(index.embeddings(rows), q, strict=True))
+                )
                 full = float(f.logsumexp(0) - np.log(len(rows)))
                 assert answer.evidence is not None
                 assert answer.moments == len(rows)
@@ -135,7 +157,9 @@ def test_hits_that_are_less_sure_are_left_out(calibrated: Path, model: MMN) -> N
     sure = [hit.confidence or 0.0 for hit in everything]
     middle = sorted(sure)[len(sure) // 2]
     answer = search(index, model, [QUERY], options=SearchOptions(min_confidence=middle))[0]
-    assert [hit.row for hit in answer.hits] == [hit.row for hit, value in zip(everything, sure, strict=True) if value >= middle]
+    assert [hit.row for hit in answer.hits] == [
+        hit.row for hit, value in zip(everything, sure, strict=True) if value >= middle
+    ]
     assert [hit.rank for hit in answer.hits] == list(range(1, len(answer.hits) + 1))
     assert answer.refused == max(value for value in sure if value < middle)
 
@@ -147,7 +171,9 @@ def test_no_match_says_so(calibrated: Path, command: Command) -> None:
         assert "no match" in found.stderr
 
 
-def test_nothing_left_to_search_is_no_match_either(calibrated: Path, lively: Path, command: Command, tmp_path: Path) -> None:
+def test_nothing_left_to_search_is_no_match_either(
+    calibrated: Path, lively: Path, command: Command, tmp_path: Path
+) -> None:
     root = Path(shutil.copytree(calibrated, tmp_path / "c.mmn"))
     for arguments in ([], ["--json"], ["--min-confidence", "0.5"], ["--queries", tmp_path / "two.txt"]):
         (tmp_path / "two.txt").write_text(f"{QUERY}\na person runs\n")
@@ -171,7 +197,9 @@ def test_a_search_without_confidences_says_why(calibrated: Path, folder: Path, c
 
 
 def test_the_page_shows_confidences(calibrated: Path, folder: Path, command: Command, tmp_path: Path) -> None:
-    hits = command.ok("search", QUERY, "--index", calibrated, "--json", "-k", 2, "--html", tmp_path / "p.html").stdout.splitlines()
+    hits = command.ok(
+        "search", QUERY, "--index", calibrated, "--json", "-k", 2, "--html", tmp_path / "p.html"
+    ).stdout.splitlines()
     page = (tmp_path / "p.html").read_text()
     for hit in map(json.loads, hits):
         assert f"right with probability {hit['confidence']:.2f}" in page
@@ -179,17 +207,41 @@ def test_the_page_shows_confidences(calibrated: Path, folder: Path, command: Com
     assert "probability" not in (tmp_path / "p.html").read_text()
 
 
-def test_confidences_are_refused_where_there_are_none(folder: Path, calibrated: Path, command: Command) -> None:
-    command.fails("search", QUERY, "--index", folder / "plain.mmn", "--min-confidence", "0.5", says="mmn-index calibrate")
+def test_confidences_are_refused_where_there_are_none(
+    folder: Path, calibrated: Path, command: Command
+) -> None:
+    command.fails(
+        "search",
+        QUERY,
+        "--index",
+        folder / "plain.mmn",
+        "--min-confidence",
+        "0.5",
+        says="mmn-index calibrate",
+    )
     for other in (["--score", "product"], ["--hub", "0.3"], ["--not", "a person runs"]):
-        command.fails("search", QUERY, "--index", calibrated, "--min-confidence", "0.5", *other, says="no confidences")
+        command.fails(
+            "search", QUERY, "--index", calibrated, "--min-confidence", "0.5", *other, says="no confidences"
+        )
     for other in ("--and", "--then"):
-        command.fails("search", QUERY, "--index", calibrated, "--min-confidence", "0.5", other, QUERY, says="a pair has none")
+        command.fails(
+            "search",
+            QUERY,
+            "--index",
+            calibrated,
+            "--min-confidence",
+            "0.5",
+            other,
+            QUERY,
+            says="a pair has none",
+        )
     with pytest.raises(QueryError, match="from 0 to 1"):
         SearchOptions(min_confidence=1.5)
 
 
-def test_a_calibrated_index_stays_one_through_changes(calibrated: Path, lively: Path, command: Command, tmp_path: Path) -> None:
+def test_a_calibrated_index_stays_one_through_changes(
+    calibrated: Path, lively: Path, command: Command, tmp_path: Path
+) -> None:
     root = Path(shutil.copytree(calibrated, tmp_path / "c.mmn"))
     before = MomentIndex(root).manifest
     command.ok("remove", "v1", "--index", root)
@@ -201,7 +253,9 @@ def test_a_calibrated_index_stays_one_through_changes(calibrated: Path, lively: 
 
 def test_confidences_alone_leave_the_score(folder: Path, command: Command, tmp_path: Path) -> None:
     root = Path(shutil.copytree(folder / "plain.mmn", tmp_path / "c.mmn"))
-    command.ok("calibrate", folder / "val.h5", "--index", root, "--annotations", folder / "val.json", "--keep-score")
+    command.ok(
+        "calibrate", folder / "val.h5", "--index", root, "--annotations", folder / "val.json", "--keep-score"
+    )
     assert MomentIndex(root).manifest.score == MomentIndex(folder / "plain.mmn").manifest.score
     assert MomentIndex(root).manifest.calibration is not None
 
@@ -213,7 +267,9 @@ def test_wrong_input_leaves_the_index(folder: Path, command: Command, tmp_path: 
     run = ["calibrate", folder / "val.h5", "--index", root, "--annotations"]
     command.fails(*run, tmp_path / "other.json", says="nobody0")
     command.fails(*run, tmp_path / "missing.json", says="no such annotation file")
-    (tmp_path / "one.json").write_text(json.dumps({"w0": json.loads((folder / "val.json").read_text())["w0"]}))
+    (tmp_path / "one.json").write_text(
+        json.dumps({"w0": json.loads((folder / "val.json").read_text())["w0"]})
+    )
     command.fails(*run, tmp_path / "one.json", says="every video has a right answer")
     assert (root / "manifest.json").read_bytes() == before
 
@@ -235,8 +291,8 @@ def test_what_is_absent_is_searched_without_its_videos(folder: Path, calibrated:
 
 
 def test_best_confidence_and_threshold_by_hand() -> None:
-    # Present searches have 0.9, 0.8, 0.7, 0.2 at best; absent ones 0.75, 0.3, 0.1. To answer three of four, the threshold is 0.7,
-    # which refuses two of three; to answer all of them it is 0.2, which refuses one.
+    # Present searches have 0.9, 0.8, 0.7, 0.2 at best; absent ones 0.75, 0.3, 0.1. To answer three of four,
+    # the threshold is 0.7, which refuses two of three; to answer all of them it is 0.2, which refuses one.
     present, absent = torch.tensor([0.9, 0.8, 0.7, 0.2]), torch.tensor([0.75, 0.3, 0.1])
     assert refused_at(present, absent, 0.75) == pytest.approx((0.7, 2 / 3))
     assert refused_at(present, absent, 1.0) == pytest.approx((0.2, 1 / 3))
@@ -244,7 +300,9 @@ def test_best_confidence_and_threshold_by_hand() -> None:
     quantities[:, 0] = torch.tensor([0.0, 2.0, 1.0, -1.0])
     judged = Judged(quantities, torch.zeros(4, dtype=torch.bool), torch.tensor([3, 3, 5, 5]))
     one = Calibration(0.0, (1.0, *[0.0] * (len(QUANTITIES) - 1)), 4, 0.0)
-    assert best_confidence(judged, one).tolist() == pytest.approx([1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-1))])
+    assert best_confidence(judged, one).tolist() == pytest.approx(
+        [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-1))]
+    )
 
 
 def test_the_nearest_of_equally_good_scores_is_chosen() -> None:
@@ -253,7 +311,9 @@ def test_the_nearest_of_equally_good_scores_is_chosen() -> None:
     tried = [
         Tried(Score(hub=0.0), torch.full((40,), 0.2, dtype=torch.float64)),  # clearly worse
         Tried(own, 0.50 + noise),
-        Tried(Score(hub=0.5, weight=2.0), torch.full((40,), 0.505, dtype=torch.float64)),  # better, by less than the noise
+        Tried(
+            Score(hub=0.5, weight=2.0), torch.full((40,), 0.505, dtype=torch.float64)
+        ),  # better, by less than the noise
     ]
     assert chosen(tried, own) == own
     tried[2] = Tried(tried[2].score, torch.full((40,), 0.6, dtype=torch.float64))
@@ -261,7 +321,8 @@ def test_the_nearest_of_equally_good_scores_is_chosen() -> None:
 
 
 def test_records_of_confidence_by_hand() -> None:
-    # One quantity, slope 1: present searches 0 and 1 have their best hits at 2 (right) and 0 (wrong), absent ones at -2 and 1.
+    # One quantity, slope 1: present searches 0 and 1 have their best hits at 2 (right) and 0 (wrong), absent
+    # ones at -2 and 1.
     def judged(values: list[float], right: list[bool], query: list[int]) -> Judged:
         quantities = torch.zeros(len(values), len(QUANTITIES))
         quantities[:, 0] = torch.tensor(values)
@@ -285,7 +346,9 @@ def test_records_of_confidence_by_hand() -> None:
     assert about["curve"][-1] == [0, 100]
 
 
-def test_a_calibrated_index_is_evaluated_with_its_confidences(calibrated: Path, folder: Path, command: Command) -> None:
+def test_a_calibrated_index_is_evaluated_with_its_confidences(
+    calibrated: Path, folder: Path, command: Command
+) -> None:
     run = ["eval", "--corpus", "--index", calibrated, "--annotations", folder / "train.json"]
     found = [json.loads(line) for line in command.ok(*run, "--json").stdout.splitlines()]
     confidence = [record for record in found if record["part"] == "confidence"]

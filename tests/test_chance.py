@@ -1,6 +1,8 @@
-"""Random embeddings through a real index, searched with the sentences of the real annotation files, give the numbers of chance.
+"""Random embeddings through a real index, searched with the sentences of the real annotation files, give the
+numbers of chance.
 
-The whole collections; every fourth sentence, to be quick. benchmarks/chance.py does all of them, ActivityNet Captions included.
+The whole collections; every fourth sentence, to be quick. benchmarks/chance.py does all of them, ActivityNet
+Captions included.
 """
 
 from math import isnan
@@ -22,9 +24,12 @@ DIM = 8
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "videos", "queries"), [("charades", "charades_test.json", 1334, 930), ("tacos", "test.json", 25, 1001)]
+    ("name", "file", "videos", "queries"),
+    [("charades", "charades_test.json", 1334, 930), ("tacos", "test.json", 25, 1001)],
 )
-def test_random_embeddings_give_chance(tmp_path: Path, name: str, file: str, videos: int, queries: int) -> None:
+def test_random_embeddings_give_chance(
+    tmp_path: Path, name: str, file: str, videos: int, queries: int
+) -> None:
     split = read_annotations(golden("..", "annotations", name, file))
     grid = ProposalGrid(PAPER[name].num_clips, PAPER[name].pooling_counts)
     random_index.write_index(tmp_path / "c.mmn", split, grid, DIM)

@@ -1,4 +1,6 @@
-"""What is written is read; and whatever changes an index, its answers are those of an index that was built so at once."""
+"""What is written is read; and whatever changes an index, its answers are those of an index that was built so
+at once.
+"""
 
 import json
 import math
@@ -35,7 +37,9 @@ from mmn_index.scoring import SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
 
 GRIDS = (ProposalGrid(3, (2,)), ProposalGrid(1, ()), ProposalGrid(14, (3, 2)))  # divisions that are not exact
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)  # no HDF5 name has a 0
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12
+)  # no HDF5 name has a 0
 COLUMNS = {
     "plain": (pa.string(), TEXT),
     "with, comma": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
@@ -59,11 +63,21 @@ def videos_of_a_segment(draw: st.DrawFn, ids: list[str]) -> tuple[list[PlannedVi
 
 @settings(max_examples=30, deadline=None)
 @given(
-    data=st.data(), grid=st.sampled_from(GRIDS), dim=st.integers(1, 9), ids=st.lists(TEXT, min_size=1, max_size=6, unique=True),
-    seed=st.integers(0, 1000), cut=st.integers(0, 5),
-)  # fmt: skip
+    data=st.data(),
+    grid=st.sampled_from(GRIDS),
+    dim=st.integers(1, 9),
+    ids=st.lists(TEXT, min_size=1, max_size=6, unique=True),
+    seed=st.integers(0, 1000),
+    cut=st.integers(0, 5),
+)
 def test_what_is_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, grid: ProposalGrid, dim: int, ids: list[str], seed: int, cut: int
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    grid: ProposalGrid,
+    dim: int,
+    ids: list[str],
+    seed: int,
+    cut: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("x")
     (folder / "model").mkdir()
@@ -91,13 +105,23 @@ def test_what_is_written_is_read(
         rows = index.rows_of(number)
         assert index.number_of(video.video_id) == number
         assert (index.video(number).video_id, index.video(number).uri, index.video(number).duration) == (
-            video.video_id, video.uri, video.duration,
-        )  # fmt: skip
-        assert torch.equal(torch.cat(list(index.embeddings(rows)), dim=1), torch.from_numpy(made.astype(np.float16)))
+            video.video_id,
+            video.uri,
+            video.duration,
+        )
+        assert torch.equal(
+            torch.cat(list(index.embeddings(rows)), dim=1), torch.from_numpy(made.astype(np.float16))
+        )
         assert index.spans(rows).tobytes() == grid.seconds(video.duration).numpy().tobytes()
         assert {name: value for name, value in columns[number].items() if name in own_row} == own_row
-        assert all(columns[number][name] is None for name in columns[number] if name in COLUMNS and name not in own_row)
-    assert [text for segment in index.segments for text in _rows(segment)] == []  # moments.parquet says the same
+        assert all(
+            columns[number][name] is None
+            for name in columns[number]
+            if name in COLUMNS and name not in own_row
+        )
+    assert [
+        text for segment in index.segments for text in _rows(segment)
+    ] == []  # moments.parquet says the same
 
 
 def test_moments_are_written_in_groups_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +150,11 @@ def test_seven_segments_answer_as_one_does(tmp_path: Path, copies: bool) -> None
     assert (len(one.segments), len(seven.segments)) == (1, 7)
     queries = random_queries(8, 8)
     choices = (SearchOptions(), SearchOptions(k=40, nms=1.0), SearchOptions(k=5, nms=0.2, per_video=1))
-    expected = {(name, options.k): moments(one, queries, Score(name), options) for name in SCORES for options in choices}
+    expected = {
+        (name, options.k): moments(one, queries, Score(name), options)
+        for name in SCORES
+        for options in choices
+    }
     ties = [answer for answer in expected["collection", 40] if len({hit[3] for hit in answer}) < len(answer)]
     assert bool(ties) is copies
     for name in SCORES:
@@ -160,9 +188,13 @@ def embedded(files: dict[str, Path], model: MMN) -> dict[tuple[str, str], np.nda
     for name, path in files.items():
         with FeatureFile(path) as features:
             arrays = [array for batch in encode(model, features, features.video_ids) for array in batch]
-            found.update({(name, video_id): array for video_id, array in zip(features.video_ids, arrays, strict=True)})
+            found.update(
+                {(name, video_id): array for video_id, array in zip(features.video_ids, arrays, strict=True)}
+            )
     every = list(found.values())
-    assert min(np.abs(a - b).max() for a in every for b in every if a is not b) > 0.1  # no video can be taken for another
+    assert (
+        min(np.abs(a - b).max() for a in every for b in every if a is not b) > 0.1
+    )  # no video can be taken for another
     return found
 
 
@@ -175,9 +207,12 @@ CHANGE = st.tuples(
 @settings(max_examples=12, deadline=None)
 @given(changes=st.lists(CHANGE, min_size=2, max_size=7))
 def test_any_course_of_changes(
-    tmp_path_factory: pytest.TempPathFactory, lively: Path, files: dict[str, Path], embedded: dict[tuple[str, str], np.ndarray],
+    tmp_path_factory: pytest.TempPathFactory,
+    lively: Path,
+    files: dict[str, Path],
+    embedded: dict[tuple[str, str], np.ndarray],
     changes: list[tuple[str, list[str]]],
-) -> None:  # fmt: skip
+) -> None:
     root = Path(shutil.copytree(lively / "collection.mmn", tmp_path_factory.mktemp("x") / "c.mmn"))
     there = dict.fromkeys((f"v{n}" for n in range(6)), "old")  # video -> file that it is from
     version = MomentIndex(root).version
@@ -205,7 +240,11 @@ def test_any_course_of_changes(
         assert sorted(index.video_ids) == sorted(there)
         assert index.num_moments == len(there) * len(index.manifest.grid)
         for video_id, file in there.items():
-            stored = torch.cat(list(index.embeddings(index.rows_of(index.number_of(video_id)))), dim=1).float().numpy()
+            stored = (
+                torch.cat(list(index.embeddings(index.rows_of(index.number_of(video_id)))), dim=1)
+                .float()
+                .numpy()
+            )
             assert np.abs(stored - embedded[file, video_id]).max() < 1e-3
         assert len(list((root / "segments").iterdir())) == len(index.segments)
         if verb == "compact":
@@ -238,7 +277,12 @@ def copy(lively: Path, tmp_path: Path) -> Path:
 def ask(index: Path, model: MMN, **options: Any) -> list[Found]:
     """Answers to all sentences, with so many moments that every change shows."""
     found = MomentIndex(index)
-    return moments(found, model.embed_sentences(list(SENTENCES)), found.manifest.score, SearchOptions(**{"k": 60, **options}))
+    return moments(
+        found,
+        model.embed_sentences(list(SENTENCES)),
+        found.manifest.score,
+        SearchOptions(**{"k": 60, **options}),
+    )
 
 
 def only(features: Path, target: Path, *video_ids: str) -> Path:
@@ -251,9 +295,15 @@ def only(features: Path, target: Path, *video_ids: str) -> Path:
 
 
 def same(one: list[Found], other: list[Found]) -> bool:
-    """Equal but for the last bit of a float32 embedding, which depends on the videos that are embedded together."""
-    return [[hit[:3] for hit in part] for part in one] == [[hit[:3] for hit in part] for part in other] and all(
-        math.isclose(a[3], b[3], abs_tol=1e-2) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True)
+    """Equal but for the last bit of a float32 embedding, which depends on the videos that are embedded
+    together.
+    """
+    return [[hit[:3] for hit in part] for part in one] == [
+        [hit[:3] for hit in part] for part in other
+    ] and all(
+        math.isclose(a[3], b[3], abs_tol=1e-2)
+        for x, y in zip(one, other, strict=True)
+        for a, b in zip(x, y, strict=True)
     )
 
 
@@ -263,7 +313,10 @@ def test_removing_and_adding_again_changes_no_answer(
 ) -> None:
     before = ask(copy, model)
     some = only(lively / "features.h5", tmp_path / "some.h5", "v1", "v4")
-    assert "2 videos removed; 116 moments of 4 videos are left" in command.ok("remove", "v1", "v4", "--index", copy).stderr
+    assert (
+        "2 videos removed; 116 moments of 4 videos are left"
+        in command.ok("remove", "v1", "v4", "--index", copy).stderr
+    )
     between = ask(copy, model)
     assert not any(hit[0] in ("v1", "v4") for answer in between for hit in answer)
     assert any(hit[0] == "v1" for answer in before for hit in answer)
@@ -278,7 +331,13 @@ def test_update_replaces_videos_in_one_change(
 ) -> None:
     some = only(files["new"], tmp_path / "some.h5", "v2", "v6")
     version, before = MomentIndex(copy).version, ask(copy, model)
-    command.fails("add", some, "--index", copy, says="has 1 of these 2 videos already, e.g. 'v2'. `update` replaces videos")
+    command.fails(
+        "add",
+        some,
+        "--index",
+        copy,
+        says="has 1 of these 2 videos already, e.g. 'v2'. `update` replaces videos",
+    )
     assert (MomentIndex(copy).version, ask(copy, model)) == (version, before)
     command.ok("update", some, "--index", copy)
     index = MomentIndex(copy)
@@ -287,7 +346,9 @@ def test_update_replaces_videos_in_one_change(
     with FeatureFile(files["new"]) as new, FeatureFile(lively / "features.h5") as old:
         for video_id, features in (("v2", new), ("v6", new), ("v3", old)):
             made = next(encode(model, features, [video_id]))[0]
-            stored = torch.cat(list(index.embeddings(index.rows_of(index.number_of(video_id)))), dim=1).numpy()
+            stored = torch.cat(
+                list(index.embeddings(index.rows_of(index.number_of(video_id)))), dim=1
+            ).numpy()
             assert np.abs(stored - made).max() < 1e-3
     command.ok("update", only(lively / "features.h5", tmp_path / "old.h5", "v2"), "--index", copy)
     command.ok("remove", "v6", "--index", copy)
@@ -306,20 +367,27 @@ def test_compacting_keeps_every_answer_and_drops_what_was_removed(
     assert (len(index.segments), rows // len(index.manifest.grid)) == (3, 9)
     folders = {path.name for path in (copy / "segments").iterdir()}
     result = command.ok("compact", "--index", copy)
-    assert "174 moments of 6 videos in one segment, scanned exactly: up to 200,000 moments that is quick enough." in result.stderr
+    assert (
+        "174 moments of 6 videos in one segment, scanned exactly: up to 200,000 moments that is quick enough."
+        in result.stderr
+    )
     assert ask(copy, model) == before  # to the last bit: nothing was embedded again
     after = MomentIndex(copy)
     assert after.version == index.version + 1
     assert after.video_ids == index.video_ids
     assert [entry.moments for entry in after.manifest.segments] == [174]
     assert len(np.load(next((copy / "segments").iterdir()) / "embeddings.npy")) == 174
-    assert len({path.name for path in (copy / "segments").iterdir()} | folders) == 4  # one, and the three old ones are gone
+    assert (
+        len({path.name for path in (copy / "segments").iterdir()} | folders) == 4
+    )  # one, and the three old ones are gone
     assert after.video(0).uri == "/nowhere/v1.mp4"
 
 
 def test_what_is_not_there_cannot_be_removed(copy: Path, command: Command) -> None:
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    command.fails("remove", "v1", "v55", "--index", copy, says="no video 'v55' (6 videos). Did you mean 'v5'?")
+    command.fails(
+        "remove", "v1", "v55", "--index", copy, says="no video 'v55' (6 videos). Did you mean 'v5'?"
+    )
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
     command.ok("remove", "v1", "--index", copy)
     command.fails("remove", "v1", "--index", copy, says="no video 'v1'")
@@ -340,7 +408,10 @@ def test_an_index_without_videos_is_an_index(lively: Path, copy: Path, model: MM
         ["door", "--where", "duration>1"],
     ):
         found = command.ok("search", *query, *index)
-        assert (found.stdout, found.stderr) == ("", f"{copy}: holds no video any more. `mmn-index add` brings some.\n")
+        assert (found.stdout, found.stderr) == (
+            "",
+            f"{copy}: holds no video any more. `mmn-index add` brings some.\n",
+        )
         assert command.ok("search", *query, *index, "--json").stdout == ""
     command.fails("search", "--like", "v0@1-5", *index, says="no video 'v0' (0 videos)")
     command.fails("remove", "v0", *index, says="no video 'v0' (0 videos)")
@@ -354,7 +425,9 @@ def test_an_index_without_videos_is_an_index(lively: Path, copy: Path, model: MM
     assert MomentIndex(copy).version == 3
 
 
-def test_info_says_what_is_in_an_index(copy: Path, command: Command, files: dict[str, Path], tmp_path: Path) -> None:
+def test_info_says_what_is_in_an_index(
+    copy: Path, command: Command, files: dict[str, Path], tmp_path: Path
+) -> None:
     (tmp_path / "m.csv").write_text("video_id,camera\nv6,porch\n")
     some = only(files["new"], tmp_path / "a.h5", "v6", "v7")
     command.ok("add", some, "--index", copy, "--metadata", tmp_path / "m.csv", "--vectors", "IVF2,SQ8")
@@ -369,14 +442,29 @@ def test_info_says_what_is_in_an_index(copy: Path, command: Command, files: dict
     assert (about["features"], about["joint_dim"], about["score"]) == ("random", 6, "collection")
     assert about["columns"] == ["video_id", "uri", "duration", "camera"]
     scanned, found = about["segments"]
-    assert (scanned["videos"], scanned["moments"], scanned["removed_videos"], scanned["bytes"]) == (6, 174, 2, sizes[0])
+    assert (scanned["videos"], scanned["moments"], scanned["removed_videos"], scanned["bytes"]) == (
+        6,
+        174,
+        2,
+        sizes[0],
+    )
     assert scanned["candidates"] is None
-    assert (found["videos"], found["moments"], found["removed_videos"], found["bytes"]) == (2, 58, 0, sizes[1])
+    assert (found["videos"], found["moments"], found["removed_videos"], found["bytes"]) == (
+        2,
+        58,
+        0,
+        sizes[1],
+    )
     assert (found["candidates"]["factory"], found["candidates"]["nprobe"]) == ("IVF2,SQ8", 2)
     assert 0.9 < found["candidates"]["recall"] <= 1
     text = command.ok("info", "--index", copy)
-    for part in ("version 3: 174 moments of 6 videos, 2 removed videos still on disk", "columns for --where: video_id, uri, duration, camera",
-                 f"model {index.manifest.fingerprint[:16]}, features random, score collection", "IVF2,SQ8", "1 (exact)"):  # fmt: skip
+    for part in (
+        "version 3: 174 moments of 6 videos, 2 removed videos still on disk",
+        "columns for --where: video_id, uri, duration, camera",
+        f"model {index.manifest.fingerprint[:16]}, features random, score collection",
+        "IVF2,SQ8",
+        "1 (exact)",
+    ):
         assert part in text.stdout
     assert "`mmn-index compact` merges the segments" in text.stderr
     command.ok("compact", "--index", copy)
@@ -389,18 +477,29 @@ def test_verify_finds_nothing_wrong_in_what_changes_leave(
     result = command.ok("verify", "--index", copy, "--features", lively / "features.h5").stderr
     assert "right: 6 videos embedded again, equal within float16" in result
     assert "embedded again" not in command.ok("verify", "--index", copy).stderr
-    command.ok("add", only(files["new"], tmp_path / "a.h5", "v6", "v7"), "--index", copy, "--vectors", "IVF2,SQ8")
+    command.ok(
+        "add", only(files["new"], tmp_path / "a.h5", "v6", "v7"), "--index", copy, "--vectors", "IVF2,SQ8"
+    )
     command.ok("remove", "v1", "v7", "--index", copy)
     result = command.ok("verify", "--index", copy).stderr
     assert "right: checksums of 9 files and of the model" in result
     assert "in all 232 rows" in result
-    assert re.search(r"right: candidate index: recall@10 after NMS (0\.9\d\d|1\.000) against the exact scan", result)
+    assert re.search(
+        r"right: candidate index: recall@10 after NMS (0\.9\d\d|1\.000) against the exact scan", result
+    )
     command.fails(
-        "verify", "--index", copy, "--features", only(files["new"], tmp_path / "b.h5", "v7"), says="has none of the index's videos"
+        "verify",
+        "--index",
+        copy,
+        "--features",
+        only(files["new"], tmp_path / "b.h5", "v7"),
+        says="has none of the index's videos",
     )
 
 
-def test_verify_tells_changed_features_from_rounding(lively: Path, copy: Path, command: Command, tmp_path: Path) -> None:
+def test_verify_tells_changed_features_from_rounding(
+    lively: Path, copy: Path, command: Command, tmp_path: Path
+) -> None:
     shutil.copy(lively / "features.h5", tmp_path / "f.h5")
     with h5py.File(tmp_path / "f.h5", "r+") as file:
         file["v3"][...] = file["v3"][...] * np.float32(1 + 1e-6)
@@ -408,7 +507,12 @@ def test_verify_tells_changed_features_from_rounding(lively: Path, copy: Path, c
     with h5py.File(tmp_path / "f.h5", "r+") as file:
         file["v3"][...] = file["v3"][...] + np.float32(0.1)
     result = command.fails(
-        "verify", "--index", copy, "--features", tmp_path / "f.h5", says="video 'v3' embedded again differs by 0."
+        "verify",
+        "--index",
+        copy,
+        "--features",
+        tmp_path / "f.h5",
+        says="video 'v3' embedded again differs by 0.",
     )
     assert "'v2'" not in result.stderr
 
@@ -438,7 +542,9 @@ def test_a_candidate_index_can_be_had_and_given_up(copy: Path, model: MMN, comma
     assert entry.candidates.noise
     assert "vectors.faiss" in entry.files
     assert ask(copy, model, exact=True) == before
-    assert "proven exact: 174 of 174 moments scored" in command.ok("search", "door", "--index", copy).stderr  # as few as there are
+    assert (
+        "proven exact: 174 of 174 moments scored" in command.ok("search", "door", "--index", copy).stderr
+    )  # as few as there are
     result = command.ok("compact", "--index", copy, "--vectors", "ivf-sq8")
     assert re.search(r"in one segment, IVF\d+,SQ8, as asked for\.", result.stderr)
     result = command.ok("compact", "--index", copy, "--vectors", "exact")
@@ -451,25 +557,56 @@ def test_a_candidate_index_that_cannot_be(lively: Path, copy: Path, command: Com
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     index = ["--index", copy]
     for factory in ("HNSW32", "Flat", "flat", "", "OPQ4,IVF4,SQ8", "ivf"):
-        command.fails("compact", *index, "--vectors", factory, says=f"'{factory}' is no candidate index: expected exact, ivf-sq8")
+        command.fails(
+            "compact",
+            *index,
+            "--vectors",
+            factory,
+            says=f"'{factory}' is no candidate index: expected exact, ivf-sq8",
+        )
     for factory in ("IVF4,SQ9", "IVF4,", "IVF4"):
-        command.fails("compact", *index, "--vectors", factory, says=f"FAISS does not know the index '{factory}'")
-    command.fails("compact", *index, "--vectors", "IVF4096,SQ8", says="4,096 lists are more than the 174 moments")
-    command.fails("compact", *index, "--vectors", "IVF4,PQ8", says="FAISS cannot make 'IVF4,PQ8' of 174 vectors of width 12")
+        command.fails(
+            "compact", *index, "--vectors", factory, says=f"FAISS does not know the index '{factory}'"
+        )
+    command.fails(
+        "compact", *index, "--vectors", "IVF4096,SQ8", says="4,096 lists are more than the 174 moments"
+    )
+    command.fails(
+        "compact",
+        *index,
+        "--vectors",
+        "IVF4,PQ8",
+        says="FAISS cannot make 'IVF4,PQ8' of 174 vectors of width 12",
+    )
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
-    command.fails("build", lively / "model", lively / "features.h5", "-o", tmp_path / "c.mmn", "--vectors", "HNSW32", says="HNSW32")
+    command.fails(
+        "build",
+        lively / "model",
+        lively / "features.h5",
+        "-o",
+        tmp_path / "c.mmn",
+        "--vectors",
+        "HNSW32",
+        says="HNSW32",
+    )
     assert not (tmp_path / "c.mmn").exists()
 
 
 def test_room_for_a_moment(lively: Path, copy: Path, command: Command, tmp_path: Path) -> None:
-    says = "--max-bytes-per-moment 23: the embeddings alone take 24 bytes a moment (12 float16 numbers), which exact scores need."
+    says = (
+        "--max-bytes-per-moment 23: the embeddings alone take 24 bytes a moment (12 float16 numbers), which "
+        "exact scores need."
+    )
     build = ["build", lively / "model", lively / "features.h5", "-o", tmp_path / "c.mmn"]
     command.fails(*build, "--max-bytes-per-moment", 23, says=says)
     assert not (tmp_path / "c.mmn").exists()
     command.fails("compact", "--index", copy, "--max-bytes-per-moment", 23, says=says)
     assert MomentIndex(copy).version == 1
     result = command.ok(*build, "--max-bytes-per-moment", 24)
-    assert "174 moments of 6 videos, scanned exactly: up to 200,000 moments that is quick enough." in result.stderr
+    assert (
+        "174 moments of 6 videos, scanned exactly: up to 200,000 moments that is quick enough."
+        in result.stderr
+    )
 
 
 def test_what_can_be_scanned_in_time_is_scanned(
@@ -481,17 +618,34 @@ def test_what_can_be_scanned_in_time_is_scanned(
 
     assert 0 < candidates.scan_milliseconds(200_000, 64) < candidates.scan_milliseconds(20_000_000, 64)
     monkeypatch.setattr(candidates, "scan_milliseconds", milliseconds)
-    for most, reason in ((3, "scanned exactly: a scan takes about 3.0 ms here, 3 are allowed"), (2, "64 lists, about 4 times")):
+    for most, reason in (
+        (3, "scanned exactly: a scan takes about 3.0 ms here, 3 are allowed"),
+        (2, "64 lists, about 4 times"),
+    ):
         command.ok("compact", "--index", copy, "--max-latency", most)
         entry = MomentIndex(copy).manifest.segments[0]
         assert entry.reason.startswith(reason)
         assert (entry.candidates is None) == (most == 3)
         shown = command.ok("info", "--index", copy)
         assert f"search: {entry.reason}" in shown.stdout
-        assert json.loads(command.ok("info", "--index", copy, "--json").stdout)["segments"][0]["reason"] == entry.reason
+        assert (
+            json.loads(command.ok("info", "--index", copy, "--json").stdout)["segments"][0]["reason"]
+            == entry.reason
+        )
     version = MomentIndex(copy).version
-    command.fails("compact", "--index", copy, "--max-latency", 0, says="--max-latency 0: expected milliseconds")
-    command.fails("compact", "--index", copy, "--max-latency", 5, "--vectors", "exact", says="--vectors exact has chosen")
+    command.fails(
+        "compact", "--index", copy, "--max-latency", 0, says="--max-latency 0: expected milliseconds"
+    )
+    command.fails(
+        "compact",
+        "--index",
+        copy,
+        "--max-latency",
+        5,
+        "--vectors",
+        "exact",
+        says="--vectors exact has chosen",
+    )
     assert MomentIndex(copy).version == version
 
 

@@ -38,7 +38,9 @@ def more(tmp_path: Path) -> Path:
 @pytest.fixture
 def holder(copy: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the index for writing."""
-    with subprocess.Popen([sys.executable, WORKERS / "worker_holder.py", copy], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, WORKERS / "worker_holder.py", copy], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
@@ -105,8 +107,12 @@ def test_readers_see_whole_versions_while_a_writer_changes_them(world: Path, mem
     """8 processes and 16 threads; every answer is compared with what its version holds."""
     result = subprocess.run(
         [sys.executable, WORKERS / "worker_concurrency.py", world, memory, "8"],
-        check=False, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert result.returncode == 0, result.stderr
     reports = json.loads(result.stdout)
     wrong = [f"{name}: {text}" for name, parts in reports.items() for part in parts for text in part["wrong"]]

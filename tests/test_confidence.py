@@ -8,7 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmn_index.confidence import QUANTITIES, Calibration, expected_calibration_error, fit, log_mean, refusal_curve
+from mmn_index.confidence import (
+    QUANTITIES,
+    Calibration,
+    expected_calibration_error,
+    fit,
+    log_mean,
+    refusal_curve,
+)
 
 
 @pytest.mark.parametrize("best", [10, 500])
@@ -36,7 +43,9 @@ def test_all_moments_known_is_the_full_sum() -> None:
 def test_the_bound_is_wider_for_a_smaller_sample() -> None:
     f = torch.linspace(-5, 2, 10_000, dtype=torch.float64)
     errors = [
-        log_mean(f[:0], 10_000, f[::step], torch.full((10_000 // step,), float(step), dtype=torch.float64), 2.0)[1]
+        log_mean(
+            f[:0], 10_000, f[::step], torch.full((10_000 // step,), float(step), dtype=torch.float64), 2.0
+        )[1]
         for step in (2, 20, 200)
     ]
     assert errors == sorted(errors)
@@ -63,14 +72,18 @@ def test_a_quantity_that_never_varies_gets_no_slope() -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    # Bin 0.2-0.3 has three hits at 0.25, one right: |0.75 - 1| = 0.25. Bin 0.9-1 has two at 1.0, one right: |2 - 1| = 1. (1.25) / 5.
+    # Bin 0.2-0.3 has three hits at 0.25, one right: |0.75 - 1| = 0.25. Bin 0.9-1 has two at 1.0, one right:
+    # |2 - 1| = 1. (1.25) / 5.
     confidence = torch.tensor([0.25, 0.25, 0.25, 1.0, 1.0])
     right = torch.tensor([True, False, False, True, False])
     assert expected_calibration_error(confidence, right) == pytest.approx(0.25)
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(0, 20), min_size=1, max_size=20), st.lists(st.integers(0, 20), min_size=1, max_size=20))
+@given(
+    st.lists(st.integers(0, 20), min_size=1, max_size=20),
+    st.lists(st.integers(0, 20), min_size=1, max_size=20),
+)
 def test_the_curve_is_what_counting_says(present: list[int], absent: list[int]) -> None:
     thresholds, answered, refused = refusal_curve(torch.tensor(present) / 20.0, torch.tensor(absent) / 20.0)
     edges = [*sorted({*present, *absent}), math.inf]

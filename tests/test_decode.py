@@ -29,7 +29,9 @@ def number_of(image: np.ndarray) -> int:
     return round((float(image.mean()) - 10) / STEP)
 
 
-def make_video(path: Path, times: Sequence[float], images: Sequence[np.ndarray] | None = None, gop: int = 5) -> Path:
+def make_video(
+    path: Path, times: Sequence[float], images: Sequence[np.ndarray] | None = None, gop: int = 5
+) -> Path:
     """A video whose frame n is shown from times[n] seconds on."""
     images = [grey(n) for n in range(len(times))] if images is None else images
     with av.open(str(path), "w") as container:
@@ -78,9 +80,13 @@ VARIABLE = [0.0, 0.05, 0.4, 0.45, 0.5, 1.7, 1.75, 1.8, 3.0, 3.05]
 
 
 @pytest.mark.parametrize("rate", [1.0, 4.0, 8.0, 10.0, 25.0])
-@pytest.mark.parametrize("times", [STEADY, VARIABLE, [t + 7.3 for t in VARIABLE]], ids=["steady", "variable", "late start"])
+@pytest.mark.parametrize(
+    "times", [STEADY, VARIABLE, [t + 7.3 for t in VARIABLE]], ids=["steady", "variable", "late start"]
+)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_the_frame_shown_at_each_tick_is_given(tmp_path: Path, times: list[float], rate: float, suffix: str) -> None:
+def test_the_frame_shown_at_each_tick_is_given(
+    tmp_path: Path, times: list[float], rate: float, suffix: str
+) -> None:
     path = make_video(tmp_path / f"video{suffix}", times)
     walk = frames_at_rate(path, rate, size=(32, 24))
     found = [number_of(image) for image in walk]
@@ -118,9 +124,13 @@ def fakes(*times: float | None) -> Any:
 
 def clock(duration: float | None = None) -> _Clock:
     stream: Any = SimpleNamespace(
-        average_rate=10, base_rate=None, guessed_rate=None, time_base=Fraction(1, 1000), start_time=0,
+        average_rate=10,
+        base_rate=None,
+        guessed_rate=None,
+        time_base=Fraction(1, 1000),
+        start_time=0,
         duration=None if duration is None else int(duration * 1000),
-    )  # fmt: skip
+    )
     container: Any = SimpleNamespace(duration=None, start_time=0)
     return _Clock(container, stream)
 
@@ -130,7 +140,13 @@ def ordered(c: _Clock, frames: Any) -> list[tuple[float, int]]:
 
 
 def test_neighbours_out_of_order_are_put_in_order() -> None:
-    assert ordered(clock(), fakes(5.0, 5.2, 5.1, 5.4, 5.3)) == [(0, 0), (0.1, 2), (0.2, 1), (0.3, 4), (0.4, 3)]
+    assert ordered(clock(), fakes(5.0, 5.2, 5.1, 5.4, 5.3)) == [
+        (0, 0),
+        (0.1, 2),
+        (0.2, 1),
+        (0.3, 4),
+        (0.4, 3),
+    ]
 
 
 def test_a_missing_timestamp_is_one_average_frame_after_the_last() -> None:
@@ -139,7 +155,13 @@ def test_a_missing_timestamp_is_one_average_frame_after_the_last() -> None:
 
 
 def test_a_clock_that_starts_again_goes_on() -> None:
-    assert ordered(clock(), fakes(8.0, 8.1, 0.0, 0.1, 0.3)) == [(0, 0), (0.1, 1), (0.2, 2), (0.3, 3), (0.5, 4)]
+    assert ordered(clock(), fakes(8.0, 8.1, 0.0, 0.1, 0.3)) == [
+        (0, 0),
+        (0.1, 1),
+        (0.2, 2),
+        (0.3, 3),
+        (0.5, 4),
+    ]
 
 
 def test_a_leap_ahead_is_believed_only_if_the_file_has_room_for_it() -> None:
@@ -184,7 +206,9 @@ def with_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
         ((-1, 0, 0, 1), "grwb", 0),  # mirrored
     ],
 )
-def test_frames_come_upright(tmp_path: Path, matrix: tuple[int, int, int, int], seen: str, rotation: int) -> None:
+def test_frames_come_upright(
+    tmp_path: Path, matrix: tuple[int, int, int, int], seen: str, rotation: int
+) -> None:
     path = with_matrix(make_video(tmp_path / "phone.mp4", [0.0, 0.1], [quarters()] * 2), *matrix)
     turned = rotation in (90, 270)
     info = probe(path)
@@ -211,7 +235,9 @@ def test_a_cut_out_frame_keeps_its_shape(tmp_path: Path) -> None:
     assert middle.mean() > 245
 
 
-@pytest.mark.parametrize("times", [STEADY, [t + 3.7 for t in VARIABLE]], ids=["steady", "variable, late start"])
+@pytest.mark.parametrize(
+    "times", [STEADY, [t + 3.7 for t in VARIABLE]], ids=["steady", "variable, late start"]
+)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_thumbnails_are_the_nearest_frames(tmp_path: Path, times: list[float], suffix: str) -> None:
     path = make_video(tmp_path / f"video{suffix}", times)
@@ -281,15 +307,24 @@ def bad_files(folder: Path) -> dict[Path, str]:
     av.VideoFrame.from_ndarray(grey(5), "rgb24").to_image().save(folder / "still.png")
     sound(folder / "sound.mp4")
     words = {
-        "nowhere.mp4": "no such file", "folder.mp4": "folder", "pipe.mp4": "regular", "empty.mp4": "empty",
-        "half.mp4": "complete", "still.png": "still", "sound.mp4": "audio only",
-    }  # fmt: skip
+        "nowhere.mp4": "no such file",
+        "folder.mp4": "folder",
+        "pipe.mp4": "regular",
+        "empty.mp4": "empty",
+        "half.mp4": "complete",
+        "still.png": "still",
+        "sound.mp4": "audio only",
+    }
     return {folder / name: words.get(name, "is no video") for name in [*texts, *words]}
 
 
 def test_what_is_no_video_is_a_video_error_of_one_line(tmp_path: Path) -> None:
     for path, word in bad_files(tmp_path).items():
-        for attempt in (lambda p: next(frames_at_rate(p, 4, size=(8, 8))), probe, lambda p: thumbnails(p, [0.0], 8)):
+        for attempt in (
+            lambda p: next(frames_at_rate(p, 4, size=(8, 8))),
+            probe,
+            lambda p: thumbnails(p, [0.0], 8),
+        ):
             with pytest.raises(VideoError) as error:
                 attempt(path)
             assert str(error.value).startswith(f"{path}: ")
@@ -310,8 +345,13 @@ def test_ffmpeg_writes_nothing_to_stderr(tmp_path: Path) -> None:
     data = bytearray(make_video(tmp_path / "video.mp4", STEADY).read_bytes())
     data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
     (tmp_path / "video.mp4").write_bytes(data)
-    code = "import sys, mmn_index.video.decode as d; print(len(list(d.frames_at_rate(sys.argv[1], 4, size=(8, 8)))))"
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "video.mp4")], capture_output=True, text=True, check=True)
+    code = (
+        "import sys, mmn_index.video.decode as d; print(len(list(d.frames_at_rate(sys.argv[1], 4, size=(8, "
+        "8)))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "video.mp4")], capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) > 0
     assert done.stderr == ""
 

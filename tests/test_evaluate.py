@@ -35,14 +35,19 @@ from mmn_index.scoring import Embeddings, Score
 
 
 class GivenCosines:
-    """Stands in for a model: the cosine of each sentence with each of the ten moments of a 4 x 4 map is given."""
+    """Stands in for a model: the cosine of each sentence with each of the ten moments of a 4 x 4 map is
+    given.
+    """
 
     grid = ProposalGrid(4, (3,))  # 8 seconds: [0,2] [0,4] [0,6] [0,8] [2,4] [2,6] [2,8] [4,6] [4,8] [6,8]
     training = False
 
     def __init__(self, cosines: dict[str, dict[tuple[int, int], float]]) -> None:
         spans = [(int(start), int(end)) for start, end in self.grid.seconds(8.0)]
-        self.rows = {sentence: torch.tensor([given.get(span, -1.0) for span in spans]) for sentence, given in cosines.items()}
+        self.rows = {
+            sentence: torch.tensor([given.get(span, -1.0) for span in spans])
+            for sentence, given in cosines.items()
+        }
 
     def eval(self) -> None: ...
 
@@ -55,11 +60,15 @@ class GivenCosines:
         return Embeddings(torch.eye(10).repeat(len(pre_clips), 1, 1), torch.zeros(len(pre_clips), 10, 10))
 
     def embed_sentences(self, sentences: tuple[str, ...]) -> Embeddings:
-        return Embeddings(torch.stack([self.rows[sentence] for sentence in sentences]), torch.zeros(len(sentences), 10))
+        return Embeddings(
+            torch.stack([self.rows[sentence] for sentence in sentences]), torch.zeros(len(sentences), 10)
+        )
 
 
 def video(**moments: tuple[float, float]) -> AnnotatedVideo:
-    return AnnotatedVideo("v", 8.0, torch.tensor(list(moments.values())), tuple(moments), None, tuple(range(len(moments))))
+    return AnnotatedVideo(
+        "v", 8.0, torch.tensor(list(moments.values())), tuple(moments), None, tuple(range(len(moments)))
+    )
 
 
 def evaluate(model: GivenCosines, *videos: AnnotatedVideo, **options: object):
@@ -67,27 +76,52 @@ def evaluate(model: GivenCosines, *videos: AnnotatedVideo, **options: object):
 
 
 def test_recall_within_a_video_by_hand() -> None:
-    model = GivenCosines({
-        "first": {(2, 6): 0.9, (2, 4): 0.8, (0, 4): 0.7, (6, 8): 0.6},  # of [0,4]: IoU 1/3, then [2,4] 1/2, then itself
-        "second": {(0, 8): 0.9, (4, 6): 0.5},  # of [0,8]: IoU 1, then 1/4
-    })  # fmt: skip
-    result = evaluate(model, video(first=(0.0, 4.0)), video(second=(0.0, 8.0)), recalls=((1, 0.3), (1, 0.5), (2, 0.5), (3, 0.7)))
+    model = GivenCosines(
+        {
+            "first": {
+                (2, 6): 0.9,
+                (2, 4): 0.8,
+                (0, 4): 0.7,
+                (6, 8): 0.6,
+            },  # of [0,4]: IoU 1/3, then [2,4] 1/2, then itself
+            "second": {(0, 8): 0.9, (4, 6): 0.5},  # of [0,8]: IoU 1, then 1/4
+        }
+    )
+    result = evaluate(
+        model,
+        video(first=(0.0, 4.0)),
+        video(second=(0.0, 8.0)),
+        recalls=((1, 0.3), (1, 0.5), (2, 0.5), (3, 0.7)),
+    )
     # [2,4] overlaps [2,6] by exactly 1/2, which is not above 0.5: it stays.
     assert result.ious[0].tolist() == pytest.approx([1 / 3, 1 / 2, 1])
     assert result.ious[1].tolist() == [1, 0.25, -1]
-    table = {"R@1,IoU=0.3": 100, "R@1,IoU=0.5": 50, "R@2,IoU=0.5": 100, "R@3,IoU=0.7": 100, "mIoU": 100 * (1 / 3 + 1) / 2}
+    table = {
+        "R@1,IoU=0.3": 100,
+        "R@1,IoU=0.5": 50,
+        "R@2,IoU=0.5": 100,
+        "R@3,IoU=0.7": 100,
+        "mIoU": 100 * (1 / 3 + 1) / 2,
+    }
     assert result.table() == pytest.approx(table)
     assert result.table(torch.tensor([True, False]))["R@1,IoU=0.5"] == 0
     # With 0.4, [2,4] goes, and [0,4] moves up to rank 2.
-    assert evaluate(model, video(first=(0.0, 4.0)), nms=0.4, recalls=((3, 0.5),)).ious[0].tolist() == pytest.approx([1 / 3, 1, 0])
+    assert evaluate(model, video(first=(0.0, 4.0)), nms=0.4, recalls=((3, 0.5),)).ious[
+        0
+    ].tolist() == pytest.approx([1 / 3, 1, 0])
 
 
 def test_chance_by_hand() -> None:
-    # Of ten moments, an IoU of at least 0.5 with [0,4] have [0,2] [0,4] [0,6] [0,8] [2,4]; with [0,8] there are six.
+    # Of ten moments, an IoU of at least 0.5 with [0,4] have [0,2] [0,4] [0,6] [0,8] [2,4]; with [0,8] there
+    # are six.
     model = GivenCosines({"first": {(0, 4): 1.0}, "second": {(0, 4): 1.0}})
-    result = evaluate(model, video(first=(0.0, 4.0), second=(0.0, 8.0)), recalls=((1, 0.5), (5, 0.5), (5, 0.3)))
+    result = evaluate(
+        model, video(first=(0.0, 4.0), second=(0.0, 8.0)), recalls=((1, 0.5), (5, 0.5), (5, 0.3))
+    )
     missed = 1 / 252  # five of ten are drawn, all from the five others
-    assert result.chance() == pytest.approx({"R@1,IoU=0.5": 55, "R@5,IoU=0.5": 100 * (1 - missed / 2), "R@5,IoU=0.3": 100})
+    assert result.chance() == pytest.approx(
+        {"R@1,IoU=0.5": 55, "R@5,IoU=0.5": 100 * (1 - missed / 2), "R@5,IoU=0.3": 100}
+    )
 
 
 def test_fewer_survivors_than_asked_for() -> None:
@@ -96,7 +130,13 @@ def test_fewer_survivors_than_asked_for() -> None:
     result = evaluate(model, video(two=(4.0, 8.0), one=(0.0, 8.0), none=(0.0, 8.0)))
     assert result.ious.tolist() == [[0, 1, -1, -1, -1], [0.5, -1, -1, -1, -1], [-1] * 5]
     assert result.table() == pytest.approx(
-        {"R@1,IoU=0.5": 100 / 3, "R@1,IoU=0.7": 0, "R@5,IoU=0.5": 200 / 3, "R@5,IoU=0.7": 100 / 3, "mIoU": 50 / 3}
+        {
+            "R@1,IoU=0.5": 100 / 3,
+            "R@1,IoU=0.7": 0,
+            "R@5,IoU=0.5": 200 / 3,
+            "R@5,IoU=0.7": 100 / 3,
+            "mIoU": 50 / 3,
+        }
     )
 
 
@@ -121,13 +161,22 @@ def test_the_counts_are_those_of_the_annotations(benchmark) -> None:
         annotations = read_annotations(golden("..", "annotations", benchmark.name, file))
         assert len(annotations.videos) == benchmark.videos[split]
         assert annotations.num_sentences == benchmark.sentences[split]
-        assert departures(benchmark, split, annotations, width=benchmark.width, model=config.PAPER[benchmark.name]) == []
+        assert (
+            departures(
+                benchmark, split, annotations, width=benchmark.width, model=config.PAPER[benchmark.name]
+            )
+            == []
+        )
 
 
 def test_departures_are_named() -> None:
     split = Annotations(Path("some.json"), (video(first=(0.0, 4.0)),), 0, 0)
     lines = departures(TACOS, "test", split, width=500, model=config.CHARADES)
-    assert lines[0] == "some.json: this is not the test split of tacos: 1 videos instead of 25, 1 sentences instead of 4,001."
+    assert (
+        lines[0]
+        == "some.json: this is not the test split of tacos: 1 videos instead of 25, 1 sentences instead of "
+        "4,001."
+    )
     assert lines[1] == "these are not the features of tacos: their width is 500, not 4096."
     assert "num_clips is 16, not 128" in lines[2]
     assert "power is 0.5, not 0.3" in lines[2]
@@ -140,9 +189,12 @@ def test_differences_are_judged_as_they_are_printed() -> None:
     assert differences(ours, published) == {"R@1,IoU=0.5": -0.5, "R@5,IoU=0.7": 0.5}
     assert further_off(ours, published, 0.5) == []
     assert further_off(ours, published, 0.49) == [
-        "R@1,IoU=0.5 is 46.81, published 47.31, -0.50", "R@5,IoU=0.7 is 58.91, published 58.41, +0.50",
-    ]  # fmt: skip
-    assert further_off({**ours, "R@1,IoU=0.5": 46.80}, published, 0.5) == ["R@1,IoU=0.5 is 46.80, published 47.31, -0.51"]
+        "R@1,IoU=0.5 is 46.81, published 47.31, -0.50",
+        "R@5,IoU=0.7 is 58.91, published 58.41, +0.50",
+    ]
+    assert further_off({**ours, "R@1,IoU=0.5": 46.80}, published, 0.5) == [
+        "R@1,IoU=0.5 is 46.80, published 47.31, -0.51"
+    ]
 
 
 def test_what_is_missing_is_said_with_where_to_get_it(tmp_path: Path) -> None:
@@ -173,12 +225,23 @@ def test_what_is_missing_is_said_with_where_to_get_it(tmp_path: Path) -> None:
 @pytest.fixture
 def inputs(world: Path) -> list[object]:
     """Arguments of an evaluation of the tiny world."""
-    return ["eval", world / "run" / "model", "--features", world / "features.h5", "--annotations", world / "train.json"]
+    return [
+        "eval",
+        world / "run" / "model",
+        "--features",
+        world / "features.h5",
+        "--annotations",
+        world / "train.json",
+    ]
 
 
 @pytest.fixture
-def tiny(world: Path, command: Command, inputs: list[object], monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The tiny world as a benchmark called `charades`, published with its own results; `publish` changes them."""
+def tiny(
+    world: Path, command: Command, inputs: list[object], monkeypatch: pytest.MonkeyPatch
+) -> SimpleNamespace:
+    """The tiny world as a benchmark called `charades`, published with its own results; `publish` changes
+    them.
+    """
     ours = json.loads(command.ok(*inputs, "--json").stdout.splitlines()[0])
     model = checkpoint.info(world / "run" / "model").config
     monkeypatch.setitem(SETTINGS, "tiny", Setting(model))
@@ -201,21 +264,35 @@ def test_a_data_set_is_found_in_its_folder(
     printed = command.ok("eval", model, "--dataset", "playhouse", "--data", folder, "--json").stdout
     block, chance = map(json.loads, printed.splitlines())
     named = json.loads(command.ok(*inputs, "--score", "collection", "--json").stdout.splitlines()[0])
-    assert {key: block[key] for key in named if key != "title"} == {key: value for key, value in named.items() if key != "title"}
-    assert block["title"] == "playhouse, within the right video, 12 queries of 6 videos, score collection, NMS 0.5"
+    assert {key: block[key] for key in named if key != "title"} == {
+        key: value for key, value in named.items() if key != "title"
+    }
+    assert (
+        block["title"]
+        == "playhouse, within the right video, 12 queries of 6 videos, score collection, NMS 0.5"
+    )
     assert (block["reference"], block["difference"], block["source"]) == (None, None, None)
     assert chance["queries"] == "chance"
     monkeypatch.chdir(tmp_path)
     assert command.ok("eval", model, "--dataset", "playhouse", "--json").stdout == printed
     table = command.ok("eval", model, "--dataset", "playhouse").stdout
     assert "difference" not in table
-    assert [line.split()[0] for line in table.splitlines() if line][:4] == ["playhouse,", "R@1,IoU=0.5", "ours", "chance"]
+    assert [line.split()[0] for line in table.splitlines() if line][:4] == [
+        "playhouse,",
+        "R@1,IoU=0.5",
+        "ours",
+        "chance",
+    ]
 
 
-def test_ours_the_published_numbers_and_the_difference(command: Command, inputs: list[object], tiny: SimpleNamespace) -> None:
+def test_ours_the_published_numbers_and_the_difference(
+    command: Command, inputs: list[object], tiny: SimpleNamespace
+) -> None:
     r1, r5, miou = (tiny.ours[column] for column in ("R@1,IoU=0.5", "R@5,IoU=0.7", "mIoU"))
     tiny.publish(
-        Published("MMN paper", "the paper itself", {"R@1,IoU=0.5": r1 + 1.25, "R@5,IoU=0.7": round(r5 - 2, 2)}),
+        Published(
+            "MMN paper", "the paper itself", {"R@1,IoU=0.5": r1 + 1.25, "R@5,IoU=0.7": round(r5 - 2, 2)}
+        ),
         Published("somebody", "their page", {"mIoU": 12.34}),
     )
     result = command.ok(*inputs, "--dataset", "charades")
@@ -227,26 +304,38 @@ def test_ours_the_published_numbers_and_the_difference(command: Command, inputs:
     assert rows[""] == ["R@1,IoU=0.5", "R@1,IoU=0.7", "R@5,IoU=0.5", "R@5,IoU=0.7", "mIoU"]
     assert rows["ours"][0] == f"{r1:.2f}"
     assert rows["ours"][4] == f"{miou:.2f}"
-    assert rows["MMN paper"] == [f"{r1 + 1.25:.2f}", f"{r5 - 2:.2f}"]  # and nothing where nothing was verified
+    assert rows["MMN paper"] == [
+        f"{r1 + 1.25:.2f}",
+        f"{r5 - 2:.2f}",
+    ]  # and nothing where nothing was verified
     assert rows["difference"] == ["-1.25", "+2.00"]
     assert rows["somebody"] == ["12.34"]
     assert "MMN paper: the paper itself. Empty cells: not reported, or not verified." in lines
     assert "somebody: their page. Empty cells: not reported, or not verified." in lines
     assert lines[-1] == (
-        "NMS 0.5: drops a moment whose temporal IoU with a better one is above 0.5; a hit has IoU >= m (inclusive, float32); "
+        "NMS 0.5: drops a moment whose temporal IoU with a better one is above 0.5; a hit has IoU >= m "
+        "(inclusive, float32); "
         "n survivors at most."
     )
 
 
-def test_the_comparison_as_json(world: Path, command: Command, inputs: list[object], tiny: SimpleNamespace) -> None:
+def test_the_comparison_as_json(
+    world: Path, command: Command, inputs: list[object], tiny: SimpleNamespace
+) -> None:
     r1 = tiny.ours["R@1,IoU=0.5"]
-    tiny.publish(Published("MMN paper", "the paper itself", {"R@1,IoU=0.5": r1 + 1.25}), Published("x", "a page", {"mIoU": 12.34}))
+    tiny.publish(
+        Published("MMN paper", "the paper itself", {"R@1,IoU=0.5": r1 + 1.25}),
+        Published("x", "a page", {"mIoU": 12.34}),
+    )
     printed = command.ok(*inputs, "--dataset", "charades", "--json", "--seen", world / "train.json")
     blocks = [json.loads(line) for line in printed.stdout.splitlines()]
     assert [(block["scope"], block["queries"]) for block in blocks] == [
         ("video", queries) for queries in ("all", "seen wordings (12)", "chance")
     ]
-    assert all((b["dataset"], b["nms"], b["iou_rule"]) == ("charades", 0.5, "IoU >= m (inclusive, float32)") for b in blocks)
+    assert all(
+        (b["dataset"], b["nms"], b["iou_rule"]) == ("charades", 0.5, "IoU >= m (inclusive, float32)")
+        for b in blocks
+    )
     first = blocks[0]
     assert first["R@1,IoU=0.5"] == r1
     assert first["reference"] == {"R@1,IoU=0.5": r1 + 1.25}
@@ -257,14 +346,21 @@ def test_the_comparison_as_json(world: Path, command: Command, inputs: list[obje
     assert all("reference" not in block for block in blocks[1:])
 
 
-def test_assert_within_passes_and_fails(command: Command, inputs: list[object], tiny: SimpleNamespace) -> None:
+def test_assert_within_passes_and_fails(
+    command: Command, inputs: list[object], tiny: SimpleNamespace
+) -> None:
     r1, r5 = tiny.ours["R@1,IoU=0.5"], tiny.ours["R@5,IoU=0.5"]
     assertion = [*inputs, "--dataset", "charades", "--assert-within", 0.5]
-    tiny.publish(Published("MMN paper", "p", {"R@1,IoU=0.5": r1 + 0.5, "R@5,IoU=0.5": r5}), Published("x", "y", {"mIoU": 1.0}))
+    tiny.publish(
+        Published("MMN paper", "p", {"R@1,IoU=0.5": r1 + 0.5, "R@5,IoU=0.5": r5}),
+        Published("x", "y", {"mIoU": 1.0}),
+    )
     passed = command.ok(*assertion)
     assert "0 of 2 compared numbers more than 0.5 points off (MMN paper).\n" in passed.stderr
     tiny.publish(Published("MMN paper", "p", {"R@1,IoU=0.5": r1 + 0.51, "R@5,IoU=0.5": r5}))
-    failed = command.fails(*assertion, says="1 of 2 compared numbers more than 0.5 points off (MMN paper): R@1,IoU=0.5 is")
+    failed = command.fails(
+        *assertion, says="1 of 2 compared numbers more than 0.5 points off (MMN paper): R@1,IoU=0.5 is"
+    )
     assert f"R@1,IoU=0.5 is {r1:.2f}, published {r1 + 0.51:.2f}, -0.51." in failed.stderr
     assert "R@5" not in failed.stderr
     assert "difference" in failed.stdout  # the table is printed all the same
@@ -273,7 +369,9 @@ def test_assert_within_passes_and_fails(command: Command, inputs: list[object], 
 
 def test_an_assertion_needs_a_number_to_compare_with(command: Command, inputs: list[object]) -> None:
     command.fails(*inputs, "--assert-within", 0.5, says="name it with --dataset")
-    command.fails(*inputs, "--dataset", "playhouse", "--assert-within", 0.5, says="nothing is published for playhouse")
+    command.fails(
+        *inputs, "--dataset", "playhouse", "--assert-within", 0.5, says="nothing is published for playhouse"
+    )
 
 
 def test_only_verified_numbers_are_printed(command: Command, inputs: list[object]) -> None:
@@ -282,10 +380,15 @@ def test_only_verified_numbers_are_printed(command: Command, inputs: list[object
     assert rows["MMN paper"] == ["48.59"]
     assert len(rows["difference"]) == 1
     assert rows["MMN by VideoMind"] == ["64.50", "48.20", "29.40", "46.60"]
-    assert "MMN paper: MMN paper, from a leaderboard (second hand). Empty cells: not reported, or not verified." in table
+    assert (
+        "MMN paper: MMN paper, from a leaderboard (second hand). Empty cells: not reported, or not verified."
+        in table
+    )
 
 
-def test_a_data_set_brings_its_own_metric(command: Command, inputs: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_brings_its_own_metric(
+    command: Command, inputs: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def spy(*arguments: object, **options: object):
@@ -294,35 +397,66 @@ def test_a_data_set_brings_its_own_metric(command: Command, inputs: list[object]
 
     monkeypatch.setattr("mmn_index.train.evaluate.evaluate_videos", spy)
     block = json.loads(command.ok(*inputs, "--dataset", "tacos", "--json").stdout.splitlines()[0])
-    assert [key for key in block if key.startswith("R@")] == [f"R@{n},IoU={m}" for n in (1, 5) for m in (0.1, 0.3, 0.5)]
+    assert [key for key in block if key.startswith("R@")] == [
+        f"R@{n},IoU={m}" for n in (1, 5) for m in (0.1, 0.3, 0.5)
+    ]
     assert block["nms"] == 0.4
     assert block["R@1,IoU=0.1"] >= block["R@1,IoU=0.3"] >= block["R@1,IoU=0.5"]
     command.ok(*inputs, "--dataset", "playhouse")
-    title = command.ok(*inputs, "--dataset", "tacos", "--nms", 0.5, "--score", "iou").stdout.strip().splitlines()[0]
+    title = (
+        command.ok(*inputs, "--dataset", "tacos", "--nms", 0.5, "--score", "iou")
+        .stdout.strip()
+        .splitlines()[0]
+    )
     assert title.endswith("score iou (the data set's own is product), NMS 0.5 (the data set's own is 0.4):")
     command.ok(*inputs)
     command.ok(*inputs, "--nms", 0, "--score", "contrastive")
-    assert asked == [("product", 0.4), ("collection", 0.5), ("iou", 0.5), ("product", 0.5), ("contrastive", 0)]
+    assert asked == [
+        ("product", 0.4),
+        ("collection", 0.5),
+        ("iou", 0.5),
+        ("product", 0.5),
+        ("contrastive", 0),
+    ]
 
 
 def test_what_is_not_the_benchmark_is_said(command: Command, inputs: list[object]) -> None:
     result = command.ok(*inputs, "--dataset", "tacos", "--assert-within", 100)
     assert "Warning" not in result.stdout
     warnings = [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
-    assert "this is not the test split of tacos: 6 videos instead of 25, 12 sentences instead of 4,001." in warnings[0]
+    assert (
+        "this is not the test split of tacos: 6 videos instead of 25, 12 sentences instead of 4,001."
+        in warnings[0]
+    )
     assert f"their width is {DIM}, not 4096" in warnings[1]
     assert "num_clips is 8, not 128" in warnings[2]
-    assert "0 of 1 compared numbers more than 100 points off (MMN paper). Mind the warnings above." in result.stderr
+    assert (
+        "0 of 1 compared numbers more than 100 points off (MMN paper). Mind the warnings above."
+        in result.stderr
+    )
 
 
 def test_what_the_command_cannot_do_is_one_line(world: Path, command: Command, tmp_path: Path) -> None:
     model = world / "run" / "model"
-    command.fails("eval", model, "--dataset", "tacos", "--data", tmp_path, says="one dataset a video, such as `s17-d69.avi`")
+    command.fails(
+        "eval",
+        model,
+        "--dataset",
+        "tacos",
+        "--data",
+        tmp_path,
+        says="one dataset a video, such as `s17-d69.avi`",
+    )
     command.fails("eval", model, "--data", tmp_path, says="name the data set with --dataset")
     write_annotations(tmp_path / "test.json", 6)
     write_features(tmp_path / "features.h5", 5)
-    command.fails("eval", model, "--dataset", "playhouse", "--data", tmp_path, says="no features of video 'v5'")
-    for left_out, options in (("--features", []), ("--annotations", ["--features", tmp_path / "features.h5"])):
+    command.fails(
+        "eval", model, "--dataset", "playhouse", "--data", tmp_path, says="no features of video 'v5'"
+    )
+    for left_out, options in (
+        ("--features", []),
+        ("--annotations", ["--features", tmp_path / "features.h5"]),
+    ):
         result = command.run("eval", model, *options)
         assert result.exit_code == 2
         assert f"Missing option '{left_out}'" in result.stderr

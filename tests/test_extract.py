@@ -75,12 +75,16 @@ def test_a_folder_becomes_a_feature_file(folder: Path, tmp_path: Path) -> None:
     assert [path.name for path, _ in result.failed] == ["broken.mp4"]
     assert result.failed[0][1].startswith(str(folder / "broken.mp4"))
     assert "\n" not in result.failed[0][1]
-    assert sorted(seen) == [(n, 6, v) for n, v in enumerate(["a", "b", "broken", "c", "porch/cam1", "porch/cam2"], start=1)]
+    assert sorted(seen) == [
+        (n, 6, v) for n, v in enumerate(["a", "b", "broken", "c", "porch/cam1", "porch/cam2"], start=1)
+    ]
     pixels = load_backbone("pixels")
     with FeatureFile(out) as features:
         assert (features.backbone, features.rate) == ("pixels", 4.0)
         assert features.video_ids == ["a", "b", "c", "porch/cam1", "porch/cam2"]
-        for seed, (video_id, suffix) in enumerate({"a": "mp4", "b": "mkv", "c": "MP4", "porch/cam1": "mp4"}.items()):
+        for seed, (video_id, suffix) in enumerate(
+            {"a": "mp4", "b": "mkv", "c": "MP4", "porch/cam1": "mp4"}.items()
+        ):
             path = folder / f"{video_id}.{suffix}"
             duration = 1 + 0.3 * seed
             assert features.duration(video_id) == pytest.approx(duration, abs=0.02)
@@ -109,7 +113,9 @@ def test_a_file_is_taken_whatever_its_suffix_and_once(folder: Path, tmp_path: Pa
     assert contents(tmp_path / "f.h5").keys() == {"camera"}
 
 
-def test_relative_paths_are_stored_absolute(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_are_stored_absolute(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder)
     extract([Path("a.mp4"), Path("porch")], tmp_path / "f.h5")
     sources = {video_id: source for video_id, (_, _, source) in contents(tmp_path / "f.h5").items()}
@@ -196,7 +202,9 @@ def children(process: int) -> list[int]:
 
 def workers_of(process: int) -> list[int]:
     """Its children that decode; the resource tracker is a child, too."""
-    return [child for child in children(process) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [
+        child for child in children(process) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 def alive(process: int) -> bool:
@@ -208,7 +216,9 @@ def alive(process: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 @pytest.mark.parametrize(("workers", "how"), [(1, signal.SIGKILL), (2, signal.SIGKILL), (2, signal.SIGINT)])
-def test_a_run_that_is_killed_goes_on_where_it_was(many: Path, tmp_path: Path, workers: int, how: signal.Signals) -> None:
+def test_a_run_that_is_killed_goes_on_where_it_was(
+    many: Path, tmp_path: Path, workers: int, how: signal.Signals
+) -> None:
     out = tmp_path / "f.h5"
     process = start(tmp_path, many, out, workers)
     assert process.stdout is not None
@@ -254,7 +264,10 @@ def test_a_worker_that_dies_costs_its_video_only(many: Path, tmp_path: Path) -> 
 
 
 def test_workers_do_not_import_torch() -> None:
-    code = "import sys, mmn_index.index_build.extract; print({'torch', 'faiss', 'transformers'} & sys.modules.keys())"
+    code = (
+        "import sys, mmn_index.index_build.extract; print({'torch', 'faiss', 'transformers'} & "
+        "sys.modules.keys())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

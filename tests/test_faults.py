@@ -47,7 +47,9 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with features of other videos (more.h5, new.h5) and other features of the same ones (again.h5)."""
+    """A folder with features of other videos (more.h5, new.h5) and other features of the same ones
+    (again.h5).
+    """
     folder = tmp_path_factory.mktemp("features")
     write_features(folder / "more.h5", 4, prefix="w", seed=5)
     write_features(folder / "new.h5", 5, prefix="x", seed=6)
@@ -60,7 +62,9 @@ def base(world: Path, features: Path, tmp_path_factory: pytest.TempPathFactory, 
     """An index of two segments with a bank, one with a candidate index, each with a removed video."""
     root = tmp_path_factory.mktemp("base") / "collection.mmn"
     bank = ["--bank", world / "train.json"]
-    command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8", *bank)
+    command.ok(
+        "build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8", *bank
+    )
     command.ok("add", features / "more.h5", "--index", root)
     command.ok("remove", "v1", "w2", "--index", root)
     return root
@@ -94,24 +98,38 @@ def changes(world: Path, features: Path, base: Path) -> dict[str, dict[str, Any]
     anew = ["build", model, str(world / "features.h5"), "-o", "{root}", "--bank", bank]
     found = {
         # Those who try again may wish for another candidate index.
-        "build": {"base": None, "arguments": [*anew, "--vectors", "IVF4,SQ8"], "again": [[*anew, "--vectors", "IVF4,SQ8"], anew]},
+        "build": {
+            "base": None,
+            "arguments": [*anew, "--vectors", "IVF4,SQ8"],
+            "again": [[*anew, "--vectors", "IVF4,SQ8"], anew],
+        },
         "overwrite": {"arguments": ["build", model, str(features / "new.h5"), "-o", "{root}", "--overwrite"]},
         "add": {"arguments": ["add", str(features / "new.h5"), *index]},
         "update": {"arguments": ["update", str(features / "again.h5"), *index]},
         "remove": {"arguments": ["remove", "v3", "w0", *index]},
         "compact": {"arguments": ["compact", "--vectors", "IVF4,SQ8", *index]},
-    }  # fmt: skip
-    return {name: {"base": str(base), "again": [about["arguments"]], **about} for name, about in found.items()}
+    }
+    return {
+        name: {"base": str(base), "again": [about["arguments"]], **about} for name, about in found.items()
+    }
 
 
-def test_200_kills_leave_the_state_before_or_after(world: Path, features: Path, base: Path, memory: Path) -> None:
-    """A dying command leaves an index that is right, and nothing that the next command does not take up or remove."""
+def test_200_kills_leave_the_state_before_or_after(
+    world: Path, features: Path, base: Path, memory: Path
+) -> None:
+    """A dying command leaves an index that is right, and nothing that the next command does not take up or
+    remove.
+    """
     plan = {"folder": str(memory), "kills": 200, "seed": 0, "commands": changes(world, features, base)}
     (memory / "plan.json").write_text(json.dumps(plan))
     result = subprocess.run(
         [sys.executable, WORKERS / "worker_kills.py", memory / "plan.json"],
-        check=False, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert result.returncode == 0, result.stderr
     kills = [json.loads(line) for line in result.stdout.splitlines()]
     assert [kill for kill in kills if kill["wrong"]] == []
@@ -227,7 +245,12 @@ def test_what_a_manifest_names_is_on_the_disk_before_the_manifest(
             folders[next(root.glob("model-*"))] = content["model_files"]
             if content["bank"]:
                 folders[root] = {content["bank"]["file"]: None}
-            named = [self, root / "segments", *folders, *(folder / name for folder, files in folders.items() for name in files)]
+            named = [
+                self,
+                root / "segments",
+                *folders,
+                *(folder / name for folder, files in folders.items() for name in files),
+            ]
             assert [path for path in named if path.stat().st_ino not in synced] == []
             seen.append(len(named))
         return rename(self, target)
@@ -236,7 +259,9 @@ def test_what_a_manifest_names_is_on_the_disk_before_the_manifest(
     monkeypatch.setattr(Path, "replace", watched)
     root = tmp_path / "new.mmn"
     bank = ["--bank", world / "train.json"]
-    command.ok("build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8", *bank)
+    command.ok(
+        "build", world / "run" / "model", world / "features.h5", "-o", root, "--vectors", "IVF4,SQ8", *bank
+    )
     command.ok("add", features / "more.h5", "--index", root)
     command.ok("compact", "--index", root)
     assert seen == [16, 22, 15]
@@ -301,7 +326,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     if shutil.which("mount") is None:
         pytest.skip("there is no `mount` to make a small disk with")
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], check=False, capture_output=True, text=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], check=False, capture_output=True, text=True
+    )
     if made.returncode:
         pytest.skip(f"no small disk can be mounted here: {made.stderr.strip()}")
     yield place
@@ -380,12 +407,23 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize(("size", "stage"), [(100, "bank"), (4000, "embeddings"), (5000, "model"), (36_000, "model")])
-def test_a_quota(world: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, size: int, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("size", "stage"), [(100, "bank"), (4000, "embeddings"), (5000, "model"), (36_000, "model")]
+)
+def test_a_quota(
+    world: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, size: int, stage: str
+) -> None:
     """Where no disk can be mounted, this is left of the test above."""
     stages = watch(monkeypatch)
     with files_of_at_most(size):
-        command.fails("build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "new.mmn", says="File too large")
+        command.fails(
+            "build",
+            world / "run" / "model",
+            world / "features.h5",
+            "-o",
+            tmp_path / "new.mmn",
+            says="File too large",
+        )
     assert stages == [stage]
     assert not (tmp_path / "new.mmn").exists()
 
@@ -401,7 +439,12 @@ def test_a_quota_for_more_videos(copy: Path, features: Path, command: Command, s
 
 def flipped(content: bytes, random: np.random.Generator) -> Iterator[bytes]:
     """A bit changed in some bytes: at the beginning, at the end, and at random."""
-    for offset in [0, len(content) - 1, *random.integers(min(128, len(content)), size=6), *random.integers(len(content), size=16)]:
+    for offset in [
+        0,
+        len(content) - 1,
+        *random.integers(min(128, len(content)), size=6),
+        *random.integers(len(content), size=16),
+    ]:
         changed = bytearray(content)
         changed[offset] ^= 1 << random.integers(8)
         yield bytes(changed)
@@ -417,7 +460,12 @@ def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(copy: Path, comma
             with contextlib.suppress(ValueError):
                 if path.name == "manifest.json" and json.loads(damaged) == json.loads(content):
                     continue  # nothing else is said: the last of 17 digits
-            command.fails("verify", "--index", copy, says=f"{path}: {'' if path.name == 'manifest.json' else 'was changed'}")
+            command.fails(
+                "verify",
+                "--index",
+                copy,
+                says=f"{path}: {'' if path.name == 'manifest.json' else 'was changed'}",
+            )
             with contextlib.suppress(MomentIndexError):
                 MomentIndex(copy)
         path.write_bytes(content)
@@ -437,10 +485,13 @@ HARM: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(
-    "name", ["moments.parquet", "videos.parquet", "embeddings.npy", "background.npy", "hubs.npy", "vectors.faiss"]
+    "name",
+    ["moments.parquet", "videos.parquet", "embeddings.npy", "background.npy", "hubs.npy", "vectors.faiss"],
 )
 @pytest.mark.parametrize("harm", HARM)
-def test_a_damaged_file_of_a_segment_with_a_candidate_index_is_named(copy: Path, name: str, harm: str) -> None:
+def test_a_damaged_file_of_a_segment_with_a_candidate_index_is_named(
+    copy: Path, name: str, harm: str
+) -> None:
     path, (do, says) = next((copy / "segments").glob("*/vectors.faiss")).with_name(name), HARM[harm]
     do(path)
     if (name, harm) == ("vectors.faiss", "overwritten"):
@@ -458,7 +509,9 @@ def test_a_candidate_index_of_other_vectors_is_named(copy: Path) -> None:
     size = path.stat().st_size
     write_vectors(path, np.ones((5, 6), dtype=np.float16), "IVF1,SQ8")
     os.truncate(path, size)  # what is behind it is not read
-    with pytest.raises(MomentIndexError, match=r"vectors\.faiss: holds 5 vectors of width 6, expected 174 of 14"):
+    with pytest.raises(
+        MomentIndexError, match=r"vectors\.faiss: holds 5 vectors of width 6, expected 174 of 14"
+    ):
         answers(copy)
 
 
@@ -468,7 +521,9 @@ def test_codes_are_read_at_the_first_search_and_never_for_anything_else(
     said, read = answers(copy), []
     before = MomentIndex(copy)  # its files will be removed
     read_file = Vectors._read_file
-    monkeypatch.setattr(Vectors, "_read_file", lambda self: read.append(threading.get_ident()) or read_file(self))
+    monkeypatch.setattr(
+        Vectors, "_read_file", lambda self: read.append(threading.get_ident()) or read_file(self)
+    )
     command.ok("info", "--index", copy)
     command.ok("add", features / "new.h5", "--index", copy)
     command.ok("remove", "x1", "--index", copy)

@@ -14,7 +14,10 @@ from mmn_index.features import FeatureFile, FeatureWriter
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    rows = {"a": np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32), "porch/cam1": np.ones((2, 3), np.float32)}
+    rows = {
+        "a": np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32),
+        "porch/cam1": np.ones((2, 3), np.float32),
+    }
     with FeatureWriter(tmp_path / "f.h5", backbone="b", rate=4.0) as writer:
         for video_id, x in rows.items():
             writer.add(video_id, x, duration=2.5, source=f"/x/{video_id}.mp4")
@@ -106,7 +109,10 @@ def test_a_length_that_is_none(tmp_path: Path, name: str, value: object) -> None
 def test_an_empty_dataset(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file["v"] = h5py.Empty("f4")
-    with FeatureFile(tmp_path / "f.h5") as file, pytest.raises(FeatureError, match=r"'v' has features of shape \(\)"):
+    with (
+        FeatureFile(tmp_path / "f.h5") as file,
+        pytest.raises(FeatureError, match=r"'v' has features of shape \(\)"),
+    ):
         file.read("v")
 
 

@@ -1,4 +1,6 @@
-"""The official run on two processes, equal to ours on two and on one: `negatives: group` does not know how many there are."""
+"""The official run on two processes, equal to ours on two and on one: `negatives: group` does not know how
+many there are.
+"""
 
 import json
 import os
@@ -14,13 +16,16 @@ from golden import golden
 from mmn_index.official import own_name
 
 WORKER = Path(__file__).with_name("worker_ddp2.py")
-# True gradient zero: AdamW turns the rounding noise of biases in front of a norm, and of keys' biases, into steps.
+# True gradient zero: AdamW turns the rounding noise of biases in front of a norm, and of keys' biases, into
+# steps.
 NOISE = ("convs.", "k_lin.bias")
 
 
 def start(result: Path, **environment: str) -> "subprocess.Popen[str]":
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen([sys.executable, str(WORKER), str(result)], env=variables, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, str(WORKER), str(result)], env=variables, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(processes: list["subprocess.Popen[str]"]) -> None:
@@ -31,18 +36,27 @@ def finish(processes: list["subprocess.Popen[str]"]) -> None:
 
 @pytest.fixture(scope="module")
 def official() -> list[dict[str, Any]]:
-    return [json.loads(golden("ddp2-activitynet-mini", f"ddp2_rank{rank}.json").read_text()) for rank in (0, 1)]
+    return [
+        json.loads(golden("ddp2-activitynet-mini", f"ddp2_rank{rank}.json").read_text()) for rank in (0, 1)
+    ]
 
 
 @pytest.fixture(scope="module")
-def ours(official: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def ours(
+    official: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
     """The same run in one process, and in two that share gradients over gloo."""
     folder = tmp_path_factory.mktemp("ddp2")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    finish([start(folder / f"rank{rank}.json", RANK=str(rank), LOCAL_RANK=str(rank), **together) for rank in (0, 1)])
+    finish(
+        [
+            start(folder / f"rank{rank}.json", RANK=str(rank), LOCAL_RANK=str(rank), **together)
+            for rank in (0, 1)
+        ]
+    )
     finish([start(folder / "alone.json")])
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("rank0", "rank1", "alone")}
 
@@ -51,7 +65,9 @@ def losses(step: dict[str, Any]) -> list[float]:
     return [step["loss_iou"], step["loss_vid"], step["loss_sent"]]
 
 
-def test_each_process_sees_the_official_videos_and_losses(official: list[dict[str, Any]], ours: dict[str, dict[str, Any]]) -> None:
+def test_each_process_sees_the_official_videos_and_losses(
+    official: list[dict[str, Any]], ours: dict[str, dict[str, Any]]
+) -> None:
     for rank in (0, 1):
         for expected, found in zip(official[rank]["steps"], ours[f"rank{rank}"]["steps"], strict=True):
             assert found["videos"] == [expected["videos"]]
@@ -60,8 +76,12 @@ def test_each_process_sees_the_official_videos_and_losses(official: list[dict[st
             assert found["rates"] == pytest.approx([expected["lr_base"], expected["lr_bert"]])
 
 
-def test_one_process_does_the_steps_of_two(official: list[dict[str, Any]], ours: dict[str, dict[str, Any]]) -> None:
-    for first, second, found in zip(official[0]["steps"], official[1]["steps"], ours["alone"]["steps"], strict=True):
+def test_one_process_does_the_steps_of_two(
+    official: list[dict[str, Any]], ours: dict[str, dict[str, Any]]
+) -> None:
+    for first, second, found in zip(
+        official[0]["steps"], official[1]["steps"], ours["alone"]["steps"], strict=True
+    ):
         assert found["videos"] == [first["videos"], second["videos"]]
         mean = [(a + b) / 2 for a, b in zip(losses(first), losses(second), strict=True)]
         assert found["losses"] == pytest.approx(mean, rel=2e-6, abs=1e-5)

@@ -26,7 +26,10 @@ def case(request: pytest.FixtureRequest) -> Case:
 def test_the_setting_of_the_paper_is_the_official_configuration(case: Case) -> None:
     """But for the widths and the kind of the 2D map, all that a case changes."""
     ours, config = SETTINGS[case.official["DATASETS"]["NAME"]], case.model.config
-    widths = {key: getattr(config, key) for key in ("input_dim", "featpool_dim", "conv_dim", "joint_dim", "map_type")}
+    widths = {
+        key: getattr(config, key)
+        for key in ("input_dim", "featpool_dim", "conv_dim", "joint_dim", "map_type")
+    }
     assert replace(ours.model, **widths) == config
     assert ours.loss == case.loss
     official = case.train_config({})
@@ -88,7 +91,9 @@ def test_video_side(case: Case) -> None:
 
 
 def test_the_learned_map_against_loops(case: Case, tmp_path: Path) -> None:
-    """FEAT2D conv, on the clips and the grid of the case; a case with pooling gets tensors under the official names."""
+    """FEAT2D conv, on the clips and the grid of the case; a case with pooling gets tensors under the official
+    names.
+    """
     config, path = case.model.config, case.folder / "weights.pt"
     state = torch.load(path, weights_only=True)["model"]
     if config.map_type == "pool":
@@ -111,7 +116,9 @@ def test_the_learned_map_against_loops(case: Case, tmp_path: Path) -> None:
 
 
 def slow_chain(counts: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """Window, stride over the diagonal before, and stride over the clips of each diagonal after the main one."""
+    """Window, stride over the diagonal before, and stride over the clips of each diagonal after the
+    main one.
+    """
     rows = []
     for group, count in enumerate(counts):
         for number in range(count):
@@ -119,8 +126,12 @@ def slow_chain(counts: tuple[int, ...]) -> list[tuple[int, int, int]]:
     return rows
 
 
-def slow_learned_map(clips: torch.Tensor, state: dict[str, torch.Tensor], counts: tuple[int, ...]) -> torch.Tensor:
-    """Each convolution takes the diagonal before; its outputs lie `stride` apart on the next one, which starts at clip 0."""
+def slow_learned_map(
+    clips: torch.Tensor, state: dict[str, torch.Tensor], counts: tuple[int, ...]
+) -> torch.Tensor:
+    """Each convolution takes the diagonal before; its outputs lie `stride` apart on the next one, which
+    starts at clip 0.
+    """
     num_clips = clips.shape[2]
     cells = clips.new_zeros(*clips.shape[:2], num_clips, num_clips)
     for i in range(num_clips):
@@ -131,7 +142,10 @@ def slow_learned_map(clips: torch.Tensor, state: dict[str, torch.Tensor], counts
         assert weight.shape[2] == window
         offset += stride
         starts = range(0, num_clips - offset, stride)
-        values = [bias + sum(diagonal[:, :, step * n + w] @ weight[:, :, w].T for w in range(window)) for n in range(len(starts))]
+        values = [
+            bias + sum(diagonal[:, :, step * n + w] @ weight[:, :, w].T for w in range(window))
+            for n in range(len(starts))
+        ]
         diagonal = torch.stack(values, dim=2)
         for n, i in enumerate(starts):
             cells[:, :, i, i + offset] = diagonal[:, :, n]
@@ -146,7 +160,9 @@ def test_text_side_scores_and_targets(case: Case) -> None:
         for v in range(case.num_videos):
             ids, mask = case.tokens(v)
             if f"bert_last_hidden_{v}" in case.expected:
-                case.close(f"bert_last_hidden_{v}", model.text_encoder.bert(ids, mask.long()).last_hidden_state)
+                case.close(
+                    f"bert_last_hidden_{v}", model.text_encoder.bert(ids, mask.long()).last_hidden_state
+                )
             pooled = model.text_encoder.pool(ids, mask)
             case.close(f"text_pooled_{v}", pooled)
             case.close(f"text_layernorm_{v}", model.text_encoder.norm(pooled))
@@ -163,7 +179,9 @@ def test_text_side_scores_and_targets(case: Case) -> None:
 
 
 def test_positives_of_the_losses(case: Case) -> None:
-    """Ties at the boundary, which are listed, leave a choice; that the losses meet it shows that it is made alike."""
+    """Ties at the boundary, which are listed, leave a choice; that the losses meet it shows that it is made
+    alike.
+    """
     ties = dict(case.scalars.get("topk_boundary_ties", []))
     for v in range(case.num_videos):
         targets, official = case.targets(v, torch.float32), torch.from_numpy(case.expected[f"topk_index_{v}"])
@@ -177,13 +195,18 @@ def test_nms(case: Case) -> None:
     """On the official scores: one that differs in the last bit may swap neighbours."""
     threshold = case.official["TEST"]["NMS_THRESH"]
     for v in range(case.num_videos):
-        scores, spans = torch.from_numpy(case.expected[f"fused_{v}"]), case.model.grid.seconds(case.duration(v))
+        scores, spans = (
+            torch.from_numpy(case.expected[f"fused_{v}"]),
+            case.model.grid.seconds(case.duration(v)),
+        )
         official, counts = case.expected[f"nms_top10_{v}"], torch.from_numpy(case.expected[f"nms_kept_{v}"])
         kept = nms_top(scores, spans, threshold, int(counts.max()) + 1)
         assert torch.equal((kept >= 0).sum(dim=1), counts)
         top = kept[:, :10]
         ours = np.where((top < 0)[..., None], np.nan, spans[top.clamp(min=0)].numpy())
-        for s in np.flatnonzero([not np.array_equal(a, b, equal_nan=True) for a, b in zip(ours, official, strict=True)]):
+        for s in np.flatnonzero(
+            [not np.array_equal(a, b, equal_nan=True) for a, b in zip(ours, official, strict=True)]
+        ):
             # Bit-equal scores have no order: both have to begin to differ in moments of the same score.
             rank = np.flatnonzero((ours[s] != official[s]).any(axis=1))[0]
             position = np.flatnonzero((spans.numpy() == official[s, rank]).all(axis=1))[0]
@@ -195,8 +218,12 @@ def test_the_evaluation_finds_the_official_result(case: Case) -> None:
     split = read_annotations(case.folder / "annotations.json")
     with FeatureFile(case.folder / "features.hdf5") as features:
         pre_clips = {
-            video_id: pool_to_pre_clips(torch.from_numpy(features.read(video_id)), case.model.config.num_pre_clips)
+            video_id: pool_to_pre_clips(
+                torch.from_numpy(features.read(video_id)), case.model.config.num_pre_clips
+            )
             for video_id in features.video_ids
         }
-    found = evaluate_videos(case.model, split.videos, pre_clips.__getitem__, nms=case.official["TEST"]["NMS_THRESH"])
+    found = evaluate_videos(
+        case.model, split.videos, pre_clips.__getitem__, nms=case.official["TEST"]["NMS_THRESH"]
+    )
     check_recalls(case.scalars["official_evaluate_on_this_case"], found.ious)

@@ -1,4 +1,6 @@
-"""Losses, gradients and optimiser steps against the official implementation's own numbers, in float32 and in float64."""
+"""Losses, gradients and optimiser steps against the official implementation's own numbers, in float32 and in
+float64.
+"""
 
 import json
 from itertools import product
@@ -24,27 +26,48 @@ CLIP_NORM = 5.0
 def _units() -> tuple[str, ...]:
     path = SHARED / "golden" / "loss-unit" / "expected.json"
     found = json.loads(path.read_text()).items() if path.exists() else ()
-    return tuple(name for name, entry in found if "loss_vid" in entry) or ("a", "b", "c", "d", "e-dup", "f-zero-length")
+    return tuple(name for name, entry in found if "loss_vid" in entry) or (
+        "a",
+        "b",
+        "c",
+        "d",
+        "e-dup",
+        "f-zero-length",
+    )
 
 
 @pytest.mark.parametrize("name", _units())
 def test_losses_alone(name: str) -> None:
     expected = json.loads(golden("loss-unit", "expected.json").read_text())[name]
     given = arrays(golden("loss-unit", "loss_unit.npz")).items()
-    get = {key.removeprefix(f"{name}/"): torch.from_numpy(array) for key, array in given if key.startswith(f"{name}/")}
+    get = {
+        key.removeprefix(f"{name}/"): torch.from_numpy(array)
+        for key, array in given
+        if key.startswith(f"{name}/")
+    }
     count = expected["num_videos"]
     config = LossConfig(
-        min_iou=expected["min_iou"], max_iou=expected["max_iou"], num_positives=expected["top_k"],
-        negative_iou=expected["neg_iou"], sentence_removal_iou=expected["sent_removal_iou"],
-        tau_video=expected["tau_video"], tau_sentence=expected["tau_sent"], margin=expected["margin"],
-    )  # fmt: skip
+        min_iou=expected["min_iou"],
+        max_iou=expected["max_iou"],
+        num_positives=expected["top_k"],
+        negative_iou=expected["neg_iou"],
+        sentence_removal_iou=expected["sent_removal_iou"],
+        tau_video=expected["tau_video"],
+        tau_sentence=expected["tau_sent"],
+        margin=expected["margin"],
+    )
     grid = ProposalGrid(expected["N"], tuple(expected["pooling_counts"]))
     assert torch.equal(grid.mask, get["mask2d"])
     for v in range(count):
-        assert torch.equal(grid.iou_targets(get[f"moments_{v}"], float(get[f"duration_{v}"])), get[f"iou2d_valid_{v}"])
+        assert torch.equal(
+            grid.iou_targets(get[f"moments_{v}"], float(get[f"duration_{v}"])), get[f"iou2d_valid_{v}"]
+        )
     of = torch.cat([torch.full((len(get[f"moments_{v}"]),), v) for v in range(count)])
-    batch = Batch(of, torch.cat([get[f"moments_{v}"] for v in range(count)]),
-                  torch.cat([get[f"iou2d_valid_{v}"] for v in range(count)]))  # fmt: skip
+    batch = Batch(
+        of,
+        torch.cat([get[f"moments_{v}"] for v in range(count)]),
+        torch.cat([get[f"iou2d_valid_{v}"] for v in range(count)]),
+    )
     positives = torch.cat([get[f"topk_{v}"] for v in range(count)])  # the official choice: ties exist
     best = batch.targets.topk(config.num_positives, dim=1).values
     assert torch.equal(batch.targets.gather(1, positives).sort(dim=1).values, best.sort(dim=1).values)
@@ -70,7 +93,9 @@ def test_losses_alone(name: str) -> None:
 
 
 def target_dtype(case: Case, block: str) -> torch.dtype:
-    """TACoS breaks ties between IoUs by float32: its float64 losses, but not its steps, were made with float32 targets."""
+    """TACoS breaks ties between IoUs by float32: its float64 losses, but not its steps, were made with
+    float32 targets.
+    """
     fixed = case.official["DATASETS"]["NAME"] == "tacos" and block.startswith("train_")
     return torch.float32 if fixed else case.dtype
 
@@ -83,7 +108,9 @@ def test_losses_of_the_whole_model_and_their_gradients(name: str, block: str, dt
     expected = case.numbers[block]
     config = case.train_config({"SOLVER.ONLY_IOU": 1})
     late = start_epoch(case.model, config, case.loss, 2)
-    weight = start_epoch(case.model, case.train_config({"SOLVER.ONLY_IOU": 1, "SOLVER.FREEZE_BERT": 0}), case.loss, 1)
+    weight = start_epoch(
+        case.model, case.train_config({"SOLVER.ONLY_IOU": 1, "SOLVER.FREEZE_BERT": 0}), case.loss, 1
+    )
     losses = case.losses(expected["videos"], target_dtype(case, block))
     for key, value in {
         "loss_iou": losses.iou,
@@ -105,8 +132,12 @@ def test_losses_of_the_whole_model_and_their_gradients(name: str, block: str, dt
     check_sums_of_gradients(case, gradients)
     if dtype == torch.float64:  # arrays are given in float32
         return
-    torch.nn.utils.clip_grad_norm_(case.model.parameters(), CLIP_NORM)  # the arrays are clipped, the sums are not
-    largest = max(np.abs(case.expected[key]).max() for key in case.expected if key.startswith("train_batch/grad/"))
+    torch.nn.utils.clip_grad_norm_(
+        case.model.parameters(), CLIP_NORM
+    )  # the arrays are clipped, the sums are not
+    largest = max(
+        np.abs(case.expected[key]).max() for key in case.expected if key.startswith("train_batch/grad/")
+    )
     for key in expected["grad"]:
         rounding = 1e-6 * largest if key in case.zero_gradients else 0.0
         case.close(f"train_batch/grad/{key}", gradients[own_name(key)], rounding)
@@ -118,8 +149,9 @@ def test_losses_of_the_whole_model_and_their_gradients(name: str, block: str, dt
 def check_sums_of_gradients(case: Case, gradients: dict[str, Tensor | None]) -> None:
     """Norm, sum and largest value of every parameter's gradient, before clipping.
 
-    One such number of a gradient can be met better by chance than its elements are: where its own noise is smaller, the
-    relative noise of the whole tensor counts, of the largest value, the norm, and the sum of all sizes (signs cancel).
+    One such number of a gradient can be met better by chance than its elements are: where its own noise is
+        smaller, the relative noise of the whole tensor counts, of the largest value, the norm, and the sum of
+        all sizes (signs cancel).
     """
     expected = case.numbers["train_batch"]["grad"]
     largest = max(entry["l2"] for entry in expected.values())
@@ -132,18 +164,24 @@ def check_sums_of_gradients(case: Case, gradients: dict[str, Tensor | None]) -> 
         for kind, value in found.items():
             if key in case.zero_gradients:
                 # Rounding on both sides, of which the norm tells the size.
-                allowed = max(10 * entry["l2"], 1e-6 * largest) if case.dtype == torch.float32 else 1e-12 * largest
+                allowed = (
+                    max(10 * entry["l2"], 1e-6 * largest) if case.dtype == torch.float32 else 1e-12 * largest
+                )
             elif case.dtype == torch.float64:
                 allowed = 1e-9 * float(sizes[kind])
             else:
                 difference, size = case.floor_of(f"train_batch/grad/{key}") or (0.0, 0.0)
                 relative = max(difference / size if size else 0.0, 1e-7)
-                allowed = 10 * max(case.noise(f"/train_batch/grad/{key}/{kind}"), relative * float(sizes[kind]))
+                allowed = 10 * max(
+                    case.noise(f"/train_batch/grad/{key}/{kind}"), relative * float(sizes[kind])
+                )
             assert float(value) == pytest.approx(entry[kind], rel=0, abs=allowed), f"{kind} of {key}"
 
 
 def _runs() -> list[ParameterSet]:
-    """Case, kind of run and precision of all that the official code ran; TACoS' six epochs were not run in float64."""
+    """Case, kind of run and precision of all that the official code ran; TACoS' six epochs were not run in
+    float64.
+    """
     files = {"float32": "expected.json", "float64": "expected_f64.json"}
     found = []
     for name, block, (dtype, file) in product(CASES, ("trajectory", "schedule"), files.items()):
@@ -155,7 +193,9 @@ def _runs() -> list[ParameterSet]:
 
 @pytest.mark.parametrize(("name", "block", "dtype"), _runs())
 def test_optimiser_steps(name: str, block: str, dtype: torch.dtype) -> None:
-    """Five steps with all parameters, and six epochs with a frozen text encoder, late contrastive weight and milestones."""
+    """Five steps with all parameters, and six epochs with a frozen text encoder, late contrastive weight and
+    milestones.
+    """
     case = Case(name, dtype)
     run, model = case.numbers[block], case.model
     config = case.train_config(run["overrides"])
@@ -170,7 +210,12 @@ def test_optimiser_steps(name: str, block: str, dtype: torch.dtype) -> None:
             weight = start_epoch(model, config, case.loss, epoch)
         losses = case.losses(expected["videos"], target_dtype(case, block))
         norm = take_step(model, optimiser, losses, weight)
-        found = {"loss_vid": losses.video, "loss_sent": losses.sentence, "loss_iou": losses.iou, "grad_norm_before_clip": norm}
+        found = {
+            "loss_vid": losses.video,
+            "loss_sent": losses.sentence,
+            "loss_iou": losses.iou,
+            "grad_norm_before_clip": norm,
+        }
         for key, value in found.items():
             off = tolerance_of_step(case, block, number, key, expected[key])
             assert value.item() == pytest.approx(expected[key], rel=0, abs=off), f"{key} of step {number}"
@@ -178,7 +223,9 @@ def test_optimiser_steps(name: str, block: str, dtype: torch.dtype) -> None:
             [expected["lr_base"], expected["lr_bert"]], rel=1e-12
         )
         if epoch <= config.freeze_text_epochs:
-            assert all(torch.equal(value, start[key]) for key, value in model.state_dict().items() if ".bert." in key)
+            assert all(
+                torch.equal(value, start[key]) for key, value in model.state_dict().items() if ".bert." in key
+            )
         if number % per_epoch == per_epoch - 1:
             rates.step()
     (check_weights_in_float32 if dtype == torch.float32 else check_weights_in_float64)(case, block, start)
@@ -196,12 +243,13 @@ def take_step(model: MMN, optimiser: torch.optim.Optimizer, losses: Losses, weig
 def tolerance_of_step(case: Case, block: str, step: int, key: str, value: float) -> float:
     """How far a loss or a gradient norm of a step may be off.
 
-    In float64 seven digits are asked for. In float32 rounding noise grows from step to step, since AdamW makes steps of one
-    size out of tiny gradients: losses of the official code's own float32 run are off its float64 run by 1e-6 at first and by
-    5e-3 after four steps. Allowed is ten times the largest such difference up to the step, of a norm relative to its size.
-    The first step is held to what a single batch of the same weights is off: the float64 steps of TACoS break ties between
-    IoUs in other ways. Behind it 1e-3, of a norm 1e-2, of the value is allowed in any case: the differences are of one processor,
-    and the kernels of another sum in another order (seen there: 5e-5 and 4e-3, where float64 agrees to 1e-7).
+    In float64 seven digits are asked for. In float32 rounding noise grows from step to step, since AdamW
+    makes steps of one size out of tiny gradients: losses of the official code's own float32 run are off its
+    float64 run by 1e-6 at first and by 5e-3 after four steps. Allowed is ten times the largest such
+    difference up to the step, of a norm relative to its size. The first step is held to what a single batch
+    of the same weights is off: the float64 steps of TACoS break ties between IoUs in other ways. Behind it
+    1e-3, of a norm 1e-2, of the value is allowed in any case: the differences are of one processor, and the
+    kernels of another sum in another order (seen there: 5e-5 and 4e-3, where float64 agrees to 1e-7).
     """
     if case.dtype == torch.float64:
         return max(1e-7 * abs(value), 1e-9)
@@ -219,26 +267,31 @@ def tolerance_of_step(case: Case, block: str, step: int, key: str, value: float)
 
 
 def check_weights_in_float64(case: Case, block: str, start: dict[str, Tensor]) -> None:
-    """Sum, norm and distance from the start of every tensor, BatchNorm's statistics and those without a gradient included.
+    """Sum, norm and distance from the start of every tensor, BatchNorm's statistics and those without a
+    gradient included.
 
-    Seven digits; for a tensor without a gradient also the 1e-7 of a step that AdamW makes of rounding of 1e-16.
+    Seven digits; for a tensor without a gradient also the 1e-7 of a step that AdamW makes of rounding of
+    1e-16.
     """
     state = case.model.state_dict()
     checksums = case.numbers[block]["final_checksum"]
     assert {own_name(key) for key in checksums} == set(state)
     for key, entry in checksums.items():
         end, begin = state[own_name(key)].double(), start[own_name(key)].double()
-        assert end.sum().item() == pytest.approx(entry["sum"], rel=0, abs=1e-7 * max(1.0, float(end.abs().sum()))), key
+        assert end.sum().item() == pytest.approx(
+            entry["sum"], rel=0, abs=1e-7 * max(1.0, float(end.abs().sum()))
+        ), key
         assert end.norm().item() == pytest.approx(entry["l2"], rel=1e-7, abs=1e-7), key
         assert (end - begin).norm().item() == pytest.approx(entry["delta_l2"], rel=1e-7, abs=1e-7), key
 
 
 def check_weights_in_float32(case: Case, block: str, start: dict[str, Tensor]) -> None:
-    """Every tensor at the end: elements within ten times their noise and the rates of all steps, the way it went within a fifth of
-    its length.
+    """Every tensor at the end: elements within ten times their noise and the rates of all steps, the way it
+    went within a fifth of its length.
 
-    (The official code against itself in float64 is off by up to 7 % of the way, in the five steps of Charades-STA.) Tensors
-    without a gradient move by rounding alone, up to the rate in every step, and the running mean behind them moves along.
+    (The official code against itself in float64 is off by up to 7 % of the way, in the five steps of
+    Charades-STA.) Tensors without a gradient move by rounding alone, up to the rate in every step, and the
+    running mean behind them moves along.
     """
     state, run = case.model.state_dict(), case.numbers[block]
     files = {key.split("/", 2)[2]: key for key in case.expected if key.startswith(f"{block}/final")}
@@ -256,7 +309,9 @@ def check_weights_in_float32(case: Case, block: str, start: dict[str, Tensor]) -
             continue
         assert away <= 0.2 * way, f"{key}: {away} off, after a way of {way}"
         if case.floor_of(array):
-            case.close(array, end, blind)  # AdamW moves an element by the rate whichever sign rounding gives its gradient
+            case.close(
+                array, end, blind
+            )  # AdamW moves an element by the rate whichever sign rounding gives its gradient
         # The rest of a long tensor, of which only the first values are given.
         whole = float((state[own_name(key)].double() - start[own_name(key)].double()).norm())
         assert whole == pytest.approx(run["final_checksum"][key]["delta_l2"], rel=0.2, abs=1e-7), key
@@ -271,6 +326,8 @@ def test_the_optimiser_is_the_official_one(name: str) -> None:
     names = {id(parameter): key for key, parameter in case.model.named_parameters()}
     for number, group in enumerate(("base", "bert")):
         ours, official = optimiser.param_groups[number], case.scalars["param_groups"][group]
-        assert sorted(names[id(parameter)] for parameter in ours["params"]) == sorted(own_name(key) for key in official)
+        assert sorted(names[id(parameter)] for parameter in ours["params"]) == sorted(
+            own_name(key) for key in official
+        )
         for key in ("lr", "betas", "eps", "weight_decay", "amsgrad"):
             assert str(ours[key]) == expected[key][number], key

@@ -26,7 +26,10 @@ class Predictions:
         self.given, self.expected = arrays(folder / "predictions.npz"), arrays(folder / "expected.npz")
         self.annotations = read_annotations(folder / "annotations.json")
         config = PAPER[self.about["dataset"]]
-        self.grid, self.power = ProposalGrid(config.num_clips, config.pooling_counts), self.about["contrastive_score_pow"]
+        self.grid, self.power = (
+            ProposalGrid(config.num_clips, config.pooling_counts),
+            self.about["contrastive_score_pow"],
+        )
         self.count = self.about["num_videos"]
 
     def cells(self, name: str, video: int) -> Tensor:
@@ -53,7 +56,10 @@ def test_the_annotations_are_read_as_officially(predictions: Predictions) -> Non
         assert torch.equal(video.moments, predictions.moments(v))  # bit for bit
         assert video.duration == float(predictions.given[f"duration_{v}"])
         assert len(video.sentences) == len(predictions.given[f"contrastive_{v}"])
-    assert (predictions.annotations.num_sentences, predictions.annotations.dropped) == (predictions.about["num_sentences"], 1)
+    assert (predictions.annotations.num_sentences, predictions.annotations.dropped) == (
+        predictions.about["num_sentences"],
+        1,
+    )
 
 
 def test_moments_and_hits_are_met_exactly(predictions: Predictions) -> None:
@@ -66,7 +72,9 @@ def test_moments_and_hits_are_met_exactly(predictions: Predictions) -> None:
         ms = torch.tensor(sorted({float(key.split("@")[2]) for key in table if key.startswith("R@")}))
         for v in range(predictions.count):
             scores, spans = predictions.scores(v), grid.seconds(float(predictions.given[f"duration_{v}"]))
-            assert torch.equal((scores > -torch.inf).sum(dim=1), torch.from_numpy(expected[f"num_candidates_{v}"]))
+            assert torch.equal(
+                (scores > -torch.inf).sum(dim=1), torch.from_numpy(expected[f"num_candidates_{v}"])
+            )
             counts = torch.from_numpy(expected[f"nms{threshold}/kept_{v}"])
             kept = nms_top(scores, spans, float(threshold), int(counts.max()) + 1)
             assert torch.equal((kept >= 0).sum(dim=1), counts)
@@ -113,5 +121,8 @@ def test_this_projects_evaluation_gives_the_official_result(predictions: Predict
         model: Any = Replay(predictions)
         found = evaluate_videos(model, videos, numbers.__getitem__, nms=float(threshold))
         key = f"nms{threshold}/top5_iou_with_gt"
-        assert np.array_equal(found.ious.numpy(), np.concatenate([predictions.expected[f"{key}_{v}"] for v in range(len(videos))]))
+        assert np.array_equal(
+            found.ious.numpy(),
+            np.concatenate([predictions.expected[f"{key}_{v}"] for v in range(len(videos))]),
+        )
         check_recalls(table, found.ious)

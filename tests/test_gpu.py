@@ -1,5 +1,6 @@
-"""Search on GPUs. What decides and what is FAISS's or CUDA's part stand apart here: the first is tested anywhere, with a device
-without memory, products of the same numbers on the CPU, and FAISS's CPU index where one on GPUs would be; the second needs a GPU."""
+"""Search on GPUs. What decides and what is FAISS's or CUDA's part stand apart here: the first is tested
+anywhere, with a device without memory, products of the same numbers on the CPU, and FAISS's CPU index where
+one on GPUs would be; the second needs a GPU."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,9 @@ GPUS = [torch.device("cuda", number) for number in (0, 1)]
 @pytest.fixture(autouse=True)
 def devices_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     known = store.find_device
-    monkeypatch.setattr(store, "find_device", lambda name: torch.device(name) if name == NO_MEMORY else known(name))
+    monkeypatch.setattr(
+        store, "find_device", lambda name: torch.device(name) if name == NO_MEMORY else known(name)
+    )
 
 
 @pytest.fixture
@@ -46,7 +49,10 @@ def with_room(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
 @pytest.mark.usefixtures("products_as_on_a_gpu")
 def test_bounds_of_float16_products_are_bounds_and_tight(count: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    made = [torch.nn.functional.normalize(torch.randn(n, 256, generator=generator), dim=1) for n in (count, count, 500, 500)]
+    made = [
+        torch.nn.functional.normalize(torch.randn(n, 256, generator=generator), dim=1)
+        for n in (count, count, 500, 500)
+    ]
     queries, rows = Embeddings(*made[:2]), torch.cat(made[2:], dim=1).half()
     c, i = (q.double() @ m.double().T for q, m in zip(queries, rows.split(256, dim=1), strict=True))
     for name in ("contrastive", "collection"):
@@ -59,7 +65,9 @@ def test_bounds_of_float16_products_are_bounds_and_tight(count: int) -> None:
 
 
 @pytest.mark.usefixtures("products_as_on_a_gpu")
-@pytest.mark.parametrize(("name", "hub"), [*((name, 0.0) for name in SCORES), *((name, 0.5) for name in HUB_SCORES)])
+@pytest.mark.parametrize(
+    ("name", "hub"), [*((name, 0.0) for name in SCORES), *((name, 0.5) for name in HUB_SCORES)]
+)
 def test_a_scan_with_float16_products_is_exact(tmp_path: Path, name: str, hub: float) -> None:
     bank = Bank(tuple("abcdefgh"), random_queries(9, 8).contrastive, "csls", 0.1, 3)
     index, score = make_index(tmp_path, 1, segments=3, copies=True, bank=bank), Score(name, hub=hub)
@@ -121,7 +129,9 @@ def test_more_rows_than_gpus_find_are_not_asked_for(tmp_path: Path, monkeypatch:
     assert (values[:, 50:] == -np.inf).all()
 
 
-def test_what_a_gpu_has_no_room_for_is_searched_by_its_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_gpu_has_no_room_for_is_searched_by_its_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     on_cpu = make_index(tmp_path, 1, segments=2, vectors=[None, PLAIN])
     sizes = [segment.embeddings.nbytes for segment in on_cpu.segments]
     assert not MomentIndex(on_cpu.root, (NO_MEMORY,)).has_candidates
@@ -142,14 +152,22 @@ def test_what_a_gpu_has_no_room_for_is_searched_by_its_codes(tmp_path: Path, mon
     # The segment with codes by itself: found through them, and scanned on the CPU where everything is wanted.
     index._shards[0] = on_cpu._shards[0]
     queries = random_queries(4, 6)
-    for options in (SearchOptions(), SearchOptions(exact=True), SearchOptions(restriction=Restriction(after=2.0))):
+    for options in (
+        SearchOptions(),
+        SearchOptions(exact=True),
+        SearchOptions(restriction=Restriction(after=2.0)),
+    ):
         mine, theirs = (search_embeddings(x, queries, Score(), options, [""] * 6) for x in (index, on_cpu))
         assert [answer.hits for answer in mine] == [answer.hits for answer in theirs]
         assert [answer.exact for answer in mine] == [answer.exact for answer in theirs]
 
 
-@pytest.mark.parametrize("about", [None, CandidateAbout("IVF8,PQ5x4fs", nprobe=8, depth=200)], ids=["none", "fast-scan"])
-def test_no_room_and_no_codes_for_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, about: CandidateAbout | None) -> None:
+@pytest.mark.parametrize(
+    "about", [None, CandidateAbout("IVF8,PQ5x4fs", nprobe=8, depth=200)], ids=["none", "fast-scan"]
+)
+def test_no_room_and_no_codes_for_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, about: CandidateAbout | None
+) -> None:
     root = make_index(tmp_path, 1, vectors=[about]).root
     with_room(monkeypatch, 10)
     with pytest.raises(ConfigError, match="--vectors ivf-sq8"):
@@ -169,7 +187,9 @@ def test_which_codes_gpus_search() -> None:
         return Vectors.suits_gpus.fget(type("", (), {"about": CandidateAbout(factory)}))  # type: ignore[attr-defined, no-any-return]
 
     assert all(map(suits, ("IVF4096,SQ8", "IVF64,Flat", "IVF64,PQ64", "IVF64,PQ64x8", "IVF64,SQfp16")))
-    assert not any(map(suits, ("IVF4096,PQ256x4fs", "IVF64,RaBitQfs", "IVF64,PQ64x4", "IVF64_HNSW32,SQ8", "IVF64,SQ6")))
+    assert not any(
+        map(suits, ("IVF4096,PQ256x4fs", "IVF64,RaBitQfs", "IVF64,PQ64x4", "IVF64_HNSW32,SQ8", "IVF64,SQ6"))
+    )
 
 
 def test_the_choice_knows_what_gpus_have_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,8 +219,14 @@ def test_a_gpu_gives_the_answers_of_the_cpu(tmp_path: Path, name: str) -> None:
     queries = random_queries(2, 20)
     for device in ("cuda", "cuda:0", ("cuda:0", "cuda:0")):
         on_gpu = MomentIndex(on_cpu.root, device)
-        for options in (SearchOptions(), SearchOptions(restriction=Restriction(exclude=("v03",), min_length=4.0))):
-            one, other = (search_embeddings(index, queries, Score(name), options, [""] * 20) for index in (on_cpu, on_gpu))
+        for options in (
+            SearchOptions(),
+            SearchOptions(restriction=Restriction(exclude=("v03",), min_length=4.0)),
+        ):
+            one, other = (
+                search_embeddings(index, queries, Score(name), options, [""] * 20)
+                for index in (on_cpu, on_gpu)
+            )
             assert [answer.hits for answer in one] == [answer.hits for answer in other]
             assert all(answer.exact for answer in other)
 
@@ -211,7 +237,10 @@ def test_bounds_that_a_gpu_computes_are_bounds(shape: tuple[int, int]) -> None:
     needs_cuda()
     count, dim = shape
     generator = torch.Generator().manual_seed(0)
-    made = [torch.nn.functional.normalize(torch.randn(n, dim, generator=generator), dim=1) for n in (count, count, 50_000, 50_000)]
+    made = [
+        torch.nn.functional.normalize(torch.randn(n, dim, generator=generator), dim=1)
+        for n in (count, count, 50_000, 50_000)
+    ]
     queries, rows = Embeddings(*made[:2]), torch.cat(made[2:], dim=1).half()
     c, i = (q.double() @ m.double().T for q, m in zip(queries, rows.split(dim, dim=1), strict=True))
     for name in SCORES:
@@ -221,7 +250,9 @@ def test_bounds_that_a_gpu_computes_are_bounds(shape: tuple[int, int]) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("factory", ["IVF8,SQ8", "IVF8,Flat", "IVF8,PQ5"])
-def test_faiss_on_gpus_finds_what_it_finds_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str) -> None:
+def test_faiss_on_gpus_finds_what_it_finds_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str
+) -> None:
     needs_cuda()
     if not hasattr(faiss, "GpuMultipleClonerOptions"):
         pytest.skip("the FAISS that is installed knows no GPU")
@@ -233,7 +264,19 @@ def test_faiss_on_gpus_finds_what_it_finds_on_the_cpu(tmp_path: Path, monkeypatc
     for device in ("cuda:0", ("cuda:0", "cuda:0")):
         on_gpu = MomentIndex(root, device)
         assert on_gpu._scanned == [False, False]
-        for options in (SearchOptions(), SearchOptions(exact=True), SearchOptions(restriction=Restriction(exclude=("v03",)))):
-            one, other = (search_embeddings(index, queries, Score(), options, [""] * 20) for index in (MomentIndex(root), on_gpu))
-            same = sum([hit.row for hit in a.hits] == [hit.row for hit in b.hits] for a, b in zip(one, other, strict=True))
-            assert same == 20 if options.exact or options.restriction else same >= 18  # sums of codes may round otherwise
+        for options in (
+            SearchOptions(),
+            SearchOptions(exact=True),
+            SearchOptions(restriction=Restriction(exclude=("v03",))),
+        ):
+            one, other = (
+                search_embeddings(index, queries, Score(), options, [""] * 20)
+                for index in (MomentIndex(root), on_gpu)
+            )
+            same = sum(
+                [hit.row for hit in a.hits] == [hit.row for hit in b.hits]
+                for a, b in zip(one, other, strict=True)
+            )
+            assert (
+                same == 20 if options.exact or options.restriction else same >= 18
+            )  # sums of codes may round otherwise

@@ -1,4 +1,6 @@
-"""Training with mined negatives: what a group takes, what it leaves out, resumed and over several processes."""
+"""Training with mined negatives: what a group takes, what it leaves out, resumed and over several
+processes.
+"""
 
 import json
 import signal
@@ -29,9 +31,16 @@ from mmn_index.model import MMN
 
 
 @settings(max_examples=100, deadline=None)
-@given(pairs=st.sets(st.tuples(st.integers(0, 9), st.integers(0, 9))), videos=st.sets(st.integers(0, 9), min_size=1, max_size=3),
-       others=st.sets(st.integers(0, 9), max_size=3), count=st.integers(0, 4), seed=st.integers(0, 99))  # fmt: skip
-def test_what_is_drawn(pairs: set[tuple[int, int]], videos: set[int], others: set[int], count: int, seed: int) -> None:
+@given(
+    pairs=st.sets(st.tuples(st.integers(0, 9), st.integers(0, 9))),
+    videos=st.sets(st.integers(0, 9), min_size=1, max_size=3),
+    others=st.sets(st.integers(0, 9), max_size=3),
+    count=st.integers(0, 4),
+    seed=st.integers(0, 99),
+)
+def test_what_is_drawn(
+    pairs: set[tuple[int, int]], videos: set[int], others: set[int], count: int, seed: int
+) -> None:
     mined = torch.tensor(sorted(pairs), dtype=torch.int64).reshape(-1, 2)
     step = sorted(videos | others)
     drawn = draw_negatives(mined, sorted(videos), step, count, seed)
@@ -57,7 +66,9 @@ def test_what_an_alike_sentence_describes_against_loops(seed: int, sentences: in
     for s in range(sentences):
         for v in range(3):
             for p in range(4):
-                assert found[s, v, p] == any(alike[s, t] and video_of[t] == v and matches[t, p] for t in range(moments))
+                assert found[s, v, p] == any(
+                    alike[s, t] and video_of[t] == v and matches[t, p] for t in range(moments)
+                )
 
 
 @pytest.fixture
@@ -68,11 +79,16 @@ def model(world: Path) -> MMN:
 @pytest.fixture
 def data(world: Path, model: MMN, tmp_path: Path) -> TrainingSet:
     with FeatureFile(world / "features.h5") as features:
-        return TrainingSet(read_annotations(world / "train.json"), features, model, tmp_path / "pre_clips.bin")
+        return TrainingSet(
+            read_annotations(world / "train.json"), features, model, tmp_path / "pre_clips.bin"
+        )
 
 
 def test_added_videos_bring_proposals_but_no_sentences(data: TrainingSet) -> None:
-    plain, group = data.group([1, 3], 0, seed=5, epoch=1), data.group([1, 3], 0, seed=5, epoch=1, added=[4, 0])
+    plain, group = (
+        data.group([1, 3], 0, seed=5, epoch=1),
+        data.group([1, 3], 0, seed=5, epoch=1, added=[4, 0]),
+    )
     assert len(plain.pre_clips) == 2
     assert len(plain.added.video_of) == 0
     for name in ("ids", "mask", "meanings"):
@@ -117,14 +133,25 @@ def home(world: Path, tmp_path_factory: pytest.TempPathFactory, command: Command
     """Negatives, and settings that use them: drawn from a file, and mined anew after every epoch."""
     folder = tmp_path_factory.mktemp("hard")
     command.ok(
-        "mine", "--index", world / "collection.mmn", "--annotations", world / "train.json", "-o", folder / "negatives.parquet"
+        "mine",
+        "--index",
+        world / "collection.mmn",
+        "--annotations",
+        world / "train.json",
+        "-o",
+        folder / "negatives.parquet",
     )
     base = (world / "tiny.yaml").read_text().partition("train:")[0]
     plain = (
-        "epochs: 3, batch_size: 4, group_size: 2, milestones: [2], freeze_text_epochs: 1, crop: 0.2, select: last, alike_cosine: 1"
+        "epochs: 3, batch_size: 4, group_size: 2, milestones: [2], freeze_text_epochs: 1, crop: 0.2, select: "
+        "last, alike_cosine: 1"
     )
-    (folder / "file.yaml").write_text(f"{base}train: {{{plain}, hard_negatives: 1}}\nloss: {{iou_negatives: 0.5}}\n")
-    (folder / "fresh.yaml").write_text(f"{base}train: {{{plain}, hard_negatives: 1, refresh_epochs: 1, negatives: global}}\n")
+    (folder / "file.yaml").write_text(
+        f"{base}train: {{{plain}, hard_negatives: 1}}\nloss: {{iou_negatives: 0.5}}\n"
+    )
+    (folder / "fresh.yaml").write_text(
+        f"{base}train: {{{plain}, hard_negatives: 1, refresh_epochs: 1, negatives: global}}\n"
+    )
     (folder / "none.yaml").write_text(f"{base}train: {{{plain}}}\n")
     (folder / "still.yaml").write_text(f"{base}train: {{{plain}, lr: 1e-12}}\n")
     return folder
@@ -143,18 +170,29 @@ def fresh(world: Path, home: Path) -> Path:
     return out
 
 
-def test_a_killed_run_with_fresh_negatives_ends_with_the_same_weights(world: Path, home: Path, fresh: Path) -> None:
+def test_a_killed_run_with_fresh_negatives_ends_with_the_same_weights(
+    world: Path, home: Path, fresh: Path
+) -> None:
     out = home / "killed"
     for point in ("step:4", "refresh:1", "step:3", "before-state"):
         command = [sys.executable, str(WORKER), point, *arguments(world, home, "fresh", out, "--resume")]
         killed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
         assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
-    command = [str(Path(sys.executable).with_name("mmn-index")), *arguments(world, home, "fresh", out, "--resume")]
+    command = [
+        str(Path(sys.executable).with_name("mmn-index")),
+        *arguments(world, home, "fresh", out, "--resume"),
+    ]
     subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True)
     ours, theirs = weights(out), weights(fresh)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert losses_of(out) == losses_of(fresh)
-    assert {path.name for path in out.iterdir()} == {"setting.json", "metrics.jsonl", "model", "result.json", "curves.png"}
+    assert {path.name for path in out.iterdir()} == {
+        "setting.json",
+        "metrics.jsonl",
+        "model",
+        "result.json",
+        "curves.png",
+    }
 
 
 def test_two_processes_mine_and_train_what_one_does(world: Path, home: Path, fresh: Path) -> None:
@@ -164,8 +202,12 @@ def test_two_processes_mine_and_train_what_one_does(world: Path, home: Path, fre
         assert ours == pytest.approx(theirs, rel=1e-3)
 
 
-def test_the_first_negatives_come_with_the_first_refresh(world: Path, home: Path, fresh: Path, command: Command) -> None:
-    (home / "plain.yaml").write_text((home / "fresh.yaml").read_text().replace("hard_negatives: 1, refresh_epochs: 1, ", ""))
+def test_the_first_negatives_come_with_the_first_refresh(
+    world: Path, home: Path, fresh: Path, command: Command
+) -> None:
+    (home / "plain.yaml").write_text(
+        (home / "fresh.yaml").read_text().replace("hard_negatives: 1, refresh_epochs: 1, ", "")
+    )
     command.ok(*arguments(world, home, "plain", home / "plain"))
     (first, *later), (same, *more) = losses_of(home / "plain"), losses_of(fresh)
     assert same == pytest.approx(first, rel=1e-4)
@@ -203,13 +245,20 @@ def test_beginning_with_a_checkpoint(world: Path, home: Path, command: Command) 
 
 def test_what_does_not_fit(world: Path, home: Path, command: Command) -> None:
     out, negatives = home / "nothing", home / "negatives.parquet"
-    command.fails(*arguments(world, home, "none", out, "--hard-negatives", negatives), says="train.hard_negatives is 0")
+    command.fails(
+        *arguments(world, home, "none", out, "--hard-negatives", negatives), says="train.hard_negatives is 0"
+    )
     command.fails(*arguments(world, home, "file", out), says="there is nothing to draw from")
-    command.fails(*arguments(world, home, "file", out, "--hard-negatives", world / "train.json"), says="cannot be read")
+    command.fails(
+        *arguments(world, home, "file", out, "--hard-negatives", world / "train.json"), says="cannot be read"
+    )
     table = pq.read_table(negatives)
     renamed = table.set_column(0, "video_id", [["elsewhere"] * len(table)])
     pq.write_table(renamed, home / "elsewhere.parquet")
-    command.fails(*arguments(world, home, "file", out, "--hard-negatives", home / "elsewhere.parquet"), says="for other ones")
+    command.fails(
+        *arguments(world, home, "file", out, "--hard-negatives", home / "elsewhere.parquet"),
+        says="for other ones",
+    )
     for old, new, says in (
         ("alike_cosine: 1, ", "", "needs train.alike_cosine"),
         ("hard_negatives: 1", "hard_negatives: -1", "must be 0 or above"),

@@ -64,7 +64,9 @@ def test_a_missing_or_cut_file_is_named(copy: Path, name: str) -> None:
     path = segment(copy) / name
     content = path.read_bytes()
     path.write_bytes(content[:-7])
-    with pytest.raises(MomentIndexError, match=rf"{name}: has {len(content) - 7} bytes, expected {len(content)}"):
+    with pytest.raises(
+        MomentIndexError, match=rf"{name}: has {len(content) - 7} bytes, expected {len(content)}"
+    ):
         MomentIndex(copy)
     path.unlink()
     with pytest.raises(MomentIndexError, match=rf"{name}: is missing"):
@@ -100,10 +102,15 @@ def test_counts_that_disagree(copy: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 1}, {"segments": None}, {"joint_dim": "x"}, {"score": {"nam": 1}}, {"fingerprint": "../x"},
-        {"grid": {"num_clips": 2, "pooling_counts": [5]}}, {"model_files": {"../x": [1, "y"]}},
+        {"format": 1},
+        {"segments": None},
+        {"joint_dim": "x"},
+        {"score": {"nam": 1}},
+        {"fingerprint": "../x"},
+        {"grid": {"num_clips": 2, "pooling_counts": [5]}},
+        {"model_files": {"../x": [1, "y"]}},
     ],
-)  # fmt: skip
+)
 def test_a_manifest_that_cannot_be_used(copy: Path, change: dict[str, object]) -> None:
     edit(copy, **change)
     with pytest.raises(MomentIndexError, match=r"manifest\.json"):
@@ -140,7 +147,9 @@ def build(world: Path, out: Path, *options: str) -> list[str]:
     return ["build", str(world / "run" / "model"), str(world / "features.h5"), "-o", str(out), *options]
 
 
-def test_overwrite_replaces_an_index_and_nothing_else(world: Path, copy: Path, command: Command, tmp_path: Path) -> None:
+def test_overwrite_replaces_an_index_and_nothing_else(
+    world: Path, copy: Path, command: Command, tmp_path: Path
+) -> None:
     before = segment(copy).name
     command.fails(*build(world, copy), says="--overwrite")
     assert segment(copy).name == before
@@ -154,16 +163,22 @@ def test_overwrite_replaces_an_index_and_nothing_else(world: Path, copy: Path, c
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
-def test_a_failed_build_keeps_the_old_index(world: Path, copy: Path, command: Command, tmp_path: Path) -> None:
+def test_a_failed_build_keeps_the_old_index(
+    world: Path, copy: Path, command: Command, tmp_path: Path
+) -> None:
     import h5py
 
     shutil.copy(world / "features.h5", tmp_path / "bad.h5")
     with h5py.File(tmp_path / "bad.h5", "r+") as file:
         file["v5"][0, 0] = np.inf
     old = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    command.fails("build", world / "run" / "model", tmp_path / "bad.h5", "-o", copy, "--overwrite", says="'v5' has NaN")
+    command.fails(
+        "build", world / "run" / "model", tmp_path / "bad.h5", "-o", copy, "--overwrite", says="'v5' has NaN"
+    )
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == old
-    command.fails("build", world / "run" / "model", tmp_path / "bad.h5", "-o", tmp_path / "new.mmn", says="'v5' has NaN")
+    command.fails(
+        "build", world / "run" / "model", tmp_path / "bad.h5", "-o", tmp_path / "new.mmn", says="'v5' has NaN"
+    )
     assert not (tmp_path / "new.mmn").exists()
 
 
@@ -180,7 +195,9 @@ def test_a_killed_build_leaves_the_old_index_and_is_cleaned_by_the_next(
     for out in (copy, tmp_path / "new.mmn"):
         arguments = build(world, out, *(["--overwrite"] if out == copy else []))
         assert (
-            subprocess.run([sys.executable, "-c", code, *arguments], check=False, cwd=tmp_path, capture_output=True).returncode
+            subprocess.run(
+                [sys.executable, "-c", code, *arguments], check=False, cwd=tmp_path, capture_output=True
+            ).returncode
             == -9
         )
     assert len(list((copy / "segments").iterdir())) == 2
@@ -191,7 +208,9 @@ def test_a_killed_build_leaves_the_old_index_and_is_cleaned_by_the_next(
         assert len(list((out / "segments").iterdir())) == 1
 
 
-def test_a_full_disk_is_one_clear_error(world: Path, copy: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_clear_error(
+    world: Path, copy: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -21,11 +21,15 @@ def make(seed: int, counts: list[int]) -> tuple[Embeddings, Embeddings, Batch]:
     generator = torch.Generator().manual_seed(seed)
 
     def units(*shape: int) -> torch.Tensor:
-        return torch.nn.functional.normalize(torch.randn(*shape, 4, generator=generator, dtype=torch.float64), dim=-1)
+        return torch.nn.functional.normalize(
+            torch.randn(*shape, 4, generator=generator, dtype=torch.float64), dim=-1
+        )
 
     total = sum(counts)
     start = torch.rand(total, generator=generator, dtype=torch.float64) * 8
-    moments = torch.stack([start, start + 0.5 + torch.rand(total, generator=generator, dtype=torch.float64) * 6], dim=1)
+    moments = torch.stack(
+        [start, start + 0.5 + torch.rand(total, generator=generator, dtype=torch.float64) * 6], dim=1
+    )
     of = torch.tensor([video for video, count in enumerate(counts) for _ in range(count)])
     videos = Embeddings(units(len(counts), len(GRID)), units(len(counts), len(GRID)))
     return videos, Embeddings(units(total), units(total)), Batch(of, moments, GRID.iou_targets(moments, 12.0))
@@ -34,9 +38,13 @@ def make(seed: int, counts: list[int]) -> tuple[Embeddings, Embeddings, Batch]:
 def with_alike(batch: Batch, names: list[int], config: LossConfig) -> Batch:
     """The batch where sentences of one name are alike, as the objective makes it."""
     meanings = torch.tensor([(name, -1) for name in names])
-    pairs = Alike(None, cosine=0.0, labels=False)(meanings, meanings) & (batch.video_of[:, None] != batch.video_of)
+    pairs = Alike(None, cosine=0.0, labels=False)(meanings, meanings) & (
+        batch.video_of[:, None] != batch.video_of
+    )
     near = batch.targets >= config.negative_iou
-    return replace(batch, alike=pairs, described=described(pairs, batch.video_of, near, int(batch.video_of.max()) + 1))
+    return replace(
+        batch, alike=pairs, described=described(pairs, batch.video_of, near, int(batch.video_of.max()) + 1)
+    )
 
 
 def slow_losses(
@@ -47,13 +55,18 @@ def slow_losses(
     names = names or list(range(len(of)))
 
     def is_described(s: int, b: int, p: int) -> bool:
-        return any(of[t] == b != of[s] and names[t] == names[s] and float(y[t, p]) >= config.negative_iou for t in range(len(of)))
+        return any(
+            of[t] == b != of[s] and names[t] == names[s] and float(y[t, p]) >= config.negative_iou
+            for t in range(len(of))
+        )
 
     others = [
         math.log(1 + math.exp(10 * float(texts.iou[s] @ videos.iou[b, p])))
-        for s in range(len(of)) for b in range(len(videos.iou)) for p in range(len(GRID))
+        for s in range(len(of))
+        for b in range(len(videos.iou))
+        for p in range(len(GRID))
         if b != of[s] and not is_described(s, b, p)
-    ]  # fmt: skip
+    ]
     count, proposals = len(of), len(GRID)
     entropy, video, sentence, positives = 0.0, 0.0, 0.0, 0
     for s in range(count):
@@ -61,7 +74,9 @@ def slow_losses(
             q = 1 / (1 + math.exp(-10 * float(texts.iou[s] @ videos.iou[of[s], p])))
             target = min(1.0, max(0.0, (float(y[s, p]) - config.min_iou) / (config.max_iou - config.min_iou)))
             entropy -= target * math.log(q) + (1 - target) * math.log(1 - q)
-        for p in y[s].topk(config.num_positives).indices.tolist():  # equal IoUs leave a choice that is not the formula's
+        for p in (
+            y[s].topk(config.num_positives).indices.tolist()
+        ):  # equal IoUs leave a choice that is not the formula's
             positives += 1
             v = videos.contrastive[of[s], p]
             own = math.exp((float(texts.contrastive[s] @ v) - config.margin) / config.tau_video)
@@ -78,7 +93,13 @@ def slow_losses(
                     if is_described(s, b, other):
                         continue
                     near = b == of[s] and y[s, other] >= config.negative_iou
-                    z += 1.0 if near else math.exp(float(texts.contrastive[s] @ videos.contrastive[b, other]) / config.tau_sentence)
+                    z += (
+                        1.0
+                        if near
+                        else math.exp(
+                            float(texts.contrastive[s] @ videos.contrastive[b, other]) / config.tau_sentence
+                        )
+                    )
             sentence -= math.log(own / z)
     iou = entropy / (count * proposals) + config.iou_negatives * sum(others) / max(1, len(others))
     return iou, video / positives, sentence / positives
@@ -90,13 +111,26 @@ def slow_iou(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), counts=st.lists(st.integers(1, 3), min_size=1, max_size=3), k=st.integers(1, 3))
+@given(
+    seed=st.integers(0, 10**6),
+    counts=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    k=st.integers(1, 3),
+)
 def test_the_losses_are_their_sums(seed: int, counts: list[int], k: int) -> None:
     videos, texts, batch = make(seed, counts)
-    config = LossConfig(num_positives=k, margin=0.3, tau_video=0.2, tau_sentence=0.15, sentence_removal_iou=0.4, negative_iou=0.45)
+    config = LossConfig(
+        num_positives=k,
+        margin=0.3,
+        tau_video=0.2,
+        tau_sentence=0.15,
+        sentence_removal_iou=0.4,
+        negative_iou=0.45,
+    )
     losses = mmn_losses(videos, texts, batch, config)
     expected = slow_losses(videos, texts, batch, config)
-    assert [losses.iou.item(), losses.video.item(), losses.sentence.item()] == pytest.approx(expected, rel=1e-9)
+    assert [losses.iou.item(), losses.video.item(), losses.sentence.item()] == pytest.approx(
+        expected, rel=1e-9
+    )
     assert losses.total(0.05).item() == pytest.approx(expected[0] + 0.05 * (expected[1] + expected[2]))
 
 
@@ -112,15 +146,24 @@ def test_gradients_reach_both_sides_and_are_finite() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), names=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=3), min_size=1, max_size=3),
-       k=st.integers(1, 3))  # fmt: skip
-def test_alike_sentences_are_no_negatives_and_the_iou_head_sees_other_videos(seed: int, names: list[list[int]], k: int) -> None:
+@given(
+    seed=st.integers(0, 10**6),
+    names=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=3), min_size=1, max_size=3),
+    k=st.integers(1, 3),
+)
+def test_alike_sentences_are_no_negatives_and_the_iou_head_sees_other_videos(
+    seed: int, names: list[list[int]], k: int
+) -> None:
     videos, texts, batch = make(seed, [len(of_video) for of_video in names])
     flat = [name for of_video in names for name in of_video]
-    config = LossConfig(num_positives=k, margin=0.3, tau_video=0.2, tau_sentence=0.15, negative_iou=0.35, iou_negatives=0.7)
+    config = LossConfig(
+        num_positives=k, margin=0.3, tau_video=0.2, tau_sentence=0.15, negative_iou=0.35, iou_negatives=0.7
+    )
     losses = mmn_losses(videos, texts, with_alike(batch, flat, config), config)
     expected = slow_losses(videos, texts, batch, config, flat)
-    assert [losses.iou.item(), losses.video.item(), losses.sentence.item()] == pytest.approx(expected, rel=1e-9)
+    assert [losses.iou.item(), losses.video.item(), losses.sentence.item()] == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def test_where_nothing_is_alike_the_losses_are_the_paper_s_to_the_bit() -> None:
@@ -134,7 +177,9 @@ def test_where_nothing_is_alike_the_losses_are_the_paper_s_to_the_bit() -> None:
 
 
 def test_an_alike_pair_has_no_gradient() -> None:
-    """Two videos of one sentence each: what the first one's losses do to the second video's matching proposals."""
+    """Two videos of one sentence each: what the first one's losses do to the second video's matching
+    proposals.
+    """
     config = LossConfig(iou_negatives=1.0, negative_iou=0.35)
     videos, texts, batch = make(5, [1, 1])
     near = batch.targets[1] >= config.negative_iou
@@ -146,9 +191,12 @@ def test_an_alike_pair_has_no_gradient() -> None:
         leaves = [x.clone().requires_grad_() for x in (*videos, *texts)]
         alone = replace(
             batch,
-            video_of=batch.video_of[:1], moments=batch.moments[:1], targets=batch.targets[:1],
-            alike=None, described=None if batch.described is None else batch.described[:1],
-        )  # fmt: skip
+            video_of=batch.video_of[:1],
+            moments=batch.moments[:1],
+            targets=batch.targets[:1],
+            alike=None,
+            described=None if batch.described is None else batch.described[:1],
+        )
         losses = mmn_losses(Embeddings(*leaves[:2]), Embeddings(leaves[2][:1], leaves[3][:1]), alone, config)
         getattr(losses, loss).backward()
         space = 1 if loss == "iou" else 0

@@ -35,11 +35,16 @@ def model(index: MomentIndex) -> MMN:
 def split(world: Path) -> Annotations:
     """Both sentences about a door have one label."""
     annotations = read_annotations(world / "train.json")
-    videos = (replace(v, labels=tuple("door" if "door" in text else text for text in v.sentences)) for v in annotations.videos)
+    videos = (
+        replace(v, labels=tuple("door" if "door" in text else text for text in v.sentences))
+        for v in annotations.videos
+    )
     return replace(annotations, videos=tuple(videos))
 
 
-def slow_best(index: MomentIndex, model: MMN, text: str, video_id: str) -> tuple[float, float, float, torch.Tensor]:
+def slow_best(
+    index: MomentIndex, model: MMN, text: str, video_id: str
+) -> tuple[float, float, float, torch.Tensor]:
     """Score, start and end of a video's best moment, and the scores of all its moments."""
     with torch.no_grad():
         query = [x[0].double() for x in model.embed_sentences([text])]
@@ -54,7 +59,9 @@ def slow_best(index: MomentIndex, model: MMN, text: str, video_id: str) -> tuple
 
 @pytest.mark.parametrize("margin", [None, 0.02])
 @pytest.mark.parametrize("labels", [False, True])
-def test_against_brute_force(index: MomentIndex, model: MMN, split: Annotations, margin: float | None, labels: bool) -> None:
+def test_against_brute_force(
+    index: MomentIndex, model: MMN, split: Annotations, margin: float | None, labels: bool
+) -> None:
     alike = Alike(None, cosine=0.0, labels=labels)
     mined = mine(index, model, split, alike, count=2, margin=margin)
     assert mined.table.schema == SCHEMA
@@ -68,14 +75,20 @@ def test_against_brute_force(index: MomentIndex, model: MMN, split: Annotations,
             best = int(temporal_iou(torch.from_numpy(own), video.moments[number]).argmax())
             positive = float(slow_best(index, model, text, video.video_id)[3][best])
             found = sorted(
-                ((*slow_best(index, model, text, other.video_id)[:3], other) for other in split.videos if other is not video),
+                (
+                    (*slow_best(index, model, text, other.video_id)[:3], other)
+                    for other in split.videos
+                    if other is not video
+                ),
                 key=lambda one: -one[0],
             )
             rank = 0
             for score, start, end, other in found:
                 right = any(
                     (said == text or (labels and label == own_labels[number])) and s < end and start < e
-                    for said, label, (s, e) in zip(other.sentences, other.labels or (), other.moments.tolist(), strict=True)
+                    for said, label, (s, e) in zip(
+                        other.sentences, other.labels or (), other.moments.tolist(), strict=True
+                    )
                 )
                 if right or (margin is not None and score > positive - margin):
                     left_out[ALIKE if right else MARGIN] += 1
@@ -89,7 +102,10 @@ def test_against_brute_force(index: MomentIndex, model: MMN, split: Annotations,
                 assert clips in cells
                 assert clips[0] * other.duration / 8 == pytest.approx(start, abs=1e-4)
                 assert (clips[1] + 1) * other.duration / 8 == pytest.approx(end, abs=1e-4)
-                assert (row["score"], row["positive_score"]) == (pytest.approx(score, abs=1e-5), pytest.approx(positive, abs=1e-5))
+                assert (row["score"], row["positive_score"]) == (
+                    pytest.approx(score, abs=1e-5),
+                    pytest.approx(positive, abs=1e-5),
+                )
                 if rank == 2:
                     break
     assert next(rows, None) is None
@@ -98,12 +114,16 @@ def test_against_brute_force(index: MomentIndex, model: MMN, split: Annotations,
     assert (left_out[MARGIN] > 0) == (margin is not None)
 
 
-def test_removed_videos_are_no_negatives(world: Path, model: MMN, split: Annotations, tmp_path: Path, command: Command) -> None:
+def test_removed_videos_are_no_negatives(
+    world: Path, model: MMN, split: Annotations, tmp_path: Path, command: Command
+) -> None:
     write_features(tmp_path / "more.h5", 3, prefix="w", seed=5)
     command.ok("build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "more.mmn")
     command.ok("add", tmp_path / "more.h5", "--index", tmp_path / "more.mmn")
     command.ok("remove", "w1", "--index", tmp_path / "more.mmn")
-    mined = mine(MomentIndex(tmp_path / "more.mmn"), model, split, Alike(None, cosine=0.0, labels=False), count=50)
+    mined = mine(
+        MomentIndex(tmp_path / "more.mmn"), model, split, Alike(None, cosine=0.0, labels=False), count=50
+    )
     found = set(mined.table["negative_video_id"].to_pylist())
     assert {"w0", "w2"} < found  # nobody has annotated them
     assert "w1" not in found
@@ -118,20 +138,29 @@ def test_one_negative_each_until_nothing_is_left(index: MomentIndex, model: MMN,
         other = next(video for video in split.videos if video.video_id == row["negative_video_id"])
         assert not any(s < row["end"] and row["start"] < e for s, e in other.moments.tolist())
     assert len(mined.table) + mined.left_out[ALIKE] == 5 * split.num_sentences
-    assert all(math.isnan(x) for x in mine(index, model, split, everything_alike, count=1, margin=1e9).margins([50]))
+    assert all(
+        math.isnan(x) for x in mine(index, model, split, everything_alike, count=1, margin=1e9).margins([50])
+    )
 
 
-def test_listed_positives_are_no_negatives(index: MomentIndex, model: MMN, split: Annotations, tmp_path: Path) -> None:
+def test_listed_positives_are_no_negatives(
+    index: MomentIndex, model: MMN, split: Annotations, tmp_path: Path
+) -> None:
     nothing_alike = Alike(None, cosine=0.0, labels=False)
     first = mine(index, model, split, nothing_alike, count=1).table.to_pylist()[0]
     listed: dict[str, Any] = {
         first["video_id"]: {
             "sentences": list(split.videos[0].sentences),
-            "pos_moments": [[[first["negative_video_id"], "in other words", [first["end"] - 0.1, first["end"] + 5]]], []],
+            "pos_moments": [
+                [[first["negative_video_id"], "in other words", [first["end"] - 0.1, first["end"] + 5]]],
+                [],
+            ],
         }
     }
     (tmp_path / "positives.json").write_text(json.dumps(listed))
-    mined = mine(index, model, split, nothing_alike, count=1, positives=read_positives(tmp_path / "positives.json"))
+    mined = mine(
+        index, model, split, nothing_alike, count=1, positives=read_positives(tmp_path / "positives.json")
+    )
     again = mined.table.to_pylist()[0]
     assert (again["video_id"], again["sentence"]) == (first["video_id"], first["sentence"])
     assert again["negative_video_id"] != first["negative_video_id"]
@@ -145,7 +174,17 @@ def test_listed_positives_are_no_negatives(index: MomentIndex, model: MMN, split
 def test_the_command(world: Path, tmp_path: Path, command: Command, index: MomentIndex, model: MMN) -> None:
     split = read_annotations(world / "train.json")
     out = tmp_path / "negatives.parquet"
-    said = command.ok("mine", "--index", world / "collection.mmn", "--annotations", world / "train.json", "--count", 3, "-o", out)
+    said = command.ok(
+        "mine",
+        "--index",
+        world / "collection.mmn",
+        "--annotations",
+        world / "train.json",
+        "--count",
+        3,
+        "-o",
+        out,
+    )
     alike = Alike.of(model, meanings(split)[0], cosine=0.9, labels=True)
     mined = mine(index, model, split, alike, count=3)
     assert pq.read_table(out).equals(mined.table)
@@ -154,7 +193,23 @@ def test_the_command(world: Path, tmp_path: Path, command: Command, index: Momen
     assert f"50 %: {mined.margins([50])[0]:.3f}" in said.stderr
     content = json.loads((world / "train.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps({**content, "elsewhere": content["v0"]}))
-    command.fails("mine", "--index", world / "collection.mmn", "--annotations", tmp_path / "other.json", "-o", out,
-                  says="1 of its 7 videos are not in")  # fmt: skip
-    command.fails("mine", "--index", world / "collection.mmn", "--annotations", world / "train.json", "-o", tmp_path / "no" / "x",
-                  says="cannot be written")  # fmt: skip
+    command.fails(
+        "mine",
+        "--index",
+        world / "collection.mmn",
+        "--annotations",
+        tmp_path / "other.json",
+        "-o",
+        out,
+        says="1 of its 7 videos are not in",
+    )
+    command.fails(
+        "mine",
+        "--index",
+        world / "collection.mmn",
+        "--annotations",
+        world / "train.json",
+        "-o",
+        tmp_path / "no" / "x",
+        says="cannot be written",
+    )

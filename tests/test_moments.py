@@ -7,11 +7,15 @@ from hypothesis import strategies as st
 
 from mmn_index.moments import nms_lists, nms_top, temporal_iou
 
-moment = st.tuples(st.floats(0, 100, width=32), st.floats(0.125, 50, width=32)).map(lambda x: (x[0], x[0] + x[1]))
+moment = st.tuples(st.floats(0, 100, width=32), st.floats(0.125, 50, width=32)).map(
+    lambda x: (x[0], x[0] + x[1])
+)
 
 
 @given(moment, moment)
-def test_iou_is_symmetric_within_bounds_and_one_on_itself(a: tuple[float, float], b: tuple[float, float]) -> None:
+def test_iou_is_symmetric_within_bounds_and_one_on_itself(
+    a: tuple[float, float], b: tuple[float, float]
+) -> None:
     first, second = torch.tensor(a), torch.tensor(b)
     iou = temporal_iou(first, second).item()
     assert iou == temporal_iou(second, first).item()
@@ -20,7 +24,9 @@ def test_iou_is_symmetric_within_bounds_and_one_on_itself(a: tuple[float, float]
 
 
 def test_iou_by_hand() -> None:
-    iou = temporal_iou(torch.tensor([0.0, 4.0]), torch.tensor([[2.0, 6.0], [4.0, 8.0], [9.0, 9.5], [1.0, 2.0]]))
+    iou = temporal_iou(
+        torch.tensor([0.0, 4.0]), torch.tensor([[2.0, 6.0], [4.0, 8.0], [9.0, 9.5], [1.0, 2.0]])
+    )
     assert iou.tolist() == pytest.approx([2 / 6, 0, 0, 1 / 4])
 
 
@@ -28,16 +34,25 @@ def test_two_empty_moments_have_no_overlap() -> None:
     assert temporal_iou(torch.tensor([3.0, 3.0]), torch.tensor([3.0, 3.0])).item() == 0
 
 
-def slow_nms(scores: list[float], spans: list[tuple[float, float]], threshold: float, limit: int) -> list[int]:
+def slow_nms(
+    scores: list[float], spans: list[tuple[float, float]], threshold: float, limit: int
+) -> list[int]:
     kept: list[int] = []
     for position in sorted(range(len(scores)), key=lambda p: -scores[p]):
-        if all(temporal_iou(torch.tensor(spans[position]), torch.tensor(spans[k])).item() <= threshold for k in kept):
+        if all(
+            temporal_iou(torch.tensor(spans[position]), torch.tensor(spans[k])).item() <= threshold
+            for k in kept
+        ):
             kept.append(position)
     return kept[:limit]
 
 
-def walk(spans: torch.Tensor, groups: list[int], threshold: float, limit: int, per_group: int | None = None) -> list[int]:
-    """One list by `nms_lists`, beside one that is empty and one in another order, which must not disturb it."""
+def walk(
+    spans: torch.Tensor, groups: list[int], threshold: float, limit: int, per_group: int | None = None
+) -> list[int]:
+    """One list by `nms_lists`, beside one that is empty and one in another order, which must not
+    disturb it.
+    """
     both = torch.stack([spans, spans, spans.flip(0)])
     valid = torch.tensor([[True], [False], [True]]).expand(3, len(spans))
     kept = nms_lists(both, torch.tensor([groups, groups, groups[::-1]]), valid, threshold, limit, per_group)
@@ -45,8 +60,14 @@ def walk(spans: torch.Tensor, groups: list[int], threshold: float, limit: int, p
     return [position for position in kept[0].tolist() if position >= 0]
 
 
-@given(st.lists(st.tuples(moment, st.integers(0, 20)), min_size=1, max_size=12), st.floats(0, 1, width=32), st.integers(1, 8))
-def test_both_forms_of_nms_are_the_slow_one(items: list[tuple[tuple[float, float], int]], threshold: float, limit: int) -> None:
+@given(
+    st.lists(st.tuples(moment, st.integers(0, 20)), min_size=1, max_size=12),
+    st.floats(0, 1, width=32),
+    st.integers(1, 8),
+)
+def test_both_forms_of_nms_are_the_slow_one(
+    items: list[tuple[tuple[float, float], int]], threshold: float, limit: int
+) -> None:
     spans = [span for span, _ in items]
     scores = [float(score) for _, score in items]
     expected = slow_nms(scores, spans, threshold, limit)

@@ -1,4 +1,6 @@
-"""A pool of videos for every sentence: by hand, against loops, on the real files, and `mmn-index eval --mvmr`."""
+"""A pool of videos for every sentence: by hand, against loops, on the real files, and `mmn-index eval
+--mvmr`.
+"""
 
 import copy
 import json
@@ -26,20 +28,35 @@ from mmn_index.scoring import Score
 from mmn_index.search import SearchOptions
 
 GRID = ProposalGrid(4, (3,))  # 8 seconds: [0,2] [0,4] [0,6] [0,8] [2,4] [2,6] [2,8] [4,6] [4,8] [6,8]
-CORPUS = Corpus({0: "a.avi", 1: "b.avi", 2: "c.avi", 3: "d.mp4", 4: "d.avi"}, dict.fromkeys(range(5), 8.0), GRID)
+CORPUS = Corpus(
+    {0: "a.avi", 1: "b.avi", 2: "c.avi", 3: "d.mp4", 4: "d.avi"}, dict.fromkeys(range(5), 8.0), GRID
+)
 FRAMES: dict[str, Any] = {  # at 2 and at 4 frames a second, 8 seconds each
     "a": {
-        "fps": 2.0, "num_frames": 16, "timestamps": [[0, 8], [8, 8], [8, 16]], "sentences": ["x", "dropped", "y"],
-        "pos_moments": [[["b", "x too", [16, 40]]], [], []], "retrieval_pool": [["a", "b"], ["a", "b"], ["c", "a"]],
+        "fps": 2.0,
+        "num_frames": 16,
+        "timestamps": [[0, 8], [8, 8], [8, 16]],
+        "sentences": ["x", "dropped", "y"],
+        "pos_moments": [[["b", "x too", [16, 40]]], [], []],
+        "retrieval_pool": [["a", "b"], ["a", "b"], ["c", "a"]],
     },
     "b": {
-        "fps": 4.0, "num_frames": 32, "timestamps": [[8, 32]], "sentences": ["x too"],
-        "pos_moments": [[["a", "x", [0, 8]]]], "retrieval_pool": [["b", "a"]],
+        "fps": 4.0,
+        "num_frames": 32,
+        "timestamps": [[8, 32]],
+        "sentences": ["x too"],
+        "pos_moments": [[["a", "x", [0, 8]]]],
+        "retrieval_pool": [["b", "a"]],
     },
     "c": {
-        "fps": 2.0, "num_frames": 16, "timestamps": [[0, 4]], "sentences": ["alone"], "pos_moments": [[]], "retrieval_pool": [["c"]],
+        "fps": 2.0,
+        "num_frames": 16,
+        "timestamps": [[0, 4]],
+        "sentences": ["alone"],
+        "pos_moments": [[]],
+        "retrieval_pool": [["c"]],
     },
-}  # fmt: skip
+}
 
 
 def write(path: Path, content: object) -> Path:
@@ -53,10 +70,13 @@ def test_pools_by_hand(tmp_path: Path) -> None:
     assert pools.queries.sentences == ("x", "y", "x too")
     assert pools.queries.positions == (0, 2, 3)  # the dropped sentence is counted
     assert pools.videos == (("a.avi", "b.avi"), ("c.avi", "a.avi"), ("b.avi", "a.avi"))
-    # Frames become seconds by the rate of the moment's own video: 16 to 40 of b are 4 to 10 s, cut to its 8 s.
+    # Frames become seconds by the rate of the moment's own video: 16 to 40 of b are 4 to 10 s, cut to its 8
+    # s.
     assert [(one.videos.tolist(), one.spans.tolist()) for one in pools.right] == [
-        ([0, 1], [[0, 4], [4, 8]]), ([0], [[4, 8]]), ([1, 0], [[2, 8], [0, 4]]),
-    ]  # fmt: skip
+        ([0, 1], [[0, 4], [4, 8]]),
+        ([0], [[4, 8]]),
+        ([1, 0], [[2, 8], [0, 4]]),
+    ]
 
 
 def test_recall_in_pools_by_hand(tmp_path: Path) -> None:
@@ -69,19 +89,30 @@ def test_recall_in_pools_by_hand(tmp_path: Path) -> None:
         asked.append((set(options.restriction.videos or ()), list(numbers), options.nms, options.k))
         chosen = [answers[n] for n in numbers]
         return [
-            Ranked(torch.tensor([v for v, *_ in x]), torch.tensor([s for _, *s in x]).float(), torch.zeros(len(x)), True)
+            Ranked(
+                torch.tensor([v for v, *_ in x]),
+                torch.tensor([s for _, *s in x]).float(),
+                torch.zeros(len(x)),
+                True,
+            )
             for x in chosen
         ]
 
     found = {(one.nms, one.iou): one for one in evaluate_pools(pools, CORPUS, rank, nms=0.5)}
-    # First: of b's [4,8], [2,8] has 4/6. Second: of a's [4,8], [0,8] has 1/2; c's is another video. Third: of a's [0,4], [0,6] has 4/6.
+    # First: of b's [4,8], [2,8] has 4/6. Second: of a's [4,8], [0,8] has 1/2; c's is another video. Third: of
+    # a's [0,4], [0,6] has 4/6.
     assert found[1.0, 0.5].ranks.tolist() == [1, 2, 1]
-    assert found[1.0, 0.7].ranks.tolist() == [2, float("inf"), 2]  # b's [4,8] itself; of b's [2,8], [0,8] has 6/8
+    assert found[1.0, 0.7].ranks.tolist() == [
+        2,
+        float("inf"),
+        2,
+    ]  # b's [4,8] itself; of b's [2,8], [0,8] has 6/8
     assert found[0.5, 0.3].table()["R@1"] == pytest.approx(200 / 3)
     # Sentences with the same pool share a search, whatever the order of its videos.
     assert asked[:2] == [({"a.avi", "b.avi"}, [0, 2], 1.0, 50), ({"a.avi", "c.avi"}, [1], 1.0, 50)]
     assert [nms for _, _, nms, _ in asked] == [1.0, 1.0, 0.5, 0.5]
-    # Two videos have 20 moments. At 0.5: five with [0,4], five with [4,8] and, of [2,8], [2,6] [2,8] [4,8] [0,8] [0,6].
+    # Two videos have 20 moments. At 0.5: five with [0,4], five with [4,8] and, of [2,8], [2,6] [2,8] [4,8]
+    # [0,8] [0,6].
     assert found[1.0, 0.5].chance()["R@1"] == pytest.approx(100 * (10 + 5 + 10) / 3 / 20)
 
 
@@ -101,18 +132,27 @@ def test_a_pool_is_searched_like_a_collection_of_its_own(tmp_path: Path) -> None
         scores = score.log(c, i).tolist()
         inside = [index.number_of(name) for name in pools.videos[query]]
         order = sorted((row for row in range(30) if row // 10 in inside), key=lambda row: -scores[row])
-        right = [(int(v), *span) for v, span in zip(pools.right[query].videos, pools.right[query].spans.tolist(), strict=True)]
+        right = [
+            (int(v), *span)
+            for v, span in zip(pools.right[query].videos, pools.right[query].spans.tolist(), strict=True)
+        ]
         for m in IOUS:
             expected = oracle.first_rank([(row // 10, *spans[row]) for row in order], right, m)
             assert [float(one.ranks[query]) for one in found if (one.nms, one.iou) == (1.0, m)] == [expected]
 
 
-@pytest.mark.parametrize(("name", "size", "queries", "left_out"), [("charades", 50, 3716, 4), ("tacos", 5, 2055, 1946)])
+@pytest.mark.parametrize(
+    ("name", "size", "queries", "left_out"), [("charades", 50, 3716, 4), ("tacos", 5, 2055, 1946)]
+)
 def test_the_real_files(tmp_path: Path, name: str, size: int, queries: int, left_out: int) -> None:
     path = golden("..", "annotations", "mvmr", f"{name}_test_mvmr.json")
-    official = read_annotations(golden("..", "annotations", name, "charades_test.json" if name == "charades" else "test.json"))
+    official = read_annotations(
+        golden("..", "annotations", name, "charades_test.json" if name == "charades" else "test.json")
+    )
     grid = ProposalGrid(PAPER[name].num_clips, PAPER[name].pooling_counts)
-    random_index.write_index(tmp_path / "c.mmn", official, grid, 8)  # TACoS: the videos' ids end with .avi there
+    random_index.write_index(
+        tmp_path / "c.mmn", official, grid, 8
+    )  # TACoS: the videos' ids end with .avi there
     index = MomentIndex(tmp_path / "c.mmn")
     corpus = indexed(index)
     pools = read_pools(path, corpus)
@@ -122,7 +162,9 @@ def test_the_real_files(tmp_path: Path, name: str, size: int, queries: int, left
         for video in json.loads(path.read_text()).values()
         for entry in zip(video["pos_moments"], video["retrieval_pool"], strict=True)
     ]
-    assert [len(one.videos) - 1 for one in pools.right] == [len(further) for further, pool in raw if len(pool) == size]
+    assert [len(one.videos) - 1 for one in pools.right] == [
+        len(further) for further, pool in raw if len(pool) == size
+    ]
     # Every further moment is one that the official annotations have, in seconds.
     moments = {corpus.numbers[video.video_id]: video.moments for video in official.videos}
     for one in pools.right:
@@ -130,7 +172,9 @@ def test_the_real_files(tmp_path: Path, name: str, size: int, queries: int, left
             assert (moments[video] - span).abs().sum(dim=1).min() < 1e-4
     # Random vectors give chance; every eighth sentence, to be quick.
     rows = list(range(0, queries, 8))
-    part = Pools(pools.queries.part(rows), tuple(pools.videos[n] for n in rows), tuple(pools.right[n] for n in rows), 0)
+    part = Pools(
+        pools.queries.part(rows), tuple(pools.videos[n] for n in rows), tuple(pools.right[n] for n in rows), 0
+    )
     rank = IndexRank(index, random_index.queries(len(rows), 8), Score())
     for outcome in evaluate_pools(part, corpus, rank, nms=1.0):
         assert all(abs(away) < 4 for away in random_index.deviations(outcome)), outcome.table()
@@ -141,15 +185,39 @@ def test_the_real_files(tmp_path: Path, name: str, size: int, queries: int, left
     [
         (lambda x: x["a"].pop("retrieval_pool"), "video 'a', sentence 0: 'retrieval_pool'"),
         (lambda x: x["a"]["pos_moments"].pop(), "2 pos_moments, 3 sentences"),
-        (lambda x: x["a"]["retrieval_pool"][0].append("z"), "its pool has a video 'z' that the file does not describe"),
-        (lambda x: x["b"]["retrieval_pool"][0].remove("b"), "video 'b', sentence 0: its pool lacks its own video"),
+        (
+            lambda x: x["a"]["retrieval_pool"][0].append("z"),
+            "its pool has a video 'z' that the file does not describe",
+        ),
+        (
+            lambda x: x["b"]["retrieval_pool"][0].remove("b"),
+            "video 'b', sentence 0: its pool lacks its own video",
+        ),
         (lambda x: x["a"]["retrieval_pool"][0].append("b"), "or has one twice"),
-        (lambda x: x["a"]["pos_moments"][0].append(["c", "x", [0, 4]]), "a right moment lies in 'c', which is not in its pool"),
-        (lambda x: x["a"]["pos_moments"][0].append(["b", "x", [4, 4]]), "a right moment of 'b' lasts from 4 to 4"),
-        (lambda x: x["a"]["pos_moments"][0].append(["b", "x", [float("nan"), 4]]), "a right moment of 'b' lasts from nan to 4"),
-        (lambda x: x["a"]["pos_moments"][0].append(["b", [0, 4]]), "video 'a', sentence 0: not enough values"),
-        (lambda x: x["a"].update(retrieval_pool=5), "video 'a', sentence 0: object of type 'int' has no len()"),
-        (lambda x: x.update(d=x["c"]), "1 of its 4 videos are not among the 5 that are searched, e.g. 'd'"),  # d.mp4 or d.avi
+        (
+            lambda x: x["a"]["pos_moments"][0].append(["c", "x", [0, 4]]),
+            "a right moment lies in 'c', which is not in its pool",
+        ),
+        (
+            lambda x: x["a"]["pos_moments"][0].append(["b", "x", [4, 4]]),
+            "a right moment of 'b' lasts from 4 to 4",
+        ),
+        (
+            lambda x: x["a"]["pos_moments"][0].append(["b", "x", [float("nan"), 4]]),
+            "a right moment of 'b' lasts from nan to 4",
+        ),
+        (
+            lambda x: x["a"]["pos_moments"][0].append(["b", [0, 4]]),
+            "video 'a', sentence 0: not enough values",
+        ),
+        (
+            lambda x: x["a"].update(retrieval_pool=5),
+            "video 'a', sentence 0: object of type 'int' has no len()",
+        ),
+        (
+            lambda x: x.update(d=x["c"]),
+            "1 of its 4 videos are not among the 5 that are searched, e.g. 'd'",
+        ),  # d.mp4 or d.avi
         (lambda x: x["c"].pop("fps"), "video 'c': 'fps' is missing"),
     ],
 )
@@ -172,9 +240,14 @@ def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
     inputs = ["eval", "--mvmr", path, "--index", world / "collection.mmn"]
     printed = command.ok(*inputs).stdout
     assert (
-        "12 queries, each in its pool of 2 videos, score collection, hub correction 0.5 (0 with a smaller pool left out)" in printed
+        "12 queries, each in its pool of 2 videos, score collection, hub correction 0.5 (0 with a smaller "
+        "pool left out)" in printed
     )
     blocks = [json.loads(line) for line in command.ok(*inputs, "--json").stdout.splitlines()]
-    assert [(block["task"], block["nms"], block["iou"]) for block in blocks] == [("MVMR", n, m) for n in (1, 0.5) for m in IOUS]
+    assert [(block["task"], block["nms"], block["iou"]) for block in blocks] == [
+        ("MVMR", n, m) for n in (1, 0.5) for m in IOUS
+    ]
     assert all(block["R@1"] <= block["R@50"] for block in blocks)
-    command.fails("eval", "--mvmr", world / "train.json", "--index", world / "collection.mmn", says="retrieval_pool")
+    command.fails(
+        "eval", "--mvmr", world / "train.json", "--index", world / "collection.mmn", says="retrieval_pool"
+    )

@@ -18,10 +18,19 @@ FULL = ("charades-pool", "charades-conv", "activitynet-pool", "activitynet-conv"
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_converted_checkpoint_is_the_official_model(name: str, command: Command, text_model: Path, tmp_path: Path) -> None:
+def test_a_converted_checkpoint_is_the_official_model(
+    name: str, command: Command, text_model: Path, tmp_path: Path
+) -> None:
     setting = name.removesuffix("-mini")
     command.ok(
-        "convert", golden(name, "weights.pt"), "-o", tmp_path / "m.mmn-model", "--setting", setting, "--tokenizer", text_model
+        "convert",
+        golden(name, "weights.pt"),
+        "-o",
+        tmp_path / "m.mmn-model",
+        "--setting",
+        setting,
+        "--tokenizer",
+        text_model,
     )
     model = checkpoint.load(tmp_path / "m.mmn-model")
     expected = model_config(yaml.safe_load(golden(name, "config.yaml").read_text()))
@@ -69,7 +78,12 @@ def test_what_cannot_be_converted(command: Command, text_model: Path, tmp_path: 
 
     convert(tmp_path / "none.pth", says="no such file")
     convert(weights, says="fits charades and tacos alike; say which with --setting")
-    convert(weights, "--setting", "activitynet", says="which fits charades and tacos of the paper's settings, not activitynet")
+    convert(
+        weights,
+        "--setting",
+        "activitynet",
+        says="which fits charades and tacos of the paper's settings, not activitynet",
+    )
     convert(weights, "--setting", "vgg", says="no setting of the paper is called 'vgg'")
     convert(golden("activitynet-mini", "weights.pt"), "--tokenizer", tmp_path, says="cannot be loaded")
     (tmp_path / "text.pth").write_text("hello")
@@ -82,7 +96,12 @@ def test_what_cannot_be_converted(command: Command, text_model: Path, tmp_path: 
     del state["module.text_encoder.fc_out2.bias"]
     state["module.extra"] = torch.zeros(1)
     torch.save(state, tmp_path / "missing.pth")
-    convert(tmp_path / "missing.pth", "--setting", "charades", says="missing text_encoder.contrastive_head.bias; unknown extra")
+    convert(
+        tmp_path / "missing.pth",
+        "--setting",
+        "charades",
+        says="missing text_encoder.contrastive_head.bias; unknown extra",
+    )
     (tmp_path / "m").mkdir()
     convert(weights, "--setting", "charades", says="exists already")
 

@@ -1,4 +1,6 @@
-"""The playhouse: consistent plans, honest annotations, the same bytes from the same seed, real H.264 files."""
+"""The playhouse: consistent plans, honest annotations, the same bytes from the same seed, real H.264
+files.
+"""
 
 import hashlib
 import json
@@ -75,8 +77,9 @@ def test_bodies_move_without_gaps_or_jumps() -> None:
             for last, beat in zip(role.beats, role.beats[1:], strict=False):
                 assert beat.start == pytest.approx(last.end)
                 assert (beat.x, beat.y) == pytest.approx((last.x_end, last.y_end)) or "walk through door" in (
-                    last.label, beat.label
-                )  # fmt: skip
+                    last.label,
+                    beat.label,
+                )
                 assert LEFT <= beat.x_end <= RIGHT
 
 
@@ -92,20 +95,33 @@ def test_hands_stay_close_to_bodies_and_heads_inside_the_canvas() -> None:
                 assert -20 < figure.head[0] < CANVAS_WIDTH + 20
 
 
-# What must hold before an action and what it changes, written down a second time and independently of the script.
+# What must hold before an action and what it changes, written down a second time and independently of the
+# script.
 _WORLD = {
-    "open door": ("door", False, True), "close door": ("door", True, False),
-    "open window": ("window", False, True), "close window": ("window", True, False),
-    "turn on light": ("light", False, True), "turn off light": ("light", True, False),
-}  # fmt: skip
+    "open door": ("door", False, True),
+    "close door": ("door", True, False),
+    "open window": ("window", False, True),
+    "close window": ("window", True, False),
+    "turn on light": ("light", False, True),
+    "turn off light": ("light", True, False),
+}
 _HANDS = {
-    "take cup": ("nothing", "cup"), "put down cup": ("cup", "nothing"), "throw ball": ("ball", "nothing"),
-    "pick up ball": ("nothing", "ball"), "pick up bag": ("nothing", "bag"), "put down bag": ("bag", "nothing"),
-    "drink": ("cup", "cup"), "open book": ("book", "book"), "close book": ("book", "book"),
-}  # fmt: skip
+    "take cup": ("nothing", "cup"),
+    "put down cup": ("cup", "nothing"),
+    "throw ball": ("ball", "nothing"),
+    "pick up ball": ("nothing", "ball"),
+    "pick up bag": ("nothing", "bag"),
+    "put down bag": ("bag", "nothing"),
+    "drink": ("cup", "cup"),
+    "open book": ("book", "book"),
+    "close book": ("book", "book"),
+}
 _POSTURES = {
-    "sit down": ("stand", "sit"), "stand up": ("sit", "stand"), "lie down": ("stand", "lie"), "get up": ("lie", "stand")
-}  # fmt: skip
+    "sit down": ("stand", "sit"),
+    "stand up": ("sit", "stand"),
+    "lie down": ("stand", "lie"),
+    "get up": ("lie", "stand"),
+}
 
 
 def check_consistent(plan: Plan) -> None:
@@ -275,8 +291,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_files_and_annotations(made: Path) -> None:
     assert sorted(p.name for p in made.iterdir()) == [
-        "opposites.json", "playhouse.json", "test", "test.json", "train", "train.json", "val", "val.json"
-    ]  # fmt: skip
+        "opposites.json",
+        "playhouse.json",
+        "test",
+        "test.json",
+        "train",
+        "train.json",
+        "val",
+        "val.json",
+    ]
     assert json.loads((made / "opposites.json").read_text()) == dict(OPPOSITES)
     train = json.loads((made / "train.json").read_text())
     assert sorted(train) == ["train_00000", "train_00001"]
@@ -349,7 +372,9 @@ def test_an_error_ends_the_workers(tmp_path: Path) -> None:
     ("counts", "seed", "workers"),
     [({"dev": 1}, 0, 1), ({"train": -1}, 0, 1), ({"train": 1}, -1, 1), ({"train": 1}, 0, 0)],
 )
-def test_settings_out_of_range_are_refused(tmp_path: Path, counts: dict[str, int], seed: int, workers: int) -> None:
+def test_settings_out_of_range_are_refused(
+    tmp_path: Path, counts: dict[str, int], seed: int, workers: int
+) -> None:
     with pytest.raises(ConfigError):
         make_playhouse(tmp_path / "out", counts=counts, seed=seed, workers=workers)
     assert not (tmp_path / "out").exists()

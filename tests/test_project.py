@@ -1,4 +1,6 @@
-"""The shape of the project: which way imports point, what is packaged, and that every command explains itself."""
+"""The shape of the project: which way imports point, what is packaged, and that every command explains
+itself.
+"""
 
 import ast
 import configparser
@@ -10,7 +12,12 @@ import pytest
 from mmn_index.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = {"mmn_index": "mmn_index", "mmn_index.train": "train", "mmn_index.index_build": "index_build", "mmn_index.cli": "cli"}
+PACKAGES = {
+    "mmn_index": "mmn_index",
+    "mmn_index.train": "train",
+    "mmn_index.index_build": "index_build",
+    "mmn_index.cli": "cli",
+}
 MAY_IMPORT = {
     "mmn_index": set(),
     "train": {"mmn_index"},
@@ -38,7 +45,9 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = (
-                ".".join(".".join(package).split(".")[: len(".".join(package).split(".")) - node.level + 1]) if node.level else ""
+                ".".join(".".join(package).split(".")[: len(".".join(package).split(".")) - node.level + 1])
+                if node.level
+                else ""
             )
             found |= {
                 ".".join(filter(None, [base, node.module])),
@@ -62,7 +71,9 @@ def room(module: str) -> str | None:
 def test_imports_point_one_way(path: Path) -> None:
     here = path.relative_to(ROOT).parts[0]
     for module in imports(path):
-        assert module.split(".")[0] not in ("train", "cli", "index_build"), f"{module} would load a second copy"
+        assert module.split(".")[0] not in ("train", "cli", "index_build"), (
+            f"{module} would load a second copy"
+        )
         there = room(module)
         assert there is None or there == here or there in MAY_IMPORT[here], f"{here} must not import {module}"
         for library, places in ONLY_IN.items():
@@ -81,7 +92,10 @@ def test_every_folder_with_code_is_packaged() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     listed = set(config["options"]["packages"].split())
-    found = {".".join([PACKAGE_OF[p.relative_to(ROOT).parts[0]], *p.parent.relative_to(ROOT).parts[1:]]) for p in sources()}
+    found = {
+        ".".join([PACKAGE_OF[p.relative_to(ROOT).parts[0]], *p.parent.relative_to(ROOT).parts[1:]])
+        for p in sources()
+    }
     assert listed == found
 
 
@@ -95,14 +109,22 @@ def test_every_command_has_help_with_an_example_and_is_in_the_readme(command: cl
 def test_the_readme_names_every_module() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     names = set(re.findall(r"(\w+)\.py", text))
-    missing = [path.relative_to(ROOT).as_posix() for path in sources() if path.stem != "__init__" and path.stem not in names]
+    missing = [
+        path.relative_to(ROOT).as_posix()
+        for path in sources()
+        if path.stem != "__init__" and path.stem not in names
+    ]
     assert not missing
 
 
 def test_the_tests_that_the_documentation_names_exist() -> None:
-    named = re.findall(r"(test_\w+\.py)::(test_\w+)", (ROOT / "docs" / "reproducing.md").read_text(encoding="utf-8"))
+    named = re.findall(
+        r"(test_\w+\.py)::(test_\w+)", (ROOT / "docs" / "reproducing.md").read_text(encoding="utf-8")
+    )
     assert len(set(named)) > 30
     missing = [
-        f"{file}::{test}" for file, test in set(named) if f"def {test}(" not in (ROOT / "tests" / file).read_text(encoding="utf-8")
+        f"{file}::{test}"
+        for file, test in set(named)
+        if f"def {test}(" not in (ROOT / "tests" / file).read_text(encoding="utf-8")
     ]
     assert not missing

@@ -17,12 +17,16 @@ PAPER = [(16, (15,), 136), (64, (15, 8, 8), 1104), (128, (15, 8, 8, 8), 2548)]
 
 
 @pytest.mark.parametrize(("num_clips", "counts", "proposals"), PAPER)
-def test_the_papers_settings_have_their_number_of_proposals(num_clips: int, counts: tuple[int, ...], proposals: int) -> None:
+def test_the_papers_settings_have_their_number_of_proposals(
+    num_clips: int, counts: tuple[int, ...], proposals: int
+) -> None:
     assert len(ProposalGrid(num_clips, counts)) == proposals
 
 
 def slow_cells(num_clips: int, counts: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The rule as it is told: diagonals of stride 1, then 2, then 4, where the start is a multiple of the stride."""
+    """The rule as it is told: diagonals of stride 1, then 2, then 4, where the start is a multiple of the
+    stride.
+    """
     cells = {(i, i) for i in range(num_clips)}
     offset = 0
     for group, count in enumerate(counts):
@@ -32,7 +36,9 @@ def slow_cells(num_clips: int, counts: tuple[int, ...]) -> list[tuple[int, int]]
     return sorted(cells)
 
 
-@pytest.mark.parametrize(("num_clips", "counts"), [(16, (15,)), (32, (15, 8)), (64, (15, 8, 8)), (12, (3, 2, 1)), (1, ())])
+@pytest.mark.parametrize(
+    ("num_clips", "counts"), [(16, (15,)), (32, (15, 8)), (64, (15, 8, 8)), (12, (3, 2, 1)), (1, ())]
+)
 def test_the_cells_are_those_of_the_rule(num_clips: int, counts: tuple[int, ...]) -> None:
     grid = ProposalGrid(num_clips, counts)
     assert [tuple(cell) for cell in grid.cells.tolist()] == slow_cells(num_clips, counts)
@@ -60,9 +66,18 @@ def test_iou_targets_against_a_loop(start: float, length: float, duration: float
 
 def config(map_type: str = "pool", num_clips: int = 32, counts: tuple[int, ...] = (15, 8)) -> ModelConfig:
     return ModelConfig(
-        input_dim=6, num_pre_clips=2 * num_clips, num_clips=num_clips, pooling_counts=counts, featpool_dim=5, featpool_kernel=2,
-        conv_dim=4, conv_kernel=3, conv_layers=2, joint_dim=3, map_type=map_type,
-    )  # fmt: skip
+        input_dim=6,
+        num_pre_clips=2 * num_clips,
+        num_clips=num_clips,
+        pooling_counts=counts,
+        featpool_dim=5,
+        featpool_kernel=2,
+        conv_dim=4,
+        conv_kernel=3,
+        conv_layers=2,
+        joint_dim=3,
+        map_type=map_type,
+    )
 
 
 def test_a_pooled_cell_is_the_maximum_over_its_clips() -> None:
@@ -89,7 +104,10 @@ def test_the_learned_map_walks_the_same_chain() -> None:
         step = [d.offset for d in grid.diagonals].index(offset) - 1
         before = grid.diagonals[step]
         weight, bias = layer.convs[step].weight, layer.convs[step].bias
-        inputs = [value(i + n * before.stride, i + n * before.stride + before.offset) for n in range(weight.shape[2])]
+        inputs = [
+            value(i + n * before.stride, i + n * before.stride + before.offset)
+            for n in range(weight.shape[2])
+        ]
         return bias + sum(weight[:, :, n] @ x for n, x in enumerate(inputs))
 
     for i, j in grid.cells.tolist():
@@ -103,8 +121,12 @@ def test_masked_counts_against_a_loop() -> None:
     for row in range(8):
         for column in range(8):
             # Position (row, column) of the first layer looks at map cells row-2..row, column-2..column.
-            seen = sum(bool(mask[r, c]) for r in range(row - 2, row + 1) for c in range(column - 2, column + 1)
-                       if 0 <= r < 6 and 0 <= c < 6)  # fmt: skip
+            seen = sum(
+                bool(mask[r, c])
+                for r in range(row - 2, row + 1)
+                for c in range(column - 2, column + 1)
+                if 0 <= r < 6 and 0 <= c < 6
+            )
             assert counts[0][row, column] == seen
     alive = counts[0] > 0
     for row in range(6):
@@ -116,7 +138,9 @@ def test_masked_counts_against_a_loop() -> None:
 def test_pre_clips_against_the_written_rule(snippets: int, pre_clips: int) -> None:
     raw = torch.randn(snippets, 3, generator=torch.Generator().manual_seed(snippets), dtype=torch.float64)
     unit = raw / raw.norm(dim=1, keepdim=True)
-    edges = [min(round(i / pre_clips * snippets), snippets - 1) for i in range(pre_clips + 1)]  # Python rounds halves to even
+    edges = [
+        min(round(i / pre_clips * snippets), snippets - 1) for i in range(pre_clips + 1)
+    ]  # Python rounds halves to even
     expected = [unit[a:b].mean(dim=0) if a < b else unit[a] for a, b in pairwise(edges)]
     assert torch.allclose(pool_to_pre_clips(raw, pre_clips), torch.stack(expected), atol=1e-12)
 
@@ -136,9 +160,15 @@ def test_a_zero_row_stays_zero_and_no_rows_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"conv_kernel": 4}, "odd"), ({"num_pre_clips": 50}, "multiple"), ({"featpool_kernel": 3}, "stride"), ({"map_type": "x"}, "pool"),
-     ({"joint_dim": 0}, "joint_dim"), ({"tau": 0.0}, "tau")],
-)  # fmt: skip
+    [
+        ({"conv_kernel": 4}, "odd"),
+        ({"num_pre_clips": 50}, "multiple"),
+        ({"featpool_kernel": 3}, "stride"),
+        ({"map_type": "x"}, "pool"),
+        ({"joint_dim": 0}, "joint_dim"),
+        ({"tau": 0.0}, "tau"),
+    ],
+)
 def test_shapes_that_do_not_fit_are_refused(change: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         ModelConfig(**{**config().to_json(), **change})

@@ -1,4 +1,6 @@
-"""Every form of a query against brute force: --not, --and, --then, --like, --queries, batches, candidate indexes, timeouts."""
+"""Every form of a query against brute force: --not, --and, --then, --like, --queries, batches, candidate
+indexes, timeouts.
+"""
 
 from pathlib import Path
 
@@ -30,7 +32,9 @@ def rows_of(answer: Answer) -> list[int]:
     return [hit.row for hit in answer.hits]
 
 
-def scored(index: MomentIndex, query: tuple[np.ndarray, np.ndarray], row: int, score: Score) -> tuple[float, float]:
+def scored(
+    index: MomentIndex, query: tuple[np.ndarray, np.ndarray], row: int, score: Score
+) -> tuple[float, float]:
     """The logarithmic score of one moment and the one that is shown, by the formulas."""
     c, i = (
         float(sum(float(x) * float(y) for x, y in zip(part[0], other, strict=True)))
@@ -69,7 +73,9 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MomentIndex]:
 def test_one_sentence_against_another(indexes: dict[str, MomentIndex], kind: str, name: str) -> None:
     index, score = indexes[kind], Score(name)
     queries = random_queries(3, 12)
-    others = Embeddings(*(functional.normalize(q + x, dim=1) for q, x in zip(queries, random_queries(4, 12), strict=True)))  # alike
+    others = Embeddings(
+        *(functional.normalize(q + x, dim=1) for q, x in zip(queries, random_queries(4, 12), strict=True))
+    )  # alike
     for options in (
         SearchOptions(exact=True),
         SearchOptions(k=30, nms=1.0, exact=True),
@@ -87,7 +93,9 @@ def test_one_sentence_against_another(indexes: dict[str, MomentIndex], kind: str
                     scored(index, of(others, q), hit.row, score),
                 )
                 share = np.exp(log) / (np.exp(log) + np.exp(other))  # of the query among the two
-                assert hit.score == pytest.approx(shown + np.log(share) if name == "collection" else shown * share, abs=1e-6)
+                assert hit.score == pytest.approx(
+                    shown + np.log(share) if name == "collection" else shown * share, abs=1e-6
+                )
         assert changed > 2  # the other sentence matters
 
 
@@ -98,7 +106,13 @@ def test_one_sentence_against_another_among_few_videos(indexes: dict[str, Moment
     for q, answer in enumerate(answers):
         assert answer.exact
         assert rows_of(answer) == brute_force(
-            index, queries, q, Score(), options, without=others, allowed=lambda video, start, end: video in (2, 7) and start >= 3
+            index,
+            queries,
+            q,
+            Score(),
+            options,
+            without=others,
+            allowed=lambda video, start, end: video in (2, 7) and start >= 3,
         )
 
 
@@ -120,7 +134,9 @@ Bounds = tuple[float | None, float | None, float | None, float | None]
 def slow_pairs(
     index: MomentIndex, queries: Embeddings, score: Score, in_order: bool, bounds: Bounds, videos: set[str]
 ) -> list[tuple[float, str, int, int]]:
-    """The best pair of every video by looking at all; of equal ones the first. Proposals in place of seconds."""
+    """The best pair of every video by looking at all; of equal ones the first. Proposals in place of
+    seconds.
+    """
     after, before, shortest, longest = bounds
     found = []
     for number in np.flatnonzero(index.live).tolist():
@@ -158,10 +174,14 @@ SECONDS = st.none() | st.integers(0, 16).map(lambda n: n * 1.875)
 
 @settings(max_examples=30, deadline=None)
 @given(
-    kind=st.sampled_from(["one", "copies", "mixed"]), in_order=st.booleans(), name=st.sampled_from(SCORES), k=st.integers(1, 12),
-    seed=st.integers(0, 1000), bounds=st.tuples(SECONDS, SECONDS, st.none() | st.just(3.75), st.none() | st.just(15.0)),
+    kind=st.sampled_from(["one", "copies", "mixed"]),
+    in_order=st.booleans(),
+    name=st.sampled_from(SCORES),
+    k=st.integers(1, 12),
+    seed=st.integers(0, 1000),
+    bounds=st.tuples(SECONDS, SECONDS, st.none() | st.just(3.75), st.none() | st.just(15.0)),
     chosen=st.none() | st.sets(st.sampled_from(["v00", "v02", "v03", "v04", "v08", "v11"]), min_size=1),
-)  # fmt: skip
+)
 def test_pairs_against_all_pairs(
     indexes: dict[str, MomentIndex],
     kind: str,
@@ -174,7 +194,9 @@ def test_pairs_against_all_pairs(
 ) -> None:
     index, queries = indexes[kind], random_queries(seed, 2)
     restriction = Restriction(None if chosen is None else tuple(sorted(chosen)), (), None, *bounds)
-    pairs = search_pair_embeddings(index, queries, Score(name), in_order, SearchOptions(k=k, restriction=restriction))
+    pairs = search_pair_embeddings(
+        index, queries, Score(name), in_order, SearchOptions(k=k, restriction=restriction)
+    )
     expected = slow_pairs(index, queries, Score(name), in_order, bounds, chosen or set(index.video_ids))[:k]
     assert [pair.video_id for pair in pairs] == [video for _, video, _, _ in expected]
     for rank, (pair, (value, video_id, one, other)) in enumerate(zip(pairs, expected, strict=True), 1):
@@ -220,7 +242,9 @@ def test_pairs_of_moments_that_are_all_alike(tmp_path: Path, in_order: bool) -> 
 
 def test_a_video_too_short_for_a_second_moment_has_no_pair(indexes: dict[str, MomentIndex]) -> None:
     index, queries = indexes["one"], random_queries(0, 2)
-    options = SearchOptions(restriction=Restriction(min_length=17.0))  # of 28 to 32 seconds: no two one after the other
+    options = SearchOptions(
+        restriction=Restriction(min_length=17.0)
+    )  # of 28 to 32 seconds: no two one after the other
     assert search_pair_embeddings(index, queries, Score(), True, options) == []
     assert len(search_pair_embeddings(index, queries, Score(), False, options)) == 10
 
@@ -229,9 +253,16 @@ def test_a_video_too_short_for_a_second_moment_has_no_pair(indexes: dict[str, Mo
 
 
 @pytest.mark.parametrize("nms", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize(("kind", "video", "start", "end"), [
-    ("one", "v03", 0.0, 1.9), ("one", "v08", 10.0, 20.0), ("copies", "v04", 3.0, 9.4), ("mixed", "v11", 29.0, 35.0), ("one", "v01", 0.0, 32.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "video", "start", "end"),
+    [
+        ("one", "v03", 0.0, 1.9),
+        ("one", "v08", 10.0, 20.0),
+        ("copies", "v04", 3.0, 9.4),
+        ("mixed", "v11", 29.0, 35.0),
+        ("one", "v01", 0.0, 32.0),
+    ],
+)
 def test_moments_like_one_of_the_index(
     indexes: dict[str, MomentIndex], kind: str, video: str, start: float, end: float, nms: float
 ) -> None:
@@ -244,7 +275,9 @@ def test_moments_like_one_of_the_index(
 
     def allowed(candidate: int, first: float, last: float) -> bool:
         this = np.array([first, last], dtype=np.float32)
-        return candidate != number or (slow_iou(this, spans[best]) <= nms and not np.array_equal(this, spans[best]))
+        return candidate != number or (
+            slow_iou(this, spans[best]) <= nms and not np.array_equal(this, spans[best])
+        )
 
     options = SearchOptions(k=25, nms=nms, exact=True)
     answer = search_like(index, video, start, end, options=options)
@@ -259,9 +292,15 @@ def test_moments_like_one_of_the_index(
     answer = search_like(index, video, start, end, score="product", options=within)
     there = {number, index.number_of("v02")}
     assert rows_of(answer) == brute_force(
-        index, query, 0, Score("product"), within,
-        allowed=lambda candidate, first, last: candidate in there and last <= 20 and allowed(candidate, first, last),
-    )  # fmt: skip
+        index,
+        query,
+        0,
+        Score("product"),
+        within,
+        allowed=lambda candidate, first, last: (
+            candidate in there and last <= 20 and allowed(candidate, first, last)
+        ),
+    )
 
 
 def test_moments_like_one_from_a_candidate_index(indexes: dict[str, MomentIndex]) -> None:
@@ -286,9 +325,21 @@ def test_no_moment_to_be_like(indexes: dict[str, MomentIndex], world: Path, comm
         search_like(indexes["one"], "v01", 32, 40)
     index = ["--index", world / "collection.mmn"]
     command.fails("search", "--like", "v9@1-5", *index, says="no video 'v9' (6 videos).")
-    command.fails("search", "--like", "v1@25-30", *index, says="no moment of 'v1' lies within 25-30 s; the video has 21 s")
+    command.fails(
+        "search",
+        "--like",
+        "v1@25-30",
+        *index,
+        says="no moment of 'v1' lies within 25-30 s; the video has 21 s",
+    )
     for like in ("v1", "v1@5", "v1@5-", "v1@9-3", "v1@3-3", "v1@a-b", "@1-2", "v1@-1-2"):
-        command.fails("search", "--like", like, *index, says="expected VIDEO@START-END in seconds, such as porch/cam1@12.0-18.5")
+        command.fails(
+            "search",
+            "--like",
+            like,
+            *index,
+            says="expected VIDEO@START-END in seconds, such as porch/cam1@12.0-18.5",
+        )
 
 
 # Many at once, and candidate indexes
@@ -298,15 +349,22 @@ def test_no_moment_to_be_like(indexes: dict[str, MomentIndex], world: Path, comm
 def test_a_query_does_not_depend_on_those_beside_it(indexes: dict[str, MomentIndex], kind: str) -> None:
     index, queries, others = indexes[kind], random_queries(21, 30), random_queries(22, 30)
     for against in (None, others):
-        for options in (SearchOptions(), SearchOptions(k=3, per_video=1, restriction=Restriction(min_length=5.0))):
+        for options in (
+            SearchOptions(),
+            SearchOptions(k=3, per_video=1, restriction=Restriction(min_length=5.0)),
+        ):
             together = search_embeddings(index, queries, Score(), options, numbered(queries), against)
             assert [answer.query for answer in together] == numbered(queries)
             for q, answer in enumerate(together):
                 part = Embeddings(*(x[q : q + 1] for x in queries))
                 other = None if against is None else Embeddings(*(x[q : q + 1] for x in against))
                 alone = search_embeddings(index, part, Score(), options, [f"q{q}"], other)[0]
-                assert [(hit.rank, hit.row) for hit in alone.hits] == [(hit.rank, hit.row) for hit in answer.hits]
-                assert [hit.score for hit in alone.hits] == pytest.approx([hit.score for hit in answer.hits], abs=1e-12)
+                assert [(hit.rank, hit.row) for hit in alone.hits] == [
+                    (hit.rank, hit.row) for hit in answer.hits
+                ]
+                assert [hit.score for hit in alone.hits] == pytest.approx(
+                    [hit.score for hit in answer.hits], abs=1e-12
+                )
                 assert (alone.exact, alone.recall) == (answer.exact, answer.recall)
 
 
@@ -322,25 +380,38 @@ def test_the_size_of_the_pieces_does_not_matter(
     )
 
     def ask() -> list[object]:
-        moments = [search_embeddings(index, queries, Score(), options, numbered(queries)) for options in choices]
+        moments = [
+            search_embeddings(index, queries, Score(), options, numbered(queries)) for options in choices
+        ]
         two = Embeddings(*(x[:2] for x in queries))
-        pairs = [search_pair_embeddings(index, two, Score(), order, options) for order in (False, True) for options in choices]
+        pairs = [
+            search_pair_embeddings(index, two, Score(), order, options)
+            for order in (False, True)
+            for options in choices
+        ]
         return [[[answer.hits for answer in answers] for answers in moments], pairs]
 
     whole = ask()
     for module, name, size in (
-        ("index.scan", "_CACHED", (7, 5)), ("index.scan", "_BLOCK", (37, 37)), ("pairs", "_BLOCK", 2 * len(GRID)), ("search", "_AT_ONCE", 10),
-    ):  # fmt: skip
+        ("index.scan", "_CACHED", (7, 5)),
+        ("index.scan", "_BLOCK", (37, 37)),
+        ("pairs", "_BLOCK", 2 * len(GRID)),
+        ("search", "_AT_ONCE", 10),
+    ):
         monkeypatch.setattr(f"mmn_index.{module}.{name}", size)
         assert ask() == whole
 
 
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("kind", ["candidates", "mixed"])
-def test_what_a_candidate_index_finds_is_scored_truly(indexes: dict[str, MomentIndex], kind: str, name: str) -> None:
+def test_what_a_candidate_index_finds_is_scored_truly(
+    indexes: dict[str, MomentIndex], kind: str, name: str
+) -> None:
     index, score, queries = indexes[kind], Score(name), random_queries(31, 8)
     options = SearchOptions(k=12, nms=0.3)
-    proven = search_embeddings(index, queries, score, SearchOptions(k=12, nms=0.3, exact=True), numbered(queries))
+    proven = search_embeddings(
+        index, queries, score, SearchOptions(k=12, nms=0.3, exact=True), numbered(queries)
+    )
     missed = 0
     for q, answer in enumerate(search_embeddings(index, queries, score, options, numbered(queries))):
         expected = brute_force(index, queries, q, score, options)
@@ -355,11 +426,15 @@ def test_what_a_candidate_index_finds_is_scored_truly(indexes: dict[str, MomentI
         for hit in answer.hits:
             assert index.live[hit.video]
             assert hit.row in index.rows_of(hit.video)
-            assert (hit.video_id, [hit.start, hit.end]) == (index.video_id(hit.video), index.spans(np.array([hit.row]))[0].tolist())
+            assert (hit.video_id, [hit.start, hit.end]) == (
+                index.video_id(hit.video),
+                index.spans(np.array([hit.row]))[0].tolist(),
+            )
             assert hit.score == pytest.approx(scored(index, of(queries, q), hit.row, score)[1], abs=1e-6)
             for other in answer.hits[: hit.rank - 1]:
                 assert (
-                    other.video != hit.video or slow_iou(np.array([hit.start, hit.end]), np.array([other.start, other.end])) <= 0.3
+                    other.video != hit.video
+                    or slow_iou(np.array([hit.start, hit.end]), np.array([other.start, other.end])) <= 0.3
                 )
     assert missed > 0  # one list of four does not hold all of the best: the answer is right not to claim it
 

@@ -71,19 +71,26 @@ def test_an_iou_of_exactly_m_is_a_hit_everywhere(tenths: int, m: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_clips", "pooling_counts", "threshold"), [(16, (15,), 0.5), (64, (15, 8, 8), 0.5), (128, (15, 8, 8, 8), 0.4)]
+    ("num_clips", "pooling_counts", "threshold"),
+    [(16, (15,), 0.5), (64, (15, 8, 8), 0.5), (128, (15, 8, 8, 8), 0.4)],
 )
-def test_the_slow_evaluation_is_met_to_the_bit(num_clips: int, pooling_counts: tuple[int, ...], threshold: float) -> None:
+def test_the_slow_evaluation_is_met_to_the_bit(
+    num_clips: int, pooling_counts: tuple[int, ...], threshold: float
+) -> None:
     grid, rng = ProposalGrid(num_clips, pooling_counts), np.random.default_rng(0)
     cells = oracle.valid_cells(num_clips, pooling_counts)
     assert cells == [tuple(cell) for cell in grid.cells.tolist()]
     for _ in range(6):
         duration = float(rng.uniform(2, 300))
-        # Rounded, so that scores are often equal, and some zero; the last sentence has two candidates, hardly any survivors.
+        # Rounded, so that scores are often equal, and some zero; the last sentence has two candidates, hardly
+        # any survivors.
         scores = rng.random((4, len(cells)), dtype=np.float32).round(2)
         scores[3] *= np.arange(len(cells)) < 2
         ends = np.sort(rng.uniform(0, duration, (4, 2)), axis=1).astype(np.float32)
-        spans, expected = grid.seconds(duration), [oracle.seconds(cell, duration, num_clips) for cell in cells]
+        spans, expected = (
+            grid.seconds(duration),
+            [oracle.seconds(cell, duration, num_clips) for cell in cells],
+        )
         assert spans.tolist() == [list(span) for span in expected]
         candidates = torch.from_numpy(np.where(scores == 0, -np.inf, scores))
         top = nms_top(candidates, spans, threshold, 5)
@@ -98,26 +105,36 @@ def test_the_slow_evaluation_is_met_to_the_bit(num_clips: int, pooling_counts: t
 
 def test_fewer_survivors_than_asked_for() -> None:
     ious = ranked_ious(
-        torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[0.0, 4.0], [0.0, 4.0], [0.0, 4.0]]), torch.tensor([[0.0, 4.0]]), 0.5
+        torch.tensor([[3.0, 2.0, 1.0]]),
+        torch.tensor([[0.0, 4.0], [0.0, 4.0], [0.0, 4.0]]),
+        torch.tensor([[0.0, 4.0]]),
+        0.5,
     )
     assert ious.tolist() == [[1.0, -1.0, -1.0, -1.0, -1.0]]
-    none = ranked_ious(torch.tensor([[-torch.inf]]), torch.tensor([[0.0, 4.0]]), torch.tensor([[0.0, 4.0]]), 0.5)
+    none = ranked_ious(
+        torch.tensor([[-torch.inf]]), torch.tensor([[0.0, 4.0]]), torch.tensor([[0.0, 4.0]]), 0.5
+    )
     assert none.tolist() == [[-1.0] * 5]
     assert [recall(torch.cat([ious, none]), n, 0.5) for n in (1, 5)] == [0.5, 0.5]
 
 
 def test_best_ious_and_ranks_by_hand() -> None:
-    # Of a's moments [0,4] and [2,4] the nearest counts: [0,3] has 3/4 and 1/4 (inner [2,3], hull [0,4]); c's is another video's time.
+    # Of a's moments [0,4] and [2,4] the nearest counts: [0,3] has 3/4 and 1/4 (inner [2,3], hull [0,4]); c's
+    # is another video's time.
     several = right((A, 0, 4), (A, 2, 4), (C, 12, 14))
     assert best_ious(FOUND, several).tolist() == [1, -1, 0.75, 0.5, -1]
-    assert [rank(FOUND, right(one), m) for one, m in [((C, 10, 14), 0.5), ((A, 0, 3), 0.8), ((Z, 0, 4), 0.5)]] == [4, 3, np.inf]
+    assert [
+        rank(FOUND, right(one), m) for one, m in [((C, 10, 14), 0.5), ((A, 0, 3), 0.8), ((Z, 0, 4), 0.5)]
+    ] == [4, 3, np.inf]
     assert rank(answer(), several, 0.5) == np.inf
 
 
 def test_average_precision_by_hand() -> None:
-    # Hits: rank 1 (video a) and rank 4 (video c); rank 3 is video a again and earns nothing. Video z is never found.
+    # Hits: rank 1 (video a) and rank 4 (video c); rank 3 is video a again and earns nothing. Video z is never
+    # found.
     assert precision(FOUND, right((A, 0, 4), (C, 10, 14), (Z, 0, 1))) == pytest.approx((1 / 1 + 2 / 4) / 3)
-    # Two right moments of one video are one credit: rank 1 hits the first of them, and there are two videos, a and c.
+    # Two right moments of one video are one credit: rank 1 hits the first of them, and there are two videos,
+    # a and c.
     assert precision(FOUND, right((A, 0, 4), (A, 0, 3), (C, 10, 14))) == pytest.approx((1 / 1 + 2 / 4) / 2)
     assert precision(answer(), right((A, 0, 4))) == 0
     assert precision(answer((A, 0, 4), (C, 10, 14), (Z, 0, 1)), right((A, 0, 4), (C, 10, 14), (Z, 0, 1))) == 1
@@ -132,7 +149,9 @@ def test_median_rank_by_hand() -> None:
 @st.composite
 def lists(draw: st.DrawFn) -> tuple[list[Moment], list[Moment]]:
     """An answer and right moments, on whole seconds so that IoUs are often exactly m."""
-    moment = st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 6)).map(lambda x: (x[0], x[1], x[1] + x[2]))
+    moment = st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 6)).map(
+        lambda x: (x[0], x[1], x[1] + x[2])
+    )
     return draw(st.lists(moment, max_size=12)), draw(st.lists(moment, min_size=1, max_size=5))
 
 
@@ -148,13 +167,15 @@ def test_the_slow_metrics_agree(both: tuple[list[Moment], list[Moment]], m: floa
 
 
 def test_intervals_draw_whole_clusters() -> None:
-    # One cluster of 60 queries that all succeed, 20 single ones that all fail. Of single draws the share would stay near 3/4;
-    # of clusters, none of the 21 draws is the large one with probability (20/21)^21 = 0.36: the interval begins at 0.
+    # One cluster of 60 queries that all succeed, 20 single ones that all fail. Of single draws the share
+    # would stay near 3/4; of clusters, none of the 21 draws is the large one with probability (20/21)^21 =
+    # 0.36: the interval begins at 0.
     values = torch.cat([torch.ones(60, 1), torch.zeros(20, 1)]).double()
     clusters = torch.cat([torch.zeros(60), torch.arange(1, 21)]).long()
     low, high = intervals(values, clusters)[0].tolist()
     assert low == 0
-    # Three of the large one and 18 single ones make 180/198; more than three have a probability of about 0.02.
+    # Three of the large one and 18 single ones make 180/198; more than three have a probability of about
+    # 0.02.
     assert high == pytest.approx(180 / 198, abs=0.03)
     alone = intervals(values, torch.arange(80))[0].tolist()
     # The normal approximation of a share of 3/4 of 80: 0.75 +- 1.96 sqrt(0.75 * 0.25 / 80) = 0.75 +- 0.095.

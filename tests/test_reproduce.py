@@ -32,7 +32,17 @@ def home(tmp_path: Path, world: Path) -> Path:
 def arguments(home: Path, *more: object) -> list[str]:
     return [
         str(x)
-        for x in ("reproduce", "playhouse", "--data", home / "data", "--config", home / "tiny.yaml", "-o", home / "out", *more)
+        for x in (
+            "reproduce",
+            "playhouse",
+            "--data",
+            home / "data",
+            "--config",
+            home / "tiny.yaml",
+            "-o",
+            home / "out",
+            *more,
+        )
     ]
 
 
@@ -49,7 +59,13 @@ def test_the_whole_way_with_two_seeds(home: Path, command: Command) -> None:
     # The table is what `eval` says of the same checkpoints.
     for seed in ("0", "1"):
         printed = command.ok(
-            "eval", home / "out" / f"seed{seed}" / "model", "--dataset", "playhouse", "--data", home / "data", "--json"
+            "eval",
+            home / "out" / f"seed{seed}" / "model",
+            "--dataset",
+            "playhouse",
+            "--data",
+            home / "data",
+            "--json",
         )
         values = json.loads(printed.stdout.splitlines()[0])
         for column, value in results["seeds"][seed].items():
@@ -71,12 +87,17 @@ def test_selection_is_said(home: Path, command: Command) -> None:
     command.fails(*arguments(home, "--select", "last"), says="train.select is 'last', was 'best'")
 
 
-def test_what_is_missing_is_said_with_where_to_get_it(home: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_said_with_where_to_get_it(
+    home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(home)
     for dataset, says in (
         ("charades", "data/charades/vgg_rgb_features.hdf5: no such file. It holds VGG features"),
         ("activitynet", "such as `v_QOlSCBRmfWY/c3d_features`, of shape (snippets, 500)"),
-        ("tacos", "data/tacos/val.json: no such file. It is the val split of tacos (27 videos, 4,436 sentences)"),
+        (
+            "tacos",
+            "data/tacos/val.json: no such file. It is the val split of tacos (27 videos, 4,436 sentences)",
+        ),
     ):
         failed = command.fails("reproduce", dataset, "-o", home / "out", says=says)
         assert "MCG-NJU/MMN" in failed.stderr
@@ -88,7 +109,9 @@ def test_what_is_missing_is_said_with_where_to_get_it(home: Path, command: Comma
     command.fails(*arguments(home), says="mmn-index extract")
 
 
-def test_other_annotations_or_features_than_the_benchmark_s(home: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_annotations_or_features_than_the_benchmark_s(
+    home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = replace(PLAYHOUSE, sentences={"test": 12}, videos={"train": 7}, width=12)
     monkeypatch.setitem(benchmarks.BENCHMARKS, "playhouse", known)  # type: ignore[arg-type]
     command.fails(*arguments(home), says="has 6 videos, the train split of playhouse has 7")
@@ -107,23 +130,43 @@ def test_the_verdict() -> None:
         seeds = {n: {"R@1,IoU=0.5": a, "R@5,IoU=0.5": b, "mIoU": 1.0} for n, (a, b) in enumerate(results)}
         return Reproduction(benchmark, seeds, dict.fromkeys(seeds, 1), "last").verdict()
 
-    assert verdict(known, (49.4, 80.4), (49.8, 80.2)).startswith("Reproduced: within 0.5 points of all 2")  # means 49.6 and 80.3
+    assert verdict(known, (49.4, 80.4), (49.8, 80.2)).startswith(
+        "Reproduced: within 0.5 points of all 2"
+    )  # means 49.6 and 80.3
     assert verdict(known, (49.4, 80.4)).startswith("Not reproduced: 1 of 2")
     assert verdict(known, (50.4, 80.6)).startswith("Better: 1 of 2")
     assert "no verdict" in verdict(PLAYHOUSE, (50.0, 80.0))
-    assert "seeds cannot tell" not in verdict(known, (48.4, 80.4), (48.8, 80.2))  # standard errors of 0.2 and 0.1
+    assert "seeds cannot tell" not in verdict(
+        known, (48.4, 80.4), (48.8, 80.2)
+    )  # standard errors of 0.2 and 0.1
     far_apart = verdict(known, (45.0, 80.4), (49.0, 80.2))
-    assert "2 seeds cannot tell half a point apart here: the standard error of the mean is up to 2.0 (R@1,IoU=0.5)" in far_apart
+    assert (
+        "2 seeds cannot tell half a point apart here: the standard error of the mean is up to 2.0 "
+        "(R@1,IoU=0.5)" in far_apart
+    )
 
 
 def test_the_paper_s_settings_are_the_official_ones() -> None:
     """Section 3 and 4 of the paper's configurations, and the videos that one of its GPUs saw."""
     facts = {
-        name: (s.train.lr, s.train.epochs, s.train.batch_size, s.train.group_size, s.train.freeze_text_epochs,
-               s.train.full_contrastive_epochs, s.train.milestones, s.loss.min_iou, s.loss.max_iou, s.loss.num_positives,
-               s.loss.margin, s.loss.contrastive_weight, s.train.nms, s.model.power)
+        name: (
+            s.train.lr,
+            s.train.epochs,
+            s.train.batch_size,
+            s.train.group_size,
+            s.train.freeze_text_epochs,
+            s.train.full_contrastive_epochs,
+            s.train.milestones,
+            s.loss.min_iou,
+            s.loss.max_iou,
+            s.loss.num_positives,
+            s.loss.margin,
+            s.loss.contrastive_weight,
+            s.train.nms,
+            s.model.power,
+        )
         for name, s in SETTINGS.items()
-    }  # fmt: skip
+    }
     assert facts["charades"] == (1e-4, 18, 48, 12, 4, 7, (8, 13), 0.5, 1.0, 1, 0.4, 0.05, 0.5, 0.5)
     assert facts["activitynet"] == (8e-4, 18, 48, 8, 4, 6, (7, 15), 0.5, 1.0, 1, 0.3, 0.1, 0.5, 0.5)
     assert facts["tacos"] == (1.5e-3, 250, 4, 2, 40, 100, (130, 190), 0.3, 0.7, 3, 0.1, 0.1, 0.4, 0.3)
@@ -131,9 +174,22 @@ def test_the_paper_s_settings_are_the_official_ones() -> None:
 
 
 def test_over_two_processes(home: Path) -> None:
-    launch = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--no-python", "--nproc-per-node", "2"]
-    (home / "tiny.yaml").write_text((home / "tiny.yaml").read_text().replace("batch_size: 3", "batch_size: 4, group_size: 2"))
-    done = subprocess.run([*launch, str(Path(sys.executable).with_name("mmn-index")), *arguments(home, "--seeds", 2)],
-                          env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)  # fmt: skip
+    launch = [
+        str(Path(sys.executable).with_name("torchrun")),
+        "--standalone",
+        "--no-python",
+        "--nproc-per-node",
+        "2",
+    ]
+    (home / "tiny.yaml").write_text(
+        (home / "tiny.yaml").read_text().replace("batch_size: 3", "batch_size: 4, group_size: 2")
+    )
+    done = subprocess.run(
+        [*launch, str(Path(sys.executable).with_name("mmn-index")), *arguments(home, "--seeds", 2)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("standard deviation") == 1

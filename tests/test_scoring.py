@@ -14,7 +14,9 @@ cosine = st.floats(-1, 1)
 
 
 @given(c=cosine, i=cosine, c0=cosine, i0=cosine, power=st.floats(0.05, 8), tau=st.floats(0.02, 1))
-def test_a_tangent_is_never_below_the_score(c: float, i: float, c0: float, i0: float, power: float, tau: float) -> None:
+def test_a_tangent_is_never_below_the_score(
+    c: float, i: float, c0: float, i0: float, power: float, tau: float
+) -> None:
     for name in SCORES:
         score = Score(name, power, tau)
         plane = score.tangent(c0, i0)

@@ -1,4 +1,6 @@
-"""Search against brute force: every moment scored, sorted, and suppressed by a loop that can be checked by eye."""
+"""Search against brute force: every moment scored, sorted, and suppressed by a loop that can be checked by
+eye.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +15,16 @@ from hypothesis import strategies as st
 
 from mmn_index import checkpoint
 from mmn_index.errors import ConfigError, QueryError
-from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, Part, PlannedVideo, Restriction, scan
+from mmn_index.index import (
+    CandidateAbout,
+    IndexWriter,
+    Manifest,
+    MomentIndex,
+    Part,
+    PlannedVideo,
+    Restriction,
+    scan,
+)
 from mmn_index.index.scan import Deadline, best_of_all, upper_bounds
 from mmn_index.negatives import Bank
 from mmn_index.proposals import ProposalGrid
@@ -25,10 +36,18 @@ DIM = 5
 
 
 def make_index(
-    folder: Path, seed: int, *, videos: int = 12, copies: bool = False, spread: float = 0.3, segments: int = 1,
-    durations: Sequence[float] = (30.0,), metadata: Sequence[pa.Table | None] | None = None,
-    vectors: Sequence[CandidateAbout | None] | None = None, bank: Bank | None = None,
-) -> MomentIndex:  # fmt: skip
+    folder: Path,
+    seed: int,
+    *,
+    videos: int = 12,
+    copies: bool = False,
+    spread: float = 0.3,
+    segments: int = 1,
+    durations: Sequence[float] = (30.0,),
+    metadata: Sequence[pa.Table | None] | None = None,
+    vectors: Sequence[CandidateAbout | None] | None = None,
+    bank: Bank | None = None,
+) -> MomentIndex:
     """Videos are clouds round a centre; with copies every video stands three times, so that scores tie.
 
     Durations are taken in turn; metadata and candidate indexes are one a segment.
@@ -38,7 +57,9 @@ def make_index(
     manifest = Manifest("f" * 64, None, DIM, GRID, Score(), ())
     root = folder / "index"
     for part, numbers in enumerate(np.array_split(np.arange(videos), segments)):
-        planned = [PlannedVideo(f"v{number:02d}", None, durations[number % len(durations)]) for number in numbers]
+        planned = [
+            PlannedVideo(f"v{number:02d}", None, durations[number % len(durations)]) for number in numbers
+        ]
         with IndexWriter(root) as writer:
             segment = writer.segment(GRID, DIM, planned, "test", metadata[part] if metadata else None)
             for number in numbers:
@@ -48,29 +69,45 @@ def make_index(
                 segment.add((halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(-1, 2 * DIM))
             old = writer.manifest.segments if writer.manifest else ()
             about = bank.write(root) if bank else None
-            entry = segment.finish(vectors[part] if vectors else None, bank.hubs(segment.embeddings) if bank else None)
+            entry = segment.finish(
+                vectors[part] if vectors else None, bank.hubs(segment.embeddings) if bank else None
+            )
             writer.publish(replace(manifest, segments=(*old, entry), bank=about), folder / "model")
     return MomentIndex(root)
 
 
 def brute_force(
-    index: MomentIndex, queries: Embeddings, q: int, score: Score, options: SearchOptions, *,
-    allowed: Callable[[int, float, float], bool] = lambda video, start, end: True, without: Embeddings | None = None,
-) -> list[int]:  # fmt: skip
-    """Rows of the right answer; `allowed` says of a video's number and a moment's seconds whether it may be part of it."""
+    index: MomentIndex,
+    queries: Embeddings,
+    q: int,
+    score: Score,
+    options: SearchOptions,
+    *,
+    allowed: Callable[[int, float, float], bool] = lambda video, start, end: True,
+    without: Embeddings | None = None,
+) -> list[int]:
+    """Rows of the right answer; `allowed` says of a video's number and a moment's seconds whether it may be
+    part of it.
+    """
     rows = np.arange(len(index.live) * len(GRID))
-    c, i = (part.double().numpy() @ query[q].double().numpy() for part, query in zip(index.embeddings(rows), queries, strict=True))
+    c, i = (
+        part.double().numpy() @ query[q].double().numpy()
+        for part, query in zip(index.embeddings(rows), queries, strict=True)
+    )
     spans, videos = index.spans(rows), index.videos_of(rows)
     hubs = score.hub * index.hubs(rows).double().numpy()
     log = score.log(torch.from_numpy(c - hubs), torch.from_numpy(i)).numpy()
     if without is not None:
         c, i = (
-            part.double().numpy() @ other[q].double().numpy() for part, other in zip(index.embeddings(rows), without, strict=True)
+            part.double().numpy() @ other[q].double().numpy()
+            for part, other in zip(index.embeddings(rows), without, strict=True)
         )
         c -= hubs
         log = log - np.logaddexp(0, score.log(torch.from_numpy(c), torch.from_numpy(i)).numpy() - log)
     kept: list[int] = []
-    possible = [row for row in rows if index.live[videos[row]] and allowed(int(videos[row]), *spans[row].tolist())]
+    possible = [
+        row for row in rows if index.live[videos[row]] and allowed(int(videos[row]), *spans[row].tolist())
+    ]
     for row in sorted(possible, key=lambda row: (-log[row], row)):
         same = [other for other in kept if videos[other] == videos[row]]
         if options.per_video is not None and len(same) >= options.per_video:
@@ -89,15 +126,24 @@ def slow_iou(a: np.ndarray, b: np.ndarray) -> np.float32:
 
 def random_queries(seed: int, count: int) -> Embeddings:
     generator = torch.Generator().manual_seed(seed)
-    return Embeddings(*(torch.nn.functional.normalize(torch.randn(count, DIM, generator=generator), dim=1) for _ in range(2)))
+    return Embeddings(
+        *(
+            torch.nn.functional.normalize(torch.randn(count, DIM, generator=generator), dim=1)
+            for _ in range(2)
+        )
+    )
 
 
 @pytest.mark.parametrize("copies", [False, True])
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize(
-    "options", [SearchOptions(), SearchOptions(k=3, nms=1.0), SearchOptions(k=5, nms=0.3, per_video=1)], ids=str
+    "options",
+    [SearchOptions(), SearchOptions(k=3, nms=1.0), SearchOptions(k=5, nms=0.3, per_video=1)],
+    ids=str,
 )
-def test_the_answer_is_what_scoring_everything_gives(tmp_path: Path, name: str, options: SearchOptions, copies: bool) -> None:
+def test_the_answer_is_what_scoring_everything_gives(
+    tmp_path: Path, name: str, options: SearchOptions, copies: bool
+) -> None:
     index = make_index(tmp_path, 1, copies=copies)
     queries = random_queries(2, 20)
     score = Score(name, power=0.5)
@@ -113,7 +159,11 @@ def test_the_answer_is_what_scoring_everything_gives(tmp_path: Path, name: str, 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    seed=st.integers(0, 10**6), power=st.floats(0.1, 8), tau=st.floats(0.02, 1), k=st.integers(1, 30), spread=st.floats(0.0, 2.0)
+    seed=st.integers(0, 10**6),
+    power=st.floats(0.1, 8),
+    tau=st.floats(0.02, 1),
+    k=st.integers(1, 30),
+    spread=st.floats(0.0, 2.0),
 )
 def test_exactness_for_any_parameters(
     tmp_path_factory: pytest.TempPathFactory, seed: int, power: float, tau: float, k: int, spread: float
@@ -128,9 +178,14 @@ def test_exactness_for_any_parameters(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 10**6), rows=st.integers(1, 120), limit=st.integers(1, 150), count=st.integers(1, 6), size=st.integers(1, 40),
-    levels=st.integers(1, 20), cut=st.integers(0, 120),
-)  # fmt: skip
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 120),
+    limit=st.integers(1, 150),
+    count=st.integers(1, 6),
+    size=st.integers(1, 40),
+    levels=st.integers(1, 20),
+    cut=st.integers(0, 120),
+)
 def test_the_scan_keeps_the_best_values_of_all_blocks(
     seed: int, rows: int, limit: int, count: int, size: int, levels: int, cut: int
 ) -> None:
@@ -154,7 +209,9 @@ def test_the_scan_keeps_the_best_values_of_all_blocks(
 
 def test_more_moments_wanted_than_there_are(tmp_path: Path) -> None:
     index = make_index(tmp_path, 3, videos=2)
-    answer = search_embeddings(index, random_queries(0, 1), Score(), SearchOptions(k=10_000, nms=1.0), ["q"])[0]
+    answer = search_embeddings(index, random_queries(0, 1), Score(), SearchOptions(k=10_000, nms=1.0), ["q"])[
+        0
+    ]
     assert len(answer.hits) == index.num_moments
     assert answer.exact
 
@@ -175,7 +232,9 @@ def test_sentences_through_the_model(world: Path) -> None:
         alone = search(index, model, [sentence])[0]  # a query does not depend on its batch
         assert [hit.row for hit in alone.hits] == [hit.row for hit in answer.hits]
         hit = answer.hits[0]
-        cells = score_map(index, model.grid, model.embed_sentences([sentence]), hit.video, index.manifest.score)
+        cells = score_map(
+            index, model.grid, model.embed_sentences([sentence]), hit.video, index.manifest.score
+        )
         assert np.nanmax(cells) == pytest.approx(hit.score, abs=1e-5)  # embedded alone, and as one of two
         assert np.isfinite(cells).sum() == len(model.grid)
     with pytest.raises(QueryError, match="empty"):
@@ -188,18 +247,26 @@ def test_shards_answer_as_one(tmp_path: Path, devices: tuple[str, ...], hub: flo
     bank = Bank(("a", "b", "c"), random_queries(5, 3).contrastive, "csls", 0.1)
     whole = make_index(tmp_path, 1, videos=13, segments=3, copies=True, bank=bank)
     cut, queries = MomentIndex(whole.root, devices), random_queries(2, 7)
-    for restriction in (Restriction(), Restriction(exclude=("v03",), min_length=4.0), Restriction(videos=("v00",), after=5.0)):
+    for restriction in (
+        Restriction(),
+        Restriction(exclude=("v03",), min_length=4.0),
+        Restriction(videos=("v00",), after=5.0),
+    ):
         options = SearchOptions(k=25, nms=1.0, restriction=restriction)
-        one, other = (search_embeddings(index, queries, Score(hub=hub), options, [""] * 7) for index in (whole, cut))
+        one, other = (
+            search_embeddings(index, queries, Score(hub=hub), options, [""] * 7) for index in (whole, cut)
+        )
         assert [answer.hits for answer in one] == [answer.hits for answer in other]
         assert all(answer.exact for answer in other)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    edges=st.lists(st.integers(0, 40), max_size=8, unique=True).map(sorted), first=st.integers(0, 40), last=st.integers(0, 40),
+    edges=st.lists(st.integers(0, 40), max_size=8, unique=True).map(sorted),
+    first=st.integers(0, 40),
+    last=st.integers(0, 40),
     seed=st.none() | st.integers(0, 100),
-)  # fmt: skip
+)
 def test_a_part_of_a_part(edges: list[int], first: int, last: int, seed: int | None) -> None:
     runs = list(zip(edges[::2], edges[1::2], strict=False))
     rows = [row for begin, end in runs for row in range(begin, end)]

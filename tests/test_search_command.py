@@ -1,4 +1,6 @@
-"""`mmn-index search` in all its forms: it asks what the library answers, and refuses what does not go together."""
+"""`mmn-index search` in all its forms: it asks what the library answers, and refuses what does not go
+together.
+"""
 
 import json
 from collections.abc import Callable
@@ -52,12 +54,32 @@ def test_the_command_asks_what_the_library_answers(lively: Path, ask: Ask) -> No
         (["-k", 5, "--nms", 0.2, "--per-video", 2], SearchOptions(k=5, nms=0.2, per_video=2), None),
         (["--not", SENTENCES[1]], SearchOptions(), [SENTENCES[1]]),
         (
-            ["--video", "v1", "--video", "v2", "--exclude", "v2", "--where", "duration>20", "--after", 2, "--before", 18, "--min-length", 3,
-             "--max-length", 9],
-            SearchOptions(restriction=restriction), None,
+            [
+                "--video",
+                "v1",
+                "--video",
+                "v2",
+                "--exclude",
+                "v2",
+                "--where",
+                "duration>20",
+                "--after",
+                2,
+                "--before",
+                18,
+                "--min-length",
+                3,
+                "--max-length",
+                9,
+            ],
+            SearchOptions(restriction=restriction),
+            None,
         ),
-    ):  # fmt: skip
-        check(ask(SENTENCES[0], *arguments), search(index, model, [SENTENCES[0]], without=without, options=options)[0])
+    ):
+        check(
+            ask(SENTENCES[0], *arguments),
+            search(index, model, [SENTENCES[0]], without=without, options=options)[0],
+        )
     check(ask("--like", "v3@4.0-9"), search_like(index, "v3", 4.0, 9.0))
     assert ask(SENTENCES[0]) != ask(SENTENCES[0], "--not", SENTENCES[1])
 
@@ -76,7 +98,9 @@ def test_pairs_on_the_command_line(lively: Path, ask: Ask, command: Command) -> 
             for part, values in ((line["first"], pair.first), (line["second"], pair.second)):
                 assert (part["start"], part["end"], part["log_score"]) == tuple(round(x, 3) for x in values)
             assert line["uri"] == f"/nowhere/{line['video']}.mp4"
-        result = command.ok("search", SENTENCES[0], option, SENTENCES[2], "--index", lively / "collection.mmn", "-k", 4)
+        result = command.ok(
+            "search", SENTENCES[0], option, SENTENCES[2], "--index", lively / "collection.mmn", "-k", 4
+        )
         assert len(result.stdout.splitlines()) == 5
         assert "proven exact: the best pair of each video" in result.stderr
     with_video = ask(SENTENCES[0], "--then", SENTENCES[2], "--video", "v4", "--before", 12)
@@ -89,11 +113,15 @@ def test_sentences_from_a_file_and_from_stdin(lively: Path, ask: Ask, tmp_path: 
     text = f"\n  {SENTENCES[0]}  \n\n{SENTENCES[2]}\r\n{SENTENCES[0]}"
     (tmp_path / "q.txt").write_bytes(text.encode())
     found = ask("--queries", tmp_path / "q.txt", "-k", 3)
-    assert [line["query"] for line in found] == [x for x in (SENTENCES[0], SENTENCES[2], SENTENCES[0]) for _ in range(3)]
+    assert [line["query"] for line in found] == [
+        x for x in (SENTENCES[0], SENTENCES[2], SENTENCES[0]) for _ in range(3)
+    ]
     alone = [*ask(SENTENCES[0], "-k", 3), *ask(SENTENCES[2], "-k", 3), *ask(SENTENCES[0], "-k", 3)]
     for line, single in zip(found, alone, strict=True):
         assert {**line, "score": None} == {**single, "query": line["query"], "score": None}
-        assert line["score"] == pytest.approx(single["score"], abs=1e-5)  # embedded alone, and as one of three
+        assert line["score"] == pytest.approx(
+            single["score"], abs=1e-5
+        )  # embedded alone, and as one of three
     arguments = ["search", "--queries", "-", "-k", "3", "--json", "--index", str(lively / "collection.mmn")]
     piped = CliRunner().invoke(main, arguments, input=text.encode())
     assert [json.loads(line) for line in piped.stdout.splitlines()] == found
@@ -103,7 +131,9 @@ def test_sentences_from_a_file_and_from_stdin(lively: Path, ask: Ask, tmp_path: 
 
 def test_several_answers_are_told_apart(lively: Path, command: Command, tmp_path: Path) -> None:
     (tmp_path / "q.txt").write_text("\n".join(SENTENCES[:2]))
-    lines = command.ok("search", "--queries", tmp_path / "q.txt", "-k", 2, "--index", lively / "collection.mmn").stdout.splitlines()
+    lines = command.ok(
+        "search", "--queries", tmp_path / "q.txt", "-k", 2, "--index", lively / "collection.mmn"
+    ).stdout.splitlines()
     assert [lines[n] for n in (1, 6)] == list(SENTENCES[:2])
     assert len(lines) == 10  # for each: nothing, the sentence, the head, two moments
 
@@ -113,13 +143,19 @@ def test_queries_that_cannot_be_read(lively: Path, command: Command, tmp_path: P
     for name, content, says in (
         ("empty.txt", b"", "empty.txt: holds no sentence, expected one a line"),
         ("blank.txt", b" \n\t\n\n", "blank.txt: holds no sentence"),
-        ("latin.txt", b"a person opens\nthe d\xf6\xf6r\n", "latin.txt: cannot be read ('utf-8' codec can't decode byte 0xf6 in position 20"),
+        (
+            "latin.txt",
+            b"a person opens\nthe d\xf6\xf6r\n",
+            "latin.txt: cannot be read ('utf-8' codec can't decode byte 0xf6 in position 20",
+        ),
         ("long.txt", b"door\n" + b"door " * 100, "reads at most 32"),
-    ):  # fmt: skip
+    ):
         (tmp_path / name).write_bytes(content)
         command.fails("search", "--queries", tmp_path / name, *index, says=says)
         # Whatever stdin itself would take them for.
-        piped = CliRunner(charset="latin-1").invoke(main, ["search", "--queries", "-", *map(str, index)], input=content)
+        piped = CliRunner(charset="latin-1").invoke(
+            main, ["search", "--queries", "-", *map(str, index)], input=content
+        )
         assert piped.exit_code == 1
         assert isinstance(piped.exception, SystemExit)
         assert [line.startswith("Error: ") for line in piped.stderr.splitlines()] == [True]
@@ -148,9 +184,14 @@ def test_queries_that_cannot_be_read(lively: Path, command: Command, tmp_path: P
         (["--like", "v1@1-5", "--html", "p.html"], "--html needs a QUERY."),
         (["door", "--after", "noon"], "'noon' is not a valid float"),
     ],
-)  # fmt: skip
+)
 def test_options_that_do_not_go_together(
-    lively: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], says: str
+    lively: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    says: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "q.txt").write_text("door")
@@ -167,30 +208,55 @@ def test_what_a_search_refuses(lively: Path, command: Command) -> None:
     command.fails("search", "door", "--then", " ", *index, says="is empty")
     command.fails("search", "door", "--not", " ", *index, says="is empty")
     command.fails("search", "door", "--not", "door " * 100, *index, says="reads at most 32")
-    command.fails("search", "door", "--timeout", 0, *index, says="the timeout is 0.0 seconds, expected more than 0")
+    command.fails(
+        "search", "door", "--timeout", 0, *index, says="the timeout is 0.0 seconds, expected more than 0"
+    )
     command.fails("search", "door", "--per-video", 0, *index, says="expected at least 1")
-    for query in (["door"], ["door", "--exact"], ["door", "--then", "book"], ["door", "--not", "book"], ["--like", "v1@1-5"]):
-        command.fails("search", *query, "--timeout", 0.000001, *index,
-                      says="no answer within 1e-06 s: 0 of 174 moments were scanned. Raise --timeout")  # fmt: skip
+    for query in (
+        ["door"],
+        ["door", "--exact"],
+        ["door", "--then", "book"],
+        ["door", "--not", "book"],
+        ["--like", "v1@1-5"],
+    ):
+        command.fails(
+            "search",
+            *query,
+            "--timeout",
+            0.000001,
+            *index,
+            says="no answer within 1e-06 s: 0 of 174 moments were scanned. Raise --timeout",
+        )
     assert "proven exact" in command.ok("search", "door", "--timeout", 60, *index).stderr
 
 
 def test_a_candidate_index_on_the_command_line(lively: Path, command: Command, tmp_path: Path) -> None:
-    command.ok("build", lively / "model", lively / "features.h5", "-o", tmp_path / "c.mmn", "--vectors", "IVF8,SQ8")
+    command.ok(
+        "build", lively / "model", lively / "features.h5", "-o", tmp_path / "c.mmn", "--vectors", "IVF8,SQ8"
+    )
     entry = MomentIndex(tmp_path / "c.mmn").manifest.segments[0]
     assert entry.candidates is not None
     index = ["--index", tmp_path / "c.mmn"]
     result = command.ok("search", SENTENCES[0], *index, "--json")
     hits = [json.loads(line) for line in result.stdout.splitlines()]
-    # The collection is so small that every candidate was asked for and every list visited: then nothing is left to doubt.
+    # The collection is so small that every candidate was asked for and every list visited: then nothing is
+    # left to doubt.
     assert {(hit["exact"], hit["recall"]) for hit in hits} == {(True, None)}
     assert "proven exact" in command.ok("search", SENTENCES[0], *index).stderr
     edit(
-        tmp_path / "c.mmn", segments=entries(tmp_path / "c.mmn", candidates={**asdict(entry.candidates), "nprobe": 1, "depth": 20})
+        tmp_path / "c.mmn",
+        segments=entries(
+            tmp_path / "c.mmn", candidates={**asdict(entry.candidates), "nprobe": 1, "depth": 20}
+        ),
     )
-    hits = [json.loads(line) for line in command.ok("search", SENTENCES[0], *index, "-k", 3, "--json").stdout.splitlines()]
+    hits = [
+        json.loads(line)
+        for line in command.ok("search", SENTENCES[0], *index, "-k", 3, "--json").stdout.splitlines()
+    ]
     assert {(hit["exact"], hit["recall"]) for hit in hits} == {(False, entry.candidates.recall)}
-    assert "not proven: the candidate index finds" in command.ok("search", SENTENCES[0], *index, "-k", 3).stderr
+    assert (
+        "not proven: the candidate index finds" in command.ok("search", SENTENCES[0], *index, "-k", 3).stderr
+    )
     scanned = command.ok("search", SENTENCES[0], "--index", lively / "collection.mmn", "--json").stdout
     assert command.ok("search", SENTENCES[0], *index, "--json", "--exact").stdout == scanned
     restricted = command.ok("search", SENTENCES[0], *index, "--video", "v2")

@@ -1,4 +1,6 @@
-"""Restrictions: filter first, then rank and suppress; exact for any share of the moments and any kind of segment."""
+"""Restrictions: filter first, then rank and suppress; exact for any share of the moments and any kind of
+segment.
+"""
 
 import datetime
 import operator
@@ -25,42 +27,81 @@ from mmn_index.search import SearchOptions, search_embeddings
 VIDEOS = 12
 INVERTED = CandidateAbout("IVF4,SQ8", nprobe=1, depth=16)
 KINDS = ("scanned", "several", "candidates", "mixed")
-OPERATORS = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+OPERATORS = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 VALUES: dict[str, list[Any]] = {
     "camera": ["porch", "yard", None, "it's = odd", "ost", "Yard"],
     "people": [3, None, -1, 0, 7],
     "height": [1.5, 0.1, None, 1e9],
     "day": [datetime.date(2026, 1, 1), datetime.date(2025, 12, 31), None],
-    "seen": [datetime.datetime(2026, 1, 1, 12), None, datetime.datetime(2026, 1, 1), datetime.datetime(1999, 5, 5, 1, 2, 3)],
+    "seen": [
+        datetime.datetime(2026, 1, 1, 12),
+        None,
+        datetime.datetime(2026, 1, 1),
+        datetime.datetime(1999, 5, 5, 1, 2, 3),
+    ],
     "night": [True, False, None],
-}  # fmt: skip
-TYPES = {"camera": pa.string(), "people": pa.int64(), "height": pa.float64(), "day": pa.date32(), "seen": pa.timestamp("s"),
-         "night": pa.bool_(), "lens": pa.string()}  # fmt: skip
+}
+TYPES = {
+    "camera": pa.string(),
+    "people": pa.int64(),
+    "height": pa.float64(),
+    "day": pa.date32(),
+    "seen": pa.timestamp("s"),
+    "night": pa.bool_(),
+    "lens": pa.string(),
+}
 
 
 def columns(numbers: list[int], *names: str) -> pa.Table:
     """Metadata of some videos; `lens` is a column that only one segment of the mixed index has."""
     values = {**VALUES, "lens": ["wide", "long"]}
-    return pa.table({name: pa.array([values[name][n % len(values[name])] for n in numbers], TYPES[name]) for name in names})
+    return pa.table(
+        {
+            name: pa.array([values[name][n % len(values[name])] for n in numbers], TYPES[name])
+            for name in names
+        }
+    )
 
 
 @pytest.fixture(scope="module")
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MomentIndex]:
-    """One index of each of KINDS; the mixed one has two candidate indexes, segments without columns, and removed videos."""
+    """One index of each of KINDS; the mixed one has two candidate indexes, segments without columns, and
+    removed videos.
+    """
     folder, every, durations = tmp_path_factory.mktemp("selection"), list(range(VIDEOS)), (30.0, 32.0, 28.0)
     fives = [part.tolist() for part in np.array_split(every, 5)]
     quarters = [part.tolist() for part in np.array_split(every, 4)]
-    mixed = [columns(quarters[0], *VALUES), None, columns(quarters[2], "camera", "lens"), columns(quarters[3], *VALUES)]
+    mixed = [
+        columns(quarters[0], *VALUES),
+        None,
+        columns(quarters[2], "camera", "lens"),
+        columns(quarters[3], *VALUES),
+    ]
     found = {
         "scanned": make_index(folder / "a", 1, durations=durations, metadata=[columns(every, *VALUES)]),
-        "several": make_index(folder / "b", 1, durations=durations, segments=5, metadata=[columns(n, *VALUES) for n in fives]),
+        "several": make_index(
+            folder / "b", 1, durations=durations, segments=5, metadata=[columns(n, *VALUES) for n in fives]
+        ),
         "candidates": make_index(
             folder / "c", 1, durations=durations, metadata=[columns(every, *VALUES)], vectors=[INVERTED]
         ),
         "mixed": make_index(
-            folder / "d", 1, durations=durations, segments=4, metadata=mixed, vectors=[INVERTED, None, INVERTED, None], copies=True
+            folder / "d",
+            1,
+            durations=durations,
+            segments=4,
+            metadata=mixed,
+            vectors=[INVERTED, None, INVERTED, None],
+            copies=True,
         ),
-    }  # fmt: skip
+    }
     remove(found["mixed"].root, ["v00", "v04", "v08", "v10"])
     return {**found, "mixed": MomentIndex(found["mixed"].root)}
 
@@ -98,7 +139,9 @@ def slow(
 
 CONDITION = st.sampled_from(sorted(VALUES)).flatmap(
     lambda name: st.tuples(
-        st.just(name), st.sampled_from(sorted(OPERATORS)), st.sampled_from([x for x in VALUES[name] if x is not None])
+        st.just(name),
+        st.sampled_from(sorted(OPERATORS)),
+        st.sampled_from([x for x in VALUES[name] if x is not None]),
     )
 )
 IDS = st.lists(st.integers(0, VIDEOS - 1).map(lambda n: f"v{n:02d}"), unique=True, max_size=VIDEOS)
@@ -107,27 +150,52 @@ SECONDS = st.none() | st.floats(0, 34, width=32)
 
 @settings(max_examples=120, deadline=None)
 @given(
-    kind=st.sampled_from(KINDS), videos=st.none() | IDS, exclude=IDS, conditions=st.lists(CONDITION, max_size=2), after=SECONDS,
-    before=SECONDS, shortest=SECONDS, longest=SECONDS, name=st.sampled_from(SCORES), k=st.integers(1, 40),
-    nms=st.sampled_from([0.0, 0.5, 1.0]), per_video=st.none() | st.integers(1, 3), seed=st.integers(0, 1000),
-)  # fmt: skip
+    kind=st.sampled_from(KINDS),
+    videos=st.none() | IDS,
+    exclude=IDS,
+    conditions=st.lists(CONDITION, max_size=2),
+    after=SECONDS,
+    before=SECONDS,
+    shortest=SECONDS,
+    longest=SECONDS,
+    name=st.sampled_from(SCORES),
+    k=st.integers(1, 40),
+    nms=st.sampled_from([0.0, 0.5, 1.0]),
+    per_video=st.none() | st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
 def test_a_restricted_search_is_the_unrestricted_one_filtered_first(
-    indexes: dict[str, MomentIndex], kind: str, videos: list[str] | None, exclude: list[str], conditions: list[tuple[str, str, Any]],
-    after: float | None, before: float | None, shortest: float | None, longest: float | None, name: str, k: int, nms: float,
-    per_video: int | None, seed: int,
-) -> None:  # fmt: skip
+    indexes: dict[str, MomentIndex],
+    kind: str,
+    videos: list[str] | None,
+    exclude: list[str],
+    conditions: list[tuple[str, str, Any]],
+    after: float | None,
+    before: float | None,
+    shortest: float | None,
+    longest: float | None,
+    name: str,
+    k: int,
+    nms: float,
+    per_video: int | None,
+    seed: int,
+) -> None:
     index = indexes[kind]
     here = set(index.video_ids)
     where = index.where([f"{column}{sign}{written(value)}" for column, sign, value in conditions]).where
     only = None if videos is None else tuple(video for video in videos if video in here)
-    restriction = Restriction(only, tuple(video for video in exclude if video in here), where, after, before, shortest, longest)
+    restriction = Restriction(
+        only, tuple(video for video in exclude if video in here), where, after, before, shortest, longest
+    )
     assume(restriction)
     options = SearchOptions(k=k, nms=nms, per_video=per_video, restriction=restriction)
     queries = random_queries(seed, 2)
     for q, answer in enumerate(search_embeddings(index, queries, Score(name), options, ["a", "b"])):
         assert answer.exact
         assert answer.recall is None
-        expected = brute_force(index, queries, q, Score(name), options, allowed=slow(index, restriction, conditions))
+        expected = brute_force(
+            index, queries, q, Score(name), options, allowed=slow(index, restriction, conditions)
+        )
         assert [hit.row for hit in answer.hits] == expected
 
 
@@ -157,10 +225,18 @@ def test_moments_that_are_forbidden_stay_out_however_well_they_score(tmp_path: P
     free = search_embeddings(index, query, Score(), SearchOptions(nms=1.0), ["q"])[0]
     assert {hit.video_id for hit in free.hits} == {"v03"}  # all of the best are what will be forbidden
     others = tuple(video for video in index.video_ids if video != "v03")
-    for restriction in (Restriction(exclude=("v03",)), Restriction(videos=others), index.where(["video_id!=v03"])):
-        answer = search_embeddings(index, query, Score(), SearchOptions(nms=1.0, restriction=restriction), ["q"])[0]
+    for restriction in (
+        Restriction(exclude=("v03",)),
+        Restriction(videos=others),
+        index.where(["video_id!=v03"]),
+    ):
+        answer = search_embeddings(
+            index, query, Score(), SearchOptions(nms=1.0, restriction=restriction), ["q"]
+        )[0]
         assert answer.exact
-        expected = brute_force(index, query, 0, Score(), SearchOptions(nms=1.0), allowed=lambda video, start, end: video != 3)
+        expected = brute_force(
+            index, query, 0, Score(), SearchOptions(nms=1.0), allowed=lambda video, start, end: video != 3
+        )
         assert [hit.row for hit in answer.hits] == expected
     latest = max(hit.start for hit in free.hits) + 1
     options = SearchOptions(nms=1.0, restriction=Restriction(after=latest))
@@ -182,7 +258,9 @@ def test_a_removed_video_is_never_found(tmp_path: Path, segments: int, exact: bo
     while len(left) > 1:
         hits = search_embeddings(index, query, Score(), options, ["q"])[0].hits
         shown += bool(hits)
-        gone = hits[0].video_id if hits else left[0]  # always the best; a candidate index need not find any of what is left
+        gone = (
+            hits[0].video_id if hits else left[0]
+        )  # always the best; a candidate index need not find any of what is left
         left.remove(gone)
         remove(index.root, [gone])
         index = MomentIndex(index.root)
@@ -199,8 +277,14 @@ def test_a_removed_video_is_never_found(tmp_path: Path, segments: int, exact: bo
 
 def test_nothing_fits(indexes: dict[str, MomentIndex]) -> None:
     for index in indexes.values():
-        for restriction in (Restriction(after=1000.0), Restriction(videos=()), index.where(["camera=nowhere"])):
-            answer = search_embeddings(index, random_queries(0, 1), Score(), SearchOptions(restriction=restriction), ["q"])[0]
+        for restriction in (
+            Restriction(after=1000.0),
+            Restriction(videos=()),
+            index.where(["camera=nowhere"]),
+        ):
+            answer = search_embeddings(
+                index, random_queries(0, 1), Score(), SearchOptions(restriction=restriction), ["q"]
+            )[0]
             assert (answer.hits, answer.exact, answer.moments) == ((), True, 0)
 
 
@@ -214,43 +298,89 @@ def test_times_and_lengths_are_seconds() -> None:
 def chosen(index: MomentIndex, *conditions: str) -> str:
     """Videos that conditions leave, by the last letter of their ids."""
     parts = index.parts(index.where(conditions))
-    rows = [first + row for first, part in zip(index._first_row, parts, strict=False) for run in part.runs for row in range(*run)]
-    return "".join(index.video_id(video)[-1] for video in np.unique(index.videos_of(np.array(rows, dtype=int))))
+    rows = [
+        first + row
+        for first, part in zip(index._first_row, parts, strict=False)
+        for run in part.runs
+        for row in range(*run)
+    ]
+    return "".join(
+        index.video_id(video)[-1] for video in np.unique(index.videos_of(np.array(rows, dtype=int)))
+    )
 
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory) -> MomentIndex:
     """Videos 0 to 3; the last has no values."""
-    table = pa.table({
-        "camera": ["porch", "yard", "a = b", None],
-        "people": pa.array([3, -1, 10, None], pa.int32()),
-        "height": [1.5, -0.25, 1e6, None],
-        "day": pa.array(["2026-01-01", "2026-02-01", "1999-12-31", None]).cast(pa.date32()),
-        "seen": pa.array(["2026-01-01 00:00:00", "2026-01-01 13:30:00", "2026-01-02 00:00:00", None]).cast(pa.timestamp("us")),
-        "night": [True, False, True, None],
-        "x.y z": [1, 2, 3, None],
-        "tags": [["a"], ["b"], [], None],
-        "unknown": pa.nulls(4),
-        "first": pa.array(["porch", "yard", "porch", None]).dictionary_encode(),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "camera": ["porch", "yard", "a = b", None],
+            "people": pa.array([3, -1, 10, None], pa.int32()),
+            "height": [1.5, -0.25, 1e6, None],
+            "day": pa.array(["2026-01-01", "2026-02-01", "1999-12-31", None]).cast(pa.date32()),
+            "seen": pa.array(
+                ["2026-01-01 00:00:00", "2026-01-01 13:30:00", "2026-01-02 00:00:00", None]
+            ).cast(pa.timestamp("us")),
+            "night": [True, False, True, None],
+            "x.y z": [1, 2, 3, None],
+            "tags": [["a"], ["b"], [], None],
+            "unknown": pa.nulls(4),
+            "first": pa.array(["porch", "yard", "porch", None]).dictionary_encode(),
+        }
+    )
     return make_index(tmp_path_factory.mktemp("four"), 1, videos=4, metadata=[table])
 
 
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
-        (["camera=porch"], "0"), (["camera!=porch"], "12"), (["camera>=porch"], "01"), (["camera<porch"], "2"), (["camera>yard"], ""),
-        (["camera<=porch"], "02"), (["camera=a = b"], "2"), (["  camera =  porch "], "0"), (["camera==porch"], "0"), (["camera="], ""),
-        (["people=3"], "0"), (["people!=3"], "12"), (["people>=3"], "02"), (["people<=3"], "01"), (["people>3"], "2"), (["people<3"], "1"),
-        (["people=-1"], "1"), (["people>-2", "people<5"], "01"), (["people>-2", "camera=yard"], "1"), (["people=3", "people=10"], ""),
-        (["height=1.5"], "0"), (["height<1"], "1"), (["height>=1e6"], "2"), (["height>1"], "02"), (["height=-0.25"], "1"),
-        (["day=2026-01-01"], "0"), (["day>=2026-01-01"], "01"), (["day<2026-01-01"], "2"), (["day!=2026-01-01"], "12"),
-        (["seen>2026-01-01"], "12"), (["seen>=2026-01-01 13:30:00"], "12"), (["seen=2026-01-01T13:30:00"], "1"), (["seen<=2026-01-01"], "0"),
-        (["night=true"], "02"), (["night=false"], "1"), (["night!=true"], "1"), (["night=1"], "02"), (["x.y z>=2"], "12"),
-        (["first=porch"], "02"), (["duration=30"], "0123"), (["duration>30"], ""), (["video_id=v02"], "2"), (["uri=x"], ""),
-        (["uri!=x"], ""), ([], "0123"),
+        (["camera=porch"], "0"),
+        (["camera!=porch"], "12"),
+        (["camera>=porch"], "01"),
+        (["camera<porch"], "2"),
+        (["camera>yard"], ""),
+        (["camera<=porch"], "02"),
+        (["camera=a = b"], "2"),
+        (["  camera =  porch "], "0"),
+        (["camera==porch"], "0"),
+        (["camera="], ""),
+        (["people=3"], "0"),
+        (["people!=3"], "12"),
+        (["people>=3"], "02"),
+        (["people<=3"], "01"),
+        (["people>3"], "2"),
+        (["people<3"], "1"),
+        (["people=-1"], "1"),
+        (["people>-2", "people<5"], "01"),
+        (["people>-2", "camera=yard"], "1"),
+        (["people=3", "people=10"], ""),
+        (["height=1.5"], "0"),
+        (["height<1"], "1"),
+        (["height>=1e6"], "2"),
+        (["height>1"], "02"),
+        (["height=-0.25"], "1"),
+        (["day=2026-01-01"], "0"),
+        (["day>=2026-01-01"], "01"),
+        (["day<2026-01-01"], "2"),
+        (["day!=2026-01-01"], "12"),
+        (["seen>2026-01-01"], "12"),
+        (["seen>=2026-01-01 13:30:00"], "12"),
+        (["seen=2026-01-01T13:30:00"], "1"),
+        (["seen<=2026-01-01"], "0"),
+        (["night=true"], "02"),
+        (["night=false"], "1"),
+        (["night!=true"], "1"),
+        (["night=1"], "02"),
+        (["x.y z>=2"], "12"),
+        (["first=porch"], "02"),
+        (["duration=30"], "0123"),
+        (["duration>30"], ""),
+        (["video_id=v02"], "2"),
+        (["uri=x"], ""),
+        (["uri!=x"], ""),
+        ([], "0123"),
     ],
-)  # fmt: skip
+)
 def test_conditions_choose_videos(four: MomentIndex, conditions: list[str], expected: str) -> None:
     assert chosen(four, *conditions) == expected
 
@@ -258,14 +388,25 @@ def test_conditions_choose_videos(four: MomentIndex, conditions: list[str], expe
 @pytest.mark.parametrize(
     ("condition", "says"),
     [
-        ("Camera=porch", "no column 'Camera', did you mean 'camera'"), ("qqqqq=1", "no column 'qqqqq'; there are video_id, uri"),
-        ("people=three", "'people=three': column 'people' holds int32, 'three' is none"), ("people=1.5", "holds int32"),
-        ("people=", "holds int32"), ("people=99999999999", "holds int32"), ("height=tall", "holds double, 'tall' is none"),
-        ("day=yesterday", "holds date32"), ("day=2026-02-30", "holds date32"), ("seen=noon", "holds timestamp"),
-        ("night=dark", "holds bool, 'dark' is none"), ("tags=a", "holds list"), ("unknown=1", "holds null"), ("camera", "is no condition"),
-        ("=porch", "is no condition"), ("", "is no condition"), ("camera porch", "expected COLUMN, one of"),
+        ("Camera=porch", "no column 'Camera', did you mean 'camera'"),
+        ("qqqqq=1", "no column 'qqqqq'; there are video_id, uri"),
+        ("people=three", "'people=three': column 'people' holds int32, 'three' is none"),
+        ("people=1.5", "holds int32"),
+        ("people=", "holds int32"),
+        ("people=99999999999", "holds int32"),
+        ("height=tall", "holds double, 'tall' is none"),
+        ("day=yesterday", "holds date32"),
+        ("day=2026-02-30", "holds date32"),
+        ("seen=noon", "holds timestamp"),
+        ("night=dark", "holds bool, 'dark' is none"),
+        ("tags=a", "holds list"),
+        ("unknown=1", "holds null"),
+        ("camera", "is no condition"),
+        ("=porch", "is no condition"),
+        ("", "is no condition"),
+        ("camera porch", "expected COLUMN, one of"),
     ],
-)  # fmt: skip
+)
 def test_conditions_that_do_not_fit(four: MomentIndex, condition: str, says: str) -> None:
     with pytest.raises(QueryError) as caught:
         four.where([condition])
@@ -273,7 +414,9 @@ def test_conditions_that_do_not_fit(four: MomentIndex, condition: str, says: str
 
 
 def test_segments_with_other_columns_or_none(indexes: dict[str, MomentIndex]) -> None:
-    index = indexes["mixed"]  # 0-2: all columns, 3-5: none, 6-8: camera and lens, 9-11: all; removed: 0, 4, 8, 10
+    index = indexes[
+        "mixed"
+    ]  # 0-2: all columns, 3-5: none, 6-8: camera and lens, 9-11: all; removed: 0, 4, 8, 10
     assert index.columns.names[3:] == [*VALUES, "lens"]
     assert chosen(index, "camera!=nothing") == "16791"  # 01, 06, 07, 09 and 11; 02 has none
     assert chosen(index, "camera=porch") == "6"
@@ -295,7 +438,13 @@ def porch(world: Path, command: Command, tmp_path: Path) -> Path:
     """An index with metadata, new.h5 with videos w0 to w2, and again.h5 with the index's own videos again."""
     (tmp_path / "cameras.csv").write_text("video_id,camera,people\nv0,porch,3\nv1,yard,\nv9,yard,4\n")
     command.ok(
-        "build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "c.mmn", "--metadata", tmp_path / "cameras.csv"
+        "build",
+        world / "run" / "model",
+        world / "features.h5",
+        "-o",
+        tmp_path / "c.mmn",
+        "--metadata",
+        tmp_path / "cameras.csv",
     )
     write_features(tmp_path / "new.h5", 3, prefix="w", seed=5)
     shutil.copy(world / "features.h5", tmp_path / "again.h5")
@@ -318,9 +467,13 @@ def test_metadata_from_build_and_add_restrict_a_search(porch: Path, command: Com
     assert found(command, index) == {*(f"v{n}" for n in range(6)), "w0", "w1", "w2"}
     assert found(command, index, "--where", "camera=yard") == {"v1"}
     assert found(command, index, "--where", "camera!=yard") == {"v0"}
-    assert found(command, index, "--where", "people>=3", "--where", "camera=porch", "--exclude", "v1") == {"v0"}
+    assert found(command, index, "--where", "people>=3", "--where", "camera=porch", "--exclude", "v1") == {
+        "v0"
+    }
     (porch / "lens.csv").write_text("video_id,lens,camera\nw1,wide,\nw0,long,yard\n")
-    command.ok("update", porch / "new.h5", "--index", index, "--metadata", porch / "lens.csv")  # with one of them, and another
+    command.ok(
+        "update", porch / "new.h5", "--index", index, "--metadata", porch / "lens.csv"
+    )  # with one of them, and another
     assert found(command, index, "--where", "camera=yard") == {"v1", "w0"}
     assert found(command, index, "--where", "lens=wide") == {"w1"}
     assert found(command, index, "--where", "people>0") == {"v0"}
@@ -329,16 +482,22 @@ def test_metadata_from_build_and_add_restrict_a_search(porch: Path, command: Com
     assert found(command, index, "--where", "lens=wide") == {"w1"}
 
 
-@pytest.mark.parametrize(("column", "says"), [
-    ("people\nw0,2.5", "column 'people' holds double, in the index int64"), ("people\nw0,many", "column 'people' holds string, in the index int64"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ("people\nw0,2.5", "column 'people' holds double, in the index int64"),
+        ("people\nw0,many", "column 'people' holds string, in the index int64"),
+    ],
+)
 def test_a_column_of_another_type_is_refused_before_anything_is_written(
     porch: Path, command: Command, column: str, says: str
 ) -> None:
     (porch / "other.csv").write_text(f"video_id,{column}\n")
     before = content(porch / "c.mmn")
     for verb in ("add", "update"):
-        result = command.fails(verb, porch / "new.h5", "--index", porch / "c.mmn", "--metadata", porch / "other.csv", says=says)
+        result = command.fails(
+            verb, porch / "new.h5", "--index", porch / "c.mmn", "--metadata", porch / "other.csv", says=says
+        )
         assert "embedding" not in result.stderr
         assert content(porch / "c.mmn") == before
 
@@ -352,7 +511,9 @@ def test_a_column_may_change_its_type_with_all_videos_that_have_it(porch: Path, 
     assert found(command, porch / "c.mmn", "--where", "camera>7") == {"v1"}
 
 
-def test_text_that_looks_like_numbers_stays_text(world: Path, porch: Path, command: Command, tmp_path: Path) -> None:
+def test_text_that_looks_like_numbers_stays_text(
+    world: Path, porch: Path, command: Command, tmp_path: Path
+) -> None:
     """What is guessed of one file must not depend on the values that it happens to have."""
     (porch / "v.csv").write_text("video_id,camera,width\nv1,yard,1.5\nv0,porch,\n")
     command.ok("update", porch / "again.h5", "--index", porch / "c.mmn", "--metadata", porch / "v.csv")
@@ -360,9 +521,9 @@ def test_text_that_looks_like_numbers_stays_text(world: Path, porch: Path, comma
         (porch / "w.csv").write_text(f"video_id,camera\n{row}\n")
         command.ok("update", porch / "new.h5", "--index", porch / "c.mmn", "--metadata", porch / "w.csv")
         name = row.split(",")[1]
-        assert found(command, porch / "c.mmn", "--where", f"camera={name}") == {"w0"} | ({"v1"} if name == "yard" else set()), (
-            number
-        )
+        assert found(command, porch / "c.mmn", "--where", f"camera={name}") == {"w0"} | (
+            {"v1"} if name == "yard" else set()
+        ), number
     (porch / "w.csv").write_text("video_id,width\nw0,2\n")  # a fraction in the index
     command.ok("update", porch / "new.h5", "--index", porch / "c.mmn", "--metadata", porch / "w.csv")
     assert found(command, porch / "c.mmn", "--where", "width>1.5") == {"w0"}
@@ -375,8 +536,14 @@ def test_text_that_looks_like_numbers_stays_text(world: Path, porch: Path, comma
 
 
 def test_strings_are_strings_whoever_wrote_them(porch: Path, command: Command) -> None:
-    table = pa.table({"video_id": pa.array(["w0", "w1", "w2"]), "camera": pa.array(["yard", "porch", "yard"])})
-    for kind in (pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.large_string())):
+    table = pa.table(
+        {"video_id": pa.array(["w0", "w1", "w2"]), "camera": pa.array(["yard", "porch", "yard"])}
+    )
+    for kind in (
+        pa.large_string(),
+        pa.dictionary(pa.int8(), pa.string()),
+        pa.dictionary(pa.int32(), pa.large_string()),
+    ):
         schema = pa.schema([("video_id", kind), ("camera", kind)])
         pq.write_table(table.cast(schema), porch / "w.parquet")
         command.ok("update", porch / "new.h5", "--index", porch / "c.mmn", "--metadata", porch / "w.parquet")
@@ -386,17 +553,33 @@ def test_strings_are_strings_whoever_wrote_them(porch: Path, command: Command) -
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"video_id,a,a\nv0,1,2\n", "two columns are called 'a'"), (b"video_id,video_id\nv0,v1\n", "two columns are called 'video_id'"),
-        (b"video_id,a,\nv0,1,2\n", "column 3 has no name"), (b"video_id,a\xff\nv0,1\n", "cannot be read as csv"),
-        (b"video_id,a\nv0\xff,1\n", "cannot be read as csv"), (b"video,a\nv0,1\n", "no column 'video_id'"), (b"", "cannot be read as csv"),
-        (b"video_id,uri\nv0,x\n", "'uri' is one of the index's own"), (b"video_id,a\nv0,1\nv0,2\n", "names video 'v0' more than once"),
-        (b"video_id,a\nw0,1\n", "names none of the 6 videos, e.g. 'v0' (it has 'w0')"), (b"video_id,a\nv0\n", "cannot be read as csv"),
+        (b"video_id,a,a\nv0,1,2\n", "two columns are called 'a'"),
+        (b"video_id,video_id\nv0,v1\n", "two columns are called 'video_id'"),
+        (b"video_id,a,\nv0,1,2\n", "column 3 has no name"),
+        (b"video_id,a\xff\nv0,1\n", "cannot be read as csv"),
+        (b"video_id,a\nv0\xff,1\n", "cannot be read as csv"),
+        (b"video,a\nv0,1\n", "no column 'video_id'"),
+        (b"", "cannot be read as csv"),
+        (b"video_id,uri\nv0,x\n", "'uri' is one of the index's own"),
+        (b"video_id,a\nv0,1\nv0,2\n", "names video 'v0' more than once"),
+        (b"video_id,a\nw0,1\n", "names none of the 6 videos, e.g. 'v0' (it has 'w0')"),
+        (b"video_id,a\nv0\n", "cannot be read as csv"),
     ],
-)  # fmt: skip
-def test_metadata_that_cannot_be_used(world: Path, command: Command, tmp_path: Path, text: bytes, says: str) -> None:
+)
+def test_metadata_that_cannot_be_used(
+    world: Path, command: Command, tmp_path: Path, text: bytes, says: str
+) -> None:
     (tmp_path / "m.csv").write_bytes(text)
-    command.fails("build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "c.mmn", "--metadata", tmp_path / "m.csv",
-                  says=says)  # fmt: skip
+    command.fails(
+        "build",
+        world / "run" / "model",
+        world / "features.h5",
+        "-o",
+        tmp_path / "c.mmn",
+        "--metadata",
+        tmp_path / "m.csv",
+        says=says,
+    )
     assert not (tmp_path / "c.mmn").exists()
 
 

@@ -25,15 +25,25 @@ def documented(name: str) -> dict[str, str]:
 
 
 DUCK = {
-    "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT", "float32": "FLOAT", "float64": "DOUBLE", "string": "VARCHAR",
-    "string or null": "VARCHAR", "dictionary of strings": "VARCHAR",
-}  # fmt: skip
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "string": "VARCHAR",
+    "string or null": "VARCHAR",
+    "dictionary of strings": "VARCHAR",
+}
 
 
-def test_another_program_reads_the_tables_as_documented(lively: Path, command: Command, tmp_path: Path) -> None:
+def test_another_program_reads_the_tables_as_documented(
+    lively: Path, command: Command, tmp_path: Path
+) -> None:
     (tmp_path / "m.csv").write_text("video_id,camera,height\nv0,porch,1.5\nv3,porch,2\nv4,yard,\n")
     index = tmp_path / "c.mmn"
-    command.ok("build", lively / "model", lively / "features.h5", "-o", index, "--metadata", tmp_path / "m.csv")
+    command.ok(
+        "build", lively / "model", lively / "features.h5", "-o", index, "--metadata", tmp_path / "m.csv"
+    )
     own = {"camera": "VARCHAR", "height": "DOUBLE"}
     with duckdb.connect() as db:
         for name, more in (("moments", {}), ("videos", own)):
@@ -45,7 +55,8 @@ def test_another_program_reads_the_tables_as_documented(lively: Path, command: C
             assert columns == {**expected, **more}
         found = db.execute(
             'select camera, m.video_id, count(*), min(m.start), max(m."end"), min(v.duration) from moments m '
-            "join videos v on m.video_id = v.video_id where camera is not null group by camera, m.video_id order by m.video_id"
+            "join videos v on m.video_id = v.video_id where camera is not null group by camera, m.video_id "
+            "order by m.video_id"
         ).fetchall()
         assert found == [
             ("porch", "v0", 29, 0.0, 20.0, 20.0),
@@ -56,10 +67,13 @@ def test_another_program_reads_the_tables_as_documented(lively: Path, command: C
         numbered = "select row_number() over () - 1 as row, * from"
         wrong = db.execute(
             f"select count(*) from ({numbered} moments) m join ({numbered} videos) v on m.video = v.row "
-            "where m.video_id <> v.video_id or m.row < v.first_moment or m.row >= v.first_moment + v.num_moments"
+            "where m.video_id <> v.video_id or m.row < v.first_moment or m.row >= v.first_moment + "
+            "v.num_moments"
         ).fetchone()
         assert wrong == (0,)
-        assert db.execute("select count(*) from moments m join videos v on m.video_id = v.video_id").fetchone() == (174,)
+        assert db.execute(
+            "select count(*) from moments m join videos v on m.video_id = v.video_id"
+        ).fetchone() == (174,)
     spans = MomentIndex(index).spans(np.arange(174))
     with duckdb.connect() as db:
         path = next((index / "segments").glob("*/moments.parquet"))
@@ -71,24 +85,48 @@ def test_the_documented_query_joins_the_segments(lively: Path, command: Command,
     write_features(tmp_path / "new.h5", 8, seed=3)
     (tmp_path / "m.csv").write_text("video_id,camera\nv0,porch\nv1,yard\nv6,porch\n")
     index = tmp_path / "collection.mmn"
-    command.ok("build", lively / "model", lively / "features.h5", "-o", index, "--metadata", tmp_path / "m.csv")
-    command.ok("add", only(tmp_path / "new.h5", tmp_path / "a.h5", "v6"), "--index", index, "--metadata", tmp_path / "m.csv")
+    command.ok(
+        "build", lively / "model", lively / "features.h5", "-o", index, "--metadata", tmp_path / "m.csv"
+    )
+    command.ok(
+        "add",
+        only(tmp_path / "new.h5", tmp_path / "a.h5", "v6"),
+        "--index",
+        index,
+        "--metadata",
+        tmp_path / "m.csv",
+    )
     text = (ROOT / "docs" / "index-format.md").read_text(encoding="utf-8")
     query = re.search(r"^    SELECT .*\n(    .*\n)+", text, flags=re.MULTILINE)
     assert query is not None
     asked = query[0].replace("collection.mmn/", f"{index}/")
     here = MomentIndex(index)
-    expected = [("porch", *span) for video in ("v0", "v6") for span in here.spans(here.rows_of(here.number_of(video))).tolist()]
+    expected = [
+        ("porch", *span)
+        for video in ("v0", "v6")
+        for span in here.spans(here.rows_of(here.number_of(video))).tolist()
+    ]
     with duckdb.connect() as db:
         assert sorted(db.execute(asked).fetchall()) == sorted(expected)
-        # Segments with other columns, and removed videos: the manifest says which rows of videos.parquet those are.
+        # Segments with other columns, and removed videos: the manifest says which rows of videos.parquet
+        # those are.
         command.ok("add", only(tmp_path / "new.h5", tmp_path / "b.h5", "v7"), "--index", index)
         command.ok("remove", "v1", "--index", index)
         videos = f"read_parquet('{index}/segments/*/videos.parquet', union_by_name=true)"
         rows = dict(db.execute(f"select video_id, camera from {videos}").fetchall())
-        assert rows == {"v0": "porch", "v1": "yard", "v6": "porch", **dict.fromkeys(("v2", "v3", "v4", "v5", "v7"))}
+        assert rows == {
+            "v0": "porch",
+            "v1": "yard",
+            "v6": "porch",
+            **dict.fromkeys(("v2", "v3", "v4", "v5", "v7")),
+        }
         manifest = json.loads((index / "manifest.json").read_text())
         removed = {entry["id"]: entry["removed"] for entry in manifest["segments"] if entry["removed"]}
         ((folder, numbers),) = removed.items()
-        table = f"(select row_number() over () - 1 as row, * from read_parquet('{index}/segments/{folder}/videos.parquet'))"
-        assert [db.execute(f"select video_id from {table} where row = {n}").fetchone() for n in numbers] == [("v1",)]
+        table = (
+            "(select row_number() over () - 1 as row, * from "
+            f"read_parquet('{index}/segments/{folder}/videos.parquet'))"
+        )
+        assert [db.execute(f"select video_id from {table} where row = {n}").fetchone() for n in numbers] == [
+            ("v1",)
+        ]

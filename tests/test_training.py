@@ -1,4 +1,6 @@
-"""The trainer: how an epoch is cut, negatives that do not depend on the number of processes, and runs that are killed."""
+"""The trainer: how an epoch is cut, negatives that do not depend on the number of processes, and runs that
+are killed.
+"""
 
 import json
 import os
@@ -34,7 +36,9 @@ def flat(steps: list[list[list[int]]]) -> list[int]:
 @settings(max_examples=200, deadline=None)
 @given(videos=st.integers(1, 60), groups=st.integers(1, 6), size=st.integers(1, 5))
 def test_an_epoch_in_official_groups(videos: int, groups: int, size: int) -> None:
-    """Written again from the official sampler's rule: padded, one contiguous part a process, `size` of it a step."""
+    """Written again from the official sampler's rule: padded, one contiguous part a process, `size` of it a
+    step.
+    """
     order = torch.randperm(videos).tolist()
     steps = split_epoch(order, TrainConfig(batch_size=groups * size, group_size=size))
     while len(order) % groups:
@@ -70,7 +74,9 @@ def test_the_hold_out_depends_on_nothing_but_the_ids(tmp_path: Path) -> None:
     rest, held = hold_out(read_annotations(tmp_path / "all.json"), 0.1)
     _, again = hold_out(read_annotations(tmp_path / "turned.json"), 0.1)
     assert len(held.videos) == 4
-    assert {v.video_id for v in held.videos} == {v.video_id for v in again.videos} == {"v0", "v16", "v22", "v30"}
+    assert (
+        {v.video_id for v in held.videos} == {v.video_id for v in again.videos} == {"v0", "v16", "v22", "v30"}
+    )
     assert not {v.video_id for v in held.videos} & {v.video_id for v in rest.videos}
     assert len(rest.videos) == 36
     write_annotations(tmp_path / "one.json", 1)
@@ -95,8 +101,23 @@ def home(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(world: Path, home: Path, config: str, out: Path, *more: object) -> list[str]:
-    return [str(x) for x in ("train", "--annotations", world / "train.json", "--val", world / "train.json",
-                             "--features", world / "features.h5", "--config", home / f"{config}.yaml", "-o", out, *more)]  # fmt: skip
+    return [
+        str(x)
+        for x in (
+            "train",
+            "--annotations",
+            world / "train.json",
+            "--val",
+            world / "train.json",
+            "--features",
+            world / "features.h5",
+            "--config",
+            home / f"{config}.yaml",
+            "-o",
+            out,
+            *more,
+        )
+    ]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -111,10 +132,21 @@ def whole(world: Path, home: Path) -> Path:
     return out
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_weights(world: Path, home: Path, whole: Path) -> None:
+def test_a_run_killed_again_and_again_ends_with_the_same_weights(
+    world: Path, home: Path, whole: Path
+) -> None:
     out = home / "killed"
-    # In the first step; in the second epoch's second step; wherever the second epoch is being written; in the third one's first.
-    for point in ("step:1", "step:4", "before-state", "between-renames", "half-state", "step:3", "before-result"):
+    # In the first step; in the second epoch's second step; wherever the second epoch is being written; in the
+    # third one's first.
+    for point in (
+        "step:1",
+        "step:4",
+        "before-state",
+        "between-renames",
+        "half-state",
+        "step:3",
+        "before-result",
+    ):
         command = [sys.executable, str(WORKER), point, *arguments(world, home, "group", out, "--resume")]
         killed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
         assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
@@ -123,7 +155,10 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(world: Path, ho
     subprocess.run(command, check=True, env=ENVIRONMENT)
     ours, theirs = weights(out), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (out, whole)]
+    lines = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (out, whole)
+    ]
     for line in (*lines[0], *lines[1]):
         del line["videos_per_second"]
     assert lines[0] == lines[1]
@@ -150,7 +185,9 @@ def test_resuming_wants_the_same_run(world: Path, home: Path, whole: Path, comma
     before = weights(whole)
     command.fails(*arguments(world, home, "group", whole), says="holds a finished run")
     assert "weights of epoch" in command.ok(*arguments(world, home, "group", whole, "--resume")).stderr
-    command.fails(*arguments(world, home, "global", whole, "--resume"), says="train.negatives is 'global', was 'group'")
+    command.fails(
+        *arguments(world, home, "global", whole, "--resume"), says="train.negatives is 'global', was 'group'"
+    )
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(whole).items())
     out = home / "other-data"
     killed = [sys.executable, str(WORKER), "step:4", *arguments(world, home, "group", out)]
@@ -179,7 +216,9 @@ def torchrun(processes: int, *command: str) -> "subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("negatives", ["group", "global", "alike"])
-def test_two_processes_train_what_one_does(negatives: str, world: Path, home: Path, whole: Path, command: Command) -> None:
+def test_two_processes_train_what_one_does(
+    negatives: str, world: Path, home: Path, whole: Path, command: Command
+) -> None:
     """With dropout, crops, a thawing text encoder and validation."""
     out = home / f"{negatives}-2"
     done = torchrun(2, *arguments(world, home, negatives, out))
@@ -193,11 +232,16 @@ def test_two_processes_train_what_one_does(negatives: str, world: Path, home: Pa
         assert first[0][name] == pytest.approx(first[1][name], rel=1e-4)
     ours, theirs = weights(out), weights(alone)
     for name, tensor in theirs.items():
-        if not name.endswith("bias") and "running_mean" not in name:  # some have no true gradient: noise, see the golden tests
+        if (
+            not name.endswith("bias") and "running_mean" not in name
+        ):  # some have no true gradient: noise, see the golden tests
             assert torch.allclose(ours[name], tensor, atol=2e-4, rtol=1e-3), name
     # And the two kinds of negatives are two objectives.
     if negatives == "global":
-        assert json.loads((whole / "metrics.jsonl").read_text().splitlines()[0])["loss_video"] < 0.98 * first[0]["loss_video"]
+        assert (
+            json.loads((whole / "metrics.jsonl").read_text().splitlines()[0])["loss_video"]
+            < 0.98 * first[0]["loss_video"]
+        )
 
 
 def test_too_many_processes_for_the_groups(world: Path, home: Path) -> None:
@@ -218,7 +262,9 @@ def test_mixed_precision_trains_to_finite_weights(world: Path, home: Path, comma
     assert line["loss_video"] != exact["loss_video"]  # it was not float32 after all
 
 
-def test_a_frozen_text_encoder_keeps_its_weights_and_its_dropout(world: Path, home: Path, command: Command) -> None:
+def test_a_frozen_text_encoder_keeps_its_weights_and_its_dropout(
+    world: Path, home: Path, command: Command
+) -> None:
     from mmn_index.train.config import load_setting
     from mmn_index.train.loop import start_epoch
 
@@ -255,7 +301,9 @@ def test_early_stop_and_what_is_chosen_by(world: Path, home: Path, command: Comm
     lines = [json.loads(line) for line in (home / "patient" / "metrics.jsonl").read_text().splitlines()]
     result = json.loads((home / "patient" / "result.json").read_text())
     assert len(lines) == result["epoch"] + 2 < 9
-    (home / "held.yaml").write_text(text.replace("select: last", "select: best, hold_out: 0.3").replace("epochs: 3", "epochs: 1"))
+    (home / "held.yaml").write_text(
+        text.replace("select: last", "select: best, hold_out: 0.3").replace("epochs: 3", "epochs: 1")
+    )
     held = arguments(world, home, "held", home / "held")
     place = held.index("--val")
     said = command.ok(*held[:place], *held[place + 2 :]).stderr

@@ -29,7 +29,12 @@ def split(world: Path) -> Annotations:
     """Both sentences about a door have one label, the others none of another video's."""
     annotations = read_annotations(world / "train.json")
     videos = (
-        replace(v, labels=tuple("door" if "door" in text else f"{v.video_id} {n}" for n, text in enumerate(v.sentences)))
+        replace(
+            v,
+            labels=tuple(
+                "door" if "door" in text else f"{v.video_id} {n}" for n, text in enumerate(v.sentences)
+            ),
+        )
         for v in annotations.videos
     )
     return replace(annotations, videos=tuple(videos))
@@ -54,10 +59,15 @@ def index(split: Annotations, model: MMN, tmp_path: Path, monkeypatch: pytest.Mo
         return index_videos(model, split.videos, lambda name: torch.zeros(1), tmp_path / "own.mmn")
 
 
-def test_a_training_index_holds_what_build_writes(world: Path, split: Annotations, model: MMN, tmp_path: Path) -> None:
+def test_a_training_index_holds_what_build_writes(
+    world: Path, split: Annotations, model: MMN, tmp_path: Path
+) -> None:
     with FeatureFile(world / "features.h5") as features:
         index = index_videos(
-            model.train(), split.videos, lambda name: stored_pre_clips(features, name, model.config), tmp_path / "own.mmn"
+            model.train(),
+            split.videos,
+            lambda name: stored_pre_clips(features, name, model.config),
+            tmp_path / "own.mmn",
         )
     built = MomentIndex(world / "collection.mmn")
     assert index.video_ids == built.video_ids
@@ -108,9 +118,13 @@ def test_tuning_learns_what_ranks(split: Annotations, index: MomentIndex, model:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_only_the_heads_of_the_text_side_change(world: Path, split: Annotations, tmp_path: Path, command: Command) -> None:
+def test_only_the_heads_of_the_text_side_change(
+    world: Path, split: Annotations, tmp_path: Path, command: Command
+) -> None:
     source = world / "run" / "model"
-    before = {path: path.read_bytes() for path in sorted((world / "collection.mmn").rglob("*")) if path.is_file()}
+    before = {
+        path: path.read_bytes() for path in sorted((world / "collection.mmn").rglob("*")) if path.is_file()
+    }
     config = TuneConfig(epochs=3, lr=0.01, batch_size=5, negatives=100)
     with FeatureFile(world / "features.h5") as features:
         result = tune_text(source, split, features, tmp_path / "tuned", config=config)
@@ -121,32 +135,55 @@ def test_only_the_heads_of_the_text_side_change(world: Path, split: Annotations,
     changed = {name for name in old if old[name].numpy().tobytes() != new[name].numpy().tobytes()}
     sides = ("norm", "contrastive_head", "iou_head")
     assert changed == {f"text_encoder.{side}.{kind}" for side in sides for kind in ("weight", "bias")}
-    assert load_file(again.checkpoint / "model.safetensors")["text_encoder.norm.bias"].equal(new["text_encoder.norm.bias"])
+    assert load_file(again.checkpoint / "model.safetensors")["text_encoder.norm.bias"].equal(
+        new["text_encoder.norm.bias"]
+    )
     ours, theirs = checkpoint.info(source), checkpoint.info(tmp_path / "tuned")
     assert ours.video_fingerprint == theirs.video_fingerprint
     assert ours.fingerprint != theirs.fingerprint
-    assert before == {path: path.read_bytes() for path in sorted((world / "collection.mmn").rglob("*")) if path.is_file()}
+    assert before == {
+        path: path.read_bytes() for path in sorted((world / "collection.mmn").rglob("*")) if path.is_file()
+    }
     assert chosen.metric == "label AP"
     assert chosen.validation[chosen.epoch] == max(chosen.validation)
     assert len(chosen.validation) == 4
     assert {path.name for path in tmp_path.iterdir()} == {"tuned", "again", "chosen"}  # nothing is left over
     command.ok("build", tmp_path / "tuned", world / "features.h5", "-o", tmp_path / "new.mmn")
-    parts = [MomentIndex(root).segments[0].embeddings for root in (tmp_path / "new.mmn", world / "collection.mmn")]
+    parts = [
+        MomentIndex(root).segments[0].embeddings for root in (tmp_path / "new.mmn", world / "collection.mmn")
+    ]
     assert torch.equal(*parts)
 
 
 def test_epoch_0_is_kept_where_none_is_better(world: Path, split: Annotations, tmp_path: Path) -> None:
     config = TuneConfig(epochs=2, lr=1e-12, negatives=30)
     with FeatureFile(world / "features.h5") as features:
-        result = tune_text(world / "run" / "model", split, features, tmp_path / "tuned", validation=split, config=config)
+        result = tune_text(
+            world / "run" / "model", split, features, tmp_path / "tuned", validation=split, config=config
+        )
     assert len(set(result.validation)) == 1
     assert result.epoch == 0
-    assert checkpoint.info(tmp_path / "tuned").fingerprint == checkpoint.info(world / "run" / "model").fingerprint
+    assert (
+        checkpoint.info(tmp_path / "tuned").fingerprint
+        == checkpoint.info(world / "run" / "model").fingerprint
+    )
 
 
 def test_the_command(world: Path, tmp_path: Path, command: Command) -> None:
-    given = ("tune-text", world / "run" / "model", "--annotations", world / "train.json", "--val", world / "train.json", "--features",
-             world / "features.h5", "--epochs", 2, "-o", tmp_path / "tuned")  # fmt: skip
+    given = (
+        "tune-text",
+        world / "run" / "model",
+        "--annotations",
+        world / "train.json",
+        "--val",
+        world / "train.json",
+        "--features",
+        world / "features.h5",
+        "--epochs",
+        2,
+        "-o",
+        tmp_path / "tuned",
+    )
     said = command.ok(*given).stderr
     assert "validation, label AP, from epoch 0 on: " in said
     assert "text side of epoch" in said
@@ -179,10 +216,14 @@ def test_what_does_not_fit(world: Path, split: Annotations, tmp_path: Path) -> N
         tune_text(world / "run" / "model", split, features, tmp_path)
 
 
-def test_an_index_is_searched_by_a_tuned_text_side(world: Path, split: Annotations, tmp_path: Path, command: Command) -> None:
+def test_an_index_is_searched_by_a_tuned_text_side(
+    world: Path, split: Annotations, tmp_path: Path, command: Command
+) -> None:
     root = world / "collection.mmn"
     with FeatureFile(world / "features.h5") as features:
-        tune_text(world / "run" / "model", split, features, tmp_path / "tuned", config=TuneConfig(epochs=2, lr=0.05))
+        tune_text(
+            world / "run" / "model", split, features, tmp_path / "tuned", config=TuneConfig(epochs=2, lr=0.05)
+        )
     sentence = split.videos[0].sentences[0]
     found = command.ok("search", sentence, "--index", root, "--model", tmp_path / "tuned", "--json").stdout
     expected = search(MomentIndex(root), checkpoint.load(tmp_path / "tuned"), [sentence])[0]
@@ -192,4 +233,12 @@ def test_an_index_is_searched_by_a_tuned_text_side(world: Path, split: Annotatio
     with torch.no_grad():
         next(other.video_encoder.parameters()).mul_(1.5)
     checkpoint.save(other, tmp_path / "other")
-    command.fails("search", sentence, "--index", root, "--model", tmp_path / "other", says="Only the text side may differ")
+    command.fails(
+        "search",
+        sentence,
+        "--index",
+        root,
+        "--model",
+        tmp_path / "other",
+        says="Only the text side may differ",
+    )

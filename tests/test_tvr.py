@@ -1,4 +1,6 @@
-"""TVR's submission format: written and read back, scored as TVR's own evaluation does, and what is wrong with a file said once."""
+"""TVR's submission format: written and read back, scored as TVR's own evaluation does, and what is wrong with
+a file said once.
+"""
 
 import copy
 import json
@@ -70,7 +72,8 @@ def test_a_file_of_another_system_by_hand(tmp_path: Path, split) -> None:
     assert ranks["VCMR", "text", 0.7] == [3, none, 1]  # "x." and "X" are one text
     assert ranks["VR", "own", None] == [2, 1, 2]
     assert ranks["VR", "text", None] == [2, 1, 1]
-    # Moments of another video are passed over: the second and third of the first sentence's are its first and second.
+    # Moments of another video are passed over: the second and third of the first sentence's are its first and
+    # second.
     assert ranks["SVMR", "own", 0.5] == [1, 1, none]
     assert ranks["SVMR", "own", 0.7] == [2, 1, none]
     assert found["VCMR", "own", 0.5].chance() == {}
@@ -88,16 +91,23 @@ def official(content: dict[str, Any], task: str, k: int, m: float) -> float:
         if task == "SVMR":
             rows = [row for row in rows if row[0] == index]
         counted += any(
-            row[0] == index and (task == "VR" or oracle.iou(tuple(map(np.float32, row[1:3])), (np.float32(start), np.float32(end))) >= np.float32(m))
+            row[0] == index
+            and (
+                task == "VR"
+                or oracle.iou(tuple(map(np.float32, row[1:3])), (np.float32(start), np.float32(end)))
+                >= np.float32(m)
+            )
             for row in rows[:k]
-        )  # fmt: skip
+        )
     return 100 * counted / len(truth)
 
 
 prediction = st.tuples(st.sampled_from([7, 3, 5]), st.integers(0, 8), st.integers(1, 6), st.floats(0, 1)).map(
     lambda x: [x[0], x[1], x[1] + x[2], x[3]]
 )
-predictions = st.lists(prediction, max_size=12).map(lambda rows: rows * 10)  # up to 120: the last 20 do not count
+predictions = st.lists(prediction, max_size=12).map(
+    lambda rows: rows * 10
+)  # up to 120: the last 20 do not count
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -105,7 +115,9 @@ predictions = st.lists(prediction, max_size=12).map(lambda rows: rows * 10)  # u
 def test_it_is_scored_as_by_tvr(tmp_path: Path, split, given: list[list[list[float]]]) -> None:
     content: dict[str, Any] = {"video2idx": GIVEN["video2idx"]}
     for number, task in enumerate(("SVMR", "VR", "VCMR")):
-        content[task] = [{"desc_id": d, "predictions": given[3 * number + n]} for n, d in enumerate((0, 2, 3))]
+        content[task] = [
+            {"desc_id": d, "predictions": given[3 * number + n]} for n, d in enumerate((0, 2, 3))
+        ]
     found = read(tmp_path / "p.json", split, content)
     for (task, right, m), one in found.items():
         if right == "own":
@@ -118,14 +130,23 @@ def test_what_is_written_is_read_back_to_the_bit(tmp_path: Path, split) -> None:
     queries = queries_of(split, corpus)
     random = np.random.default_rng(0)
     lists = [
-        Lists(task, None, [
-            Ranked(torch.from_numpy(random.integers(0, 2, n)) if task != "SVMR" else queries.videos[q].repeat(n),
-                   torch.from_numpy(np.sort(random.uniform(0, 10, (n, 2)), axis=1).astype(np.float32)),
-                   torch.from_numpy(random.normal(size=n)), True)
-            for q, n in enumerate((100, 7, 0))
-        ])
+        Lists(
+            task,
+            None,
+            [
+                Ranked(
+                    torch.from_numpy(random.integers(0, 2, n))
+                    if task != "SVMR"
+                    else queries.videos[q].repeat(n),
+                    torch.from_numpy(np.sort(random.uniform(0, 10, (n, 2)), axis=1).astype(np.float32)),
+                    torch.from_numpy(random.normal(size=n)),
+                    True,
+                )
+                for q, n in enumerate((100, 7, 0))
+            ],
+        )
         for task in ("SVMR", "VR", "VCMR")
-    ]  # fmt: skip
+    ]
     write_predictions(tmp_path / "p.json", lists, queries, corpus)
     again = read_predictions(tmp_path / "p.json", queries, corpus, 4)
     assert [one.task for one in again] == ["SVMR", "VR", "VCMR"]
@@ -162,15 +183,27 @@ WRONG: list[tuple[Any, str]] = [
     (lambda x: first(x).update(desc="y"), "desc_id 3 is 'y', in the annotations it is 'X'"),
     (lambda x: first(x).update(desc=7), "desc_id 3 is 7"),
     (lambda x: first(x).pop("predictions"), "VCMR, entry 0: predictions are no list"),
-    (lambda x: first(x)["predictions"].insert(1, 5), "VCMR, entry 0, rank 2: 5, expected [video index, start, end, score]"),
+    (
+        lambda x: first(x)["predictions"].insert(1, 5),
+        "VCMR, entry 0, rank 2: 5, expected [video index, start, end, score]",
+    ),
     (lambda x: first(x)["predictions"][0].pop(), "rank 1: [5, 0, 4], expected"),
     (lambda x: first(x)["predictions"][0].__setitem__(0, 6), "rank 1: 6 is no index of video2idx"),
     (lambda x: first(x)["predictions"][0].__setitem__(0, "5"), "rank 1: ['5', 0, 4, 0.9], expected"),
     (lambda x: first(x)["predictions"][0].__setitem__(1, float("nan")), "rank 1: [5, nan, 4, 0.9], expected"),
-    (lambda x: first(x)["predictions"][0].__setitem__(2, 10**400), "expected [video index, start, end, score]"),
-    (lambda x: first(x)["predictions"][0].__setitem__(2, 1e39), "expected [video index, start, end, score]"),  # no float32
+    (
+        lambda x: first(x)["predictions"][0].__setitem__(2, 10**400),
+        "expected [video index, start, end, score]",
+    ),
+    (
+        lambda x: first(x)["predictions"][0].__setitem__(2, 1e39),
+        "expected [video index, start, end, score]",
+    ),  # no float32
     (lambda x: first(x)["predictions"][0].__setitem__(1, 4.5), "with start <= end"),
-    (lambda x: first(x)["predictions"].insert(0, ["x" * 10**6] * 100), "rank 1: ['xxx"),  # and not a million characters, see below
+    (
+        lambda x: first(x)["predictions"].insert(0, ["x" * 10**6] * 100),
+        "rank 1: ['xxx",
+    ),  # and not a million characters, see below
     (lambda x: first(x)["predictions"][0].__setitem__(3, None), "rank 1: [5, 0, 4, None], expected"),
 ]
 
@@ -187,7 +220,11 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, split, change: Any, says: str
 
 
 def test_what_is_no_json_object(tmp_path: Path, split) -> None:
-    for text, says in (("", "cannot be read as JSON"), ("[]", "is no object"), ("[" * 100_000, "cannot be read as JSON")):
+    for text, says in (
+        ("", "cannot be read as JSON"),
+        ("[]", "is no object"),
+        ("[" * 100_000, "cannot be read as JSON"),
+    ):
         (tmp_path / "p.json").write_text(text)
         corpus = annotated(split)
         with pytest.raises(AnnotationError, match=says):
@@ -219,8 +256,19 @@ def test_no_value_anywhere_in_a_file_is_a_traceback(tmp_path: Path, split, data:
 
 def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
     annotations, path = world / "train.json", tmp_path / "p.json"
-    searched = command.ok("eval", "--corpus", "--index", world / "collection.mmn", "--annotations", annotations, "--nms", 0.4,
-                          "--write-predictions", path, "--json").stdout  # fmt: skip
+    searched = command.ok(
+        "eval",
+        "--corpus",
+        "--index",
+        world / "collection.mmn",
+        "--annotations",
+        annotations,
+        "--nms",
+        0.4,
+        "--write-predictions",
+        path,
+        "--json",
+    ).stdout
     scored = command.ok("eval", "--predictions", path, "--annotations", annotations, "--json").stdout
     keys = ("task", "right", "iou")
     exact = {
@@ -228,23 +276,45 @@ def test_the_command(world: Path, command: Command, tmp_path: Path) -> None:
         for one in map(json.loads, searched.splitlines())
         if one["part"] == "exact scan" and one["nms"] in (None, 0.4)
     }
-    again = {tuple(one[key] for key in keys): one for one in map(json.loads, scored.splitlines()) if one["part"] == "predictions"}
+    again = {
+        tuple(one[key] for key in keys): one
+        for one in map(json.loads, scored.splitlines())
+        if one["part"] == "predictions"
+    }
     assert exact.keys() == again.keys()
     for key, one in again.items():
         assert one["scope"] == "predictions"
-        assert {name: one[name] for name in one if name.startswith("R@")} == {n: exact[key][n] for n in one if n.startswith("R@")}
+        assert {name: one[name] for name in one if name.startswith("R@")} == {
+            n: exact[key][n] for n in one if n.startswith("R@")
+        }
         assert one.get("AP") == exact[key].get("AP")
-    table = command.ok("eval", "--predictions", path, "--annotations", annotations, "--seen", annotations).stdout
+    table = command.ok(
+        "eval", "--predictions", path, "--annotations", annotations, "--seen", annotations
+    ).stdout
     assert "seen wordings" in table
     content = json.loads(path.read_text())
     for task in ("SVMR", "VR", "VCMR"):  # one of the three is enough
         path.write_text(json.dumps({key: content[key] for key in ("video2idx", task)}))
         lines = command.ok("eval", "--predictions", path, "--annotations", annotations).stdout.splitlines()
-        assert {line.split()[0] for line in lines if line.split()[:1] in (["SVMR"], ["VR"], ["VCMR"])} == {task}
+        assert {line.split()[0] for line in lines if line.split()[:1] in (["SVMR"], ["VR"], ["VCMR"])} == {
+            task
+        }
     content["VR"][0]["predictions"][0][3] = 10**30  # an integer is a number, of whatever size
     path.write_text(json.dumps(content))
     command.ok("eval", "--predictions", path, "--annotations", annotations)
     path.write_text("{}")
-    command.fails("eval", "--predictions", path, "--annotations", annotations, says=f"{path}: video2idx is no object")
-    command.fails("eval", "--predictions", tmp_path / "none", "--annotations", annotations, says="no such file of predictions")
-    assert "keep the results of --corpus" in command.run("eval", "--predictions", path, "--write-predictions", path).stderr
+    command.fails(
+        "eval", "--predictions", path, "--annotations", annotations, says=f"{path}: video2idx is no object"
+    )
+    command.fails(
+        "eval",
+        "--predictions",
+        tmp_path / "none",
+        "--annotations",
+        annotations,
+        says="no such file of predictions",
+    )
+    assert (
+        "keep the results of --corpus"
+        in command.run("eval", "--predictions", path, "--write-predictions", path).stderr
+    )

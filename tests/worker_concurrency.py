@@ -2,9 +2,9 @@
 
 python worker_concurrency.py WORLD FOLDER SECONDS
 
-Embeddings are random numbers whose seed is a video's id and its generation, which rises with every update and shows in the
-video's duration; the writer notes what the next version will hold before it makes it. So a reader knows all that a version may
-answer. Prints JSON: what was done, and whatever went wrong.
+Embeddings are random numbers whose seed is a video's id and its generation, which rises with every update and
+shows in the video's duration; the writer notes what the next version will hold before it makes it. So a
+reader knows all that a version may answer. Prints JSON: what was done, and whatever went wrong.
 """
 
 import json
@@ -52,7 +52,9 @@ def seconds(generation: int) -> float:
 def made(video_id: str, generation: int, moments: int, dim: int) -> np.ndarray:
     """(moments, 2 dim) float16."""
     halves = np.random.default_rng([zlib.crc32(video_id.encode()), generation]).normal(size=(moments, 2, dim))
-    return (halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(moments, 2 * dim).astype(np.float16)
+    return (
+        (halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(moments, 2 * dim).astype(np.float16)
+    )
 
 
 class Writer:
@@ -72,7 +74,9 @@ class Writer:
         build.checkpoint.load = lambda *_: model  # loaded once is enough
 
         def encode(_: Any, __: Any, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
-            yield [made(name, self.state[name], len(model.grid), model.config.joint_dim) for name in video_ids]
+            yield [
+                made(name, self.state[name], len(model.grid), model.config.joint_dim) for name in video_ids
+            ]
 
         build.encode = encode
         self._next(dict.fromkeys(self.names[: VIDEOS // 2], 0))
@@ -88,13 +92,16 @@ class Writer:
         aside.replace(self.notes / f"{self.version}.json")
 
     def change(self) -> None:
-        time.sleep(0.03)  # readers try to open ten versions; on a slow machine each could be gone before it is open
+        time.sleep(
+            0.03
+        )  # readers try to open ten versions; on a slow machine each could be gone before it is open
         gone = [name for name in self.names if name not in self.state]
         some = self.random.sample(sorted(self.state), min(len(self.state), self.random.randint(1, 3)))
         kind = self.random.choice(["add", "update", "remove", "compact"])
         if kind == "add" and gone:
             new = {
-                name: self.random.randrange(1000) for name in self.random.sample(gone, min(len(gone), self.random.randint(1, 3)))
+                name: self.random.randrange(1000)
+                for name in self.random.sample(gone, min(len(gone), self.random.randint(1, 3)))
             }
             self._next({**self.state, **new})
             build.add(self.root, self._source(new))
@@ -134,8 +141,12 @@ class Reader:
         )
         queries = Embeddings(*torch.nn.functional.normalize(numbers, dim=2))
         only = tuple(self.random.sample(sorted(state), 2)) if self.random.random() < 0.3 else None
-        options = SearchOptions(k=self.random.choice([1, 5, 20]), nms=self.random.choice([0.5, 1.0]), exact=self.random.random() < 0.3,
-                                restriction=Restriction(videos=only))  # fmt: skip
+        options = SearchOptions(
+            k=self.random.choice([1, 5, 20]),
+            nms=self.random.choice([0.5, 1.0]),
+            exact=self.random.random() < 0.3,
+            restriction=Restriction(videos=only),
+        )
         score = Score("collection")
         assert sorted(index.video_ids) == sorted(state)
         answers = search_embeddings(index, queries, score, options, [""] * count)
@@ -145,14 +156,24 @@ class Reader:
             self.done["proven" if answer.exact else "not proven"] += 1
         self.versions.add(index.version)
         self.done["answers"] += count
-        self.done["from deleted files"] += count * any(not segment.folder.exists() for segment in index.segments)
+        self.done["from deleted files"] += count * any(
+            not segment.folder.exists() for segment in index.segments
+        )
 
 
-def check(answer: Answer, state: State, grid: ProposalGrid, query: Embeddings, score: Score, options: SearchOptions) -> None:
-    """An answer against all moments of a version; if it is not proven to be complete, at least nothing in it may be wrong."""
+def check(
+    answer: Answer, state: State, grid: ProposalGrid, query: Embeddings, score: Score, options: SearchOptions
+) -> None:
+    """An answer against all moments of a version; if it is not proven to be complete, at least nothing in it
+    may be wrong.
+    """
     names, moments, dim = sorted(state), len(grid), len(query.contrastive)
-    all_of_them = torch.from_numpy(np.concatenate([made(name, state[name], moments, dim) for name in names])).double()
-    values = score.log(all_of_them[:, :dim] @ query.contrastive.double(), all_of_them[:, dim:] @ query.iou.double())
+    all_of_them = torch.from_numpy(
+        np.concatenate([made(name, state[name], moments, dim) for name in names])
+    ).double()
+    values = score.log(
+        all_of_them[:, :dim] @ query.contrastive.double(), all_of_them[:, dim:] @ query.iou.double()
+    )
     spans = torch.cat([grid.seconds(seconds(state[name])) for name in names])
     if not answer.exact:
         for hit in answer.hits:
@@ -205,7 +226,9 @@ def read_in_threads(folder: Path, seed: int, end: float) -> list[dict[str, Any]]
 
         found.append(report(reader, repeat(both, end)))
 
-    threads = [threading.Thread(target=work, args=(Reader(folder, seed + number),)) for number in range(THREADS)]
+    threads = [
+        threading.Thread(target=work, args=(Reader(folder, seed + number),)) for number in range(THREADS)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

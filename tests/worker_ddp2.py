@@ -45,25 +45,37 @@ def setting_of(case: Case, overrides: dict[str, Any], processes: int) -> Setting
         full_contrastive_epochs=overrides["SOLVER.ONLY_IOU"],
     )
     losses = LossConfig(
-        min_iou=loss["MIN_IOU"], max_iou=loss["MAX_IOU"], num_positives=loss["NUM_POSTIVE_VIDEO_PROPOSAL"],
-        negative_iou=loss["NEGATIVE_VIDEO_IOU"], sentence_removal_iou=loss["SENT_REMOVAL_IOU"],
-        tau_video=loss["TAU_VIDEO"], tau_sentence=loss["TAU_SENT"], margin=loss["MARGIN"],
+        min_iou=loss["MIN_IOU"],
+        max_iou=loss["MAX_IOU"],
+        num_positives=loss["NUM_POSTIVE_VIDEO_PROPOSAL"],
+        negative_iou=loss["NEGATIVE_VIDEO_IOU"],
+        sentence_removal_iou=loss["SENT_REMOVAL_IOU"],
+        tau_video=loss["TAU_VIDEO"],
+        tau_sentence=loss["TAU_SENT"],
+        margin=loss["MARGIN"],
         contrastive_weight=loss["CONTRASTIVE_WEIGHT"],
-    )  # fmt: skip
+    )
     return Setting(case.model.config, config, losses)
 
 
 def run(folder: Path) -> dict[str, Any]:
-    """Three epochs in the official order; the steps of this process, and its weights' checksums at the end."""
+    """Three epochs in the official order; the steps of this process, and its weights' checksums at the
+    end.
+    """
     case = Case("activitynet-mini")
     overrides = json.loads(golden("ddp2-activitynet-mini", "ddp2_rank0.json").read_text())["overrides"]
     setting = setting_of(case, overrides, processes=2)
     case.model.tokenizer = WordNumbers()  # type: ignore[assignment]
     before = {name: tensor.clone() for name, tensor in case.model.state_dict().items()}
     steps = []
-    with world("cpu") as (processes, _), FeatureFile(golden("activitynet-mini") / "features.hdf5") as features:
+    with (
+        world("cpu") as (processes, _),
+        FeatureFile(golden("activitynet-mini") / "features.hdf5") as features,
+    ):
         annotations = read_annotations(golden("activitynet-mini") / "annotations.json")
-        data = TrainingSet(annotations, features, case.model, folder / f"{processes.size}.bin", world=processes)
+        data = TrainingSet(
+            annotations, features, case.model, folder / f"{processes.size}.bin", world=processes
+        )
         training = Run(setting, case.model, data, processes, lambda what, done, total, note: None)
         for epoch in range(1, setting.train.epochs + 1):
             weight = start_epoch(case.model, setting.train, setting.loss, epoch)
@@ -72,15 +84,28 @@ def run(folder: Path) -> dict[str, Any]:
             order = torch.randperm(len(data.videos), generator=torch.Generator().manual_seed(epoch)).tolist()
             for number, step in enumerate(split_epoch(order, setting.train)):
                 mine = range(processes.rank, len(step), processes.size)
-                groups = [data.group(step[place], place, seed=derived_seed(0, epoch, number, place), epoch=epoch) for place in mine]
+                groups = [
+                    data.group(step[place], place, seed=derived_seed(0, epoch, number, place), epoch=epoch)
+                    for place in mine
+                ]
                 rates = [group["lr"] for group in training.optimiser.param_groups]
                 losses, norm = training.step(groups, len(step), weight)
                 found = (losses * len(step) / len(groups)).tolist()
-                steps.append({"videos": [step[place] for place in mine], "losses": found, "norm": float(norm), "rates": rates})
+                steps.append(
+                    {
+                        "videos": [step[place] for place in mine],
+                        "losses": found,
+                        "norm": float(norm),
+                        "rates": rates,
+                    }
+                )
             training.schedule.step()
     after = case.model.state_dict()
     checksums = {
-        name: {"l2": float(tensor.double().norm()), "delta_l2": float((tensor.double() - before[name].double()).norm())}
+        name: {
+            "l2": float(tensor.double().norm()),
+            "delta_l2": float((tensor.double() - before[name].double()).norm()),
+        }
         for name, tensor in after.items()
     }
     return {"steps": steps, "checksums": checksums}

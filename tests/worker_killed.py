@@ -28,7 +28,9 @@ def arm(point: str) -> None:
             return die() if left[0] == 0 else step(self, *arguments)
 
         Run.step = counted  # type: ignore[method-assign]
-    elif name == "refresh":  # negatives are being mined: the index of the training videos is written, nothing more
+    elif (
+        name == "refresh"
+    ):  # negatives are being mined: the index of the training videos is written, nothing more
         import mmn_index.train.loop as loop
 
         loop.mine_negatives = die  # type: ignore[assignment]

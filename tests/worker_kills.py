@@ -1,13 +1,14 @@
-"""Runs commands in children that die at the n-th step of their work, and looks at what they leave; see test_faults.py.
+"""Runs commands in children that die at the n-th step of their work, and looks at what they leave; see
+test_faults.py.
 
 python worker_kills.py PLAN
 
-PLAN is JSON: `folder`, `kills`, `seed` and `commands`, by name: `base`, an index to begin with or null; `arguments`, with {root} for
-the index; `again`, one or more lists of arguments that lead to the same content, for those who try again. A line of JSON is
-printed for every kill.
+PLAN is JSON: `folder`, `kills`, `seed` and `commands`, by name: `base`, an index to begin with or null;
+    `arguments`, with {root} for the index; `again`, one or more lists of arguments that lead to the same
+    content, for those who try again. A line of JSON is printed for every kill.
 
-Nothing is computed in this process: it imports everything once, and its children are forks of it. Forks of a process in which
-torch or FAISS has already worked hang.
+Nothing is computed in this process: it imports everything once, and its children are forks of it. Forks of a
+    process in which torch or FAISS has already worked hang.
 """
 
 import hashlib
@@ -72,7 +73,8 @@ encoded: list[int] = []  # videos that went through the encoder, in the child th
 class Steps:
     """Counts the steps of a command and dies at one of them.
 
-    A step is a line of the modules that write (`lines`), or a call that changes files, before it is made (`calls`).
+    A step is a line of the modules that write (`lines`), or a call that changes files, before it is made
+    (`calls`).
 
     Args:
         last: the step to die at: a line or a call, and which time that it comes.
@@ -105,7 +107,11 @@ class Steps:
         return self._line
 
     def _audited(self, event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        writes = (
+            event == "open"
+            and isinstance(arguments[2], int)
+            and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        )
         if self.kind and (event in CHANGING or writes):
             self._step(event)
 
@@ -134,13 +140,17 @@ def stepped(kind: str, last: tuple[str, int] | None, arguments: list[str], root:
 
 
 def content(root: Path) -> tuple[int, Content] | None:
-    """The version of an index, and for every live video a checksum of all its embeddings and spans; None without a manifest."""
+    """The version of an index, and for every live video a checksum of all its embeddings and spans; None
+    without a manifest.
+    """
     if not (root / NAME).exists():
         return None
     index, found = MomentIndex(root), {}
     for number in np.flatnonzero(index.live).tolist():
         rows = index.rows_of(number)
-        both = [x.numpy().tobytes() for x in (*index.embeddings(rows), index.hubs(rows))] + [index.spans(rows).tobytes()]
+        both = [x.numpy().tobytes() for x in (*index.embeddings(rows), index.hubs(rows))] + [
+            index.spans(rows).tobytes()
+        ]
         found[index.video_id(number)] = hashlib.sha256(b"".join(both)).hexdigest()
     assert len(found) == index.live.sum()
     return index.version, found
@@ -155,7 +165,9 @@ def kept(root: Path) -> int:
 
 
 def leftovers(root: Path) -> list[str]:
-    """Every file and folder of an index that its manifest does not name, and those that it names and are not there."""
+    """Every file and folder of an index that its manifest does not name, and those that it names and are not
+    there.
+    """
     manifest = read_manifest(root)
     named = {Path(NAME), Path("segments"), Path(manifest.model_folder)}
     named |= {Path(manifest.model_folder) / name for name in manifest.model_files}
@@ -165,7 +177,9 @@ def leftovers(root: Path) -> list[str]:
     return sorted(map(str, named ^ {path.relative_to(root) for path in root.rglob("*")}))
 
 
-def examine(root: Path, again: list[str], before: tuple[int, Content] | None, after: tuple[int, Content]) -> dict[str, Any]:
+def examine(
+    root: Path, again: list[str], before: tuple[int, Content] | None, after: tuple[int, Content]
+) -> dict[str, Any]:
     """Which of two states an index is in, and what is wrong with it, now and after the next command."""
     found, wrong, about = content(root), [], {}
     if found not in (before, after):
@@ -181,7 +195,10 @@ def examine(root: Path, again: list[str], before: tuple[int, Content] | None, af
     else:
         victim = min(after[1])
         run(["remove", victim, "--index", "{root}"], root)
-        expected = after[0] + 1, {video_id: checksum for video_id, checksum in after[1].items() if video_id != victim}
+        expected = (
+            after[0] + 1,
+            {video_id: checksum for video_id, checksum in after[1].items() if video_id != victim},
+        )
     if content(root) != expected:
         wrong.append(f"the next command made {content(root)}, expected {expected}")
     wrong += [f"left over or missing: {path}" for path in leftovers(root)] + verify(root)
@@ -232,7 +249,9 @@ def kill_them(plan: dict[str, Any]) -> None:
     for name, about in plan["commands"].items():
         before = ask("content", fresh(about["base"], root))
         for kind in ("lines", "calls"):
-            status, counts[name, kind] = in_child(stepped, kind, None, about["arguments"], fresh(about["base"], root))
+            status, counts[name, kind] = in_child(
+                stepped, kind, None, about["arguments"], fresh(about["base"], root)
+            )
             assert status == 0, (name, status)
         states[name] = before, ask("content", root)
     points = random.Random(plan["seed"])

@@ -1,8 +1,9 @@
 """Which sentences mean the same, so that what one describes is no negative of the other.
 
-A sentence is known by its meaning, two numbers: the row of its text among the distinct texts of its split, and the number of its
-label, -1 where it has none. Alike are equal texts; equal labels, where labels count; and texts whose embeddings by the
-pre-trained text encoder, before any training of ours, have a cosine from some value on.
+A sentence is known by its meaning, two numbers: the row of its text among the distinct texts of its split,
+    and the number of its label, -1 where it has none. Alike are equal texts; equal labels, where labels
+    count; and texts whose embeddings by the pre-trained text encoder, before any training of ours, have a
+    cosine from some value on.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ _BATCH = 256  # sentences that are embedded at once
 
 
 def meanings(annotations: Annotations) -> tuple[list[str], list[Tensor]]:
-    """The distinct texts of a split, sorted, and the meanings of each video's sentences: (S, 2) int64 each."""
+    """The distinct texts of a split, sorted, and the meanings of each video's sentences: (S, 2) int64
+    each.
+    """
     texts = sorted({sentence for video in annotations.videos for sentence in video.sentences})
     rows = {text: row for row, text in enumerate(texts)}
     names = sorted({label for video in annotations.videos for label in video.labels or ()})
@@ -28,7 +31,9 @@ def meanings(annotations: Annotations) -> tuple[list[str], list[Tensor]]:
         torch.tensor(
             [
                 (rows[text], -1 if label is None else numbers[label])
-                for text, label in zip(video.sentences, video.labels or [None] * len(video.sentences), strict=True)
+                for text, label in zip(
+                    video.sentences, video.labels or [None] * len(video.sentences), strict=True
+                )
             ]
         )
         for video in annotations.videos
@@ -65,19 +70,24 @@ class Alike:
 
 @torch.no_grad()
 def pooled(model: MMN, texts: Sequence[str]) -> Tensor:
-    """Unit embeddings of texts by the text encoder alone, without dropout and without our heads: (texts, width)."""
+    """Unit embeddings of texts by the text encoder alone, without dropout and without our heads: (texts,
+    width).
+    """
     bert, training = model.text_encoder.bert, model.text_encoder.bert.training
     bert.eval()
     parts = []
     for first in range(0, len(texts), _BATCH):
         ids, mask = model.tokenizer(texts[first : first + _BATCH])
-        parts.append(functional.normalize(model.text_encoder.pool(ids.to(model.device), mask.to(model.device)), dim=1))
+        parts.append(
+            functional.normalize(model.text_encoder.pool(ids.to(model.device), mask.to(model.device)), dim=1)
+        )
     bert.train(training)
     return torch.cat(parts)
 
 
 def described(alike: Tensor, video_of: Tensor, matches: Tensor, num_videos: int) -> Tensor:
-    """Proposals of other videos that a sentence describes as well, because one that is alike was written for them.
+    """Proposals of other videos that a sentence describes as well, because one that is alike was written for
+    them.
 
     Args:
         alike: (S, T) bool, S sentences and T annotated moments, never of one video.

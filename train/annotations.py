@@ -1,7 +1,8 @@
 """Videos with their moments and sentences, from the json forms of the benchmarks.
 
-    {video: {"duration": seconds, "timestamps": [[start, end], ...], "sentences": [...]}}      Charades-STA, ActivityNet
-    {video: {"fps": ..., "num_frames": ..., "timestamps": in frames, "sentences": [...]}}      TACoS
+    {video: {"duration": seconds, "timestamps": [[start, end], ...], "sentences": [...]}}   Charades-STA,
+                                                                                        ActivityNet
+    {video: {"fps": ..., "num_frames": ..., "timestamps": in frames, "sentences": [...]}}   TACoS
 
 A list "labels", one a sentence, may say which action a sentence is about: moments with the same
 label then count as right answers to each other's sentences when a whole collection is searched.
@@ -33,7 +34,9 @@ class AnnotatedVideo:
     moments: Tensor  # (S, 2) float32 seconds, inside the video
     sentences: tuple[str, ...]
     labels: tuple[str, ...] | None
-    positions: tuple[int, ...]  # of its sentences among all of the file, counted from 0, those that the filter drops included
+    positions: tuple[
+        int, ...
+    ]  # of its sentences among all of the file, counted from 0, those that the filter drops included
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,11 @@ class Annotations:
         """Of all that it says of its videos."""
         found = hashlib.sha256()
         for video in self.videos:
-            found.update(repr((video.video_id, video.duration, video.sentences, video.labels)).encode("utf-8", "surrogatepass"))
+            found.update(
+                repr((video.video_id, video.duration, video.sentences, video.labels)).encode(
+                    "utf-8", "surrogatepass"
+                )
+            )
             found.update(video.moments.numpy().tobytes())
         return found.hexdigest()[:16]
 
@@ -64,14 +71,21 @@ class Annotations:
         """What was not taken as it is written, for people."""
         found = []
         if self.dropped:
-            found.append(f"{self.path}: {self.dropped:,} sentences are left out, whose moments are empty or outside their video.")
+            found.append(
+                f"{self.path}: {self.dropped:,} sentences are left out, whose moments are empty or outside "
+                "their video."
+            )
         if self.clamped:
-            found.append(f"{self.path}: the moments of {self.clamped:,} sentences reach outside their video and are cut.")
+            found.append(
+                f"{self.path}: the moments of {self.clamped:,} sentences reach outside their video and are "
+                "cut."
+            )
         return found
 
 
 def read_annotations(path: str | os.PathLike[str]) -> Annotations:
-    """Read one split. A sentence is kept if its start is before its end as written, and then cut to the video.
+    """Read one split. A sentence is kept if its start is before its end as written, and then cut to the
+    video.
 
     Raises:
         AnnotationError: the file is missing, is not of this form, or has no usable sentence.
@@ -106,7 +120,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
-            twice = next(name for number, (name, _) in enumerate(pairs) if name in [other for other, _ in pairs[:number]])
+            twice = next(
+                name
+                for number, (name, _) in enumerate(pairs)
+                if name in [other for other, _ in pairs[:number]]
+            )
             raise ValueError(f"'{twice}' stands there twice")
         return found
 
@@ -130,7 +148,8 @@ def _entries(path: Path, read: Callable[[str, Any], _T]) -> Iterator[_T]:
             yield read(video_id, entry)
         except (KeyError, TypeError, ValueError) as error:
             raise AnnotationError(
-                f"{path}: video '{video_id}': {_reason(error)}. Expected duration (or fps and num_frames), timestamps "
+                f"{path}: video '{video_id}': {_reason(error)}. Expected duration (or fps and num_frames), "
+                "timestamps "
                 "[[start, end], ...] and as many sentences."
             ) from error
 
@@ -138,7 +157,8 @@ def _entries(path: Path, read: Callable[[str, Any], _T]) -> Iterator[_T]:
 def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annotations]:
     """Keep back a share of the videos for validation: those whose ids have the smallest SHA-256.
 
-    So the choice depends on nothing but the ids: not on a seed, nor on the order or the other videos' number of sentences.
+    So the choice depends on nothing but the ids: not on a seed, nor on the order or the other videos' number
+        of sentences.
 
     Returns:
         The rest, and the videos that were kept back; at least one each.
@@ -148,7 +168,9 @@ def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annot
     """
     videos = annotations.videos
     if len(videos) < 2:
-        raise AnnotationError(f"{annotations.path}: one video cannot be both trained on and held out. Give a validation split.")
+        raise AnnotationError(
+            f"{annotations.path}: one video cannot be both trained on and held out. Give a validation split."
+        )
     ranked = sorted(videos, key=lambda video: hashlib.sha256(video.video_id.encode()).hexdigest())
     held = {video.video_id for video in ranked[: min(max(1, round(share * len(videos))), len(videos) - 1)]}
     return (
@@ -188,16 +210,24 @@ def _video(video_id: str, entry: Any) -> tuple[AnnotatedVideo, int, int]:
         if isinstance(label, bool) or not isinstance(label, str | int):
             raise ValueError(f"a label that is {label!r:.40}")
     if len(spans) != len(sentences) or (labels is not None and len(labels) != len(sentences)):
-        raise ValueError(f"{len(spans)} timestamps, {len(sentences)} sentences, {len(labels or sentences)} labels")
-    # The test comes before the frames are divided and before the cut, as in the official loader, which does not know moments that
-    # lie outside their video altogether (no benchmark has one).
-    kept = [number for number, (start, end) in enumerate(spans) if start < end and max(start / fps, 0.0) < min(end / fps, duration)]
+        raise ValueError(
+            f"{len(spans)} timestamps, {len(sentences)} sentences, {len(labels or sentences)} labels"
+        )
+    # The test comes before the frames are divided and before the cut, as in the official loader, which does
+    # not know moments that lie outside their video altogether (no benchmark has one).
+    kept = [
+        number
+        for number, (start, end) in enumerate(spans)
+        if start < end and max(start / fps, 0.0) < min(end / fps, duration)
+    ]
     exact = [(spans[number][0] / fps, spans[number][1] / fps) for number in kept]
     inside = [(max(start, 0.0), min(end, duration)) for start, end in exact]
     cut = sum(a != b for a, b in zip(exact, inside, strict=True))
     moments = torch.tensor(inside, dtype=torch.float32).reshape(-1, 2)
     chosen = None if labels is None else tuple(str(labels[number]) for number in kept)
-    video = AnnotatedVideo(video_id, duration, moments, tuple(sentences[number] for number in kept), chosen, tuple(kept))
+    video = AnnotatedVideo(
+        video_id, duration, moments, tuple(sentences[number] for number in kept), chosen, tuple(kept)
+    )
     return video, len(spans) - len(kept), cut
 
 

@@ -1,6 +1,8 @@
-"""What is reached without looking at the query, and what cannot be exceeded: the two ends of a collection's numbers.
+"""What is reached without looking at the query, and what cannot be exceeded: the two ends of a collection's
+numbers.
 
-Baselines are rankings like any other (corpus.py). Ceilings follow from the annotations and the grid of proposals alone.
+Baselines are rankings like any other (corpus.py). Ceilings follow from the annotations and the grid of
+proposals alone.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,8 @@ from .queries import Corpus, Queries, tied_videos
 
 
 class SameForAll:
-    """Ranks by the place of a proposal in its video alone: all queries and videos alike, equal ones in random order.
+    """Ranks by the place of a proposal in its video alone: all queries and videos alike, equal ones in random
+    order.
 
     Args:
         weights: (P,) of each proposal; -inf is no candidate.
@@ -28,29 +31,43 @@ class SameForAll:
     def __init__(self, corpus: Corpus, grid: ProposalGrid, weights: Tensor, seed: int = 0) -> None:
         self._numbers = torch.tensor(list(corpus.ids))
         self._rows = {video_id: row for row, video_id in enumerate(corpus.ids.values())}
-        self._spans = torch.stack([grid.seconds(corpus.durations[number]) for number in corpus.ids])  # (V, P, 2)
+        self._spans = torch.stack(
+            [grid.seconds(corpus.durations[number]) for number in corpus.ids]
+        )  # (V, P, 2)
         self._grid, self._weights, self._seed = grid, weights, seed
 
     def __call__(self, numbers: Sequence[int], options: SearchOptions) -> list[Ranked]:
         named = options.restriction.videos
         rows = list(range(len(self._rows))) if named is None else [self._rows[name] for name in named]
         # Temporal IoU knows no unit: one NMS is that of every video.
-        kept = nms_top(self._weights[None], self._grid.seconds(1.0), options.nms, options.per_video or options.k)[0]
+        kept = nms_top(
+            self._weights[None], self._grid.seconds(1.0), options.nms, options.per_video or options.k
+        )[0]
         kept = kept[kept >= 0]
         places = torch.arange(min(options.k, len(kept) * len(rows)))
-        proposals = kept[places // len(rows)]  # the best proposal of every video, then the second of every video
+        proposals = kept[
+            places // len(rows)
+        ]  # the best proposal of every video, then the second of every video
         found = []
         for number in numbers:
             order = torch.from_numpy(np.random.default_rng([self._seed, number]).permutation(rows))
             videos = order[places % len(rows)]
-            found.append(Ranked(self._numbers[videos], self._spans[videos, proposals], self._weights[proposals].double(), True))
+            found.append(
+                Ranked(
+                    self._numbers[videos],
+                    self._spans[videos, proposals],
+                    self._weights[proposals].double(),
+                    True,
+                )
+            )
         return found
 
 
 def moment_frequency(train: Annotations, grid: ProposalGrid) -> Tensor:
     """(P,) how many moments of the training split lie nearest to each proposal, on the scale of their videos.
 
-    The moment-frequency prior of Escorcia et al. (2019): what is known of moments before any query or video is seen.
+    The moment-frequency prior of Escorcia et al. (2019): what is known of moments before any query or video
+    is seen.
     """
     counts = torch.zeros(len(grid))
     for video in train.videos:
@@ -66,7 +83,9 @@ def whole_video(grid: ProposalGrid) -> Tensor:
 
 
 def proposal_oracle(queries: Queries, corpus: Corpus, grid: ProposalGrid, m: float) -> float:
-    """Share of queries, 0 to 1, that some proposal meets with an IoU of at least m: no ranking of proposals reaches more."""
+    """Share of queries, 0 to 1, that some proposal meets with an IoU of at least m: no ranking of proposals
+    reaches more.
+    """
     met = [
         hits(grid.iou_targets(queries.moments[numbers], corpus.durations[video]), m).any(dim=1).sum()
         for video, numbers in queries.by_video()

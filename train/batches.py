@@ -1,11 +1,12 @@
 """What training reads over and over, made once: pre-clips, IoU targets and tokens of every video of a split.
 
-Pre-clips lie in one memory-mapped file, V * M * D * 4 bytes (2.8 GB for Charades-STA with VGG features), which all processes
-of a run share and which may be larger than the memory; targets and tokens are held in memory.
+Pre-clips lie in one memory-mapped file, V * M * D * 4 bytes (2.8 GB for Charades-STA with VGG features),
+which all processes of a run share and which may be larger than the memory; targets and tokens are held in
+memory.
 
-A step's videos are cut into groups. A group is embedded together, so its videos share the statistics of BatchNorm, and with
-`negatives: group` they are each other's negatives: what one GPU of the paper's runs saw. Which video lies in which group
-depends on the seed and the epoch, never on the number of processes.
+A step's videos are cut into groups. A group is embedded together, so its videos share the statistics of
+BatchNorm, and with `negatives: group` they are each other's negatives: what one GPU of the paper's runs saw.
+Which video lies in which group depends on the seed and the epoch, never on the number of processes.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,10 +38,11 @@ def derived_seed(*numbers: int) -> int:
 def split_epoch(order: Sequence[int], config: TrainConfig) -> list[list[list[int]]]:
     """Cut the videos of an epoch into steps, and each step into groups.
 
-    `negatives: group` cuts as the official sampler deals videos to GPUs: the order is filled up with its own beginning to a
-    multiple of the number of groups, each group number owns one contiguous part and takes `group_size` of it a step; the
-    last step may be smaller. With `negatives: global` a video must not meet its own copy, so nothing is filled up: the
-    videos are spread evenly over the steps, and each step's over its groups.
+    `negatives: group` cuts as the official sampler deals videos to GPUs: the order is filled up with its own
+        beginning to a multiple of the number of groups, each group number owns one contiguous part and takes
+        `group_size` of it a step; the last step may be smaller. With `negatives: global` a video must not
+        meet its own copy, so nothing is filled up: the videos are spread evenly over the steps, and each
+        step's over its groups.
     """
     groups = config.num_groups
     if config.negatives == "group":
@@ -51,10 +53,15 @@ def split_epoch(order: Sequence[int], config: TrainConfig) -> list[list[list[int
         return [[owned[first : first + size] for owned in parts] for first in range(0, part, size)]
     steps = -(-len(order) // config.batch_size)
     dealt = [chunk.tolist() for chunk in np.array_split(np.asarray(order), steps)]
-    return [[chunk.tolist() for chunk in np.array_split(np.asarray(step), min(groups, len(step)))] for step in dealt]
+    return [
+        [chunk.tolist() for chunk in np.array_split(np.asarray(step), min(groups, len(step)))]
+        for step in dealt
+    ]
 
 
-def draw_negatives(mined: Tensor, videos: Sequence[int], step: Sequence[int], count: int, seed: int) -> list[int]:
+def draw_negatives(
+    mined: Tensor, videos: Sequence[int], step: Sequence[int], count: int, seed: int
+) -> list[int]:
     """Up to `count` of the videos that were mined for some videos, none of them a video of the step.
 
     Args:
@@ -96,13 +103,17 @@ class Group:
 
         batch = Batch(*(move(x) for x in (self.batch.video_of, self.batch.moments, self.batch.targets)))
         added = Added(*(move(x) for x in (self.added.video_of, self.added.targets, self.added.meanings)))
-        pre_clips, ids, mask, meanings = (move(x) for x in (self.pre_clips, self.ids, self.mask, self.meanings))
+        pre_clips, ids, mask, meanings = (
+            move(x) for x in (self.pre_clips, self.ids, self.mask, self.meanings)
+        )
         return Group(self.number, self.seed, pre_clips, ids, mask, meanings, batch, added)
 
 
 @dataclass(frozen=True)
 class PreparedVideo:
-    """One video, ready for training: (M, D) pre-clips, (S, 2) moments, (S, P) targets, (S, 2) meanings of its sentences."""
+    """One video, ready for training: (M, D) pre-clips, (S, 2) moments, (S, P) targets, (S, 2) meanings of its
+    sentences.
+    """
 
     video_id: str
     duration: float
@@ -113,11 +124,13 @@ class PreparedVideo:
     snippets: Tensor | None = None  # (S, D), kept where crops are taken
 
 
-def cropped(video: PreparedVideo, share: float, grid: ProposalGrid, generator: torch.Generator) -> PreparedVideo:
+def cropped(
+    video: PreparedVideo, share: float, grid: ProposalGrid, generator: torch.Generator
+) -> PreparedVideo:
     """The video without up to `share` of it, cut off at its beginning and its end.
 
-    Moments that do not lie wholly inside go, with their sentences; where none is left, the video stays as it is. The
-    clips of every crop lie elsewhere, so a few hundred videos teach more than their own cuts.
+    Moments that do not lie wholly inside go, with their sentences; where none is left, the video stays as it
+    is. The clips of every crop lie elsewhere, so a few hundred videos teach more than their own cuts.
     """
     if video.snippets is None:
         raise ValueError("a crop needs the video's snippets")
@@ -156,9 +169,16 @@ class TrainingSet:
     """
 
     def __init__(
-        self, annotations: Annotations, features: FeatureFile, model: MMN, cache: Path, *, crop: float = 0.0,
-        world: World | None = None, report: Callable[[int, int], None] = lambda done, total: None,
-    ) -> None:  # fmt: skip
+        self,
+        annotations: Annotations,
+        features: FeatureFile,
+        model: MMN,
+        cache: Path,
+        *,
+        crop: float = 0.0,
+        world: World | None = None,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         world = world or World()
         self._crop, self._grid = crop, model.grid
         self.texts, known = meanings(annotations)
@@ -168,9 +188,13 @@ class TrainingSet:
         if world.first:
             _write(cache, annotations, features, shape, report)
         world.wait()
-        mapped = torch.from_file(str(cache), shared=True, size=shape[0] * shape[1] * shape[2], dtype=torch.float32).view(shape)
+        mapped = torch.from_file(
+            str(cache), shared=True, size=shape[0] * shape[1] * shape[2], dtype=torch.float32
+        ).view(shape)
         if crop:
-            snippets = [torch.from_numpy(features.read(video.video_id, shape[2])) for video in annotations.videos]
+            snippets = [
+                torch.from_numpy(features.read(video.video_id, shape[2])) for video in annotations.videos
+            ]
         self.videos = [
             PreparedVideo(
                 video.video_id,
@@ -184,7 +208,9 @@ class TrainingSet:
             for number, video in enumerate(annotations.videos)
         ]
 
-    def group(self, videos: Sequence[int], number: int, *, seed: int, epoch: int, added: Sequence[int] = ()) -> Group:
+    def group(
+        self, videos: Sequence[int], number: int, *, seed: int, epoch: int, added: Sequence[int] = ()
+    ) -> Group:
         """Some of the videos as a group.
 
         Args:
@@ -196,11 +222,14 @@ class TrainingSet:
         chosen = [self.videos[video] for video in numbers]
         if self._crop:
             random = [torch.Generator().manual_seed(derived_seed(seed, epoch, video)) for video in numbers]
-            chosen = [cropped(video, self._crop, self._grid, one) for video, one in zip(chosen, random, strict=True)]
+            chosen = [
+                cropped(video, self._crop, self._grid, one) for video, one in zip(chosen, random, strict=True)
+            ]
         counts = [len(video.moments) for video in chosen]
         of = torch.arange(len(chosen)).repeat_interleave(torch.tensor(counts))
         known, moments, targets = (
-            torch.cat([getattr(video, name) for video in chosen]) for name in ("meanings", "moments", "targets")
+            torch.cat([getattr(video, name) for video in chosen])
+            for name in ("meanings", "moments", "targets")
         )
         asked = sum(counts[: len(videos)])
         rows = known[:asked, 0]
@@ -209,11 +238,24 @@ class TrainingSet:
         batch = Batch(of[:asked], moments[:asked], targets[:asked])
         others = Added(of[asked:], targets[asked:], known[asked:])
         pre_clips = torch.stack([video.pre_clips for video in chosen])
-        return Group(number, seed, pre_clips, self._ids[rows, :longest], mask[:, :longest], known[:asked], batch, others)
+        return Group(
+            number,
+            seed,
+            pre_clips,
+            self._ids[rows, :longest],
+            mask[:, :longest],
+            known[:asked],
+            batch,
+            others,
+        )
 
 
 def _write(
-    cache: Path, annotations: Annotations, features: FeatureFile, shape: tuple[int, int, int], report: Callable[[int, int], None]
+    cache: Path,
+    annotations: Annotations,
+    features: FeatureFile,
+    shape: tuple[int, int, int],
+    report: Callable[[int, int], None],
 ) -> None:
     """All pre-clips into one file, written aside and renamed."""
     aside = cache.with_name(f"{cache.name}.tmp")
@@ -227,5 +269,6 @@ def _write(
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise OutputError(
-            f"{cache}: cannot be written ({error.strerror or error}). It takes {shape[0] * shape[1] * shape[2] * 4:,} bytes."
+            f"{cache}: cannot be written ({error.strerror or error}). It takes "
+            f"{shape[0] * shape[1] * shape[2] * 4:,} bytes."
         ) from error

@@ -154,7 +154,8 @@ UCF_MOMENTS = Benchmark(
             {"R@1,IoU=0.5": 80.4, "R@1,IoU=0.7": 78.0, "R@5,IoU=0.5": 98.1, "R@5,IoU=0.7": 95.6},
         ),
     ),
-    where_features="VGG16 features of composed UCF101 clips, written by the data set's `python compose.py data/ucf-moments`",
+    where_features="VGG16 features of composed UCF101 clips, written by the data set's `python compose.py "
+    "data/ucf-moments`",
     where_annotations="written by the data set's `python compose.py data/ucf-moments`",
 )
 PLAYHOUSE = Benchmark(
@@ -169,7 +170,8 @@ PLAYHOUSE = Benchmark(
     recalls=recalls((0.5, 0.7)),
     nms=0.5,
     published=(),
-    where_features="snippet features of the sample world, written by `mmn-index extract data/playhouse/train data/playhouse/val "
+    where_features="snippet features of the sample world, written by `mmn-index extract data/playhouse/train "
+    "data/playhouse/val "
     "data/playhouse/test -o data/playhouse/features.h5`",
     where_annotations="the sample world's, rendered by `mmn-index playhouse data/playhouse`",
 )
@@ -194,7 +196,8 @@ def locate(
 
     Raises:
         ConfigError: there is no such split.
-        AnnotationError, FeatureError: a file is not in the folder; the message says what to get, from where, and where to put it.
+        AnnotationError, FeatureError: a file is not in the folder; the message says what to get, from where,
+            and where to put it.
     """
     found = _files(benchmark, split, data)
     lacking_split = [] if annotations else _lacking_split(benchmark, split, found.annotations)
@@ -206,8 +209,11 @@ def locate(
     return Files(annotations or found.annotations, features or found.features)
 
 
-def missing(benchmark: Benchmark, splits: Sequence[str], *, data: Path | None = None, features: Path | None = None) -> list[str]:
-    """What of the splits and the features is not in the folder, a paragraph a file: what to get, from where, where to put it.
+def missing(
+    benchmark: Benchmark, splits: Sequence[str], *, data: Path | None = None, features: Path | None = None
+) -> list[str]:
+    """What of the splits and the features is not in the folder, a paragraph a file: what to get, from where,
+    where to put it.
 
     Args:
         features: this file in place of the folder's; it is not looked at here.
@@ -215,13 +221,21 @@ def missing(benchmark: Benchmark, splits: Sequence[str], *, data: Path | None = 
     Raises:
         ConfigError: there is no such split.
     """
-    lacking = [text for split in splits for text in _lacking_split(benchmark, split, _files(benchmark, split, data).annotations)]
-    return lacking + ([] if features else _lacking_features(benchmark, (data or benchmark.folder) / benchmark.features))
+    lacking = [
+        text
+        for split in splits
+        for text in _lacking_split(benchmark, split, _files(benchmark, split, data).annotations)
+    ]
+    return lacking + (
+        [] if features else _lacking_features(benchmark, (data or benchmark.folder) / benchmark.features)
+    )
 
 
 def _files(benchmark: Benchmark, split: str, data: Path | None) -> Files:
     if split not in benchmark.splits:
-        raise ConfigError(f"{benchmark.name} has no split '{split}'; there are {', '.join(benchmark.splits)}.")
+        raise ConfigError(
+            f"{benchmark.name} has no split '{split}'; there are {', '.join(benchmark.splits)}."
+        )
     folder = data or benchmark.folder
     return Files(folder / benchmark.splits[split], folder / benchmark.features)
 
@@ -248,7 +262,12 @@ def _counts(benchmark: Benchmark) -> tuple[tuple[str, Mapping[str, int]], ...]:
 
 
 def departures(
-    benchmark: Benchmark, split: str, annotations: "Annotations", *, width: int | None = None, model: "ModelConfig | None" = None
+    benchmark: Benchmark,
+    split: str,
+    annotations: "Annotations",
+    *,
+    width: int | None = None,
+    model: "ModelConfig | None" = None,
 ) -> list[str]:
     """In what an evaluation is not the benchmark's own, a line each; empty where nothing differs.
 
@@ -267,24 +286,37 @@ def departures(
     ]
     lines = []
     if counts:
-        lines.append(f"{annotations.path}: this is not the {split} split of {benchmark.name}: {', '.join(counts)}.")
+        lines.append(
+            f"{annotations.path}: this is not the {split} split of {benchmark.name}: {', '.join(counts)}."
+        )
     if width is not None and width != (benchmark.width or width):
-        lines.append(f"these are not the features of {benchmark.name}: their width is {width}, not {benchmark.width}.")
+        lines.append(
+            f"these are not the features of {benchmark.name}: their width is {width}, not {benchmark.width}."
+        )
     if model is not None:
         own = SETTINGS[benchmark.setting].model
-        values = [(name, getattr(model, name), getattr(own, name)) for name in ("num_clips", "pooling_counts", "power")]
-        if differing := [f"{name} is {value}, not {expected}" for name, value, expected in values if value != expected]:
+        values = [
+            (name, getattr(model, name), getattr(own, name))
+            for name in ("num_clips", "pooling_counts", "power")
+        ]
+        if differing := [
+            f"{name} is {value}, not {expected}" for name, value, expected in values if value != expected
+        ]:
             lines.append(f"the checkpoint was not made for {benchmark.name}: {', '.join(differing)}.")
     return lines
 
 
 def differences(values: Mapping[str, float], published: Published) -> dict[str, float]:
-    """Points by which values in percent lie above the published ones, to the hundredth, as papers print them."""
+    """Points by which values in percent lie above the published ones, to the hundredth, as papers print
+    them.
+    """
     return {column: round(values[column] - number, 2) for column, number in published.values.items()}
 
 
 def further_off(values: Mapping[str, float], published: Published, points: float) -> list[str]:
-    """Which values lie more than so many points from the published ones, each with both numbers; empty where none does."""
+    """Which values lie more than so many points from the published ones, each with both numbers; empty where
+    none does.
+    """
     return [
         f"{column} is {values[column]:.2f}, published {published.values[column]:.2f}, {difference:+.2f}"
         for column, difference in differences(values, published).items()

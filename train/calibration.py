@@ -1,9 +1,11 @@
-"""Fit what an index is searched with on validation sentences: how the two spaces are weighed, and what a confidence is.
+"""Fit what an index is searched with on validation sentences: how the two spaces are weighed, and what a
+confidence is.
 
-The validation videos are an index of their own, searched like any other. Two numbers of the score are tried on a small grid, the
-weight of the contrastive cosine and the strength of the hub correction; the highest average precision decides. Then a confidence
-is fitted (mmn_index/confidence.py): on what every sentence finds, and on what it finds where all videos with a right answer are
-left out, so that half of the searches are for something absent.
+The validation videos are an index of their own, searched like any other. Two numbers of the score are tried
+on a small grid, the weight of the contrastive cosine and the strength of the hub correction; the highest
+average precision decides. Then a confidence is fitted (mmn_index/confidence.py): on what every sentence
+finds, and on what it finds where all videos with a right answer are left out, so that half of the searches
+are for something absent.
 """
 
 import math
@@ -47,7 +49,9 @@ class Tried:
 
 @dataclass(frozen=True)
 class Judged:
-    """Hits of searches for what is there, or is not: what a confidence is computed from, and whether it should be high."""
+    """Hits of searches for what is there, or is not: what a confidence is computed from, and whether it
+    should be high.
+    """
 
     quantities: Tensor  # (n, confidence.QUANTITIES)
     right: Tensor  # (n,) bool
@@ -55,14 +59,18 @@ class Judged:
 
 
 def meaning(queries: Queries) -> str:
-    """Which right answers count: those of the same label where there are labels, else those of the same text."""
+    """Which right answers count: those of the same label where there are labels, else those of the same
+    text.
+    """
     return "label" if "label" in queries.right else "text"
 
 
 def wordings(queries: Queries) -> list[int]:
     """Numbers of the first query of every wording: others with the same right answers find the same."""
     first: dict[tuple[str, int], int] = {}
-    for number, (sentence, right) in enumerate(zip(queries.sentences, queries.right[meaning(queries)], strict=True)):
+    for number, (sentence, right) in enumerate(
+        zip(queries.sentences, queries.right[meaning(queries)], strict=True)
+    ):
         first.setdefault((sentence, id(right)), number)
     return list(first.values())
 
@@ -94,9 +102,11 @@ def try_scores(
 
 
 def chosen(tried: Sequence[Tried], own: Score) -> Score:
-    """Of the scores that are not worse than the best by more than a standard error, the one nearest to what the index has.
+    """Of the scores that are not worse than the best by more than a standard error, the one nearest to what
+    the index has.
 
-    The error is that of their difference, sentence by sentence: a grid's maximum alone would follow the noise of a few sentences.
+    The error is that of their difference, sentence by sentence: a grid's maximum alone would follow the noise
+        of a few sentences.
     """
     best = max(tried, key=lambda one: one.mean)
     count = len(best.precisions)
@@ -106,18 +116,29 @@ def chosen(tried: Sequence[Tried], own: Score) -> Score:
         return count < 2 or float(gap.mean()) > float(gap.std()) / count**0.5
 
     near = [best, *(one for one in tried if one is not best and not behind(one))]
-    return min((one.score for one in near), key=lambda score: (abs(math.log(score.weight / own.weight)), abs(score.hub - own.hub)))
+    return min(
+        (one.score for one in near),
+        key=lambda score: (abs(math.log(score.weight / own.weight)), abs(score.hub - own.hub)),
+    )
 
 
-def present_hits(index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, numbers: Sequence[int]) -> Judged:
+def present_hits(
+    index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, numbers: Sequence[int]
+) -> Judged:
     """Of searches in the whole collection, for the queries of some numbers."""
     return _judged(index, embeddings, score, queries, numbers, Restriction())
 
 
 def absent_hits(
-    index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, corpus: Corpus, numbers: Sequence[int]
+    index: MomentIndex,
+    embeddings: Embeddings,
+    score: Score,
+    queries: Queries,
+    corpus: Corpus,
+    numbers: Sequence[int],
 ) -> Judged:
-    """Of searches in what is left when every video with a right answer is taken out; without those that nothing is left for.
+    """Of searches in what is left when every video with a right answer is taken out; without those that
+    nothing is left for.
 
     Raises:
         AnnotationError: nothing is left for any.
@@ -132,8 +153,12 @@ def absent_hits(
             without = Restriction(exclude=tuple(corpus.ids[video] for video in sorted(videos)))
             parts.append(_judged(index, embeddings, score, queries, members, without))
     if not parts:
-        raise AnnotationError("every video has a right answer to every sentence: nothing can be searched for what is absent.")
-    return Judged(*(torch.cat(x) for x in zip(*((p.quantities, p.right, p.query) for p in parts), strict=True)))
+        raise AnnotationError(
+            "every video has a right answer to every sentence: nothing can be searched for what is absent."
+        )
+    return Judged(
+        *(torch.cat(x) for x in zip(*((p.quantities, p.right, p.query) for p in parts), strict=True))
+    )
 
 
 def fit_confidence(present: Judged, absent: Judged) -> Calibration:
@@ -149,7 +174,8 @@ def best_confidence(judged: Judged, calibration: Calibration) -> Tensor:
 
 
 def refused_at(present: Tensor, absent: Tensor, answered: float) -> tuple[float, float]:
-    """The highest threshold that still answers such a share of present searches, and the share of absent ones that it refuses.
+    """The highest threshold that still answers such a share of present searches, and the share of absent ones
+    that it refuses.
 
     Args:
         present: (n,) best confidences of searches for what is there.
@@ -161,8 +187,9 @@ def refused_at(present: Tensor, absent: Tensor, answered: float) -> tuple[float,
 
 
 def confidence_records(present: Judged, absent: Judged, calibration: Calibration) -> list[dict[str, Any]]:
-    """How far confidences can be relied on, as records of the part CONFIDENCE: one for each share of present searches that is
-    answered, and one of all of it, with the points of the curve and of the reliability diagram. Shares in percent.
+    """How far confidences can be relied on, as records of the part CONFIDENCE: one for each share of present
+    searches that is answered, and one of all of it, with the points of the curve and of the reliability
+    diagram. Shares in percent.
     """
     sure = [calibration(judged.quantities) for judged in (present, absent)]
     best = best_confidence(present, calibration), best_confidence(absent, calibration)
@@ -170,14 +197,18 @@ def confidence_records(present: Judged, absent: Judged, calibration: Calibration
     found: list[dict[str, Any]] = []
     for share in ANSWERED:
         threshold, refused = refused_at(*best, share)
-        found.append({"part": CONFIDENCE, "answered": 100 * share, "threshold": threshold, "refused": 100 * refused})
+        found.append(
+            {"part": CONFIDENCE, "answered": 100 * share, "threshold": threshold, "refused": 100 * refused}
+        )
     _, answered, refused_all = refusal_curve(*best)
     above = (best[0][:, None] > best[1]).double() + (best[0][:, None] == best[1]).double() / 2
     summary = {
         "part": CONFIDENCE,
         "searches": len(best[0]),
         "absent searches": len(best[1]),
-        "area": float(above.mean()),  # under the curve: chance that a present search is surer than an absent one
+        "area": float(
+            above.mean()
+        ),  # under the curve: chance that a present search is surer than an absent one
         "calibration error": expected_calibration_error(both, right),
         "calibration error, present alone": expected_calibration_error(sure[0], present.right),
         "curve": [[100 * a, 100 * r] for a, r in zip(answered.tolist(), refused_all.tolist(), strict=True)],
@@ -187,7 +218,12 @@ def confidence_records(present: Judged, absent: Judged, calibration: Calibration
 
 
 def _judged(
-    index: MomentIndex, embeddings: Embeddings, score: Score, queries: Queries, numbers: Sequence[int], restriction: Restriction
+    index: MomentIndex,
+    embeddings: Embeddings,
+    score: Score,
+    queries: Queries,
+    numbers: Sequence[int],
+    restriction: Restriction,
 ) -> Judged:
     options = SearchOptions(k=HITS, restriction=restriction, exact=True, evidence=True)
     answers: list[Answer] = []
@@ -198,7 +234,9 @@ def _judged(
     return Judged(
         torch.cat([answer.evidence.quantities for answer in answers if answer.evidence is not None]),
         torch.cat([_right(answer, rights[number]) for number, answer in zip(numbers, answers, strict=True)]),
-        torch.cat([torch.full((len(answer.hits),), number) for number, answer in zip(numbers, answers, strict=True)]),
+        torch.cat(
+            [torch.full((len(answer.hits),), number) for number, answer in zip(numbers, answers, strict=True)]
+        ),
     )
 
 

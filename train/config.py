@@ -1,8 +1,8 @@
 """How a model is trained, and the settings that have a name.
 
-CHARADES, ACTIVITYNET and TACOS are the paper's, `ucf-moments` is its schedule for a smaller data set; `collection` is what trains
-best for searching a whole collection (docs/negatives.md), `playhouse` is tuned for the sample world.
-A YAML file may take a named setting as `base` and change some of it:
+CHARADES, ACTIVITYNET and TACOS are the paper's, `ucf-moments` is its schedule for a smaller data set;
+`collection` is what trains best for searching a whole collection (docs/negatives.md), `playhouse` is tuned
+for the sample world. A YAML file may take a named setting as `base` and change some of it:
 
     base: collection
     model: {text_model: path/to/encoder}
@@ -28,21 +28,28 @@ from mmn_index.scoring import SCORES
 
 from .losses import LossConfig
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}  # autocast; weights stay float32
+PRECISIONS = {
+    "float32": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}  # autocast; weights stay float32
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """The optimiser and its schedule; epochs are counted from 1 (paper section 4, official configurations).
 
-    A step's videos are embedded in groups, one after the other on one device (which accumulates their gradients, so a group
-    is what has to fit into memory) and side by side on several. The result is the same for any number of devices.
+    A step's videos are embedded in groups, one after the other on one device (which accumulates their
+    gradients, so a group is what has to fit into memory) and side by side on several. The result is the same
+    for any number of devices.
     """
 
     epochs: int = 18
     batch_size: int = 48  # videos of a step, each with all of its sentences
-    group_size: int = 0  # videos that share the statistics of BatchNorm; 0 = all of the step, the paper's are one GPU's
-    negatives: str = "group"  # a video's negatives are the others of its "group" (the paper's), or all of the step: "global"
+    # videos that share the statistics of BatchNorm; 0 = all of the step, the paper's are one GPU's
+    group_size: int = 0
+    # a video's negatives are the others of its "group" (the paper's), or all of the step: "global"
+    negatives: str = "group"
     lr: float = 1e-4
     text_lr_factor: float = 0.1  # the text encoder's rate is lr times this
     milestones: tuple[int, ...] = (8, 13)  # the rate is a tenth from the epoch after each of these on
@@ -52,11 +59,15 @@ class TrainConfig:
     weight_decay: float = 1e-5  # on every parameter
     clip_norm: float = 5.0  # of the whole gradient
     seed: int = 0
-    alike_labels: bool = False  # sentences of different videos with one label are no negatives of each other; nor are ...
-    alike_cosine: float = 0.0  # ... those whose pre-trained embeddings have this cosine or more; 0 is the paper's: all are
-    hard_negatives: int = 0  # videos that are added to a group, drawn from those mined for its sentences; see mining.py
+    # sentences of different videos with one label are no negatives of each other; nor are ...
+    alike_labels: bool = False
+    # ... those whose pre-trained embeddings have this cosine or more; 0 is the paper's: all are
+    alike_cosine: float = 0.0
+    # videos that are added to a group, drawn from those mined for its sentences; see mining.py
+    hard_negatives: int = 0
     refresh_epochs: int = 0  # mine anew with the model as it is after every so many epochs; 0 never does
-    crop: float = 0.0  # each epoch sees a video without up to this share of it, cut off at its ends; 0 is the paper's
+    # each epoch sees a video without up to this share of it, cut off at its ends; 0 is the paper's
+    crop: float = 0.0
     precision: str = "float32"  # or "bfloat16" or "float16": mixed precision of the two encoders
     compile: bool = False  # torch.compile the video side
     hold_out: float = 0.0  # share of the training videos that validates where no validation split is given
@@ -68,18 +79,24 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
         if self.epochs < 1 or self.batch_size < 1 or not self.lr > 0:
-            raise ConfigError(f"train.epochs ({self.epochs}), batch_size ({self.batch_size}) and lr ({self.lr}) must be above 0.")
+            raise ConfigError(
+                f"train.epochs ({self.epochs}), batch_size ({self.batch_size}) and lr ({self.lr}) must be "
+                "above 0."
+            )
         if self.group_size < 0 or (self.group_size and self.batch_size % self.group_size):
             raise ConfigError(
-                f"train.batch_size ({self.batch_size}) must be a multiple of train.group_size ({self.group_size}); 0 is one group."
+                f"train.batch_size ({self.batch_size}) must be a multiple of train.group_size "
+                f"({self.group_size}); 0 is one group."
             )
         if self.hard_negatives < 0 or self.refresh_epochs < 0:
             raise ConfigError(
-                f"train.hard_negatives ({self.hard_negatives}) and refresh_epochs ({self.refresh_epochs}) must be 0 or above."
+                f"train.hard_negatives ({self.hard_negatives}) and refresh_epochs ({self.refresh_epochs}) "
+                "must be 0 or above."
             )
         if self.hard_negatives and not self.removes_alike:
             raise ConfigError(
-                "train.hard_negatives needs train.alike_cosine or train.alike_labels: an added video may show what another "
+                "train.hard_negatives needs train.alike_cosine or train.alike_labels: an added video may "
+                "show what another "
                 "sentence of the group describes."
             )
         if self.refresh_epochs and not self.hard_negatives:
@@ -89,26 +106,47 @@ class TrainConfig:
     def _check_ranges(self) -> None:
         for name in ("crop", "hold_out"):
             if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}, expected a share, from 0 to below 1.")
+                raise ConfigError(
+                    f"train.{name} is {getattr(self, name)}, expected a share, from 0 to below 1."
+                )
         if not 0 <= self.alike_cosine <= 1:
-            raise ConfigError(f"train.alike_cosine is {self.alike_cosine}, expected a cosine, or 0 for the paper's negatives.")
-        if self.patience < 0:
-            raise ConfigError(f"train.patience is {self.patience}, expected a number of epochs, or 0 to go on to the end.")
-        if self.clip_norm <= 0 or min(self.weight_decay, self.text_lr_factor, self.late_contrastive_factor) < 0:
             raise ConfigError(
-                f"train.clip_norm ({self.clip_norm}) must be above 0; weight_decay ({self.weight_decay}), text_lr_factor "
-                f"({self.text_lr_factor}) and late_contrastive_factor ({self.late_contrastive_factor}) 0 or above."
+                f"train.alike_cosine is {self.alike_cosine}, expected a cosine, or 0 for the paper's "
+                "negatives."
+            )
+        if self.patience < 0:
+            raise ConfigError(
+                f"train.patience is {self.patience}, expected a number of epochs, or 0 to go on to the end."
+            )
+        if (
+            self.clip_norm <= 0
+            or min(self.weight_decay, self.text_lr_factor, self.late_contrastive_factor) < 0
+        ):
+            raise ConfigError(
+                f"train.clip_norm ({self.clip_norm}) must be above 0; weight_decay ({self.weight_decay}), "
+                "text_lr_factor "
+                f"({self.text_lr_factor}) and late_contrastive_factor ({self.late_contrastive_factor}) 0 or "
+                "above."
             )
         if not 0 <= self.nms <= 1:
             raise ConfigError(f"train.nms is {self.nms}, expected a temporal IoU from 0 to 1.")
-        names = {"score": SCORES, "negatives": ("group", "global"), "precision": tuple(PRECISIONS), "select": ("best", "last")}
+        names = {
+            "score": SCORES,
+            "negatives": ("group", "global"),
+            "precision": tuple(PRECISIONS),
+            "select": ("best", "last"),
+        }
         for name, known in names.items():
             if getattr(self, name) not in known:
-                raise ConfigError(f"train.{name} is '{getattr(self, name)}', expected one of {', '.join(known)}.")
+                raise ConfigError(
+                    f"train.{name} is '{getattr(self, name)}', expected one of {', '.join(known)}."
+                )
 
     @property
     def removes_alike(self) -> bool:
-        """Whether sentences that mean the same are no negatives of each other; equal texts always mean the same then."""
+        """Whether sentences that mean the same are no negatives of each other; equal texts always mean the
+        same then.
+        """
         return self.alike_labels or self.alike_cosine > 0
 
     @property
@@ -126,7 +164,8 @@ class Setting:
     loss: LossConfig = field(default_factory=LossConfig)
 
 
-# The paper's runs used 4, 6 and 2 GPUs; group_size is what one of them saw. Charades-STA has no validation split.
+# The paper's runs used 4, 6 and 2 GPUs; group_size is what one of them saw. Charades-STA has no validation
+# split.
 CHARADES = Setting(config.CHARADES, TrainConfig(group_size=12, hold_out=0.05))
 ACTIVITYNET = Setting(
     config.ACTIVITYNET,
@@ -148,20 +187,35 @@ TACOS = Setting(
     LossConfig(min_iou=0.3, max_iou=0.7, num_positives=3, margin=0.1, contrastive_weight=0.1),
 )
 _SMALL = ModelConfig(
-    input_dim=0, num_pre_clips=64, num_clips=32, pooling_counts=(15, 8), featpool_dim=256, featpool_kernel=2,
-    conv_dim=128, conv_kernel=5, conv_layers=4, joint_dim=64, text_model="",
-)  # fmt: skip
+    input_dim=0,
+    num_pre_clips=64,
+    num_clips=32,
+    pooling_counts=(15, 8),
+    featpool_dim=256,
+    featpool_kernel=2,
+    conv_dim=128,
+    conv_kernel=5,
+    conv_layers=4,
+    joint_dim=64,
+    text_model="",
+)
 # The text encoder stays frozen to the end; its dropout is on, as in the paper's first epochs.
 _FROZEN_TEXT = TrainConfig(
-    epochs=14, batch_size=8, lr=1e-3, milestones=(8, 12), freeze_text_epochs=14, full_contrastive_epochs=7, select="last"
+    epochs=14,
+    batch_size=8,
+    lr=1e-3,
+    milestones=(8, 12),
+    freeze_text_epochs=14,
+    full_contrastive_epochs=7,
+    select="last",
 )
 UCF_MOMENTS = Setting(_SMALL, _FROZEN_TEXT, LossConfig(contrastive_weight=0.1))
-# For the search of a whole collection: the contrastive losses count to the end, and sentences of one label (without labels: of
-# equal text) are no negatives of each other.
+# For the search of a whole collection: the contrastive losses count to the end, and sentences of one label
+# (without labels: of equal text) are no negatives of each other.
 COLLECTION = replace(UCF_MOMENTS, train=replace(_FROZEN_TEXT, late_contrastive_factor=1.0, alike_labels=True))
-# Tuned on the sample world's validation split: small batches (more steps, and fewer sentences of the same action that
-# pass for negatives), crops, one layer less for six epochs more, and a contrastive weight that is never cut, as the
-# collection's score leans on it.
+# Tuned on the sample world's validation split: small batches (more steps, and fewer sentences of the same
+# action that pass for negatives), crops, one layer less for six epochs more, and a contrastive weight that is
+# never cut, as the collection's score leans on it.
 PLAYHOUSE = Setting(
     replace(_SMALL, conv_layers=3),
     replace(
@@ -197,18 +251,24 @@ def load_setting(name: str) -> Setting:
         return SETTINGS[name]
     path = Path(name)
     if not path.is_file():
-        raise ConfigError(f"no setting is called '{name}', and no such YAML file exists; there are {', '.join(SETTINGS)}.")
+        raise ConfigError(
+            f"no setting is called '{name}', and no such YAML file exists; there are {', '.join(SETTINGS)}."
+        )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]}).") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected the keys base, model, train and loss, found {type(content).__name__}.")
+        raise ConfigError(
+            f"{path}: expected the keys base, model, train and loss, found {type(content).__name__}."
+        )
     _check_keys(content, ["base", "model", "train", "loss"], str(path))
     base = content.get("base", "collection")
     if base not in SETTINGS:
         raise ConfigError(f"{path}: base is '{base}', expected one of {', '.join(SETTINGS)}.")
-    return override(SETTINGS[base], {key: value for key, value in content.items() if key != "base"}, os.fspath(path))
+    return override(
+        SETTINGS[base], {key: value for key, value in content.items() if key != "base"}, os.fspath(path)
+    )
 
 
 def override(setting: Setting, changes: Mapping[str, Any], where: str) -> Setting:
@@ -223,7 +283,10 @@ def override(setting: Setting, changes: Mapping[str, Any], where: str) -> Settin
         if not isinstance(values, Mapping):
             raise ConfigError(f"{where}: {section} is {values!r}, expected fields with values.")
         _check_keys(values, [f.name for f in fields(part)], f"{where}: {section}")
-        converted = {key: _convert(value, getattr(part, key), f"{where}: {section}.{key}") for key, value in values.items()}
+        converted = {
+            key: _convert(value, getattr(part, key), f"{where}: {section}.{key}")
+            for key, value in values.items()
+        }
         parts[section] = replace(part, **converted)
     return replace(setting, **parts)
 
@@ -232,7 +295,9 @@ def _check_keys(values: Mapping[str, Any], known: list[str], where: str) -> None
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{where}: unknown key '{key}', did you mean '{near}'? Known: {', '.join(known)}.")
+            raise ConfigError(
+                f"{where}: unknown key '{key}', did you mean '{near}'? Known: {', '.join(known)}."
+            )
 
 
 def _convert(value: Any, old: Any, where: str) -> Any:

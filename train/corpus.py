@@ -1,11 +1,13 @@
-"""Recall over a whole collection, in the three tasks of TVR's protocol (Lei et al., ECCV 2020), through the search itself.
+"""Recall over a whole collection, in the three tasks of TVR's protocol (Lei et al., ECCV 2020), through the
+search itself.
 
     SVMR   single video moment retrieval: the right video is given, its moments are ranked
     VR     video retrieval: videos are ranked, each by its best moment
     VCMR   video corpus moment retrieval: all moments of all videos are ranked
 
-Lists are 100 long. NMS is a part of every number: SVMR and VCMR are measured without and with it; VR has one moment a video, which
-NMS leaves alone. A ranking is any function of this form, so that other scores are measured by the same code:
+Lists are 100 long. NMS is a part of every number: SVMR and VCMR are measured without and with it; VR has one
+moment a video, which NMS leaves alone. A ranking is any function of this form, so that other scores are
+measured by the same code:
 
     rank(numbers of queries, SearchOptions) -> an answer for each
 """
@@ -19,7 +21,16 @@ import torch
 from torch import Tensor
 
 from mmn_index.index import MomentIndex, Restriction
-from mmn_index.recall import Ranked, Right, average_precision, best_ious, chances, first_rank, hits, median_rank
+from mmn_index.recall import (
+    Ranked,
+    Right,
+    average_precision,
+    best_ious,
+    chances,
+    first_rank,
+    hits,
+    median_rank,
+)
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
 
@@ -33,7 +44,9 @@ _BATCH = 64  # queries that share a pass over the index
 _LEAST = 10  # videos of the smallest collection whose recall is measured
 
 Rank = Callable[[Sequence[int], SearchOptions], list[Ranked]]
-Chance = Callable[[float | None, int], Tensor]  # of an IoU (VR: None) and a k: (Q,) float64 of each query's R@k
+Chance = Callable[
+    [float | None, int], Tensor
+]  # of an IoU (VR: None) and a k: (Q,) float64 of each query's R@k
 Report = Callable[..., None]
 
 
@@ -55,9 +68,18 @@ class IndexRank:
         mine = Embeddings(*(x[list(numbers)] for x in self._embeddings))
         found = []
         for answer in search_embeddings(self._index, mine, self._score, options, [""] * len(numbers)):
-            spans = torch.tensor([(hit.start, hit.end) for hit in answer.hits], dtype=torch.float32).reshape(-1, 2)
+            spans = torch.tensor([(hit.start, hit.end) for hit in answer.hits], dtype=torch.float32).reshape(
+                -1, 2
+            )
             scores = torch.tensor([hit.score for hit in answer.hits], dtype=torch.float64)
-            found.append(Ranked(torch.tensor([hit.video for hit in answer.hits], dtype=torch.int64), spans, scores, answer.exact))
+            found.append(
+                Ranked(
+                    torch.tensor([hit.video for hit in answer.hits], dtype=torch.int64),
+                    spans,
+                    scores,
+                    answer.exact,
+                )
+            )
         return found
 
 
@@ -110,9 +132,15 @@ class Outcome:
 
 
 def search_tasks(
-    queries: Queries, corpus: Corpus, rank: Rank, *, nms: float = 0.5, exact: bool = True, tasks: Sequence[str] = TASKS,
+    queries: Queries,
+    corpus: Corpus,
+    rank: Rank,
+    *,
+    nms: float = 0.5,
+    exact: bool = True,
+    tasks: Sequence[str] = TASKS,
     report: Report = silent,
-) -> list[Lists]:  # fmt: skip
+) -> list[Lists]:
     """The answers to all queries in each task, without NMS and with it.
 
     Args:
@@ -127,7 +155,14 @@ def search_tasks(
 
 
 def search_task(
-    task: str, nms: float | None, queries: Queries, corpus: Corpus, rank: Rank, *, exact: bool = True, report: Report = silent
+    task: str,
+    nms: float | None,
+    queries: Queries,
+    corpus: Corpus,
+    rank: Rank,
+    *,
+    exact: bool = True,
+    report: Report = silent,
 ) -> Lists:
     """The answers to all queries in one task.
 
@@ -140,7 +175,11 @@ def search_task(
     parts = queries.by_video() if task == "SVMR" else [(None, list(range(len(queries))))]
     ranked: list[Ranked] = []
     for video, numbers in parts:
-        own = options if video is None else replace(options, restriction=Restriction(videos=(corpus.ids[video],)))
+        own = (
+            options
+            if video is None
+            else replace(options, restriction=Restriction(videos=(corpus.ids[video],)))
+        )
         for batch in batches(numbers):
             ranked += rank(batch, own)
             report(len(ranked), len(queries), what=_label(task, nms, exact))
@@ -148,7 +187,9 @@ def search_task(
 
 
 def measure(lists: Lists, queries: Queries, corpus: Corpus) -> list[Outcome]:
-    """Outcomes of one task for every meaning of right (in a given video, its own moment alone) and every IoU."""
+    """Outcomes of one task for every meaning of right (in a given video, its own moment alone) and
+    every IoU.
+    """
     meanings = {kind: right for kind, right in queries.right.items() if lists.task != "SVMR" or kind == "own"}
     return [
         outcome
@@ -158,9 +199,13 @@ def measure(lists: Lists, queries: Queries, corpus: Corpus) -> list[Outcome]:
 
 
 def outcomes(
-    lists: Lists, kind: str, right: Sequence[Right], ious: Sequence[float], depths: tuple[int, ...],
+    lists: Lists,
+    kind: str,
+    right: Sequence[Right],
+    ious: Sequence[float],
+    depths: tuple[int, ...],
     chance: Chance | None = None,
-) -> Iterator[Outcome]:  # fmt: skip
+) -> Iterator[Outcome]:
     """Outcomes of one task by one meaning of right, one for every IoU; VR has one in all.
 
     Args:
@@ -201,7 +246,11 @@ def evaluate_sizes(
     grid = corpus.proposals
     asked = set(queries.videos.tolist())
     random = np.random.default_rng(seed)
-    order = [number for group in (asked, corpus.ids.keys() - asked) for number in random.permutation(sorted(group)).tolist()]
+    order = [
+        number
+        for group in (asked, corpus.ids.keys() - asked)
+        for number in random.permutation(sorted(group)).tolist()
+    ]
     points, size = [], len(order) // 2
     while size >= _LEAST:
         chosen = order[:size]
@@ -224,7 +273,9 @@ def evaluate_sizes(
 
 
 def _chances(task: str, right: Sequence[Right], corpus: Corpus) -> Chance | None:
-    """Chance of R@k where moments (VR: videos) come in random order; unknown where moments are not those of a grid."""
+    """Chance of R@k where moments (VR: videos) come in random order; unknown where moments are not those of a
+    grid.
+    """
     grid = corpus.grid
     if grid is None:
         return None
@@ -250,4 +301,6 @@ def _nms(threshold: float) -> str:
 
 
 def _label(task: str, threshold: float | None, exact: bool) -> str:
-    return task + ("" if threshold is None else f", {_nms(threshold)}") + ("" if exact else ", candidate index")
+    return (
+        task + ("" if threshold is None else f", {_nms(threshold)}") + ("" if exact else ", candidate index")
+    )

@@ -1,7 +1,8 @@
 """The evaluation of a collection as a whole, as records.
 
-A record is a flat mapping: what was measured (`part`, `task`, `nms`, `right`, `iou`, `queries`) and the numbers, in percent.
-Tables and pictures (corpus_tables.py) are made of records alone, so that they never disagree.
+A record is a flat mapping: what was measured (`part`, `task`, `nms`, `right`, `iou`, `queries`) and the
+    numbers, in percent. Tables and pictures (corpus_tables.py) are made of records alone, so that they never
+    disagree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,18 @@ from mmn_index.recall import intervals
 
 from .annotations import Annotations
 from .baselines import SameForAll, moment_frequency, proposal_oracle, text_oracle, whole_video
-from .corpus import IOUS, Lists, Outcome, Rank, Report, SizePoint, evaluate_sizes, measure, search_tasks, silent
+from .corpus import (
+    IOUS,
+    Lists,
+    Outcome,
+    Rank,
+    Report,
+    SizePoint,
+    evaluate_sizes,
+    measure,
+    search_tasks,
+    silent,
+)
 from .queries import Corpus, Queries, normalise
 
 EXACT, CANDIDATES, LISTS = "exact scan", "candidate index", "predictions"
@@ -42,9 +54,15 @@ class CorpusReport:
 
 
 def evaluate_corpus(
-    queries: Queries, corpus: Corpus, rank: Rank, *, nms: float = 0.5, candidates: bool = False, train: Annotations | None = None,
+    queries: Queries,
+    corpus: Corpus,
+    rank: Rank,
+    *,
+    nms: float = 0.5,
+    candidates: bool = False,
+    train: Annotations | None = None,
     report: Report = silent,
-) -> CorpusReport:  # fmt: skip
+) -> CorpusReport:
     """Measure a ranking over a collection in every way that docs/evaluation.md describes.
 
     Args:
@@ -75,8 +93,12 @@ def evaluate_corpus(
     return CorpusReport(records + group_records(exact, groups(queries, _sentences(train))), lists, nms)
 
 
-def evaluate_lists(lists: Sequence[Lists], queries: Queries, corpus: Corpus, train: Annotations | None) -> CorpusReport:
-    """Measure lists that somebody else made; how is not known, so that they have no NMS, no chance and no ceilings."""
+def evaluate_lists(
+    lists: Sequence[Lists], queries: Queries, corpus: Corpus, train: Annotations | None
+) -> CorpusReport:
+    """Measure lists that somebody else made; how is not known, so that they have no NMS, no chance and no
+    ceilings.
+    """
     found = [outcome for one in lists for outcome in measure(one, queries, corpus)]
     records = outcome_records(LISTS, found, queries, corpus, resample=True)
     return CorpusReport(records + group_records(found, groups(queries, _sentences(train))), list(lists), None)
@@ -91,7 +113,8 @@ def _ceiling(name: str, iou: float | None, share: float) -> dict[str, Any]:
 
 
 def groups(queries: Queries, seen: set[str] | None) -> dict[str, Tensor]:
-    """Masks (Q,) of queries by the length of their moments and of their texts (thirds of the split) and by known wording.
+    """Masks (Q,) of queries by the length of their moments and of their texts (thirds of the split) and by
+    known wording.
 
     Args:
         seen: sentences of the training split; None where they are not known.
@@ -124,10 +147,18 @@ def outcome_records(
         part: which part of the results they are.
         resample: add the 95 % bootstrap interval of every column, over distinct wordings.
     """
-    size = {"videos": len(corpus.ids), **({} if corpus.grid is None else {"moments": len(corpus.ids) * len(corpus.grid)})}
-    found = [{**_about(part, one, "all", len(queries)), **size, **_numbers(one), "proven exact": one.exact} for one in outcomes]
+    size = {
+        "videos": len(corpus.ids),
+        **({} if corpus.grid is None else {"moments": len(corpus.ids) * len(corpus.grid)}),
+    }
+    found = [
+        {**_about(part, one, "all", len(queries)), **size, **_numbers(one), "proven exact": one.exact}
+        for one in outcomes
+    ]
     if resample:
-        ends = iter((100 * intervals(torch.cat([one.values for one in outcomes], dim=1), queries.clusters)).tolist())
+        ends = iter(
+            (100 * intervals(torch.cat([one.values for one in outcomes], dim=1), queries.clusters)).tolist()
+        )
         for record, one in zip(found, outcomes, strict=True):
             record["interval"] = {column: [round(x, 3) for x in next(ends)] for column in one.columns}
     return found
@@ -136,21 +167,34 @@ def outcome_records(
 def group_records(outcomes: Sequence[Outcome], masks: Mapping[str, Tensor]) -> list[dict[str, Any]]:
     """One record an outcome and group of queries."""
     return [
-        {**_about(GROUPS, one, name, int(mask.sum())), **_numbers(one, mask)} for name, mask in masks.items() for one in outcomes
+        {**_about(GROUPS, one, name, int(mask.sum())), **_numbers(one, mask)}
+        for name, mask in masks.items()
+        for one in outcomes
     ]
 
 
 def size_records(points: Sequence[SizePoint]) -> list[dict[str, Any]]:
     """One record an outcome and size of the collection."""
     return [
-        {**_about(SIZES, one, "all", point.queries), "videos": point.videos, "moments": point.moments, **_numbers(one)}
+        {
+            **_about(SIZES, one, "all", point.queries),
+            "videos": point.videos,
+            "moments": point.moments,
+            **_numbers(one),
+        }
         for point in points
         for one in point.outcomes
     ]
 
 
 def _about(part: str, outcome: Outcome, name: str, count: int) -> dict[str, Any]:
-    keys = {"part": part, "task": outcome.task, "nms": outcome.nms, "right": outcome.right, "iou": outcome.iou}
+    keys = {
+        "part": part,
+        "task": outcome.task,
+        "nms": outcome.nms,
+        "right": outcome.right,
+        "iou": outcome.iou,
+    }
     return {**keys, "queries": name, "num_queries": count}
 
 

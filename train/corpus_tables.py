@@ -1,4 +1,6 @@
-"""Results of a collection for people: tables for stdout and results.md, a picture, and the folder that keeps all of it."""
+"""Results of a collection for people: tables for stdout and results.md, a picture, and the folder that keeps
+all of it.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,14 +31,21 @@ class Table:
     def markdown(self) -> str:
         """The table in Markdown, its title in bold above it."""
         line = ["---"] * self.left + ["---:"] * (len(self.header) - self.left)
-        return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(cells)} |" for cells in (self.header, line, *self.rows))])
+        return "\n".join(
+            [
+                f"**{self.title}**",
+                "",
+                *(f"| {' | '.join(cells)} |" for cells in (self.header, line, *self.rows)),
+            ]
+        )
 
 
 def tables(result: CorpusReport, *, with_intervals: bool) -> list[Table]:
     """The main table first; what was not measured has no table.
 
     Args:
-        with_intervals: the interval of every number of the main table; else the half width of the widest one of a row.
+        with_intervals: the interval of every number of the main table; else the half width of the widest one
+            of a row.
     """
     main = next(part for part in (EXACT, LISTS) if result.of(part))
     return [
@@ -50,7 +59,9 @@ def tables(result: CorpusReport, *, with_intervals: bool) -> list[Table]:
 
 
 def main_table(found: Sequence[Record], title: str, *, with_intervals: bool) -> Table:
-    """Every outcome of a part, with the chance of the deepest k where it is known; intervals as in `tables`."""
+    """Every outcome of a part, with the chance of the deepest k where it is known; intervals as in
+    `tables`.
+    """
     columns = [name for name in found[0] if name.startswith("R@")]
     columns += ["MedRank", *["AP"] * any("AP" in one for one in found)]
     deepest, with_chance = columns[columns.index("MedRank") - 1], any("chance" in one for one in found)
@@ -61,7 +72,10 @@ def main_table(found: Sequence[Record], title: str, *, with_intervals: bool) -> 
         ends = one.get("interval", {})
         cells = [_cell(one.get(name)) for name in columns]
         if with_intervals:
-            cells = [f"{c} [{ends[n][0]:.1f}, {ends[n][1]:.1f}]" if n in ends else c for n, c in zip(columns, cells, strict=True)]
+            cells = [
+                f"{c} [{ends[n][0]:.1f}, {ends[n][1]:.1f}]" if n in ends else c
+                for n, c in zip(columns, cells, strict=True)
+            ]
         else:
             cells.append(_cell(max(((high - low) / 2 for low, high in ends.values()), default=None)))
         rows.append([*_names(one), *cells, *[_cell(one.get("chance", {}).get(deepest))] * with_chance])
@@ -74,14 +88,21 @@ def ends_table(found: Sequence[Record]) -> Table:
     own = [
         one
         for one in found
-        if one.get("right") == "own" and one["nms"] in (None, NO_NMS) and one["iou"] in (None, IOUS[0]) and one["queries"] == "all"
+        if one.get("right") == "own"
+        and one["nms"] in (None, NO_NMS)
+        and one["iou"] in (None, IOUS[0])
+        and one["queries"] == "all"
     ]
     by_part = {
         part: {one["task"]: one for one in own if one["part"] == part}
         for part in dict.fromkeys(one["part"] for one in own)
         if part not in (SIZES, CANDIDATES)
     }
-    best = {one["ceiling"]: one["recall"] for one in found if one["part"] == CEILING and one["iou"] in (None, IOUS[0])}
+    best = {
+        one["ceiling"]: one["recall"]
+        for one in found
+        if one["part"] == CEILING and one["iou"] in (None, IOUS[0])
+    }
     index = by_part.pop(EXACT)
     rows: dict[str, dict[str, Any]] = {
         PROPOSAL: dict.fromkeys([name for name in wanted if not name.startswith("VR")], best[PROPOSAL]),
@@ -89,10 +110,15 @@ def ends_table(found: Sequence[Record]) -> Table:
         TIES: {"VR R@1": best[TIES]},
         "the index": {name: index[task][f"R@{k}"] for name, (task, k) in wanted.items()},
     }
-    rows |= {part: {name: tasks[task][f"R@{k}"] for name, (task, k) in wanted.items()} for part, tasks in by_part.items()}
+    rows |= {
+        part: {name: tasks[task][f"R@{k}"] for name, (task, k) in wanted.items()}
+        for part, tasks in by_part.items()
+    }
     rows["chance"] = {name: index[task]["chance"][f"R@{k}"] for name, (task, k) in wanted.items()}
     cells = [[name, *(_cell(values.get(column)) for column in wanted)] for name, values in rows.items()]
-    return Table(f"Ceilings, the index, and what needs no query (own, IoU {IOUS[0]}, no NMS)", ["", *wanted], cells, 1)
+    return Table(
+        f"Ceilings, the index, and what needs no query (own, IoU {IOUS[0]}, no NMS)", ["", *wanted], cells, 1
+    )
 
 
 def candidates_table(exact: Sequence[Record], candidates: Sequence[Record]) -> Table:
@@ -103,17 +129,26 @@ def candidates_table(exact: Sequence[Record], candidates: Sequence[Record]) -> T
         other = next(record for record in exact if _names(record) == _names(one))
         pairs = [f"{_cell(other[name])} / {_cell(one[name])}" for name in columns]
         rows.append([*_names(one), *pairs, f"{one['proven exact']:,} of {one['num_queries']:,}"])
-    return Table("Exact scan / candidate index", ["task", "NMS", "right", "IoU", *columns, "proven exact"], rows, 4)
+    return Table(
+        "Exact scan / candidate index", ["task", "NMS", "right", "IoU", *columns, "proven exact"], rows, 4
+    )
 
 
 def sizes_table(found: Sequence[Record]) -> Table:
     """VCMR against the size of the collection."""
     columns = [f"R@{k}" for k in DEPTHS]
     rows = [
-        [f"{one['videos']:,}", f"{one['moments']:,}", f"{one['num_queries']:,}", _nms(one["nms"]), f"{one['iou']:g}",
-         *(_cell(one[column]) for column in [*columns, "MedRank"]), _cell(one["chance"][columns[-1]])]
+        [
+            f"{one['videos']:,}",
+            f"{one['moments']:,}",
+            f"{one['num_queries']:,}",
+            _nms(one["nms"]),
+            f"{one['iou']:g}",
+            *(_cell(one[column]) for column in [*columns, "MedRank"]),
+            _cell(one["chance"][columns[-1]]),
+        ]
         for one in found
-    ]  # fmt: skip
+    ]
     header = ["videos", "moments", "queries", "NMS", "IoU", *columns, "MedRank", f"chance {columns[-1]}"]
     return Table("Size of the collection (VCMR, own)", header, rows, 0)
 
@@ -124,26 +159,38 @@ def groups_table(found: Sequence[Record], nms: float | None) -> Table:
     tasks = {one["task"] for one in found}
     wanted = {"SVMR R@1": ("SVMR", "own", 1), "VR R@1": ("VR", "own", 1)}
     wanted |= {
-        f"VCMR {right} R@{k}": ("VCMR", right, k) for right in meanings for k in ((1, 10, 100) if right == "own" else (1, 10))
+        f"VCMR {right} R@{k}": ("VCMR", right, k)
+        for right in meanings
+        for k in ((1, 10, 100) if right == "own" else (1, 10))
     }
     wanted = {name: key for name, key in wanted.items() if key[0] in tasks}
     rows = []
     for name in dict.fromkeys(one["queries"] for one in found):
-        mine = [one for one in found if one["queries"] == name and one["nms"] in (None, nms) and one["iou"] in (None, IOUS[0])]
+        mine = [
+            one
+            for one in found
+            if one["queries"] == name and one["nms"] in (None, nms) and one["iou"] in (None, IOUS[0])
+        ]
         by_key = {(one["task"], one["right"]): one for one in mine}
         cells = [_cell(by_key[task, right][f"R@{k}"]) for task, right, k in wanted.values()]
         rows.append([name, f"{mine[0]['num_queries']:,}", *cells])
     return Table(
-        f"Groups of queries (IoU {IOUS[0]}{'' if nms is None else f', NMS {_nms(nms)}'})", ["", "queries", *wanted], rows, 1
+        f"Groups of queries (IoU {IOUS[0]}{'' if nms is None else f', NMS {_nms(nms)}'})",
+        ["", "queries", *wanted],
+        rows,
+        1,
     )
 
 
 def confidence_table(found: Sequence[Record]) -> Table:
     """What thresholds on the confidence answer and refuse."""
     *thresholds, about = found
-    rows = [[f"{one['answered']:g} %", f"{one['threshold']:.3f}", _cell(one["refused"])] for one in thresholds]
+    rows = [
+        [f"{one['answered']:g} %", f"{one['threshold']:.3f}", _cell(one["refused"])] for one in thresholds
+    ]
     title = (
-        f"Confidence: {about['searches']:,} sentences, {about['absent searches']:,} without all videos that are right for them; "
+        f"Confidence: {about['searches']:,} sentences, {about['absent searches']:,} without all videos that "
+        "are right for them; "
         f"area under the curve {about['area']:.3f}, calibration error {about['calibration error']:.3f} "
         f"({about['calibration error, present alone']:.3f} of the first alone)"
     )
@@ -185,11 +232,15 @@ def write_report(folder: Path, about: Mapping[str, Any], result: CorpusReport) -
         (folder / MARKDOWN).write_text("\n\n".join(text) + "\n", encoding="utf-8")
         draw(result, folder / PICTURE)
     except OSError as error:
-        raise OutputError(f"{folder}: results cannot be written ({error}). Choose another place with -o.") from error
+        raise OutputError(
+            f"{folder}: results cannot be written ({error}). Choose another place with -o."
+        ) from error
 
 
 def _inline(value: Any) -> str:
-    return ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, Mapping) else str(value)
+    return (
+        ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, Mapping) else str(value)
+    )
 
 
 def draw(result: CorpusReport, picture: Path) -> None:
@@ -201,8 +252,14 @@ def draw(result: CorpusReport, picture: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise DependencyError("matplotlib is not installed. Add it with `pip install 'mmn-index[plots]'`.") from error
-    chosen = [one for one in result.records if one.get("task") == "VCMR" and one["nms"] == result.nms and one["iou"] == IOUS[0]]
+        raise DependencyError(
+            "matplotlib is not installed. Add it with `pip install 'mmn-index[plots]'`."
+        ) from error
+    chosen = [
+        one
+        for one in result.records
+        if one.get("task") == "VCMR" and one["nms"] == result.nms and one["iou"] == IOUS[0]
+    ]
     whole = [one for one in chosen if one["part"] == EXACT]
     own = next(one for one in whole if one["right"] == "own")
     sizes = [own, *(one for one in chosen if one["part"] == SIZES)]
@@ -234,10 +291,15 @@ def draw(result: CorpusReport, picture: Path) -> None:
         axes.set_ylim(0, 102)
         axes.grid(alpha=0.3)
         axes.plot([], [], ":", color="0.4", label="chance")
-        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, frameon=False)  # hides no curve
+        axes.legend(
+            fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, frameon=False
+        )  # hides no curve
     if sure:
         _draw_confidence(below[0][0], below[0][1], sure[-1])
-    figure.suptitle(f"VCMR, IoU ≥ {IOUS[0]}, NMS {_nms(result.nms)}, {own['num_queries']:,} queries, {own['moments']:,} moments")
+    figure.suptitle(
+        f"VCMR, IoU ≥ {IOUS[0]}, NMS {_nms(result.nms)}, {own['num_queries']:,} queries, {own['moments']:,} "
+        "moments"
+    )
     figure.savefig(picture, dpi=120)
 
 
@@ -251,11 +313,19 @@ def _draw_confidence(curve: Any, reliability: Any, about: Record) -> None:
     curve.set_title(f"no match, by threshold; area {about['area']:.3f}", fontsize="medium")
     sure, right, counts = zip(*about["reliability"], strict=True)
     sizes = [8 + 70 * (n / max(counts)) ** 0.5 for n in counts]
-    reliability.scatter([100 * x for x in sure], [100 * x for x in right], s=sizes, label="hits, larger: more of them", zorder=3)
+    reliability.scatter(
+        [100 * x for x in sure],
+        [100 * x for x in right],
+        s=sizes,
+        label="hits, larger: more of them",
+        zorder=3,
+    )
     reliability.plot([0, 100], [0, 100], ":", color="0.4", label="confidence = share of right ones")
     reliability.set_xlabel("confidence, %")
     reliability.set_ylabel("right, %")
-    reliability.set_title(f"reliability; calibration error {about['calibration error']:.3f}", fontsize="medium")
+    reliability.set_title(
+        f"reliability; calibration error {about['calibration error']:.3f}", fontsize="medium"
+    )
     for axes in (curve, reliability):
         axes.set_xlim(-2, 102)
         axes.set_ylim(-2, 102)

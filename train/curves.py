@@ -18,11 +18,15 @@ def draw(metrics: Path, picture: Path) -> None:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
     except ImportError as error:
-        raise DependencyError("matplotlib is not installed. Add it with `pip install 'mmn-index[plots]'`.") from error
+        raise DependencyError(
+            "matplotlib is not installed. Add it with `pip install 'mmn-index[plots]'`."
+        ) from error
     lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     epochs = [line["epoch"] for line in lines]
     recalls = [name for name in lines[-1] if name.startswith("R@") or name == "mIoU"]
-    figure = Figure(figsize=(5 * (2 + bool(recalls)), 3.6), layout="constrained")  # no global state, no window
+    figure = Figure(
+        figsize=(5 * (2 + bool(recalls)), 3.6), layout="constrained"
+    )  # no global state, no window
     plots = figure.subplots(1, 2 + bool(recalls))
 
     def curve(axes: Any, name: str, label: str) -> None:
@@ -38,12 +42,18 @@ def draw(metrics: Path, picture: Path) -> None:
     if recalls:
         plots[2].set_title("validation, %")
     changes = [after["epoch"] - 0.5 for before, after in pairwise(lines) if after["lr"] != before["lr"]]
-    cuts = [b["epoch"] - 0.5 for a, b in pairwise(lines) if a["contrastive_weight"] != b["contrastive_weight"]]
+    cuts = [
+        b["epoch"] - 0.5 for a, b in pairwise(lines) if a["contrastive_weight"] != b["contrastive_weight"]
+    ]
     for place, axes in enumerate(plots):
         for number, at in enumerate(changes):
-            axes.axvline(at, color="0.6", linestyle=":", label="learning rate falls" if place == number == 0 else None)
+            axes.axvline(
+                at, color="0.6", linestyle=":", label="learning rate falls" if place == number == 0 else None
+            )
         for at in cuts:
-            axes.axvline(at, color="0.6", linestyle="--", label="contrastive weight falls" if place == 0 else None)
+            axes.axvline(
+                at, color="0.6", linestyle="--", label="contrastive weight falls" if place == 0 else None
+            )
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize="small")

@@ -54,7 +54,8 @@ class World:
         return value
 
     def join(self, rows: Tensor) -> Tensor:
-        """Rows of all processes, by rank; gradients flow back to the process that a row came from, summed over all losses.
+        """Rows of all processes, by rank; gradients flow back to the process that a row came from, summed
+        over all losses.
 
         Args:
             rows: (n, ...) with an n of each process's own.
@@ -67,7 +68,9 @@ class World:
         if not sum(sizes):
             return rows
         before, after = sum(sizes[: self.rank]), sum(sizes[self.rank + 1 :])
-        padded = torch.cat([rows.new_zeros(before, *rows.shape[1:]), rows, rows.new_zeros(after, *rows.shape[1:])])
+        padded = torch.cat(
+            [rows.new_zeros(before, *rows.shape[1:]), rows, rows.new_zeros(after, *rows.shape[1:])]
+        )
         joined: Tensor = functional.all_reduce(padded)  # type: ignore[no-untyped-call]
         return joined
 
@@ -79,7 +82,8 @@ def first_process() -> bool:
 
 @contextmanager
 def world(device: str) -> Iterator[tuple[World, torch.device]]:
-    """Join the run that torchrun started, if it did; yields this process's place and device. Within another `world`, the same.
+    """Join the run that torchrun started, if it did; yields this process's place and device. Within another
+    `world`, the same.
 
     Raises:
         ConfigError: there is no such device on this machine.
@@ -98,7 +102,8 @@ def world(device: str) -> Iterator[tuple[World, torch.device]]:
     yield World(distributed.get_rank(), size), place
     # Only after a clean end: where one process has failed, waiting for it here would hide its message.
     if outermost:
-        # Gloo's threads let go of the last collective's tensors under the interpreter's lock. The end of the group waits for
-        # these threads and holds it: on a busy machine, a process would hang after all of its work was done.
+        # Gloo's threads let go of the last collective's tensors under the interpreter's lock. The end of the
+        # group waits for these threads and holds it: on a busy machine, a process would hang after all of its
+        # work was done.
         time.sleep(0.5)
         distributed.destroy_process_group()

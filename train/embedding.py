@@ -14,10 +14,14 @@ from .annotations import AnnotatedVideo
 
 
 def index_videos(
-    model: MMN, videos: Sequence[AnnotatedVideo], pre_clips: Callable[[str], Tensor], root: Path,
+    model: MMN,
+    videos: Sequence[AnnotatedVideo],
+    pre_clips: Callable[[str], Tensor],
+    root: Path,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> MomentIndex:  # fmt: skip
-    """Embed videos with a model as it is now, into an index that is scanned and belongs to nobody else: it is not published.
+) -> MomentIndex:
+    """Embed videos with a model as it is now, into an index that is scanned and belongs to nobody else: it is
+    not published.
 
     Args:
         pre_clips: (M, D) of a video, by its id.

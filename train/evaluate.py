@@ -39,10 +39,16 @@ class VideoRecall:
 
 @torch.inference_mode()
 def evaluate_videos(
-    model: MMN, videos: Sequence[AnnotatedVideo], pre_clips: Callable[[str], Tensor], *, score: str = "product",
-    nms: float = 0.5, recalls: Recalls = RECALLS, batch: int = 16,
+    model: MMN,
+    videos: Sequence[AnnotatedVideo],
+    pre_clips: Callable[[str], Tensor],
+    *,
+    score: str = "product",
+    nms: float = 0.5,
+    recalls: Recalls = RECALLS,
+    batch: int = 16,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> VideoRecall:  # fmt: skip
+) -> VideoRecall:
     """Rank the proposals of each sentence's own video.
 
     Args:
@@ -78,7 +84,9 @@ def evaluate_videos(
             sentences += video.sentences
         report(min(first + batch, len(videos)), len(videos))
     model.train(was_training)
-    random = [chances(count, len(model.grid), n) for (n, _), count in zip(recalls, torch.cat(right).T, strict=True)]
+    random = [
+        chances(count, len(model.grid), n) for (n, _), count in zip(recalls, torch.cat(right).T, strict=True)
+    ]
     return VideoRecall(torch.cat(ranked), torch.stack(random, dim=1), tuple(sentences), recalls)
 
 

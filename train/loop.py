@@ -1,7 +1,7 @@
 """The training loop: from annotations and features to a checkpoint.
 
-The same seed gives the same weights on CPU, bit for bit, whether or not the run was killed and resumed on the way; over
-another number of processes it gives the same up to the order of summation.
+The same seed gives the same weights on CPU, bit for bit, whether or not the run was killed and resumed on the
+way; over another number of processes it gives the same up to the order of summation.
 """
 
 import gc
@@ -47,16 +47,27 @@ _NAMES = ("loss_iou", "loss_video", "loss_sentence")
 
 
 def train(
-    setting: Setting, annotations: Annotations, features: FeatureFile, out: Path, *, validation: Annotations | None = None,
-    init: Path | None = None, hard_negatives: Path | None = None, device: str = "cpu", resume: bool = False,
-    tensorboard: bool = False, report: Report = lambda what, done, total, note: None,
-) -> TrainResult:  # fmt: skip
+    setting: Setting,
+    annotations: Annotations,
+    features: FeatureFile,
+    out: Path,
+    *,
+    validation: Annotations | None = None,
+    init: Path | None = None,
+    hard_negatives: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    tensorboard: bool = False,
+    report: Report = lambda what, done, total, note: None,
+) -> TrainResult:
     """Train a model into the folder `out`; resume.py says what lies there.
 
     Args:
-        validation: evaluated after each epoch; with select = "best" its mean R@1 chooses the epoch that is kept. Without it,
-            and with select = "best", the share `hold_out` of the training videos takes its place.
-        init: a checkpoint to begin from, text encoder included, in place of new weights and the setting's text encoder.
+        validation: evaluated after each epoch; with select = "best" its mean R@1 chooses the epoch that is
+            kept. Without it, and with select = "best", the share `hold_out` of the training videos takes its
+            place.
+        init: a checkpoint to begin from, text encoder included, in place of new weights and the setting's
+            text encoder.
         hard_negatives: what `mmn-index mine` wrote; for train.hard_negatives.
         resume: take up the run that `out` holds, if it holds one.
         tensorboard: write metrics for TensorBoard too.
@@ -79,7 +90,11 @@ def train(
         mined = read_negatives(hard_negatives, [video.video_id for video in annotations.videos])
     folder = RunFolder(out)
     splits = {"annotations": annotations, "validation": validation}
-    made_of = {**asdict(setting), "init": begun and begun.fingerprint, **{k: v and v.digest for k, v in splits.items()}}
+    made_of = {
+        **asdict(setting),
+        "init": begun and begun.fingerprint,
+        **{k: v and v.digest for k, v in splits.items()},
+    }
     with world(device) as (processes, place):
         _check_spread(setting.train, len(annotations.videos), processes)
         done = processes.share(folder.open(made_of, resume=resume) if processes.first else None)
@@ -116,13 +131,21 @@ class Run:
     """
 
     def __init__(
-        self, setting: Setting, model: MMN, data: TrainingSet, processes: World, report: Report, mined: Tensor | None = None
+        self,
+        setting: Setting,
+        model: MMN,
+        data: TrainingSet,
+        processes: World,
+        report: Report,
+        mined: Tensor | None = None,
     ) -> None:
         config = setting.train
         self.mined = torch.empty(0, 2, dtype=torch.int64) if mined is None else mined
         self.setting, self.model, self.data, self.world, self.report = setting, model, data, processes, report
         self.optimiser = make_optimiser(model, config)
-        self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, list(config.milestones), gamma=0.1)
+        self.schedule = torch.optim.lr_scheduler.MultiStepLR(
+            self.optimiser, list(config.milestones), gamma=0.1
+        )
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=config.precision == "float16")
         self._alike = None
         if config.removes_alike:
@@ -140,32 +163,51 @@ class Run:
         self.wrap(epoch > config.freeze_text_epochs)
         random = torch.Generator().manual_seed(derived_seed(config.seed, epoch))
         order = torch.randperm(len(self.data.videos), generator=random).tolist()
-        totals, norms, seen = torch.zeros(3, device=self.model.device), torch.zeros((), device=self.model.device), 0
+        totals, norms, seen = (
+            torch.zeros(3, device=self.model.device),
+            torch.zeros((), device=self.model.device),
+            0,
+        )
         lr = self.optimiser.param_groups[0]["lr"]
         for number, step in enumerate(split_epoch(order, config)):
             mine = range(self.world.rank, len(step), self.world.size)
-            groups = [self._group(step, place, epoch, derived_seed(config.seed, epoch, number, place)) for place in mine]
+            groups = [
+                self._group(step, place, epoch, derived_seed(config.seed, epoch, number, place))
+                for place in mine
+            ]
             videos = sum(len(group) for group in step)
             try:
                 losses, norm = self.step(groups, len(step), weight)
             except RuntimeError as error:
-                if "between 0 and 1" not in str(error):  # what torch's cross entropy says of scores that are no numbers
+                if "between 0 and 1" not in str(
+                    error
+                ):  # what torch's cross entropy says of scores that are no numbers
                     raise
-                raise ConfigError(f"the scores of epoch {epoch} are not finite. Is train.lr ({config.lr:g}) too high?") from error
+                raise ConfigError(
+                    f"the scores of epoch {epoch} are not finite. Is train.lr ({config.lr:g}) too high?"
+                ) from error
             totals += losses * videos
             norms += norm * videos
             seen += videos
-            if self.model.device.type == "cpu" or number % 20 == 0:  # a GPU would wait for each of these numbers
+            if (
+                self.model.device.type == "cpu" or number % 20 == 0
+            ):  # a GPU would wait for each of these numbers
                 mean = float(Losses(*(totals * self.world.size / seen)).total(weight))
-                self.report(f"epoch {epoch}/{config.epochs}", min(seen, len(order)), len(order), f"loss {mean:.3f}")
+                self.report(
+                    f"epoch {epoch}/{config.epochs}", min(seen, len(order)), len(order), f"loss {mean:.3f}"
+                )
         means = (self.world.sum(totals) / seen).cpu()
         if not bool(torch.isfinite(means).all()):
             raise ConfigError(
-                f"the losses of epoch {epoch} are {means.tolist()}. Is train.lr ({config.lr:g}) too high, or are the features huge?"
+                f"the losses of epoch {epoch} are {means.tolist()}. Is train.lr ({config.lr:g}) too high, or "
+                "are the features huge?"
             )
         self.schedule.step()
         names = {name: round(float(value), 6) for name, value in zip(_NAMES, means, strict=True)}
-        more = {"gradient_norm": round(float(norms / seen), 6), "videos_per_second": round(seen / (time.monotonic() - started), 2)}
+        more = {
+            "gradient_norm": round(float(norms / seen), 6),
+            "videos_per_second": round(seen / (time.monotonic() - started), 2),
+        }
         return {"epoch": epoch, "lr": lr, "contrastive_weight": weight, **names, **more}
 
     def _group(self, step: Sequence[Sequence[int]], place: int, epoch: int, seed: int) -> Group:
@@ -188,10 +230,20 @@ class Run:
             shutil.rmtree(root, ignore_errors=True)  # of a process that was killed
             pre_clips = {video.video_id: video.pre_clips for video in self.data.videos}
             try:
-                index = index_videos(self.model, annotations.videos, pre_clips.__getitem__, root,
-                                     lambda done, total: self.report("embedding for negatives", done, total, ""))  # fmt: skip
-                table = mine_negatives(index, self.model, annotations, self._alike,
-                             report=lambda done, total: self.report("mining negatives", done, total, "")).table  # fmt: skip
+                index = index_videos(
+                    self.model,
+                    annotations.videos,
+                    pre_clips.__getitem__,
+                    root,
+                    lambda done, total: self.report("embedding for negatives", done, total, ""),
+                )
+                table = mine_negatives(
+                    index,
+                    self.model,
+                    annotations,
+                    self._alike,
+                    report=lambda done, total: self.report("mining negatives", done, total, ""),
+                ).table
             finally:
                 shutil.rmtree(root, ignore_errors=True)
             self.mined = mined_videos(table, [video.video_id for video in self.data.videos])
@@ -201,8 +253,8 @@ class Run:
         """One optimiser step over this process's groups of a step with `count` groups in all.
 
         Returns:
-            (3,) this process's part of the mean losses: the sum over processes is the mean over groups; and the norm of
-            the whole gradient before clipping.
+            (3,) this process's part of the mean losses: the sum over processes is the mean over groups; and
+            the norm of the whole gradient before clipping.
         """
         self.optimiser.zero_grad(set_to_none=True)
         module = self._wrapped or self.objective
@@ -227,12 +279,17 @@ class Run:
         return losses.detach()
 
     def wrap(self, text_trained: bool) -> None:
-        """Share gradients over the processes; anew when the text encoder thaws, for frozen weights have none."""
+        """Share gradients over the processes; anew when the text encoder thaws, for frozen weights have
+        none.
+        """
         if self.world.size > 1 and text_trained != self._text_trained:
             self._wrapped = None
             gc.collect()  # the old one's hooks go with it
-            # The first process's running statistics are the ones that count, and only it needs them (see Objective).
-            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # newer torch calls the argument otherwise
+            # The first process's running statistics are the ones that count, and only it needs them (see
+            # Objective).
+            with warnings.catch_warnings(
+                action="ignore", category=FutureWarning
+            ):  # newer torch calls the argument otherwise
                 self._wrapped = DistributedDataParallel(self.objective, broadcast_buffers=False)
         self._text_trained = text_trained
 
@@ -256,9 +313,14 @@ class Run:
 
 
 def _epochs(
-    run: Run, folder: RunFolder, annotations: Annotations, backbone: str | None, validation: Annotations | None,
-    held_out: Mapping[str, Tensor], tensorboard: bool,
-) -> TrainResult:  # fmt: skip
+    run: Run,
+    folder: RunFolder,
+    annotations: Annotations,
+    backbone: str | None,
+    validation: Annotations | None,
+    held_out: Mapping[str, Tensor],
+    tensorboard: bool,
+) -> TrainResult:
     config, first = run.setting.train, run.world.first
     digest = run.world.share(_digest(folder.pre_clips, run.data, run.mined) if first else None)
     epoch, best, result = _take_up(run, folder, digest)
@@ -268,17 +330,25 @@ def _epochs(
         line = run.epoch(epoch)
         scores = None
         if first and validation is not None:
-            evaluated = evaluate_videos(run.model, validation.videos, held_out.__getitem__, score=config.score, nms=config.nms)
+            evaluated = evaluate_videos(
+                run.model, validation.videos, held_out.__getitem__, score=config.score, nms=config.nms
+            )
             scores = evaluated.table()
             count, loss = (
                 len(run.data.videos),
                 Losses(*(torch.tensor(line[name]) for name in _NAMES)).total(line["contrastive_weight"]),
             )
             said = " ".join(f"{name} {scores[name]:.1f}" for name in ("R@1,IoU=0.5", "R@1,IoU=0.7"))
-            run.report(f"epoch {epoch}/{config.epochs}", count, count, f"loss {float(loss):.3f}, validation {said}")
+            run.report(
+                f"epoch {epoch}/{config.epochs}", count, count, f"loss {float(loss):.3f}, validation {said}"
+            )
         scores = run.world.share(scores)
         # Without a validation split there is nothing to choose by: the last epoch is kept.
-        merit = scores["R@1,IoU=0.5"] + scores["R@1,IoU=0.7"] if scores and config.select == "best" else float(epoch)
+        merit = (
+            scores["R@1,IoU=0.5"] + scores["R@1,IoU=0.7"]
+            if scores and config.select == "best"
+            else float(epoch)
+        )
         better = merit > best
         if better:
             best, result = merit, TrainResult(folder.model, epoch, scores)
@@ -294,7 +364,15 @@ def _epochs(
             if better:
                 sentences = (sentence for video in annotations.videos for sentence in video.sentences)
                 checkpoint.save(run.model, folder.model, features=backbone, sentences=sentences)
-            folder.save({**run.state(), "data": digest, "epoch": epoch, "best": best, "kept": [result.epoch, result.validation]})
+            folder.save(
+                {
+                    **run.state(),
+                    "data": digest,
+                    "epoch": epoch,
+                    "best": best,
+                    "kept": [result.epoch, result.validation],
+                }
+            )
     if first:
         folder.finish(result)
     run.world.wait()
@@ -306,7 +384,10 @@ def _take_up(run: Run, folder: RunFolder, digest: str) -> tuple[int, float, Trai
     state = folder.load()
     if state is not None:
         if state["data"] != digest:
-            raise ConfigError(f"{folder.path}: its run had other annotations, features or negatives. Resume with the same ones.")
+            raise ConfigError(
+                f"{folder.path}: its run had other annotations, features or negatives. Resume with the same "
+                "ones."
+            )
         run.restore(state)
     run.world.wait()  # nobody replaces the state before all have read it
     if run.world.first:
@@ -317,7 +398,8 @@ def _take_up(run: Run, folder: RunFolder, digest: str) -> tuple[int, float, Trai
 
 
 def start_epoch(model: MMN, config: TrainConfig, loss: LossConfig, epoch: int) -> float:
-    """Bring the model into the state of an epoch, counted from 1; returns the weight of its contrastive losses.
+    """Bring the model into the state of an epoch, counted from 1; returns the weight of its contrastive
+    losses.
 
     The frozen text encoder stays in training mode, its dropout active, as in the official code.
     """
@@ -344,23 +426,30 @@ def _with_width(setting: Setting, features: FeatureFile) -> Setting:
     """The setting with its input width settled."""
     if setting.model.input_dim not in (0, features.dim):
         raise FeatureError(
-            f"{features.path}: features have width {features.dim}, the setting expects {setting.model.input_dim}. "
+            f"{features.path}: features have width {features.dim}, the setting expects "
+            f"{setting.model.input_dim}. "
             "Set model.input_dim to 0 to take the features as they are, or choose other features."
         )
     return replace(setting, model=replace(setting.model, input_dim=features.dim))
 
 
 def _of_checkpoint(wanted: ModelConfig, begun: CheckpointInfo, features: FeatureFile) -> ModelConfig:
-    """The configuration of a checkpoint to begin from, which the setting has to agree with; its text encoder comes along."""
+    """The configuration of a checkpoint to begin from, which the setting has to agree with; its text encoder
+    comes along.
+    """
     ours, theirs = wanted.to_json(), begun.config.to_json()
     if different := [name for name in theirs if name != "text_model" and ours[name] != theirs[name]]:
-        what = "; ".join(f"model.{name} is {ours[name]!r}, the checkpoint has {theirs[name]!r}" for name in different)
+        what = "; ".join(
+            f"model.{name} is {ours[name]!r}, the checkpoint has {theirs[name]!r}" for name in different
+        )
         raise ConfigError(
-            f"{begun.path}: the setting is of another model ({what}). Begin with the setting that it was trained with."
+            f"{begun.path}: the setting is of another model ({what}). Begin with the setting that it was "
+            "trained with."
         )
     if begun.features and features.backbone and begun.features != features.backbone:
         raise FeatureError(
-            f"{features.path}: holds features of backbone '{features.backbone}', but {begun.path} was trained on "
+            f"{features.path}: holds features of backbone '{features.backbone}', but {begun.path} was "
+            "trained on "
             f"'{begun.features}'. Extract the videos with that one."
         )
     return begun.config
@@ -369,10 +458,14 @@ def _of_checkpoint(wanted: ModelConfig, begun: CheckpointInfo, features: Feature
 def _check_negatives(config: TrainConfig, mined: Path | None) -> None:
     """What is mined is used, and what is used is mined."""
     if mined and not config.hard_negatives:
-        raise ConfigError(f"{mined}: train.hard_negatives is 0, so that no group takes any. Say how many videos a group takes.")
+        raise ConfigError(
+            f"{mined}: train.hard_negatives is 0, so that no group takes any. Say how many videos a group "
+            "takes."
+        )
     if config.hard_negatives and not (mined or config.refresh_epochs):
         raise ConfigError(
-            f"train.hard_negatives is {config.hard_negatives}, but there is nothing to draw from. Name what `mmn-index mine` "
+            f"train.hard_negatives is {config.hard_negatives}, but there is nothing to draw from. Name what "
+            "`mmn-index mine` "
             "wrote with --hard-negatives, or set train.refresh_epochs."
         )
 
@@ -382,8 +475,10 @@ def _check_spread(config: TrainConfig, videos: int, processes: World) -> None:
     fewest = min(len(step) for step in split_epoch(range(videos), config))
     if fewest < processes.size:
         raise ConfigError(
-            f"{videos} videos in steps of {config.batch_size} and groups of {config.group_size or config.batch_size} make "
-            f"{fewest} groups a step, too few for {processes.size} processes. Start fewer, or lower train.group_size."
+            f"{videos} videos in steps of {config.batch_size} and groups of "
+            f"{config.group_size or config.batch_size} make "
+            f"{fewest} groups a step, too few for {processes.size} processes. Start fewer, or lower "
+            "train.group_size."
         )
 
 
@@ -402,5 +497,7 @@ def _tensorboard(folder: RunFolder, epoch: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise DependencyError("TensorBoard is not installed. Add it with `pip install tensorboard`.") from error
+        raise DependencyError(
+            "TensorBoard is not installed. Add it with `pip install tensorboard`."
+        ) from error
     return SummaryWriter(str(folder.tensorboard), purge_step=epoch + 1)

@@ -1,10 +1,11 @@
 """The three losses of MMN, over the videos of one batch.
 
-Shapes: V videos, S sentences of all videos, P proposals, C joint width, k positives a sentence. All embeddings are unit
-vectors. y is the temporal IoU of a sentence's moment with each proposal of its own video.
+Shapes: V videos, S sentences of all videos, P proposals, C joint width, k positives a sentence. All
+    embeddings are unit vectors. y is the temporal IoU of a sentence's moment with each proposal of its own
+    video.
 
-The paper's losses take everything in another video for a negative. What a batch says is alike is left out of them, and
-`iou_negatives` shows the IoU head other videos too; both are off unless a setting asks for them.
+The paper's losses take everything in another video for a negative. What a batch says is alike is left out of
+them, and `iou_negatives` shows the IoU head other videos too; both are off unless a setting asks for them.
 """
 
 from dataclasses import dataclass
@@ -25,20 +26,27 @@ class LossConfig:
     max_iou: float = 1.0  # ... and 1 at this one, linear between
     num_positives: int = 1  # k, best proposals of a sentence that count as its positives
     negative_iou: float = 0.5  # proposals of the same video below this IoU are negatives
-    sentence_removal_iou: float = 0.5  # sentences of the same video are negatives of each other below this IoU
+    # sentences of the same video are negatives of each other below this IoU
+    sentence_removal_iou: float = 0.5
     tau_video: float = 0.1
     tau_sentence: float = 0.1
     margin: float = 0.4  # taken off the positive's similarity
     contrastive_weight: float = 0.05
-    iou_negatives: float = 0.0  # weight of other videos' proposals in the loss of the IoU head; the paper's has none
+    # weight of other videos' proposals in the loss of the IoU head; the paper's has none
+    iou_negatives: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("iou_negatives", "contrastive_weight", "margin"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"loss.{name} is {getattr(self, name)}, expected a number, 0 or above.")
-        if min(self.tau_video, self.tau_sentence) <= 0 or self.num_positives < 1 or self.min_iou >= self.max_iou:
+        if (
+            min(self.tau_video, self.tau_sentence) <= 0
+            or self.num_positives < 1
+            or self.min_iou >= self.max_iou
+        ):
             raise ConfigError(
-                f"loss.tau_video ({self.tau_video}) and tau_sentence ({self.tau_sentence}) must be above 0, num_positives "
+                f"loss.tau_video ({self.tau_video}) and tau_sentence ({self.tau_sentence}) must be above 0, "
+                "num_positives "
                 f"({self.num_positives}) at least 1, min_iou ({self.min_iou}) below max_iou ({self.max_iou})."
             )
 
@@ -51,7 +59,8 @@ class Batch:
     moments: Tensor  # (S, 2) seconds
     targets: Tensor  # (S, P) y
     alike: Tensor | None = None  # (S, S) bool: sentences of different videos that mean the same
-    described: Tensor | None = None  # (S, V, P) bool: proposals of other videos that a sentence describes as well
+    # (S, V, P) bool: proposals of other videos that a sentence describes as well
+    described: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,9 @@ def mmn_losses(videos: Embeddings, sentences: Embeddings, batch: Batch, config: 
 
 
 def iou_loss(videos: Tensor, sentences: Tensor, batch: Batch, config: LossConfig) -> Tensor:
-    """Binary cross entropy between sigmoid(10 cos) and the scaled IoU, over all sentences and proposals of their video."""
+    """Binary cross entropy between sigmoid(10 cos) and the scaled IoU, over all sentences and proposals of
+    their video.
+    """
     cosine = torch.einsum("spc,sc->sp", videos[batch.video_of], sentences)
     return iou_cross_entropy(torch.sigmoid(IOU_SCALE * cosine), batch.targets, config)
 
@@ -89,11 +100,14 @@ def iou_loss(videos: Tensor, sentences: Tensor, batch: Batch, config: LossConfig
 def iou_negatives_loss(videos: Tensor, sentences: Tensor, batch: Batch) -> Tensor:
     """Binary cross entropy between sigmoid(10 cos) and 0, over all sentences and proposals of other videos.
 
-    The paper's IoU head is trained within a sentence's own video, so its values say little about other videos, where a
-    collection's score uses them. The mean is over pairs that no alike sentence makes a match; 0 where there are none.
+    The paper's IoU head is trained within a sentence's own video, so its values say little about other
+    videos, where a collection's score uses them. The mean is over pairs that no alike sentence makes a match;
+    0 where there are none.
     """
     cosine = torch.einsum("vpc,sc->svp", videos, sentences)
-    keep = (batch.video_of[:, None] != torch.arange(len(videos), device=cosine.device))[..., None].expand_as(cosine)
+    keep = (batch.video_of[:, None] != torch.arange(len(videos), device=cosine.device))[..., None].expand_as(
+        cosine
+    )
     if batch.described is not None:
         keep = keep & ~batch.described
     return functional.softplus(IOU_SCALE * cosine).masked_fill(~keep, 0).sum() / keep.sum().clamp(min=1)
@@ -105,12 +119,14 @@ def iou_cross_entropy(predicted: Tensor, targets: Tensor, config: LossConfig) ->
     return functional.binary_cross_entropy(predicted, scaled)
 
 
-def video_loss(videos: Tensor, sentences: Tensor, batch: Batch, positives: Tensor, config: LossConfig) -> Tensor:
+def video_loss(
+    videos: Tensor, sentences: Tensor, batch: Batch, positives: Tensor, config: LossConfig
+) -> Tensor:
     """A positive proposal against the sentences that do not describe it.
 
-    -mean over s and p of log( e(s, p) / (e(s, p) + sum_s' exp(t_s' v_p / tau)) ), e(s, p) = exp((t_s v_p - margin) / tau);
-    s' runs over the sentences of other videos that are not alike, and over those of the same video whose moment has an IoU
-    with s below `sentence_removal_iou`.
+    -mean over s and p of log( e(s, p) / (e(s, p) + sum_s' exp(t_s' v_p / tau)) ), e(s, p) = exp((t_s v_p -
+    margin) / tau); s' runs over the sentences of other videos that are not alike, and over those of the same
+    video whose moment has an IoU with s below `sentence_removal_iou`.
     """
     count = len(sentences)
     proposals = videos[batch.video_of[:, None], positives]  # (S, k, C)
@@ -132,13 +148,17 @@ def video_loss(videos: Tensor, sentences: Tensor, batch: Batch, positives: Tenso
     return (log_z - positive).mean()
 
 
-def sentence_loss(videos: Tensor, sentences: Tensor, batch: Batch, positives: Tensor, config: LossConfig) -> Tensor:
-    """A sentence against the proposals that it does not describe, of its own and of all other videos of the batch.
+def sentence_loss(
+    videos: Tensor, sentences: Tensor, batch: Batch, positives: Tensor, config: LossConfig
+) -> Tensor:
+    """A sentence against the proposals that it does not describe, of its own and of all other videos of the
+    batch.
 
-    -mean over s and p of log( e(s, p) / (e(s, p) + sum_p' n(s, p') + 1e-6) ) with e as above; n = exp(t_s v_p' / tau), but
-    exp(0) = 1 for proposals of the same video with an IoU from `negative_iou` on: the official code multiplies their
-    similarity by zero instead of removing them, which adds a constant, and so do we (released results depend on it).
-    Proposals of other videos that an alike sentence describes are removed from the sum.
+    -mean over s and p of log( e(s, p) / (e(s, p) + sum_p' n(s, p') + 1e-6) ) with e as above; n = exp(t_s
+    v_p' / tau), but exp(0) = 1 for proposals of the same video with an IoU from `negative_iou` on: the
+    official code multiplies their similarity by zero instead of removing them, which adds a constant, and so
+    do we (released results depend on it). Proposals of other videos that an alike sentence describes are
+    removed from the sum.
     """
     similarity = torch.einsum("vpc,sc->svp", videos, sentences)
     count = torch.arange(len(sentences), device=similarity.device)
@@ -148,7 +168,9 @@ def sentence_loss(videos: Tensor, sentences: Tensor, batch: Batch, positives: Te
     similarity = similarity.index_put((count, batch.video_of), own_video)
     if batch.described is not None:
         similarity = similarity.masked_fill(batch.described, -torch.inf)
-    negative = (similarity.flatten(1) / config.tau_sentence).logsumexp(dim=1, keepdim=True).expand_as(positive)
+    negative = (
+        (similarity.flatten(1) / config.tau_sentence).logsumexp(dim=1, keepdim=True).expand_as(positive)
+    )
     epsilon = positive.new_full((), 1e-6).log().expand_as(positive)
     log_z = torch.stack([positive, negative, epsilon]).logsumexp(dim=0)
     return (log_z - positive).mean()

@@ -1,8 +1,10 @@
-"""Hard negatives: for every training sentence the moments of other videos that an index of these videos ranks best.
+"""Hard negatives: for every training sentence the moments of other videos that an index of these videos ranks
+best.
 
-What a sentence describes is no negative of it. So moments are left out that overlap one of an alike sentence (alike.py) or one
-that a list says is right; any overlap counts, since a moment that shows a part of what is asked for, and is the best of its video,
-mostly ranks high for that part. The others of such a video could be negatives, but each video gives its best moment or none.
+What a sentence describes is no negative of it. So moments are left out that overlap one of an alike sentence
+(alike.py) or one that a list says is right; any overlap counts, since a moment that shows a part of what is
+asked for, and is the best of its video, mostly ranks high for that part. The others of such a video could be
+negatives, but each video gives its best moment or none.
 """
 
 import math
@@ -41,7 +43,11 @@ SCHEMA = pa.schema(
         ("rank", pa.int32()),  # among what was kept for the sentence, from 1
     ]
 )
-ALIKE, LISTED, MARGIN = "overlap a moment of an alike sentence", "overlap a listed positive", "score too near the own moment"
+ALIKE, LISTED, MARGIN = (
+    "overlap a moment of an alike sentence",
+    "overlap a listed positive",
+    "score too near the own moment",
+)
 _SENTENCES, _VIDEOS = 64, 64  # that are compared at once
 
 Positives = Mapping[tuple[str, str], Sequence[tuple[str, float, float]]]  # (video, text) -> video, start, end
@@ -49,29 +55,43 @@ Positives = Mapping[tuple[str, str], Sequence[tuple[str, float, float]]]  # (vid
 
 @dataclass(frozen=True)
 class Mined:
-    """Negatives, a row each in the columns of SCHEMA, and how many better-ranked moments were left out, by reason."""
+    """Negatives, a row each in the columns of SCHEMA, and how many better-ranked moments were left out, by
+    reason.
+    """
 
     table: pa.Table
     left_out: Mapping[str, int]
 
     def margins(self, percentiles: Sequence[int]) -> list[float]:
-        """Percentiles of how far the negatives score below the sentence's own moment; nan where there are none."""
+        """Percentiles of how far the negatives score below the sentence's own moment; nan where there are
+        none.
+        """
         below = self.table["positive_score"].to_numpy() - self.table["score"].to_numpy()
         return [float(np.percentile(below, p)) if len(below) else float("nan") for p in percentiles]
 
 
 def mine(
-    index: MomentIndex, model: MMN, annotations: Annotations, alike: Alike, *, count: int = 10, margin: float | None = None,
-    positives: Positives | None = None, report: Callable[[int, int], None] = lambda done, total: None,
-) -> Mined:  # fmt: skip
-    """The `count` best-scored moments of other videos for every sentence, at most one a video, without false negatives.
+    index: MomentIndex,
+    model: MMN,
+    annotations: Annotations,
+    alike: Alike,
+    *,
+    count: int = 10,
+    margin: float | None = None,
+    positives: Positives | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Mined:
+    """The `count` best-scored moments of other videos for every sentence, at most one a video, without false
+    negatives.
 
     Args:
-        index: of the videos of `annotations`; others in it are searched too, as videos that nobody has annotated.
+        index: of the videos of `annotations`; others in it are searched too, as videos that nobody has
+            annotated.
         model: the index's.
         alike: compares `meanings(annotations)`.
-        margin: leave out what does not score this much below the sentence's own moment: what ranks beside or above the right
-            answer is often right as well (NV-Retriever, Moreira et al., 2024). A difference, since scores may be negative.
+        margin: leave out what does not score this much below the sentence's own moment: what ranks beside or
+            above the right answer is often right as well (NV-Retriever, Moreira et al., 2024). A difference,
+            since scores may be negative.
         positives: moments that are right by a list.
 
     Raises:
@@ -81,7 +101,8 @@ def mine(
     indexed = set(index.video_ids)
     if missing := [video.video_id for video in annotations.videos if video.video_id not in indexed]:
         raise AnnotationError(
-            f"{annotations.path}: {len(missing)} of its {len(annotations.videos)} videos are not in {index.root}, e.g. "
+            f"{annotations.path}: {len(missing)} of its {len(annotations.videos)} videos are not in "
+            f"{index.root}, e.g. "
             f"'{missing[0]}'. Build an index of the training videos."
         )
     split = _Split(annotations, alike, positives or {})
@@ -90,7 +111,9 @@ def mine(
     for first in range(0, total, _SENTENCES):
         batch = range(first, min(first + _SENTENCES, total))
         values, best = _best_of_videos(index, model, [split.texts[sentence] for sentence in batch])
-        order = values.argsort(dim=1, descending=True, stable=True)[:, : len(index.video_ids)]  # removed videos are last
+        order = values.argsort(dim=1, descending=True, stable=True)[
+            :, : len(index.video_ids)
+        ]  # removed videos are last
         own = _own_scores(index, model, split, batch)
         for place, sentence in enumerate(batch):
             rank = 0
@@ -130,7 +153,8 @@ def read_positives(path: Path) -> Positives:
                 found.setdefault((video_id, text), []).extend(right)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(
-            f"{path}: cannot be read as positives ({error!r}). Expected, as in MVMR, sentences and as many pos_moments for each "
+            f"{path}: cannot be read as positives ({error!r}). Expected, as in MVMR, sentences and as many "
+            "pos_moments for each "
             "video: lists of [video, sentence, [start, end]]."
         ) from error
     return found
@@ -148,7 +172,9 @@ def write_negatives(table: pa.Table, path: Path) -> None:
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}). Choose another place with -o.") from error
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}). Choose another place with -o."
+        ) from error
 
 
 def read_negatives(path: Path, video_ids: Sequence[str]) -> Tensor:
@@ -160,15 +186,22 @@ def read_negatives(path: Path, video_ids: Sequence[str]) -> Tensor:
     try:
         table = pq.read_table(path, columns=["video_id", "negative_video_id"])
     except (OSError, pa.ArrowException) as error:
-        raise AnnotationError(f"{path}: cannot be read ({str(error).splitlines()[0]}). `mmn-index mine` makes one.") from error
+        raise AnnotationError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}). `mmn-index mine` makes one."
+        ) from error
     pairs = mined_videos(table, video_ids)
     if not len(pairs):
-        raise AnnotationError(f"{path}: has no negatives among the {len(video_ids)} training videos. Was it mined for other ones?")
+        raise AnnotationError(
+            f"{path}: has no negatives among the {len(video_ids)} training videos. Was it mined for other "
+            "ones?"
+        )
     return pairs
 
 
 def mined_videos(table: pa.Table, video_ids: Sequence[str]) -> Tensor:
-    """The pairs of a video and a video mined for it, both in `video_ids`, by their numbers there: (n, 2) int64, sorted."""
+    """The pairs of a video and a video mined for it, both in `video_ids`, by their numbers there: (n, 2)
+    int64, sorted.
+    """
     numbers = {video_id: number for number, video_id in enumerate(video_ids)}
     named = zip(table["video_id"].to_pylist(), table["negative_video_id"].to_pylist(), strict=True)
     pairs = {(numbers[a], numbers[b]) for a, b in named if a in numbers and b in numbers}
@@ -197,7 +230,9 @@ class _Split:
     def __init__(self, annotations: Annotations, alike: Alike, positives: Positives) -> None:
         self._alike, self._listed = alike, positives
         _, known = meanings(annotations)
-        self._known = {video.video_id: (video, own) for video, own in zip(annotations.videos, known, strict=True)}
+        self._known = {
+            video.video_id: (video, own) for video, own in zip(annotations.videos, known, strict=True)
+        }
         self._of = [(video, number) for video in annotations.videos for number in range(len(video.sentences))]
         self.texts = [video.sentences[number] for video, number in self._of]
 
@@ -214,7 +249,8 @@ class _Split:
         video, number = self._of[sentence]
         start, end = hit.start, hit.end
         if any(
-            v == hit.video_id and s < end and start < e for v, s, e in self._listed.get((video.video_id, self.texts[sentence]), ())
+            v == hit.video_id and s < end and start < e
+            for v, s, e in self._listed.get((video.video_id, self.texts[sentence]), ())
         ):
             return LISTED
         if hit.video_id not in self._known:
@@ -224,7 +260,9 @@ class _Split:
         ours = self._known[video.video_id][1][number]
         return ALIKE if bool(self._alike(ours[None], theirs[overlap]).any()) else None
 
-    def row(self, sentence: int, hit: _Moment, positive: float, rank: int, index: MomentIndex) -> dict[str, object]:
+    def row(
+        self, sentence: int, hit: _Moment, positive: float, rank: int, index: MomentIndex
+    ) -> dict[str, object]:
         """A negative in the columns of SCHEMA."""
         video, number = self._of[sentence]
         first, last = index.manifest.grid.cells[hit.row % len(index.manifest.grid)].tolist()
@@ -248,7 +286,8 @@ class _Split:
 def _best_of_videos(index: MomentIndex, model: MMN, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Every video's best moment for each text, (Q, V) scores and rows; -inf for videos that were removed.
 
-    What a search for one moment a video returns, in the end of all videos: a sentence may have to go far down the list.
+    What a search for one moment a video returns, in the end of all videos: a sentence may have to go far down
+        the list.
     """
     queries, score, per_video = model.embed_sentences(texts), index.manifest.score, len(index.manifest.grid)
     values, rows = [], []
@@ -259,7 +298,9 @@ def _best_of_videos(index: MomentIndex, model: MMN, texts: Sequence[str]) -> tup
         value, proposal = score(*cosines(queries, moments)).view(len(texts), -1, per_video).max(dim=2)
         values.append(value.cpu())
         rows.append(proposal.cpu() + torch.arange(first, last) * per_video)
-    return torch.cat(values, dim=1).masked_fill(~torch.from_numpy(index.live), -torch.inf), torch.cat(rows, dim=1)
+    return torch.cat(values, dim=1).masked_fill(~torch.from_numpy(index.live), -torch.inf), torch.cat(
+        rows, dim=1
+    )
 
 
 @torch.inference_mode()

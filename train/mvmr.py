@@ -1,13 +1,15 @@
-"""MVMR, massive videos moment retrieval (arXiv 2309.16701): every sentence is searched in a pool of videos of its own, and may have
-right moments in several of them.
+"""MVMR, massive videos moment retrieval (arXiv 2309.16701): every sentence is searched in a pool of videos of
+its own, and may have right moments in several of them.
 
-    {video: {..., "pos_moments": [[[video, text, [start, end]], ...], ...], "retrieval_pool": [[video, ...], ...]}}
+    {video: {..., "pos_moments": [[[video, text, [start, end]], ...], ...], "retrieval_pool": [[video, ...],
+    ...]}}
 
-is an annotation file (annotations.py) with two more lists, one entry a sentence. Times are in the unit of the file: in that of
-TACoS they are frames, as its timestamps are, and are divided by the frame rate of the moment's own video. Ids may lack the suffix
-that an index has (TACoS: s30-d52 is s30-d52.avi). As in the authors' evaluation, sentences whose pool is smaller than the others'
-are left out, and NMS acts within each video. (There the further right moments of TACoS stay in frames beside predictions in
-seconds, so that they hardly ever count; here they do.)
+is an annotation file (annotations.py) with two more lists, one entry a sentence. Times are in the unit of the
+file: in that of TACoS they are frames, as its timestamps are, and are divided by the frame rate of the
+moment's own video. Ids may lack the suffix that an index has (TACoS: s30-d52 is s30-d52.avi). As in the
+authors' evaluation, sentences whose pool is smaller than the others' are left out, and NMS acts within each
+video. (There the further right moments of TACoS stay in frames beside predictions in seconds, so that they
+hardly ever count; here they do.)
 """
 
 import math
@@ -59,7 +61,8 @@ def read_pools(path: str | os.PathLike[str], corpus: Corpus) -> Pools:
     names = _names(corpus)
     if missing := [video_id for video_id in content if video_id not in names]:
         raise AnnotationError(
-            f"{path}: {len(missing)} of its {len(content)} videos are not among the {len(corpus.ids)} that are searched, "
+            f"{path}: {len(missing)} of its {len(content)} videos are not among the {len(corpus.ids)} that "
+            "are searched, "
             f"e.g. '{missing[0]}'."
         )
     durations = {video_id: corpus.durations[corpus.numbers[names[video_id]]] for video_id in content}
@@ -74,8 +77,10 @@ def read_pools(path: str | os.PathLike[str], corpus: Corpus) -> Pools:
                     pool, others = _sentence(entry, position - first, video_id, content, durations)
                 except (KeyError, IndexError, TypeError, ValueError) as error:
                     raise AnnotationError(
-                        f"{path}: video '{video_id}', sentence {position - first}: {error}. Expected one entry a sentence in "
-                        "pos_moments, [[video, text, [start, end]], ...], and in retrieval_pool, [video, ...]."
+                        f"{path}: video '{video_id}', sentence {position - first}: {error}. Expected one "
+                        "entry a sentence in "
+                        "pos_moments, [[video, text, [start, end]], ...], and in retrieval_pool, [video, "
+                        "...]."
                     ) from error
                 pools.append(tuple(names[name] for name in pool))
                 videos = [corpus.numbers[names[name]] for name in (video_id, *(other for other, _ in others))]
@@ -84,42 +89,73 @@ def read_pools(path: str | os.PathLike[str], corpus: Corpus) -> Pools:
         first += len(entry["sentences"])
     size = max(len(pool) for pool in pools)
     full = [number for number, pool in enumerate(pools) if len(pool) == size]
-    queries = queries_of(replace(split, videos=tuple(replace(v, video_id=names[v.video_id]) for v in split.videos)), corpus)
-    return Pools(queries.part(full), tuple(pools[n] for n in full), tuple(right[n] for n in full), len(pools) - len(full))
+    queries = queries_of(
+        replace(split, videos=tuple(replace(v, video_id=names[v.video_id]) for v in split.videos)), corpus
+    )
+    return Pools(
+        queries.part(full),
+        tuple(pools[n] for n in full),
+        tuple(right[n] for n in full),
+        len(pools) - len(full),
+    )
 
 
-def evaluate_pools(pools: Pools, corpus: Corpus, rank: Rank, *, nms: float = 0.5, report: Report = silent) -> list[Outcome]:
+def evaluate_pools(
+    pools: Pools, corpus: Corpus, rank: Rank, *, nms: float = 0.5, report: Report = silent
+) -> list[Outcome]:
     """Search every sentence in its own pool, without NMS and with it."""
     grid = corpus.proposals
     alike: dict[frozenset[str], list[int]] = {}
     for number, pool in enumerate(pools.videos):
         alike.setdefault(frozenset(pool), []).append(number)
-    counts: dict[float | None, Tensor] = {m: count_right(pools.right, corpus.durations, grid, m) for m in IOUS}
+    counts: dict[float | None, Tensor] = {
+        m: count_right(pools.right, corpus.durations, grid, m) for m in IOUS
+    }
     found: list[Outcome] = []
     for threshold in dict.fromkeys([NO_NMS, nms]):
         ranked: dict[int, Ranked] = {}
         for videos, numbers in alike.items():
-            options = SearchOptions(k=DEPTHS[-1], nms=threshold, restriction=Restriction(videos=tuple(videos)))
+            options = SearchOptions(
+                k=DEPTHS[-1], nms=threshold, restriction=Restriction(videos=tuple(videos))
+            )
             for batch in batches(numbers):
                 ranked.update(zip(batch, rank(batch, options), strict=True))
                 report(len(ranked), len(pools.videos), what=f"pools, NMS {threshold:g}")
         lists = Lists("MVMR", threshold, [ranked[number] for number in range(len(pools.videos))])
-        found += outcomes(lists, "pool", pools.right, IOUS, DEPTHS, lambda m, k: chances(counts[m], pools.size * len(grid), k))
+        found += outcomes(
+            lists,
+            "pool",
+            pools.right,
+            IOUS,
+            DEPTHS,
+            lambda m, k: chances(counts[m], pools.size * len(grid), k),
+        )
     return found
 
 
 def _names(corpus: Corpus) -> dict[str, str]:
-    """Ids in the corpus by what a file may call them: the id, or the id without a suffix that no other video shares."""
+    """Ids in the corpus by what a file may call them: the id, or the id without a suffix that no other video
+    shares.
+    """
     stems: dict[str, list[str]] = {}
     for video_id in corpus.ids.values():
         stems.setdefault(video_id.rpartition(".")[0] or video_id, []).append(video_id)
-    return {**{stem: ids[0] for stem, ids in stems.items() if len(ids) == 1}, **{name: name for name in corpus.ids.values()}}
+    return {
+        **{stem: ids[0] for stem, ids in stems.items() if len(ids) == 1},
+        **{name: name for name in corpus.ids.values()},
+    }
 
 
 def _sentence(
-    entry: Mapping[str, Any], place: int, video_id: str, content: Mapping[str, Any], durations: Mapping[str, float]
+    entry: Mapping[str, Any],
+    place: int,
+    video_id: str,
+    content: Mapping[str, Any],
+    durations: Mapping[str, float],
 ) -> tuple[list[str], list[tuple[str, tuple[float, float]]]]:
-    """The pool of one sentence and its further right moments in seconds, checked, and cut to their videos as all moments are."""
+    """The pool of one sentence and its further right moments in seconds, checked, and cut to their videos as
+    all moments are.
+    """
     for key in ("pos_moments", "retrieval_pool"):
         if len(entry[key]) != len(entry["sentences"]):
             raise ValueError(f"{len(entry[key])} {key}, {len(entry['sentences'])} sentences")

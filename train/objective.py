@@ -1,7 +1,8 @@
-"""The losses of a step as one module: embed each group, then compare within groups or over all videos of the step.
+"""The losses of a step as one module: embed each group, then compare within groups or over all videos of the
+step.
 
-This is what DistributedDataParallel wraps, and where mixed precision, the statistics of BatchNorm and the random numbers
-of dropout are settled, so that none of them depends on how many processes share a step.
+This is what DistributedDataParallel wraps, and where mixed precision, the statistics of BatchNorm and the
+random numbers of dropout are settled, so that none of them depends on how many processes share a step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,15 +25,18 @@ from .losses import Batch, LossConfig, Losses, mmn_losses
 class Objective(nn.Module):
     """Groups of videos to the three losses.
 
-    With `negatives: group` every group is a step of its own and is given alone; its losses know only its own videos. With
-    `negatives: global` all groups of this process are given at once, and the losses compare all videos of all processes,
-    gradients included (every process computes the same losses).
+    With `negatives: group` every group is a step of its own and is given alone; its losses know only its own
+    videos. With `negatives: global` all groups of this process are given at once, and the losses compare all
+    videos of all processes, gradients included (every process computes the same losses).
 
     Args:
-        alike: says which sentences of different videos are no negatives of each other; None: all are negatives.
+        alike: says which sentences of different videos are no negatives of each other; None: all are
+            negatives.
     """
 
-    def __init__(self, model: MMN, loss: LossConfig, config: TrainConfig, world: World, alike: Alike | None = None) -> None:
+    def __init__(
+        self, model: MMN, loss: LossConfig, config: TrainConfig, world: World, alike: Alike | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self._loss = loss
@@ -45,17 +49,22 @@ class Objective(nn.Module):
         """(3,): the losses of the IoU head, of videos and of sentences, not yet weighted."""
         embedded = [self._embed(group) for group in groups]
         videos, sentences = (
-            Embeddings(*(torch.cat(parts) for parts in zip(*side, strict=True))) for side in zip(*embedded, strict=True)
+            Embeddings(*(torch.cat(parts) for parts in zip(*side, strict=True)))
+            for side in zip(*embedded, strict=True)
         )
         batch, meanings, added = _join(groups)
         if self._everything:
-            videos, sentences, batch, meanings, added = self._gather(videos, sentences, batch, meanings, added)
+            videos, sentences, batch, meanings, added = self._gather(
+                videos, sentences, batch, meanings, added
+            )
         if self._alike is not None:
             batch = self._without_false_negatives(self._alike, batch, meanings, added, len(videos.iou))
         losses: Losses = mmn_losses(videos, sentences, batch, self._loss)
         return torch.stack([losses.iou, losses.video, losses.sentence])
 
-    def _without_false_negatives(self, alike: Alike, batch: Batch, meanings: Tensor, added: Added, videos: int) -> Batch:
+    def _without_false_negatives(
+        self, alike: Alike, batch: Batch, meanings: Tensor, added: Added, videos: int
+    ) -> Batch:
         video_of = torch.cat([batch.video_of, added.video_of])
         pairs = alike(meanings, torch.cat([meanings, added.meanings])) & (batch.video_of[:, None] != video_of)
         matches = torch.cat([batch.targets, added.targets]) >= self._loss.negative_iou
@@ -63,7 +72,8 @@ class Objective(nn.Module):
         return replace(batch, alike=asked, described=described(pairs, video_of, matches, videos))
 
     def _embed(self, group: Group) -> tuple[Embeddings, Embeddings]:
-        # Seeded for the group, dropout is the same wherever and after whichever interruption the group is computed.
+        # Seeded for the group, dropout is the same wherever and after whichever interruption the group is
+        # computed.
         torch.manual_seed(group.seed)
         device = group.pre_clips.device.type
         with (
@@ -94,10 +104,11 @@ class Objective(nn.Module):
 
 @contextmanager
 def running_statistics(model: nn.Module, *, update: bool) -> Iterator[None]:
-    """Within it, BatchNorm uses the statistics of its input as in training, and remembers them only if `update`.
+    """Within it, BatchNorm uses the statistics of its input as in training, and remembers them only if
+    `update`.
 
-    In the official runs each GPU has running statistics of its own and the first one's are saved: those of the first
-    group of each step.
+    In the official runs each GPU has running statistics of its own and the first one's are saved: those of
+    the first group of each step.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:

@@ -4,8 +4,8 @@
     text    every moment that is annotated with the same normalised text, in whatever video
     label   every moment with the same label, where annotations carry labels
 
-A single right answer is the benchmarks' convention, but one that no system can meet: of the test queries of Charades-STA 32.6 %
-share their text with a query of another video.
+A single right answer is the benchmarks' convention, but one that no system can meet: of the test queries of
+Charades-STA 32.6 % share their text with a query of another video.
 """
 
 import string
@@ -98,7 +98,9 @@ class Queries:
     @cached_property
     def right(self) -> dict[str, list[Right]]:
         """Right answers to each query, by what counts; queries of one text or label share the object."""
-        own = [Right(video[None], moment[None]) for video, moment in zip(self.videos, self.moments, strict=True)]
+        own = [
+            Right(video[None], moment[None]) for video, moment in zip(self.videos, self.moments, strict=True)
+        ]
         found = {"own": own, "text": self._shared(self.texts)}
         return found if self.labels is None else {**found, "label": self._shared(self.labels)}
 
@@ -136,7 +138,8 @@ def queries_of(split: Annotations, corpus: Corpus) -> Queries:
     videos = split.videos
     if missing := [video.video_id for video in videos if video.video_id not in corpus.numbers]:
         raise AnnotationError(
-            f"{split.path}: {len(missing)} of its {len(videos)} videos are not among the {len(corpus.ids)} that are searched, "
+            f"{split.path}: {len(missing)} of its {len(videos)} videos are not among the {len(corpus.ids)} "
+            "that are searched, "
             f"e.g. '{missing[0]}'."
         )
     numbers = [corpus.numbers[video.video_id] for video in videos for _ in video.sentences]
@@ -150,12 +153,18 @@ def queries_of(split: Annotations, corpus: Corpus) -> Queries:
     )
 
 
-def count_right(right: Sequence[Right], durations: Mapping[int, float], grid: ProposalGrid, m: float) -> Tensor:
-    """(Q,) int64: how many proposals of all videos have an IoU of at least m with a right moment of their video."""
+def count_right(
+    right: Sequence[Right], durations: Mapping[int, float], grid: ProposalGrid, m: float
+) -> Tensor:
+    """(Q,) int64: how many proposals of all videos have an IoU of at least m with a right moment of their
+    video.
+    """
     counted: dict[int, int] = {}  # by identity: queries share right answers
     for one in right:
         if id(one) not in counted:
-            ious = [grid.iou_targets(one.spans[one.videos == video], durations[video]) for video in one.distinct]  # (r, P) each
+            ious = [
+                grid.iou_targets(one.spans[one.videos == video], durations[video]) for video in one.distinct
+            ]  # (r, P) each
             counted[id(one)] = int(sum(hits(of_video, m).any(dim=0).sum() for of_video in ious))
     return torch.tensor([counted[id(one)] for one in right])
 

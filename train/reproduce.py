@@ -1,4 +1,5 @@
-"""A benchmark from its files to a verdict: train with the paper's setting, evaluate on the test split, compare.
+"""A benchmark from its files to a verdict: train with the paper's setting, evaluate on the test split,
+compare.
 
 OUT/seed0/ ...       the folder of each run (resume.py), with test.json, its result on the test split
 OUT/results.json     all seeds, mean and deviation, what was published, the differences
@@ -40,7 +41,10 @@ class Reproduction:
     @property
     def mean(self) -> dict[str, float]:
         """Of each column over the seeds."""
-        return {column: mean(values[column] for values in self.seeds.values()) for column in next(iter(self.seeds.values()))}
+        return {
+            column: mean(values[column] for values in self.seeds.values())
+            for column in next(iter(self.seeds.values()))
+        }
 
     @property
     def deviation(self) -> dict[str, float]:
@@ -50,24 +54,37 @@ class Reproduction:
         return {column: stdev([values[column] for values in self.seeds.values()]) for column in self.mean}
 
     def verdict(self) -> str:
-        """Whether the mean lies within half a point of every published number that was verified, and what chance does to it."""
+        """Whether the mean lies within half a point of every published number that was verified, and what
+        chance does to it.
+        """
         reference = self.benchmark.reference
         if reference is None:
             return f"Nothing is published for {self.benchmark.name}: there is no verdict."
         count = len(reference.values)
         far = further_off(self.mean, reference, WITHIN)
         if not far:
-            return f"Reproduced: within {WITHIN} points of {'all ' * (count > 1)}{count} of {reference.name}'s verified numbers."
+            return (
+                f"Reproduced: within {WITHIN} points of {'all ' * (count > 1)}{count} of {reference.name}'s "
+                "verified numbers."
+            )
         below = [text for text in far if differences(self.mean, reference)[text.split(" is ")[0]] < 0]
         word = "Not reproduced" if below else "Better"
-        text = f"{word}: {len(far)} of {count} verified numbers lie more than {WITHIN} points off ({'; '.join(far)})."
+        text = (
+            f"{word}: {len(far)} of {count} verified numbers lie more than {WITHIN} points off "
+            f"({'; '.join(far)})."
+        )
         # Half a point is less than chance moves the mean of a few seeds of a small data set.
-        error = {column: value / len(self.seeds) ** 0.5 for column, value in self.deviation.items() if column in reference.values}
+        error = {
+            column: value / len(self.seeds) ** 0.5
+            for column, value in self.deviation.items()
+            if column in reference.values
+        }
         unclear = [column for column, value in error.items() if value > WITHIN]
         if unclear:
             widest = max(unclear, key=error.__getitem__)
             text += (
-                f" {len(self.seeds)} seeds cannot tell half a point apart here: the standard error of the mean is up to "
+                f" {len(self.seeds)} seeds cannot tell half a point apart here: the standard error of the "
+                "mean is up to "
                 f"{error[widest]:.1f} ({widest})."
             )
         return text
@@ -82,28 +99,40 @@ class Reproduction:
             "epochs": {str(seed): epoch for seed, epoch in self.epochs.items()},
             "mean": self.mean,
             "deviation": self.deviation,
-            "published": [{"name": p.name, "source": p.source, "values": dict(p.values)} for p in self.benchmark.published],
+            "published": [
+                {"name": p.name, "source": p.source, "values": dict(p.values)}
+                for p in self.benchmark.published
+            ],
             "difference": differences(self.mean, reference) if reference else {},
             "verdict": self.verdict(),
         }
 
 
 def reproduce(
-    benchmark: Benchmark, setting: Setting, out: Path, *, data: Path, features: Path | None = None, seeds: Sequence[int] = (0,),
-    selection: str = "validation", device: str = "cpu", report: Report = lambda what, done, total, note: None,
-) -> Reproduction:  # fmt: skip
+    benchmark: Benchmark,
+    setting: Setting,
+    out: Path,
+    *,
+    data: Path,
+    features: Path | None = None,
+    seeds: Sequence[int] = (0,),
+    selection: str = "validation",
+    device: str = "cpu",
+    report: Report = lambda what, done, total, note: None,
+) -> Reproduction:
     """Train once a seed and evaluate on the test split. Called again, it takes up what is unfinished.
 
     Args:
         setting: the benchmark's own, or another for an experiment.
         data: folder with the benchmark's files.
         features: this file in place of the folder's.
-        selection: which epoch is kept. "validation": the best on the validation split or, where the data set has none, on
-            the setting's hold-out; "test": the best on the test split, as the paper's authors chose by their logs, which
-            flatters the result; "last".
+        selection: which epoch is kept. "validation": the best on the validation split or, where the data set
+            has none, on the setting's hold-out; "test": the best on the test split, as the paper's authors
+            chose by their logs, which flatters the result; "last".
 
     Raises:
-        ConfigError, AnnotationError, FeatureError: the files are not in place; the message says what to get and where from.
+        ConfigError, AnnotationError, FeatureError: the files are not in place; the message says what to get
+            and where from.
     """
     if selection not in SELECTIONS:
         raise ConfigError(f"the selection is '{selection}', expected one of {', '.join(SELECTIONS)}.")
@@ -118,7 +147,16 @@ def reproduce(
             own = replace(setting, train=replace(setting.train, seed=seed, select=choice))
             run = out / f"seed{seed}"
             told = partial(_tell, report, seed)
-            result = train(own, splits["train"], opened, run, validation=validation, device=device, resume=True, report=told)
+            result = train(
+                own,
+                splits["train"],
+                opened,
+                run,
+                validation=validation,
+                device=device,
+                resume=True,
+                report=told,
+            )
             if first_process():
                 epochs[seed] = result.epoch
                 results[seed] = _evaluate(benchmark, own, splits["test"], opened, run, device, told)
@@ -145,7 +183,8 @@ def _splits(benchmark: Benchmark, data: Path, features: Path | None) -> dict[str
         ):
             if found != known.get(name, found):
                 raise AnnotationError(
-                    f"{split.path}: has {found:,} {what}, the {name} split of {benchmark.name} has {known[name]:,}. Get it from "
+                    f"{split.path}: has {found:,} {what}, the {name} split of {benchmark.name} has "
+                    f"{known[name]:,}. Get it from "
                     f"{benchmark.where_annotations}."
                 )
     return splits
@@ -159,10 +198,14 @@ def check_features(benchmark: Benchmark, features: FeatureFile, splits: Iterable
     """
     wanted = [video.video_id for split in splits for video in split.videos]
     lacking = [video for video in wanted if video not in features]
-    expected = f"Expected {benchmark.where_features}: HDF5, {benchmark.keys}, of shape (snippets, {benchmark.width or 'width'})."
+    expected = (
+        f"Expected {benchmark.where_features}: HDF5, {benchmark.keys}, of shape (snippets, "
+        f"{benchmark.width or 'width'})."
+    )
     if lacking:
         raise FeatureError(
-            f"{features.path}: lacks {len(lacking):,} of the {len(wanted):,} videos of {benchmark.name}, e.g. '{lacking[0]}'; it "
+            f"{features.path}: lacks {len(lacking):,} of the {len(wanted):,} videos of {benchmark.name}, "
+            f"e.g. '{lacking[0]}'; it "
             f"has '{features.video_ids[0]}'. {expected}"
         )
     if features.dim != (benchmark.width or features.dim):
@@ -170,7 +213,13 @@ def check_features(benchmark: Benchmark, features: FeatureFile, splits: Iterable
 
 
 def _evaluate(
-    benchmark: Benchmark, setting: Setting, test: Annotations, features: FeatureFile, run: Path, device: str, report: Report
+    benchmark: Benchmark,
+    setting: Setting,
+    test: Annotations,
+    features: FeatureFile,
+    run: Path,
+    device: str,
+    report: Report,
 ) -> dict[str, float]:
     """Recall on the test split of the model that a run kept; read back where it stands already."""
     fingerprint = checkpoint.info(run / "model").fingerprint
@@ -189,5 +238,7 @@ def _evaluate(
         recalls=benchmark.recalls,
         report=lambda done, total: report("test split", done, total, ""),
     ).table()
-    path.write_text(json.dumps({"fingerprint": fingerprint, "values": values}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"fingerprint": fingerprint, "values": values}, indent=1) + "\n", encoding="utf-8"
+    )
     return values

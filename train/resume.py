@@ -8,8 +8,9 @@
     pre_clips.bin   the training split's pre-clips, memory-mapped; made anew at each start, gone at the end
     result.json     at the end
 
-Files are written aside and renamed, so a killed run leaves the state of an epoch or the next one's, never half of one.
-Everything random is derived from the seed, the epoch, the step and the group; there are no random states to keep.
+Files are written aside and renamed, so a killed run leaves the state of an epoch or the next one's, never
+half of one. Everything random is derived from the seed, the epoch, the step and the group; there are no
+random states to keep.
 """
 
 import json
@@ -61,30 +62,43 @@ class RunFolder:
         """Begin a run, or take up an interrupted one; returns the result of one that is finished already.
 
         Raises:
-            OutputError: there is a run already and `resume` was not said; or other files; or nothing can be written.
+            OutputError: there is a run already and `resume` was not said; or other files; or nothing can be
+                written.
             ConfigError: the run to be resumed has another setting.
         """
         if self._setting.is_file():
             if not resume:
                 what = "a finished" if self._result.is_file() else "an interrupted"
-                raise OutputError(f"{self.path}: holds {what} run. Take it up with --resume, or choose a new folder with -o.")
+                raise OutputError(
+                    f"{self.path}: holds {what} run. Take it up with --resume, or choose a new folder with "
+                    "-o."
+                )
             # Through JSON, as tuples come back from the file as lists.
             if different := _differences(json.loads(json.dumps(setting)), _read(self._setting)):
-                raise ConfigError(f"{self.path}: its run has another setting ({'; '.join(different)}). Resume with the same one.")
+                raise ConfigError(
+                    f"{self.path}: its run has another setting ({'; '.join(different)}). Resume with the "
+                    "same one."
+                )
             if self._result.is_file():
                 result = _read(self._result)
                 return TrainResult(self.model, result["epoch"], result["validation"])
             checkpoint.recover(self.model)
             return None
-        if self.path.exists() and (not self.path.is_dir() or any(not self._left_over(path) for path in self.path.iterdir())):
-            raise OutputError(f"{self.path}: exists already and holds no run; a training run needs a new or empty folder.")
+        if self.path.exists() and (
+            not self.path.is_dir() or any(not self._left_over(path) for path in self.path.iterdir())
+        ):
+            raise OutputError(
+                f"{self.path}: exists already and holds no run; a training run needs a new or empty folder."
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / "setting.json.tmp"
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror}). Choose another place with -o.") from error
+            raise OutputError(
+                f"{self.path}: cannot be written ({error.strerror}). Choose another place with -o."
+            ) from error
         return None
 
     def _left_over(self, path: Path) -> bool:
@@ -92,7 +106,9 @@ class RunFolder:
         return path.name.startswith((self.pre_clips.name, self._setting.name))
 
     def begin(self, setting: dict[str, Any]) -> None:
-        """Say what the run is made of, once all of its input has been read: from here on the folder holds a run."""
+        """Say what the run is made of, once all of its input has been read: from here on the folder holds a
+        run.
+        """
         if not self._setting.is_file():
             _replace(self._setting, json.dumps(setting, indent=1))
 
@@ -112,11 +128,13 @@ class RunFolder:
         except (OSError, RuntimeError) as error:  # torch's writer wraps a full disk in a RuntimeError
             aside.unlink(missing_ok=True)
             raise OutputError(
-                f"{self._state}: cannot be written ({str(error).splitlines()[0]}). Free some space and go on with --resume."
+                f"{self._state}: cannot be written ({str(error).splitlines()[0]}). Free some space and go on "
+                "with --resume."
             ) from error
 
     def load(self) -> dict[str, Any] | None:
-        """The state after the last whole epoch; None before the first. Tensors and numbers only, no pickled objects.
+        """The state after the last whole epoch; None before the first. Tensors and numbers only, no pickled
+        objects.
 
         Raises:
             CheckpointError: it is damaged.
@@ -126,8 +144,18 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
             if state["format"] != FORMAT:
-                raise CheckpointError(f"{self._state}: has format {state['format']}, this version reads format {FORMAT}.")
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(
+                    f"{self._state}: has format {state['format']}, this version reads format {FORMAT}."
+                )
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            EOFError,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ) as error:
             raise CheckpointError(
                 f"{self._state}: cannot be read ({str(error).splitlines()[0]}). Begin in a new folder."
             ) from error
@@ -139,11 +167,17 @@ class RunFolder:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
-            raise OutputError(f"{self.metrics}: cannot be written ({error.strerror}). Go on with --resume.") from error
+            raise OutputError(
+                f"{self.metrics}: cannot be written ({error.strerror}). Go on with --resume."
+            ) from error
 
     def cut_log(self, epoch: int) -> None:
-        """Drop the metrics after an epoch: those of one that was finished but whose state was not kept, or half a line."""
-        lines = self.metrics.read_text(encoding="utf-8").splitlines()[:epoch] if self.metrics.is_file() else []
+        """Drop the metrics after an epoch: those of one that was finished but whose state was not kept, or
+        half a line.
+        """
+        lines = (
+            self.metrics.read_text(encoding="utf-8").splitlines()[:epoch] if self.metrics.is_file() else []
+        )
         _replace(self.metrics, "".join(f"{line}\n" for line in lines))
 
     def finish(self, result: TrainResult) -> None:

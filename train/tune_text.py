@@ -1,19 +1,23 @@
-"""The text side alone, trained against the frozen embeddings of a whole collection, so that an index already built stays valid.
+"""The text side alone, trained against the frozen embeddings of a whole collection, so that an index already
+built stays valid.
 
-ADORE (Zhan et al., "Optimizing Dense Retrieval Model Training with Hard Negatives", SIGIR 2021) for moments. In every step each
-sentence is searched among all moments of the training videos as the text side is now, and the best-ranked wrong ones are its
-negatives:
+ADORE (Zhan et al., "Optimizing Dense Retrieval Model Training with Hard Negatives", SIGIR 2021) for moments.
+In every step each sentence is searched among all moments of the training videos as the text side is now, and
+the best-ranked wrong ones are its negatives:
 
-    -mean over s of log( exp(f(s, p)) / (exp(f(s, p)) + sum_n exp(f(s, n))) ),   f = c / tau + log sigmoid(10 i)
+    -mean over s of log( exp(f(s, p)) / (exp(f(s, p)) + sum_n exp(f(s, n))) ),
+    f = c / tau + log sigmoid(10 i)
 
-f is the score that ranks a collection (scoring.py), p the proposal that fits the sentence's own moment best, and n runs over the
-moments that the search finds, without those that match the moment of an alike sentence, the sentence's own among them.
+f is the score that ranks a collection (scoring.py), p the proposal that fits the sentence's own moment best,
+and n runs over the moments that the search finds, without those that match the moment of an alike sentence,
+the sentence's own among them.
 """
 
 import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -55,7 +59,8 @@ class TuneConfig:
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.negatives) < 1 or not 0 < self.lr < math.inf:
             raise ConfigError(
-                f"epochs ({self.epochs}), batch_size ({self.batch_size}), negatives ({self.negatives}) and lr ({self.lr}) must be "
+                f"epochs ({self.epochs}), batch_size ({self.batch_size}), negatives ({self.negatives}) and "
+                f"lr ({self.lr}) must be "
                 "above 0."
             )
 
@@ -72,16 +77,25 @@ class TuneResult:
 
 
 def tune_text(
-    source: Path, annotations: Annotations, features: FeatureFile, out: Path, *, validation: Annotations | None = None,
-    config: TuneConfig | None = None, device: str = "cpu", report: Report = lambda what, done, total, note: None,
-) -> TuneResult:  # fmt: skip
-    """Tune the LayerNorm and the heads of a checkpoint's text side; its video side and its transformer stay as they are.
+    source: Path,
+    annotations: Annotations,
+    features: FeatureFile,
+    out: Path,
+    *,
+    validation: Annotations | None = None,
+    config: TuneConfig | None = None,
+    device: str = "cpu",
+    report: Report = lambda what, done, total, note: None,
+) -> TuneResult:
+    """Tune the LayerNorm and the heads of a checkpoint's text side; its video side and its transformer stay
+    as they are.
 
     Args:
         source: the checkpoint.
         out: where the tuned one goes.
-        validation: searched as a collection of its own after each epoch, and before the first one; the best one is kept: by
-            average precision where it has labels, else by R@1,IoU=0.5. Without it the last epoch is kept.
+        validation: searched as a collection of its own after each epoch, and before the first one; the best
+            one is kept: by average precision where it has labels, else by R@1,IoU=0.5. Without it the last
+            epoch is kept.
 
     Raises:
         CheckpointError, FeatureError, AnnotationError, QueryError, ConfigError: input that does not fit.
@@ -90,21 +104,31 @@ def tune_text(
     config = config or TuneConfig()
     about, model = checkpoint.info(source), checkpoint.load(source, device)
     if features.dim != about.config.input_dim:
-        raise FeatureError(f"{features.path}: features have width {features.dim}, {source} expects {about.config.input_dim}.")
+        raise FeatureError(
+            f"{features.path}: features have width {features.dim}, {source} expects {about.config.input_dim}."
+        )
     if out.exists():
         raise OutputError(f"{out}: exists already. Choose another place with -o.")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         work = tempfile.TemporaryDirectory(prefix=f"{out.name}-", dir=out.parent)
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another place with -o.") from error
+        raise OutputError(
+            f"{out}: cannot be written ({error.strerror}). Choose another place with -o."
+        ) from error
 
     def pre_clips(video_id: str) -> Tensor:
         return stored_pre_clips(features, video_id, about.config)
 
     def embedded(videos: tuple[AnnotatedVideo, ...], name: str) -> MomentIndex:
         what = f"embedding {name} videos"
-        return index_videos(model, videos, pre_clips, Path(work.name) / name, lambda done, total: report(what, done, total, ""))
+        return index_videos(
+            model,
+            videos,
+            pre_clips,
+            Path(work.name) / name,
+            lambda done, total: report(what, done, total, ""),
+        )
 
     with work:
         tuning = Tuning(model, annotations, embedded(annotations.videos, "training"), config)
@@ -114,7 +138,8 @@ def tune_text(
         best, kept, metric = -1.0, 0, ""
         for epoch in range(config.epochs + 1):
             if epoch:
-                losses.append(tuning.epoch(epoch, lambda done, total, note: report(f"epoch {epoch}", done, total, note)))  # noqa: B023
+                say = partial(report, f"epoch {epoch}")
+                losses.append(tuning.epoch(epoch, say))
             if validation and held_out:
                 metric, value = _found(held_out, model.eval(), validation)
                 values.append(value)
@@ -132,7 +157,10 @@ def _found(index: MomentIndex, model: MMN, validation: Annotations) -> tuple[str
     corpus = indexed(index)
     queries = queries_of(validation, corpus)
     rank = IndexRank(index, model.embed_collection(queries.sentences), model.score("collection"))
-    found = {(one.right, one.iou): one.table() for one in measure(search_task("VCMR", 0.5, queries, corpus, rank), queries, corpus)}
+    found = {
+        (one.right, one.iou): one.table()
+        for one in measure(search_task("VCMR", 0.5, queries, corpus, rank), queries, corpus)
+    }
     if ("label", 0.5) in found:
         return "label AP", found["label", 0.5]["AP"]
     return "own R@1,IoU=0.5", found["own", 0.5]["R@1"]
@@ -153,7 +181,9 @@ class Tuning:
         self._optimiser = torch.optim.AdamW(self._trained, lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-5)
 
     def epoch(self, epoch: int, report: Callable[[int, int, str], None]) -> float:
-        """One pass over the sentences; returns the mean loss. The transformer's dropout is on, as when it was trained with."""
+        """One pass over the sentences; returns the mean loss. The transformer's dropout is on, as when it was
+        trained with.
+        """
         self._model.eval()
         self._model.text_encoder.train()
         random = torch.Generator().manual_seed(derived_seed(self._config.seed, epoch))
@@ -164,7 +194,8 @@ class Tuning:
             loss = self.loss(batch)
             if not math.isfinite(float(loss.detach())):
                 raise ConfigError(
-                    f"the loss of epoch {epoch} is {float(loss.detach())}: a rate of {self._config.lr:g} is too high."
+                    f"the loss of epoch {epoch} is {float(loss.detach())}: a rate of {self._config.lr:g} is "
+                    "too high."
                 )
             self._optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
@@ -185,7 +216,9 @@ class Tuning:
         wrong = (found >= 0) & ~self._annotated.matching(found.clamp(min=0), batch, self._alike)
         rows = torch.cat([self._annotated.positives[batch][:, None], found.clamp(min=0)], dim=1)
         moments = (x.to(device).float() for x in self._index.embeddings(rows.numpy()))
-        c, i = (torch.einsum("sc,snc->sn", query, moment) for query, moment in zip(queries, moments, strict=True))
+        c, i = (
+            torch.einsum("sc,snc->sn", query, moment) for query, moment in zip(queries, moments, strict=True)
+        )
         counts = torch.cat([torch.ones(len(batch), 1, dtype=torch.bool), wrong], dim=1).to(device)
         logits = score.log(c, i).masked_fill(~counts, -torch.inf)
         return (logits.logsumexp(dim=1) - logits[:, 0]).mean()
@@ -195,12 +228,15 @@ class Tuning:
         planes = [score.tangent(0.0, 0.0)] * len(queries.iou)  # a scan does not look at them
         limit = min(self._config.negatives, self._index.num_moments)
         parts = self._index.parts(Restriction())
-        found = self._index.candidates(queries, score, planes, limit, parts, scan=True, deadline=Deadline(None))
+        found = self._index.candidates(
+            queries, score, planes, limit, parts, scan=True, deadline=Deadline(None)
+        )
         return torch.from_numpy(found.rows)
 
 
 class Annotated:
-    """The annotated moments of a collection, by the rows of its index: row r is proposal r % P of video r // P.
+    """The annotated moments of a collection, by the rows of its index: row r is proposal r % P of video r //
+    P.
 
     Args:
         meanings: (T, 2), of each moment's sentence.
@@ -223,8 +259,12 @@ class Annotated:
         return cls(torch.cat(known), torch.cat(targets) >= _MATCH, of_video, best)
 
     def matching(self, rows: Tensor, sentences: Tensor, alike: Alike) -> Tensor:
-        """Which of (S, n) rows match the moment of a sentence that is alike; each sentence is alike to itself."""
+        """Which of (S, n) rows match the moment of a sentence that is alike; each sentence is alike to
+        itself.
+        """
         moments = self._of_video[rows // self._matches.shape[1]]  # (S, n, A)
         same = alike(self._meanings[sentences], self._meanings)  # (S, T)
         found = same[torch.arange(len(rows))[:, None, None], moments]
-        return (found & self._matches[moments, (rows % self._matches.shape[1])[..., None]] & (moments >= 0)).any(dim=2)
+        return (
+            found & self._matches[moments, (rows % self._matches.shape[1])[..., None]] & (moments >= 0)
+        ).any(dim=2)

@@ -1,9 +1,12 @@
-"""Predictions in the submission format of TVR (Lei et al., ECCV 2020): written for other tools, read from other systems.
+"""Predictions in the submission format of TVR (Lei et al., ECCV 2020): written for other tools, read from
+other systems.
 
-    {"video2idx": {video: index}, "SVMR" | "VR" | "VCMR": [{"desc_id", "desc", "predictions": [[index, start, end, score], ...]}]}
+    {"video2idx": {video: index}, "SVMR" | "VR" | "VCMR": [{"desc_id", "desc", "predictions": [[index, start,
+    end, score], ...]}]}
 
-`desc_id` is the position of a sentence in the annotation file, counted from 0 over all sentences as they are written, those that
-the official filter drops included. A list is scored as it stands, up to 100 long: which NMS it went through is its author's to say.
+`desc_id` is the position of a sentence in the annotation file, counted from 0 over all sentences as they are
+written, those that the official filter drops included. A list is scored as it stands, up to 100 long: which
+NMS it went through is its author's to say.
 """
 
 import json
@@ -34,7 +37,9 @@ def write_predictions(path: Path, lists: Sequence[Lists], queries: Queries, corp
     for one in lists:
         content[one.task] = [
             {"desc_id": position, "desc": sentence, "predictions": _rows(ranked)}
-            for position, sentence, ranked in zip(queries.positions, queries.sentences, one.ranked, strict=True)
+            for position, sentence, ranked in zip(
+                queries.positions, queries.sentences, one.ranked, strict=True
+            )
         ]
     try:
         path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -43,17 +48,25 @@ def write_predictions(path: Path, lists: Sequence[Lists], queries: Queries, corp
 
 
 def _rows(ranked: Ranked) -> list[list[float]]:
-    # The shortest decimals that are read back as the same float32: a hit is often decided by an IoU of exactly m.
-    starts, ends = ranked.spans.numpy().astype(str).astype(float).T.tolist() if len(ranked.spans) else ([], [])
-    return [list(row) for row in zip(ranked.videos.tolist(), starts, ends, ranked.scores.tolist(), strict=True)]
+    # The shortest decimals that are read back as the same float32: a hit is often decided by an IoU of
+    # exactly m.
+    starts, ends = (
+        ranked.spans.numpy().astype(str).astype(float).T.tolist() if len(ranked.spans) else ([], [])
+    )
+    return [
+        list(row) for row in zip(ranked.videos.tolist(), starts, ends, ranked.scores.tolist(), strict=True)
+    ]
 
 
-def read_predictions(path: str | os.PathLike[str], queries: Queries, corpus: Corpus, written: int) -> list[Lists]:
+def read_predictions(
+    path: str | os.PathLike[str], queries: Queries, corpus: Corpus, written: int
+) -> list[Lists]:
     """Read the lists of a file for all queries of a split.
 
     Args:
         corpus: the videos of the annotations; the file may have others, which are never right.
-        written: sentences of the annotation file, dropped ones included; a list for a dropped one is not looked at further.
+        written: sentences of the annotation file, dropped ones included; a list for a dropped one is not
+            looked at further.
 
     Raises:
         AnnotationError: the file is missing, is not of this form, or is not one of these annotations.
@@ -76,15 +89,23 @@ def read_predictions(path: str | os.PathLike[str], queries: Queries, corpus: Cor
 
 
 def _videos(content: Any, corpus: Corpus) -> dict[int, int]:
-    """Number in the corpus of each index of the file; videos beyond the corpus get numbers that no query has."""
+    """Number in the corpus of each index of the file; videos beyond the corpus get numbers that no
+    query has.
+    """
     _check(isinstance(content, dict), "video2idx is no object, expected {video: index}")
     for video_id, index in content.items():
         _check(_is_index(index), f"video2idx: '{video_id}' has index {short(index)}, expected an integer")
     _check(len(set(content.values())) == len(content), "video2idx: two videos have the same index")
     missing = [video_id for video_id in corpus.numbers if video_id not in content]
-    _check(not missing, f"video2idx lacks {len(missing)} videos of the annotations, e.g. '{missing[0] if missing else ''}'")
+    _check(
+        not missing,
+        f"video2idx lacks {len(missing)} videos of the annotations, e.g. '{missing[0] if missing else ''}'",
+    )
     others = [video_id for video_id in content if video_id not in corpus.numbers]
-    numbers = {**corpus.numbers, **{video_id: len(corpus.numbers) + place for place, video_id in enumerate(others)}}
+    numbers = {
+        **corpus.numbers,
+        **{video_id: len(corpus.numbers) + place for place, video_id in enumerate(others)},
+    }
     return {index: numbers[video_id] for video_id, index in content.items()}
 
 
@@ -98,7 +119,8 @@ def _lists(task: str, content: Any, numbers: Mapping[int, int], queries: Queries
         _check(isinstance(entry, dict), f"{where} is no object, expected desc_id and predictions")
         position = entry.get("desc_id")
         _check(
-            _is_index(position) and 0 <= position < written, f"{where}: desc_id is {short(position)}, expected 0 to {written - 1}"
+            _is_index(position) and 0 <= position < written,
+            f"{where}: desc_id is {short(position)}, expected 0 to {written - 1}",
         )
         _check(position not in given, f"{where}: desc_id {position} comes twice")
         given.add(position)
@@ -113,7 +135,11 @@ def _lists(task: str, content: Any, numbers: Mapping[int, int], queries: Queries
         if task == "SVMR":  # as in TVR's own evaluation, moments of other videos are passed over
             found[query] = _of_video(found[query], int(queries.videos[query]))
     missing = [position for position, query in wanted.items() if query not in found]
-    _check(not missing, f"{task} lacks {len(missing)} of {len(queries)} sentences, e.g. desc_id {missing[0] if missing else ''}")
+    _check(
+        not missing,
+        f"{task} lacks {len(missing)} of {len(queries)} sentences, e.g. desc_id "
+        f"{missing[0] if missing else ''}",
+    )
     return Lists(task, None, [found[query] for query in range(len(queries))])
 
 
@@ -121,8 +147,13 @@ def _ranked(content: Any, numbers: Mapping[int, int], where: str) -> Ranked:
     _check(isinstance(content, list), f"{where}: predictions are no list")
     rows = content[: DEPTHS[-1]]
     for rank, row in enumerate(rows, 1):
-        if not (isinstance(row, list) and len(row) == 4 and all(_is_number(x) for x in row) and row[1] <= row[2]):
-            raise ValueError(f"{where}, rank {rank}: {short(row)}, expected [video index, start, end, score] with start <= end")
+        if not (
+            isinstance(row, list) and len(row) == 4 and all(_is_number(x) for x in row) and row[1] <= row[2]
+        ):
+            raise ValueError(
+                f"{where}, rank {rank}: {short(row)}, expected [video index, start, end, score] with start "
+                "<= end"
+            )
         if row[0] not in numbers:
             raise ValueError(f"{where}, rank {rank}: {row[0]} is no index of video2idx")
     return Ranked(

@@ -1,11 +1,12 @@
 """The moment index on disk: immutable segments under one manifest; its only writer and its only reader.
 
 collection.mmn/
-  manifest.json          what belongs to the index; replaced in one rename, so readers never see half of a write
+  manifest.json          what belongs to the index; replaced in one rename, so readers never see half of
+                         a write
   model-<fingerprint>/   a copy of the checkpoint that made it, for the queries
   bank-<digest>.parquet  sentences that moments were measured against, where there is one
-  segments/<id>/         moments.parquet, videos.parquet, embeddings.npy, background.npy; beside a bank hubs.npy;
-                         in large segments vectors.faiss
+  segments/<id>/         moments.parquet, videos.parquet, embeddings.npy, background.npy; beside a bank
+                         hubs.npy; in large segments vectors.faiss
 """
 
 from .manifest import BankAbout, CandidateAbout, Manifest, SegmentEntry

@@ -24,7 +24,8 @@ class CandidateAbout:
     factory: str  # FAISS's name of it
     nprobe: int = 1  # lists that a query visits
     depth: int = 512  # candidates that it asks for, for ten moments
-    recall: float | None = None  # share of the exact top 10 that it finds, measured when it was made; None before that
+    # share of the exact top 10 that it finds, measured when it was made; None before that
+    recall: float | None = None
     noise: str = ""  # which queries the recall was measured with
 
 
@@ -74,7 +75,8 @@ class Manifest:
         return f"model-{self.fingerprint[:16]}"
 
     def with_score(self, name: str | None = None, hub: float | None = None) -> Score:
-        """The index's default score, or another one with its parameters; its own hub correction where that score knows it.
+        """The index's default score, or another one with its parameters; its own hub correction where that
+        score knows it.
 
         Raises:
             QueryError: no such score, or a hub correction that it does not know.
@@ -113,12 +115,15 @@ def read_manifest(root: Path) -> Manifest:
     path = root / NAME
     if not path.is_file():
         what = "is no moment index (it has no manifest.json)" if root.exists() else "does not exist"
-        raise MomentIndexError(f"{root}: {what}. `mmn-index build` makes an index; name it with --index or MMN_INDEX.")
+        raise MomentIndexError(
+            f"{root}: {what}. `mmn-index build` makes an index; name it with --index or MMN_INDEX."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise MomentIndexError(
-                f"{path}: has format {content['format']}, this version reads format {FORMAT}. Update mmn-index, or build the "
+                f"{path}: has format {content['format']}, this version reads format {FORMAT}. Update "
+                "mmn-index, or build the "
                 "index again."
             )
         claimed = content.pop("checksum")
@@ -128,7 +133,9 @@ def read_manifest(root: Path) -> Manifest:
             _folder_name(content["fingerprint"]),
             content["features"],
             int(content["joint_dim"]),
-            ProposalGrid(int(content["grid"]["num_clips"]), tuple(int(n) for n in content["grid"]["pooling_counts"])),
+            ProposalGrid(
+                int(content["grid"]["num_clips"]), tuple(int(n) for n in content["grid"]["pooling_counts"])
+            ),
             Score(**content["score"]),
             tuple(_entry(entry) for entry in content["segments"]),
             _files(content["model_files"]),

@@ -1,12 +1,13 @@
 """The exact scan: the score of every moment for every query, and the best of them.
 
-Embeddings are float16 on disk, memory-mapped. A stretch of rows is converted to float32 while it is in the processor's cache,
-multiplied with all queries, and both cosines become one score in place, so that the scan costs little more than reading and
-multiplying. Scores are upper bounds: a float32 sum of C products of unit vectors is off by C roundings at most, which are added to
-both cosines before they are scored, and a score rises in both.
+Embeddings are float16 on disk, memory-mapped. A stretch of rows is converted to float32 while it is in the
+processor's cache, multiplied with all queries, and both cosines become one score in place, so that the scan
+costs little more than reading and multiplying. Scores are upper bounds: a float32 sum of C products of unit
+vectors is off by C roundings at most, which are added to both cosines before they are scored, and a score
+rises in both.
 
-A GPU multiplies the float16 rows as they are and reads them once: a query is two float16 vectors there, its rounded self and what
-rounding took off.
+A GPU multiplies the float16 rows as they are and reads them once: a query is two float16 vectors there, its
+    rounded self and what rounding took off.
 """
 
 import time
@@ -21,11 +22,16 @@ from ..scoring import Embeddings, Score
 _ROUNDING = 1.25 * 2**-24  # of float32, and a little for float16 vectors that are not quite of length 1
 _CORRECTING = 8  # so many roundings of numbers up to 1 may be in c - hub h
 _CACHED = 1024, 2048  # rows that are converted together on a CPU, for few and for many queries
-_BLOCK = 1 << 16, 1 << 14  # rows of which the best are chosen together, for few and for many queries; scores need no new memory
+_BLOCK = (
+    1 << 16,
+    1 << 14,
+)  # rows of which the best are chosen together, for few and for many queries; scores need no new memory
 _FEW = 4  # so many queries at most are held up by memory, not by multiplying
 _IN_HALF = ("cuda",)  # devices that multiply float16 with float32 sums
 _TENSOR_CORES = 4  # their sums are cut off, not rounded, several at once: so many of the usual roundings
-_REST = 2.0**11  # what rounding to float16 takes off a number is this much larger in float16, or it would lose its digits
+_REST = (
+    2.0**11
+)  # what rounding to float16 takes off a number is this much larger in float16, or it would lose its digits
 _VALUES_ON_GPU = 1 << 25  # scores that are computed at once there
 
 
@@ -44,16 +50,23 @@ class Deadline:
         """Raise QueryError if it has passed, saying how far the scan was."""
         if self._end is not None and time.monotonic() > self._end:
             raise QueryError(
-                f"no answer within {self._seconds:g} s: {done:,} of {total:,} moments were scanned. Raise --timeout, or restrict "
+                f"no answer within {self._seconds:g} s: {done:,} of {total:,} moments were scanned. Raise "
+                "--timeout, or restrict "
                 "the search (--video, --where)."
             )
 
 
 @torch.inference_mode()
 def best_of_all(
-    embeddings: Tensor, hubs: Tensor | None, runs: list[tuple[int, int]], keep: Tensor | None, queries: Embeddings, score: Score,
-    limit: int, deadline: Deadline,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    embeddings: Tensor,
+    hubs: Tensor | None,
+    runs: list[tuple[int, int]],
+    keep: Tensor | None,
+    queries: Embeddings,
+    score: Score,
+    limit: int,
+    deadline: Deadline,
+) -> tuple[Tensor, Tensor]:
     """The rows with the best scores.
 
     Args:
@@ -65,8 +78,8 @@ def best_of_all(
         limit: how many rows a query gets.
 
     Returns:
-        Upper bounds of the logarithmic score (Q, m) float32 and rows (Q, m) int64, best first, m = min(limit, rows); -inf marks
-        what is no candidate.
+        Upper bounds of the logarithmic score (Q, m) float32 and rows (Q, m) int64, best first, m = min(limit,
+        rows); -inf marks what is no candidate.
 
     Raises:
         QueryError: the deadline passed.
@@ -78,18 +91,25 @@ def best_of_all(
     size = _BLOCK[count > _FEW] if on_cpu else max(_BLOCK[1], _VALUES_ON_GPU // count)
     for first, last in blocks(runs, size):
         deadline.check(done, total)
-        values = upper_bounds(embeddings[first:last], None if hubs is None else hubs[first:last], queries, score)
+        values = upper_bounds(
+            embeddings[first:last], None if hubs is None else hubs[first:last], queries, score
+        )
         if keep is not None:
             values.masked_fill_(~keep[done : done + last - first], -torch.inf)
         done += last - first
-        value, place = values.topk(min(limit, last - first), dim=1) if least is None else _above(values, least)
+        value, place = (
+            values.topk(min(limit, last - first), dim=1) if least is None else _above(values, least)
+        )
         found.append((value, place + first))
-        # Chosen from as many again as are wanted, so that a row is looked at a few times only, however many are wanted.
+        # Chosen from as many again as are wanted, so that a row is looked at a few times only, however many
+        # are wanted.
         if sum(value.shape[1] for value, _ in found) >= (limit if least is None else 2 * limit):
             found = [_best(found, limit)]
             least = found[0][0][:, -1:]
     if not found:
-        return torch.empty(len(queries.contrastive), 0), torch.empty(len(queries.contrastive), 0, dtype=torch.int64)
+        return torch.empty(len(queries.contrastive), 0), torch.empty(
+            len(queries.contrastive), 0, dtype=torch.int64
+        )
     values, rows = _best(found, limit)
     return values.cpu(), rows.cpu()
 
@@ -155,14 +175,17 @@ def upper_bounds(embeddings: Tensor, hubs: Tensor | None, queries: Embeddings, s
 def _cosines_in_half(queries: Embeddings, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Both cosines of float32 queries (Q, C) and float16 rows (n, 2 C), two of (Q, n) float32.
 
-    A number less its float16 is at most 2^-11 of it, and that again in float16 is off by 2^-11 of itself: 2^-22 of the number is
-    left out, a hundredth of what the sum's own roundings may be.
+    A number less its float16 is at most 2^-11 of it, and that again in float16 is off by 2^-11 of itself:
+    2^-22 of the number is left out, a hundredth of what the sum's own roundings may be.
     """
     count, dim = queries.contrastive.shape
     if count <= _FEW:
         both = _product_in_half(block_diagonal(queries), embeddings)
         return both[:count], both[count:]
-    return (_product_in_half(queries.contrastive, embeddings[:, :dim]), _product_in_half(queries.iou, embeddings[:, dim:]))
+    return (
+        _product_in_half(queries.contrastive, embeddings[:, :dim]),
+        _product_in_half(queries.iou, embeddings[:, dim:]),
+    )
 
 
 def _product_in_half(queries: Tensor, rows: Tensor) -> Tensor:
@@ -175,7 +198,9 @@ def _product_in_half(queries: Tensor, rows: Tensor) -> Tensor:
 
 
 def block_diagonal(queries: Embeddings) -> Tensor:
-    """(2 Q, 2 C): the contrastive embeddings with zeros behind them, then the IoU ones with zeros before them."""
+    """(2 Q, 2 C): the contrastive embeddings with zeros behind them, then the IoU ones with zeros before
+    them.
+    """
     rows, dim = queries.contrastive.shape
     both = queries.contrastive.new_zeros(2, rows, 2, dim)
     both[0, :, 0], both[1, :, 1] = queries

@@ -1,8 +1,9 @@
 """One segment: the moments of some videos, never changed once it is written.
 
-A moment is a row number: row n of embeddings.npy is row n of moments.parquet and vector n of vectors.faiss. Every video has all P
-proposals of the grid, so row n is proposal n % P of video n // P: that is how a search knows what a row means. There is no second
-table that could disagree with the first; moments.parquet says the same to other programs.
+A moment is a row number: row n of embeddings.npy is row n of moments.parquet and vector n of vectors.faiss.
+    Every video has all P proposals of the grid, so row n is proposal n % P of video n // P: that is how a
+    search knows what a row means. There is no second table that could disagree with the first;
+    moments.parquet says the same to other programs.
 """
 
 import hashlib
@@ -30,21 +31,25 @@ HUBS, BACKGROUND, VECTORS = "hubs.npy", "background.npy", "vectors.faiss"
 PROGRESS = "progress"  # how many videos are on the disk; of no use once the segment is published
 _SAMPLE, _LEAST = 1 << 12, 1 << 8  # moments of background.npy, and of them after videos were removed
 _GROUP = 1 << 16  # rows of a row group of moments.parquet, about
-_MOMENT_COLUMNS = pa.schema([
-    ("video", pa.int32()),  # row in videos.parquet
-    ("video_id", pa.dictionary(pa.int32(), pa.string())),
-    ("start", pa.float32()),  # seconds
-    ("end", pa.float32()),
-    ("first_clip", pa.int16()),
-    ("last_clip", pa.int16()),  # included
-])  # fmt: skip
-VIDEO_COLUMNS = pa.schema([
-    ("video_id", pa.string()),
-    ("uri", pa.string()),  # where the video file was when its features were made; null if unknown
-    ("duration", pa.float64()),  # seconds
-    ("first_moment", pa.int64()),
-    ("num_moments", pa.int32()),
-])  # fmt: skip
+_MOMENT_COLUMNS = pa.schema(
+    [
+        ("video", pa.int32()),  # row in videos.parquet
+        ("video_id", pa.dictionary(pa.int32(), pa.string())),
+        ("start", pa.float32()),  # seconds
+        ("end", pa.float32()),
+        ("first_clip", pa.int16()),
+        ("last_clip", pa.int16()),  # included
+    ]
+)
+VIDEO_COLUMNS = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),  # where the video file was when its features were made; null if unknown
+        ("duration", pa.float64()),  # seconds
+        ("first_moment", pa.int64()),
+        ("num_moments", pa.int32()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,8 @@ class PlannedVideo:
 class SegmentWriter:
     """Write one segment into `folder`, video by video, in the order of the plan; memory stays bounded.
 
-    What `keep` has brought to the disk is still there after a crash: a writer in the same folder goes on behind it, so a folder
-    must belong to one plan (see IndexWriter.segment).
+    What `keep` has brought to the disk is still there after a crash: a writer in the same folder goes on
+    behind it, so a folder must belong to one plan (see IndexWriter.segment).
 
     Args:
         folder: is created; it is not part of an index before a manifest names it.
@@ -74,7 +79,12 @@ class SegmentWriter:
     """
 
     def __init__(
-        self, folder: Path, grid: ProposalGrid, joint_dim: int, videos: Sequence[PlannedVideo], metadata: pa.Table | None = None
+        self,
+        folder: Path,
+        grid: ProposalGrid,
+        joint_dim: int,
+        videos: Sequence[PlannedVideo],
+        metadata: pa.Table | None = None,
     ) -> None:
         self.folder = folder
         self._grid, self._videos, self._metadata = grid, list(videos), metadata
@@ -112,8 +122,11 @@ class SegmentWriter:
         """(n, 2 C) float16, on disk: what was added so far, zeros behind it."""
         return torch.from_numpy(self._embeddings)
 
-    def finish(self, candidates: CandidateAbout | None = None, hubs: np.ndarray | None = None) -> SegmentEntry:
-        """Write the tables and the candidate index, bring everything to the disk, and return the manifest's entry.
+    def finish(
+        self, candidates: CandidateAbout | None = None, hubs: np.ndarray | None = None
+    ) -> SegmentEntry:
+        """Write the tables and the candidate index, bring everything to the disk, and return the manifest's
+        entry.
 
         Args:
             candidates: the candidate index to make; None for a segment that is scanned.
@@ -173,14 +186,19 @@ class SegmentWriter:
                 part = self._videos[first : first + step]
                 spans = np.concatenate([self._grid.seconds(video.duration).numpy() for video in part])
                 local = np.repeat(np.arange(len(part), dtype=np.int32), count)
-                names = pa.DictionaryArray.from_arrays(pa.array(local), pa.array([video.video_id for video in part]))
+                names = pa.DictionaryArray.from_arrays(
+                    pa.array(local), pa.array([video.video_id for video in part])
+                )
                 clips = np.tile(cells, (len(part), 1))
                 columns = [local + np.int32(first), names, spans[:, 0], spans[:, 1], clips[:, 0], clips[:, 1]]
-                writer.write_table(pa.table(dict(zip(_MOMENT_COLUMNS.names, columns, strict=True)), schema=_MOMENT_COLUMNS))
+                writer.write_table(
+                    pa.table(dict(zip(_MOMENT_COLUMNS.names, columns, strict=True)), schema=_MOMENT_COLUMNS)
+                )
 
 
 class Segment:
-    """Read access to one segment; sizes and counts are compared with the manifest at once, its candidate index is read when needed.
+    """Read access to one segment; sizes and counts are compared with the manifest at once, its candidate
+    index is read when needed.
 
     Raises:
         MomentIndexError: a file is missing, truncated, or disagrees with the others.
@@ -195,7 +213,9 @@ class Segment:
             except OSError:
                 raise MomentIndexError(f"{path}: is missing. The index is damaged; build it again.") from None
             if size != expected:
-                raise MomentIndexError(f"{path}: has {size} bytes, expected {expected}. The index is damaged; build it again.")
+                raise MomentIndexError(
+                    f"{path}: has {size} bytes, expected {expected}. The index is damaged; build it again."
+                )
         path = folder / EMBEDDINGS
         try:
             # Mapped privately: torch takes no read-only memory, and nothing here writes.
@@ -211,22 +231,34 @@ class Segment:
             firsts = self.table["first_moment"].to_numpy()
             self._duration = self.table["duration"].to_numpy().astype(np.float32)
         except (OSError, ValueError, KeyError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
-            raise MomentIndexError(f"{path}: cannot be read ({error}). The index is damaged; build it again.") from error
+            raise MomentIndexError(
+                f"{path}: cannot be read ({error}). The index is damaged; build it again."
+            ) from error
         width = 2 * joint_dim + (0 if hubs is None else HUB_WIDTH)
-        self.vectors = Vectors(folder / VECTORS, entry.candidates, entry.moments, width) if entry.candidates else None
+        self.vectors = (
+            Vectors(folder / VECTORS, entry.candidates, entry.moments, width) if entry.candidates else None
+        )
         self._edges = (grid.cells.numpy() + np.array([0, 1])).astype(np.float32)
         self._clips = np.float32(grid.num_clips)
         counts = {EMBEDDINGS: len(array), MOMENTS: counted, VIDEOS: len(firsts) * self.per_video}
         if self.drawn.dtype != _background_type(2 * joint_dim):
             raise MomentIndexError(
-                f"{folder / BACKGROUND}: holds {self.drawn.dtype}, expected rows and embeddings. The index is damaged; build it "
+                f"{folder / BACKGROUND}: holds {self.drawn.dtype}, expected rows and embeddings. The index "
+                "is damaged; build it "
                 "again."
             )
         self._check(counts | ({} if hubs is None else {HUBS: len(hubs)}), array, 2 * joint_dim)
-        if not np.array_equal(firsts, np.arange(len(firsts)) * self.per_video) or not set(entry.removed) <= set(range(len(firsts))):
-            raise MomentIndexError(f"{folder / VIDEOS}: disagrees with the manifest on rows. The index is damaged; build it again.")
+        if not np.array_equal(firsts, np.arange(len(firsts)) * self.per_video) or not set(
+            entry.removed
+        ) <= set(range(len(firsts))):
+            raise MomentIndexError(
+                f"{folder / VIDEOS}: disagrees with the manifest on rows. The index is damaged; build it "
+                "again."
+            )
         self.embeddings: Tensor = torch.from_numpy(array)  # (n, 2 C) float16, on disk
-        self.hubs: Tensor | None = None if hubs is None else torch.from_numpy(hubs)  # (n,) float32: h of every moment
+        self.hubs: Tensor | None = (
+            None if hubs is None else torch.from_numpy(hubs)
+        )  # (n,) float32: h of every moment
         self._map: mmap.mmap = array._mmap
         self.live: np.ndarray = np.ones(len(firsts), dtype=bool)  # videos that were not removed
         self.live[list(entry.removed)] = False
@@ -253,7 +285,8 @@ class Segment:
         return spans
 
     def sample(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (s,) int64 of videos that were not removed, drawn evenly, and their embeddings (s, 2 C) float16.
+        """Rows (s,) int64 of videos that were not removed, drawn evenly, and their embeddings (s, 2 C)
+        float16.
 
         Raises:
             MomentIndexError: background.npy names rows that there are not.
@@ -261,7 +294,8 @@ class Segment:
         rows, left = self.drawn["row"], int(self.live.sum()) * self.per_video
         if rows.min() < 0 or rows.max() >= self.entry.moments:
             raise MomentIndexError(
-                f"{self.folder / BACKGROUND}: has rows from {rows.min()} to {rows.max()}, expected 0 to {self.entry.moments - 1}. "
+                f"{self.folder / BACKGROUND}: has rows from {rows.min()} to {rows.max()}, expected 0 to "
+                f"{self.entry.moments - 1}. "
                 "The index is damaged; build it again."
             )
         live = self.live[rows // self.per_video]
@@ -272,14 +306,17 @@ class Segment:
         return rows, self.embeddings[torch.from_numpy(rows)].numpy()
 
     def release(self) -> None:
-        """Give mapped pages back, so that a process does not grow to the size of its index; the disk cache keeps them."""
+        """Give mapped pages back, so that a process does not grow to the size of its index; the disk cache
+        keeps them.
+        """
         self._map.madvise(mmap.MADV_DONTNEED)
 
     def _check(self, counts: dict[str, int], array: np.ndarray, width: int) -> None:
         counts["manifest.json"] = self.entry.moments
         if len(set(counts.values())) != 1:
             raise MomentIndexError(
-                f"{self.folder}: its files count moments differently ({counts}). The index is damaged; build it again."
+                f"{self.folder}: its files count moments differently ({counts}). The index is damaged; build "
+                "it again."
             )
         if array.shape[1] != width or array.dtype != np.float16:
             raise MomentIndexError(

@@ -1,7 +1,7 @@
 """Which moments may answer: restrictions by video, metadata, time and length, as rows of each segment.
 
-What a restriction leaves is scanned, whatever its share and whether the segment has a candidate index or not: a candidate index
-that is asked for few of its rows finds fewer than there are.
+What a restriction leaves is scanned, whatever its share and whether the segment has a candidate index or not:
+    a candidate index that is asked for few of its rows finds fewer than there are.
 """
 
 import difflib
@@ -17,12 +17,20 @@ import pyarrow.compute as pc
 from ..errors import QueryError
 from .segment import VIDEO_COLUMNS, Segment
 
-_OPERATORS = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_OPERATORS = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 
 
 @dataclass(frozen=True)
 class Restriction:
-    """What a moment has to be like; all conditions hold together. Times are seconds from the beginning of the video.
+    """What a moment has to be like; all conditions hold together. Times are seconds from the beginning of the
+    video.
 
     Raises:
         QueryError: a time or a length that is no number of seconds from 0.
@@ -44,7 +52,9 @@ class Restriction:
 
     def __bool__(self) -> bool:
         # One by one: an expression of pyarrow has no truth.
-        return any(getattr(self, field.name) is not None for field in fields(self) if field.name != "exclude") or bool(self.exclude)
+        return any(
+            getattr(self, field.name) is not None for field in fields(self) if field.name != "exclude"
+        ) or bool(self.exclude)
 
     @property
     def bounds_moments(self) -> bool:
@@ -120,12 +130,16 @@ def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression |
     for condition in conditions:
         match = re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|>=|<=|==?|>|<)\s*(.*?)\s*", condition)
         if match is None:
-            raise QueryError(f"'{condition}' is no condition, expected COLUMN, one of {' '.join(_OPERATORS)}, and a value.")
+            raise QueryError(
+                f"'{condition}' is no condition, expected COLUMN, one of {' '.join(_OPERATORS)}, and a value."
+            )
         name, sign, text = match.groups()
         if name not in schema.names:
             near = difflib.get_close_matches(name, schema.names, 1)
-            raise QueryError(f"videos have no column '{name}'{f', did you mean {near[0]!r}' if near else ''}; there are "
-                             f"{', '.join(schema.names)}.")  # fmt: skip
+            raise QueryError(
+                f"videos have no column '{name}'{f', did you mean {near[0]!r}' if near else ''}; there are "
+                f"{', '.join(schema.names)}."
+            )
         kind = schema.field(name).type
         try:
             value = pa.scalar(text).cast(kind)
@@ -146,15 +160,21 @@ def _select(segment: Segment, schema: pa.Schema, restriction: Restriction) -> Pa
         videos &= _where(segment.table, schema, restriction.where)
     if not restriction.bounds_moments or not videos.any():
         return _part(segment, videos, None)
-    spans = segment.spans(np.concatenate([np.arange(*segment.rows_of(n)) for n in np.flatnonzero(videos).tolist()]))
+    spans = segment.spans(
+        np.concatenate([np.arange(*segment.rows_of(n)) for n in np.flatnonzero(videos).tolist()])
+    )
     return _part(segment, videos, restriction.allows(spans))
 
 
 def _part(segment: Segment, videos: np.ndarray, keep: np.ndarray | None) -> Part:
     """Neighbouring videos become one run."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], videos.astype(np.int8), [0]])))
-    runs = [(first * segment.per_video, last * segment.per_video) for first, last in edges.reshape(-1, 2).tolist()]
-    return Part(runs, keep, int(keep.sum()) if keep is not None else sum(last - first for first, last in runs))
+    runs = [
+        (first * segment.per_video, last * segment.per_video) for first, last in edges.reshape(-1, 2).tolist()
+    ]
+    return Part(
+        runs, keep, int(keep.sum()) if keep is not None else sum(last - first for first, last in runs)
+    )
 
 
 def _where(table: pa.Table, schema: pa.Schema, expression: pc.Expression) -> np.ndarray:

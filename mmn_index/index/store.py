@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _SMALL = 1 << 30  # bytes of embeddings that may stay mapped
 _RESIDENT = 3 << 27  # of more, so many are mapped before all are given back
 _WINDOW = 1 << 16  # bytes that the kernel maps for a row: pages beside it that it has in memory come along
-_ATTEMPTS = 10  # to open: another process may replace the segments between reading the manifest and opening them
+# to open: another process may replace the segments between reading the manifest and opening them
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -57,22 +58,28 @@ class Shard:
 class Candidates:
     """Moments that may be the best of some queries."""
 
-    values: np.ndarray  # (Q, n) float32 upper bounds of the logarithmic score, best first; -inf where fewer were found
+    values: (
+        np.ndarray
+    )  # (Q, n) float32 upper bounds of the logarithmic score, best first; -inf where fewer were found
     rows: np.ndarray  # (Q, n) int64; -1 there
     total: int  # moments that could have been found
-    recall: float | None  # measured recall of the candidate index that took part; None: all moments were scanned
+    recall: (
+        float | None
+    )  # measured recall of the candidate index that took part; None: all moments were scanned
 
 
 class MomentIndex:
     """Read access to one version of an index; safe from several threads.
 
-    Row numbers and video numbers run through the segments in their order; those of removed videos stay unused.
+    Row numbers and video numbers run through the segments in their order; those of removed videos stay
+    unused.
 
     Args:
         root: the index directory.
-        device: where scans run. On GPUs the embeddings are kept there, and everything is scanned: "cuda" cuts each segment over all
-            GPUs that are visible, "cuda:0" is one. Several names in a sequence are as many shards. Of a segment that their memory
-            has no room for, the candidate index is kept and searched there.
+        device: where scans run. On GPUs the embeddings are kept there, and everything is scanned: "cuda" cuts
+            each segment over all GPUs that are visible, "cuda:0" is one. Several names in a sequence are as
+            many shards. Of a segment that their memory has no room for, the candidate index is kept and
+            searched there.
 
     Raises:
         MomentIndexError: it is missing or damaged.
@@ -102,7 +109,8 @@ class MomentIndex:
     def _open(self, root: Path, manifest: Manifest, devices: list[torch.device]) -> None:
         self.root, self.manifest = root, manifest
         self.segments = [
-            Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim) for entry in manifest.segments
+            Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim)
+            for entry in manifest.segments
         ]
         self._shards, self._scanned = _place(self.segments, devices)
         self._touched = 0
@@ -132,7 +140,9 @@ class MomentIndex:
 
     @property
     def has_candidates(self) -> bool:
-        """Whether an unrestricted search asks a candidate index: on GPUs only where they have no room for the embeddings."""
+        """Whether an unrestricted search asks a candidate index: on GPUs only where they have no room for the
+        embeddings.
+        """
         return not all(self._scanned)
 
     @property
@@ -152,7 +162,9 @@ class MomentIndex:
 
     @cached_property
     def columns(self) -> pa.Schema:
-        """What is known of a video, in all segments together: the columns of videos.parquet without those that count rows."""
+        """What is known of a video, in all segments together: the columns of videos.parquet without those
+        that count rows.
+        """
         known = pa.unify_schemas([VIDEO_COLUMNS, *(segment.table.schema for segment in self.segments)])
         return pa.schema([field for field in known if field.name not in ("first_moment", "num_moments")])
 
@@ -199,7 +211,8 @@ class MomentIndex:
         """
         if fingerprint != self.manifest.fingerprint:
             raise MomentIndexError(
-                f"{self.root}: was built with model {self.manifest.fingerprint[:16]}, but {where} is model {fingerprint[:16]}. "
+                f"{self.root}: was built with model {self.manifest.fingerprint[:16]}, but {where} is model "
+                f"{fingerprint[:16]}. "
                 "Use the model that built the index, or build the index again."
             )
 
@@ -212,8 +225,10 @@ class MomentIndex:
         own = checkpoint.info(self.model_path)
         if model.video_fingerprint != own.video_fingerprint:
             raise MomentIndexError(
-                f"{self.root}: its videos were embedded by video side {own.video_fingerprint[:16]}, that of {model.path} is "
-                f"{model.video_fingerprint[:16]}. Only the text side may differ (`tune-text`); or build the index again."
+                f"{self.root}: its videos were embedded by video side {own.video_fingerprint[:16]}, that of "
+                f"{model.path} is "
+                f"{model.video_fingerprint[:16]}. Only the text side may differ (`tune-text`); or build the "
+                "index again."
             )
 
     def check_score(self, score: Score) -> None:
@@ -224,7 +239,8 @@ class MomentIndex:
         """
         if score.hub and self.manifest.bank is None:
             raise QueryError(
-                f"{self.root}: has no bank of sentences to correct hubs by. Build it with --bank FILE, or search with --hub 0."
+                f"{self.root}: has no bank of sentences to correct hubs by. Build it with --bank FILE, or "
+                "search with --hub 0."
             )
 
     def where(self, conditions: Sequence[str]) -> Restriction:
@@ -244,14 +260,22 @@ class MomentIndex:
         return select(self.segments, restriction) if restriction else self._everything
 
     def candidates(
-        self, queries: Embeddings, score: Score, planes: Sequence[Tangent], limit: int, parts: Sequence[Part], *, scan: bool,
+        self,
+        queries: Embeddings,
+        score: Score,
+        planes: Sequence[Tangent],
+        limit: int,
+        parts: Sequence[Part],
+        *,
+        scan: bool,
         deadline: Deadline,
-    ) -> Candidates:  # fmt: skip
+    ) -> Candidates:
         """Moments whose scores may be the best.
 
         Args:
             queries: unit vectors, two of (Q, C).
-            planes: a tangent plane of the score for each query; the inner product that a candidate index looks for.
+            planes: a tangent plane of the score for each query; the inner product that a candidate index
+                looks for.
             limit: how many candidates a query gets.
             parts: what may be found, from `parts`.
             scan: scan all segments; else only those without a candidate index.
@@ -269,7 +293,10 @@ class MomentIndex:
                 deadline.check(0, total)
                 allowed = None if segment.live.all() else np.repeat(segment.live, segment.per_video)
                 slopes = np.array([[plane.contrastive, plane.iou] for plane in planes], dtype=np.float32)
-                wide = [slopes[:, :1] * queries.contrastive.cpu().numpy(), slopes[:, 1:] * queries.iou.cpu().numpy()]
+                wide = [
+                    slopes[:, :1] * queries.contrastive.cpu().numpy(),
+                    slopes[:, 1:] * queries.iou.cpu().numpy(),
+                ]
                 if segment.hubs is not None:
                     wide += [-score.hub * slopes[:, :1], np.zeros((len(slopes), HUB_WIDTH - 1), np.float32)]
                 value, row = segment.vectors.best(np.concatenate(wide, axis=1), wanted, allowed=allowed)
@@ -287,7 +314,12 @@ class MomentIndex:
             return Candidates(values[0], rows[0], total, recall)
         joined, numbers = np.concatenate(values, axis=1), np.concatenate(rows, axis=1)
         order = np.argsort(-joined, axis=1, kind="stable")[:, :limit]
-        return Candidates(np.take_along_axis(joined, order, axis=1), np.take_along_axis(numbers, order, axis=1), total, recall)
+        return Candidates(
+            np.take_along_axis(joined, order, axis=1),
+            np.take_along_axis(numbers, order, axis=1),
+            total,
+            recall,
+        )
 
     def embeddings(self, rows: np.ndarray) -> Embeddings:
         """The embeddings of rows of any shape, two of (*rows.shape, C) float16."""
@@ -303,11 +335,15 @@ class MomentIndex:
         else:
             found = torch.empty(len(flat), 2 * self.manifest.joint_dim, dtype=torch.float16)
             for segment, first, here in self._by_segment(flat.numpy()):
-                found[torch.from_numpy(here)] = segment.embeddings.index_select(0, flat[torch.from_numpy(here)] - int(first))
+                found[torch.from_numpy(here)] = segment.embeddings.index_select(
+                    0, flat[torch.from_numpy(here)] - int(first)
+                )
         return found.view(*rows.shape, 2 * self.manifest.joint_dim)
 
     def hubs(self, rows: np.ndarray) -> Tensor:
-        """The hub number h of rows of any shape, (*rows.shape,) float32; zeros where the index has no bank."""
+        """The hub number h of rows of any shape, (*rows.shape,) float32; zeros where the index has no
+        bank.
+        """
         flat = rows.reshape(-1)
         found = torch.zeros(len(flat))
         for segment, first, here in self._by_segment(flat):
@@ -319,8 +355,8 @@ class MomentIndex:
         """A sample of all moments, for what is to be known of them as a whole.
 
         Returns:
-            Rows (s,) int64, embeddings (s, 2 C) float16, contrastive first, and weights (s,) float64: how many moments a row
-            stands for. The weights' sum is `num_moments`.
+            Rows (s,) int64, embeddings (s, 2 C) float16, contrastive first, and weights (s,) float64: how
+            many moments a row stands for. The weights' sum is `num_moments`.
 
         Raises:
             MomentIndexError: a segment's sample is damaged.
@@ -331,7 +367,9 @@ class MomentIndex:
     def _background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         width = 2 * self.manifest.joint_dim
         rows, embeddings, weights = [np.empty(0, np.int64)], [np.empty((0, width), np.float16)], [np.empty(0)]
-        for segment, first, part in zip(self.segments, self._first_row.tolist(), self._everything, strict=False):
+        for segment, first, part in zip(
+            self.segments, self._first_row.tolist(), self._everything, strict=False
+        ):
             own, vectors = segment.sample()
             rows.append(own + first)
             embeddings.append(vectors)
@@ -380,14 +418,19 @@ class MomentIndex:
         return [(self.segments[n], int(self._first_row[n]), of == n) for n in np.unique(of).tolist()]
 
 
-def _place(segments: Sequence[Segment], devices: Sequence[torch.device]) -> tuple[list[list[Shard]], list[bool]]:
+def _place(
+    segments: Sequence[Segment], devices: Sequence[torch.device]
+) -> tuple[list[list[Shard]], list[bool]]:
     """Where each segment is scanned, and whether it always is, candidate index or not.
 
     Raises:
-        ConfigError: GPUs have no room for the embeddings of a segment, and it has no candidate index that they could hold.
+        ConfigError: GPUs have no room for the embeddings of a segment, and it has no candidate index that
+            they could hold.
     """
     if devices[0].type == "cpu":
-        return [_shards(segment, devices) for segment in segments], [segment.vectors is None for segment in segments]
+        return [_shards(segment, devices) for segment in segments], [
+            segment.vectors is None for segment in segments
+        ]
     left, shards, scanned = room(devices), [], []
     for segment in segments:
         size = segment.embeddings.nbytes + (0 if segment.hubs is None else segment.hubs.nbytes)
@@ -398,8 +441,10 @@ def _place(segments: Sequence[Segment], devices: Sequence[torch.device]) -> tupl
             segment.vectors.to(devices)
         else:
             raise ConfigError(
-                f"{segment.folder}: its embeddings take {size / 2**30:,.1f} GiB, {len(devices)} GPU(s) have room for "
-                f"{left * len(devices) / 2**30:,.1f} left. Use more of them, search with --device cpu, or build the index with "
+                f"{segment.folder}: its embeddings take {size / 2**30:,.1f} GiB, {len(devices)} GPU(s) have "
+                "room for "
+                f"{left * len(devices) / 2**30:,.1f} left. Use more of them, search with --device cpu, or "
+                "build the index with "
                 "--vectors ivf-sq8, whose codes are half as large and are searched on GPUs."
             )
         shards.append(_shards(segment, devices if fits else [torch.device("cpu")]))
@@ -420,7 +465,9 @@ def _shards(segment: Segment, devices: Sequence[torch.device]) -> list[Shard]:
 def _scan(
     shards: Sequence[Shard], part: Part, queries: Embeddings, score: Score, limit: int, deadline: Deadline
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The best of each shard of a segment, values and the segment's rows (-1 for none); their devices work at the same time."""
+    """The best of each shard of a segment, values and the segment's rows (-1 for none); their devices work at
+    the same time.
+    """
 
     def best(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
         own = part.within(shard.first, shard.first + len(shard.embeddings))

@@ -1,11 +1,14 @@
-"""The candidate index of a large segment: which moments may have the best inner products. The only module that knows FAISS.
+"""The candidate index of a large segment: which moments may have the best inner products. The only module
+that knows FAISS.
 
-Vectors are [contrastive ; iou], 2 C numbers, and in an index with a bank [contrastive ; iou ; h ; 0] (codes of two numbers then
-give h one of its own), in an inverted file (IVF) with compressed codes: it proposes rows, quickly and not
-completely; their scores are computed from embeddings.npy. Smaller segments have none and are scanned (scan.py), which is exact.
+Vectors are [contrastive ; iou], 2 C numbers, and in an index with a bank [contrastive ; iou ; h ; 0] (codes
+of two numbers then give h one of its own), in an inverted file (IVF) with compressed codes: it proposes rows,
+quickly and not completely; their scores are computed from embeddings.npy. Smaller segments have none and are
+scanned (scan.py), which is exact.
 
-On GPUs FAISS searches plain codes alone (IVF with Flat, SQ or 8-bit PQ codes), returns at most 2,048 rows a query, and takes a
-selector of rows without a word and ignores it: there removed videos are left out of what was found.
+On GPUs FAISS searches plain codes alone (IVF with Flat, SQ or 8-bit PQ codes), returns at most 2,048 rows a
+query, and takes a selector of rows without a word and ignores it: there removed videos are left out of what
+was found.
 """
 
 import os
@@ -40,15 +43,21 @@ def check_factory(factory: str) -> None:
         ConfigError: it is not. (Moments of a video are near-duplicates: graph indexes lose a part of them.)
     """
     if not re.match(r"IVF\d+", factory):
-        raise ConfigError(f"'{factory}' is no candidate index: expected exact, ivf-sq8, ivf-pq, ivf-rabitq or a FAISS factory "
-                          "string that begins with IVF and the number of lists, such as IVF4096,SQ8.")  # fmt: skip
+        raise ConfigError(
+            f"'{factory}' is no candidate index: expected exact, ivf-sq8, ivf-pq, ivf-rabitq or a FAISS "
+            "factory "
+            "string that begins with IVF and the number of lists, such as IVF4096,SQ8."
+        )
     try:
         index = _make(factory, 512)
     except RuntimeError as error:
         raise ConfigError(f"FAISS does not know the index '{factory}' ({_reason(error)}).") from error
     if not hasattr(index, "nlist"):
-        raise ConfigError(f"'{factory}' is more than an inverted file. Candidates are scored from the embeddings anyway: leave out "
-                          "what refines them.")  # fmt: skip
+        raise ConfigError(
+            f"'{factory}' is more than an inverted file. Candidates are scored from the embeddings anyway: "
+            "leave out "
+            "what refines them."
+        )
 
 
 def lists_of(factory: str) -> int:
@@ -63,9 +72,11 @@ def bytes_a_moment(factory: str, width: int) -> float:
 
 
 def write_vectors(path: Path, embeddings: np.ndarray, factory: str, hubs: np.ndarray | None = None) -> None:
-    """Train and fill the candidate index of all rows, (n, 2 C) float16, with h of every row where there is one, and write it.
+    """Train and fill the candidate index of all rows, (n, 2 C) float16, with h of every row where there is
+    one, and write it.
 
-    Lists are trained on rows drawn evenly from all videos. The codes are in memory meanwhile; embeddings are read in blocks.
+    Lists are trained on rows drawn evenly from all videos. The codes are in memory meanwhile; embeddings are
+    read in blocks.
 
     Raises:
         OSError: the disk refused.
@@ -77,18 +88,26 @@ def write_vectors(path: Path, embeddings: np.ndarray, factory: str, hubs: np.nda
         vectors = embeddings[rows].astype(np.float32)
         if hubs is None:
             return vectors
-        return np.concatenate([vectors, hubs[rows, None], np.zeros((len(vectors), HUB_WIDTH - 1), np.float32)], axis=1)
+        return np.concatenate(
+            [vectors, hubs[rows, None], np.zeros((len(vectors), HUB_WIDTH - 1), np.float32)], axis=1
+        )
 
     try:
         index = _make(factory, width)
         wanted = min(count, _SAMPLE * index.nlist)
         rows = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
-        index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = _ITERATIONS, _SAMPLE, 1
+        index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = (
+            _ITERATIONS,
+            _SAMPLE,
+            1,
+        )
         index.train(of(rows))
         for first in range(0, count, _BLOCK):
             index.add(of(slice(first, first + _BLOCK)))
     except RuntimeError as error:
-        raise ConfigError(f"FAISS cannot make '{factory}' of {count:,} vectors of width {width} ({_reason(error)}).") from error
+        raise ConfigError(
+            f"FAISS cannot make '{factory}' of {count:,} vectors of width {width} ({_reason(error)})."
+        ) from error
     faiss = _faiss()
     with path.open("wb") as file:  # FAISS's own writing prints what a full disk says
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
@@ -97,8 +116,9 @@ def write_vectors(path: Path, embeddings: np.ndarray, factory: str, hubs: np.nda
 class Vectors:
     """Search in a candidate index; safe from several threads.
 
-    The file is opened at once and read at the first search: codes of millions of moments take seconds to read, and whoever adds,
-    removes or looks up needs none. What is open stays readable when another process removes it.
+    The file is opened at once and read at the first search: codes of millions of moments take seconds to
+        read, and whoever adds, removes or looks up needs none. What is open stays readable when another
+        process removes it.
 
     Args:
         count, width: how many vectors of how many numbers it has to hold.
@@ -113,7 +133,9 @@ class Vectors:
         try:
             self._file = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise MomentIndexError(f"{path}: cannot be read ({error.strerror}). The index is damaged; build it again.") from error
+            raise MomentIndexError(
+                f"{path}: cannot be read ({error.strerror}). The index is damaged; build it again."
+            ) from error
         weakref.finalize(self, os.close, self._file)
         self._lock = threading.Lock()
         self._read: tuple[Any, torch.Tensor] | None = None
@@ -133,17 +155,27 @@ class Vectors:
         """
         faiss, (index, _) = _faiss(), self._index
         if not hasattr(faiss, "GpuMultipleClonerOptions"):
-            raise ConfigError("the FAISS that is installed knows no GPU. `pip uninstall faiss-cpu`, then install 'mmn-index[gpu]'.")
+            raise ConfigError(
+                "the FAISS that is installed knows no GPU. `pip uninstall faiss-cpu`, then install "
+                "'mmn-index[gpu]'."
+            )
         options = faiss.GpuMultipleClonerOptions()
-        options.shard, options.useFloat16 = True, True  # the latter is for PQ of many bytes, whose tables do not fit otherwise
+        options.shard, options.useFloat16 = (
+            True,
+            True,
+        )  # the latter is for PQ of many bytes, whose tables do not fit otherwise
         numbers = [device.index or 0 for device in devices]
-        index.nprobe = min(self.about.nprobe, self.lists, _MOST_ON_GPU)  # goes along; searches of shards take no parameters
+        index.nprobe = min(
+            self.about.nprobe, self.lists, _MOST_ON_GPU
+        )  # goes along; searches of shards take no parameters
         try:
             with _AT_WORK:
                 resources = [_resources(number) for number in numbers]
                 self._copy = faiss.index_cpu_to_gpu_multiple_py(resources, index, options, numbers)
         except RuntimeError as error:
-            raise ConfigError(f"{self._path}: cannot be copied to GPUs ({_reason(error)}). --device cpu always can.") from error
+            raise ConfigError(
+                f"{self._path}: cannot be copied to GPUs ({_reason(error)}). --device cpu always can."
+            ) from error
 
     @property
     def lists(self) -> int:
@@ -161,21 +193,31 @@ class Vectors:
     def _read_file(self) -> tuple[Any, torch.Tensor]:
         faiss = _faiss()
         try:
-            # Under this name Linux gives what is open, removed or not. Mapped, not read, where the format allows it.
-            index = faiss.read_index(f"/proc/self/fd/{self._file}", faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-            # Which lists to visit is a product with their centres: torch makes it five times as quickly as FAISS's flat index.
+            # Under this name Linux gives what is open, removed or not. Mapped, not read, where the format
+            # allows it.
+            index = faiss.read_index(
+                f"/proc/self/fd/{self._file}", faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+            )
+            # Which lists to visit is a product with their centres: torch makes it five times as quickly as
+            # FAISS's flat index.
             centres = torch.from_numpy(index.quantizer.reconstruct_n(0, int(index.nlist)))
         except (RuntimeError, AttributeError, MemoryError) as error:
-            raise MomentIndexError(f"{self._path}: cannot be read as a FAISS index ({_reason(error)}). The index is damaged; build "
-                                   "it again.") from error  # fmt: skip
+            raise MomentIndexError(
+                f"{self._path}: cannot be read as a FAISS index ({_reason(error)}). The index is damaged; "
+                "build "
+                "it again."
+            ) from error
         if (found := (int(index.ntotal), int(index.d))) != self._shape:
             raise MomentIndexError(
-                f"{self._path}: holds {found[0]} vectors of width {found[1]}, expected {self._shape[0]} of {self._shape[1]}. "
+                f"{self._path}: holds {found[0]} vectors of width {found[1]}, expected {self._shape[0]} of "
+                f"{self._shape[1]}. "
                 "The index is damaged; build it again."
             )
         return index, centres
 
-    def best(self, queries: np.ndarray, limit: int, *, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def best(
+        self, queries: np.ndarray, limit: int, *, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Large inner products.
 
         Args:
@@ -184,7 +226,8 @@ class Vectors:
             allowed: (count,) bool; rows that may be found.
 
         Returns:
-            Values (Q, limit) float32, -inf where fewer were found, and rows (Q, limit) int64, -1 there; best first.
+            Values (Q, limit) float32, -inf where fewer were found, and rows (Q, limit) int64, -1 there; best
+            first.
 
         Raises:
             MomentIndexError: the file cannot be read as the index that it should be.
@@ -201,14 +244,25 @@ class Vectors:
         products, lists = near.values.numpy(), near.indices.numpy()
         values, rows = np.empty((len(queries), limit), np.float32), np.empty((len(queries), limit), np.int64)
         index.search_preassigned_c(
-            len(queries), faiss.swig_ptr(queries), limit, faiss.swig_ptr(lists), faiss.swig_ptr(products), faiss.swig_ptr(values),
-            faiss.swig_ptr(rows), False, parameters,
-        )  # fmt: skip
+            len(queries),
+            faiss.swig_ptr(queries),
+            limit,
+            faiss.swig_ptr(lists),
+            faiss.swig_ptr(products),
+            faiss.swig_ptr(values),
+            faiss.swig_ptr(rows),
+            False,
+            parameters,
+        )
         values[rows < 0] = -np.inf
         return values, rows
 
-    def _best_on_gpus(self, queries: np.ndarray, limit: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """As `best`, of at most _MOST_ON_GPU rows a query; rows that are not allowed are asked for too, and left out."""
+    def _best_on_gpus(
+        self, queries: np.ndarray, limit: int, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `best`, of at most _MOST_ON_GPU rows a query; rows that are not allowed are asked for too, and
+        left out.
+        """
         most = min(_MOST_ON_GPU, self._shape[0])
         share = 1.0 if allowed is None else max(float(allowed.mean()), limit / most)
         for wanted in (min(most, int(limit / share)), most):
@@ -252,8 +306,13 @@ def _faiss() -> ModuleType:
         import faiss
     except (ImportError, RuntimeError) as error:  # faiss-gpu without its CUDA packages raises RuntimeError
         raise DependencyError(
-            f"FAISS cannot be imported ({error}). Install one of `pip install 'mmn-index[cpu]'` and `pip install 'mmn-index[gpu]'`."
+            f"FAISS cannot be imported ({error}). Install one of `pip install 'mmn-index[cpu]'` and `pip "
+            "install 'mmn-index[gpu]'`."
         ) from error
-    if not hasattr(faiss, "IndexScalarQuantizer"):  # what is left after one of two FAISS packages was uninstalled
-        raise DependencyError("the installed FAISS is empty. Uninstall faiss-cpu and faiss-gpu, then install one of them.")
+    if not hasattr(
+        faiss, "IndexScalarQuantizer"
+    ):  # what is left after one of two FAISS packages was uninstalled
+        raise DependencyError(
+            "the installed FAISS is empty. Uninstall faiss-cpu and faiss-gpu, then install one of them."
+        )
     return faiss

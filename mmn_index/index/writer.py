@@ -1,10 +1,12 @@
-"""The only way to change an index: one writer at a time, and every change published by one rename of the manifest.
+"""The only way to change an index: one writer at a time, and every change published by one rename of the
+manifest.
 
-What a manifest does not name does not belong to the index: a segment that is being written, or what a killed process left. The
-next change removes it, but for a segment of the same plan, which is taken up where it stopped.
+What a manifest does not name does not belong to the index: a segment that is being written, or what a killed
+    process left. The next change removes it, but for a segment of the same plan, which is taken up where it
+    stopped.
 
-The lock is held on the index directory itself (flock): the kernel drops it when the process ends, however it ends, so no lock is
-ever stale. Over network file systems it holds as far as they support flock.
+The lock is held on the index directory itself (flock): the kernel drops it when the process ends, however it
+ends, so no lock is ever stale. Over network file systems it holds as far as they support flock.
 """
 
 import fcntl
@@ -34,7 +36,8 @@ class IndexWriter:
         root: the index directory; made if it is not there.
 
     Raises:
-        OutputError: something else is there, another process writes, or the disk refuses. What was there before is kept.
+        OutputError: something else is there, another process writes, or the disk refuses. What was there
+            before is kept.
         MomentIndexError: the index that is there is damaged.
     """
 
@@ -48,18 +51,24 @@ class IndexWriter:
     def __enter__(self) -> "IndexWriter":
         root = self.root
         if root.exists() and not _is_ours(root):
-            raise OutputError(f"{root}: exists and is no index; it is left alone. Choose another place with -o.")
+            raise OutputError(
+                f"{root}: exists and is no index; it is left alone. Choose another place with -o."
+            )
         try:
             self._made = not root.exists()
             (root / "segments").mkdir(parents=True, exist_ok=True)
             self._handle = os.open(root, os.O_RDONLY)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(self._handle), os.stat(root)):  # a failed build removed it meanwhile
+            if not os.path.samestat(
+                os.fstat(self._handle), os.stat(root)
+            ):  # a failed build removed it meanwhile
                 raise BlockingIOError
             self.manifest = read_manifest(root) if (root / NAME).exists() else None
         except BlockingIOError:
             self._release()
-            raise OutputError(f"{root}: another process is writing to this index. Try again when it has finished.") from None
+            raise OutputError(
+                f"{root}: another process is writing to this index. Try again when it has finished."
+            ) from None
         except OSError as error:
             self._release()
             raise self._refused(error) from error
@@ -68,7 +77,9 @@ class IndexWriter:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if isinstance(value, Exception):
                 self._undo()
@@ -78,7 +89,12 @@ class IndexWriter:
             raise self._refused(value) from value
 
     def segment(
-        self, grid: ProposalGrid, joint_dim: int, videos: Sequence[PlannedVideo], source: str, metadata: pa.Table | None = None
+        self,
+        grid: ProposalGrid,
+        joint_dim: int,
+        videos: Sequence[PlannedVideo],
+        source: str,
+        metadata: pa.Table | None = None,
     ) -> SegmentWriter:
         """Begin a segment, or take up the one of the same plan that a killed process left.
 
@@ -89,7 +105,14 @@ class IndexWriter:
         # The version is part of the plan: a folder that the manifest names is never written to again.
         version = self.manifest.version if self.manifest else 0
         plan = json.dumps(
-            [version, source, grid.num_clips, grid.pooling_counts, joint_dim, [[v.video_id, v.duration] for v in videos]]
+            [
+                version,
+                source,
+                grid.num_clips,
+                grid.pooling_counts,
+                joint_dim,
+                [[v.video_id, v.duration] for v in videos],
+            ]
         )
         folder = self.root / "segments" / hashlib.sha256(plan.encode()).hexdigest()[:16]
         self._begun.append(folder)
@@ -146,19 +169,28 @@ class IndexWriter:
             self._handle = -1
 
     def _refused(self, error: OSError) -> OutputError:
-        return OutputError(f"{self.root}: the index cannot be written ({error}). What was there before is kept.")
+        return OutputError(
+            f"{self.root}: the index cannot be written ({error}). What was there before is kept."
+        )
 
 
 def _is_ours(root: Path) -> bool:
     """Whether a folder holds an index, what a killed build left, or nothing."""
     return root.is_dir() and (
         (root / NAME).is_file()
-        or all(x.name in ("segments", f"{NAME}.tmp") or x.name.startswith(("model-", "bank")) for x in root.iterdir())
+        or all(
+            x.name in ("segments", f"{NAME}.tmp") or x.name.startswith(("model-", "bank"))
+            for x in root.iterdir()
+        )
     )
 
 
 def _files(folder: Path) -> dict[str, tuple[int, str]]:
-    return {path.name: (path.stat().st_size, digest(path)) for path in sorted(folder.iterdir())} if folder.exists() else {}
+    return (
+        {path.name: (path.stat().st_size, digest(path)) for path in sorted(folder.iterdir())}
+        if folder.exists()
+        else {}
+    )
 
 
 def _copy_model(model: Path, target: Path) -> None:

@@ -75,7 +75,10 @@ class VisionModel:
     def __init__(self, name: str, device: str = "cpu") -> None:
         local = Path(name).is_dir()
         if not local and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
-            raise ConfigError(f"{name}: no such backbone, expected 'pixels', a folder that exists, or 'owner/name' of the Hub.")
+            raise ConfigError(
+                f"{name}: no such backbone, expected 'pixels', a folder that exists, or 'owner/name' of the "
+                "Hub."
+            )
         import torch
         import transformers
 
@@ -93,14 +96,21 @@ class VisionModel:
         self.frames_per_snippet = int(vision.num_frames) if self._kind == "videomae" else 1
         self.rate = 1.0 if self._kind == "videomae" else 2.0
         self.size = _frame_size(settings, int(vision.image_size))
-        self._scale = float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 1.0
+        self._scale = (
+            float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 1.0
+        )
         normalised = settings.get("do_normalize", True)
-        self._mean = torch.tensor(settings.get("image_mean", [0.5] * 3) if normalised else [0.0] * 3, device=device)
-        self._std = torch.tensor(settings.get("image_std", [0.5] * 3) if normalised else [1.0] * 3, device=device)
+        self._mean = torch.tensor(
+            settings.get("image_mean", [0.5] * 3) if normalised else [0.0] * 3, device=device
+        )
+        self._std = torch.tensor(
+            settings.get("image_std", [0.5] * 3) if normalised else [1.0] * 3, device=device
+        )
 
     def __call__(self, frames: _Frames) -> Iterator[np.ndarray]:
         """Yield (n, dim) float32 blocks of snippets; see `Backbone`."""
-        # Batches begin at the same frames of a video however these arrive: sums in a network depend on the batch.
+        # Batches begin at the same frames of a video however these arrive: sums in a network depend on the
+        # batch.
         at_once = max(1, _FRAMES_AT_ONCE // self.frames_per_snippet) * self.frames_per_snippet
         rest = iter(frames)
         while batch := list(islice(rest, at_once)):
@@ -128,7 +138,9 @@ _POOLING = {"clip": "image_embeds", "siglip": "pooler_output", "videomae": "mean
 def _kind_of(name: str, config: Any) -> str:
     kind = str(config.model_type).removesuffix("_vision_model")
     if kind not in _POOLING:
-        raise ConfigError(f"{name}: is a model of type '{config.model_type}', expected clip, siglip or videomae.")
+        raise ConfigError(
+            f"{name}: is a model of type '{config.model_type}', expected clip, siglip or videomae."
+        )
     return kind
 
 
@@ -141,7 +153,9 @@ def _read_settings(name: str) -> tuple[dict[str, Any], Any]:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         settings, _ = ImageProcessingMixin.get_image_processor_dict(name)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{name}: {_reason(error)} Is it a model's folder or Hub name, and is the Hub in reach?") from error
+        raise ConfigError(
+            f"{name}: {_reason(error)} Is it a model's folder or Hub name, and is the Hub in reach?"
+        ) from error
     return settings, config
 
 
@@ -156,7 +170,11 @@ def _vision_config(config: Any) -> Any:
 def _load_weights(name: str, kind: str, config: Any) -> "torch.nn.Module":
     import transformers
 
-    classes = {"clip": "CLIPVisionModelWithProjection", "siglip": "SiglipVisionModel", "videomae": "VideoMAEModel"}
+    classes = {
+        "clip": "CLIPVisionModelWithProjection",
+        "siglip": "SiglipVisionModel",
+        "videomae": "VideoMAEModel",
+    }
     try:
         model, info = getattr(transformers, classes[kind]).from_pretrained(
             name, config=config, trust_remote_code=False, weights_only=True, output_loading_info=True
@@ -165,7 +183,9 @@ def _load_weights(name: str, kind: str, config: Any) -> "torch.nn.Module":
         raise ConfigError(f"{name}: its weights cannot be loaded. {_reason(error)}") from error
     missing = sorted(info["missing_keys"])
     if missing:  # transformers would go on with random numbers in their place
-        raise ConfigError(f"{name}: its weights lack {len(missing)} of the tensors of a {kind} model, e.g. '{missing[0]}'.")
+        raise ConfigError(
+            f"{name}: its weights lack {len(missing)} of the tensors of a {kind} model, e.g. '{missing[0]}'."
+        )
     loaded: torch.nn.Module = model
     return loaded
 

@@ -30,8 +30,11 @@ from av.video.stream import VideoStream
 
 from ..errors import ConfigError, QueryError, VideoError
 
-# Demuxers of FFmpeg that make frames of what is no video: text, text-mode art, raw bytes, and lists of other files.
-_NO_VIDEO = frozenset(["tty", "bin", "xbin", "adf", "idf", "rawvideo", "hls", "concat", "dash", "image2", "sdp", "rtsp", "imf"])
+# Demuxers of FFmpeg that make frames of what is no video: text, text-mode art, raw bytes, and lists of other
+# files.
+_NO_VIDEO = frozenset(
+    ["tty", "bin", "xbin", "adf", "idf", "rawvideo", "hls", "concat", "dash", "image2", "sdp", "rtsp", "imf"]
+)
 _REORDER = 4  # frames held back so that neighbours stored out of order come out in order
 _JUMP_BACK = 1.0  # seconds; a larger step back is a clock that started again, not a frame out of order
 _JUMP_AHEAD = 60.0  # seconds; a larger gap is believed only if the file's own length has room for it
@@ -72,7 +75,8 @@ class FrameSize:
             raise ConfigError(f"A frame size of {self.width}x{self.height} pixels is empty.")
         if self.short_side is not None and self.short_side < max(self.width, self.height):
             raise ConfigError(
-                f"{self.width}x{self.height} pixels cannot be cut out of frames whose short side is {self.short_side}."
+                f"{self.width}x{self.height} pixels cannot be cut out of frames whose short side is "
+                f"{self.short_side}."
             )
 
 
@@ -107,7 +111,9 @@ class FrameWalk(Iterator[np.ndarray]):
                 shown, image = frame, None
                 self.duration = time
             if shown is None:
-                raise VideoError(f"{path}: no frame of its video can be decoded. Is the file damaged, or cut short?")
+                raise VideoError(
+                    f"{path}: no frame of its video can be decoded. Is the file damaged, or cut short?"
+                )
             self.duration += clock.shown_for(shown)
             while tick < num_ticks(self.duration, rate):
                 image = _image(shown, size) if image is None else image
@@ -116,7 +122,8 @@ class FrameWalk(Iterator[np.ndarray]):
 
 
 def num_ticks(duration: float, rate: float) -> int:
-    """How many of the times (k + 0.5) / rate, k = 0, 1, ..., lie before the end; at least 1, however short the video.
+    """How many of the times (k + 0.5) / rate, k = 0, 1, ..., lie before the end; at least 1, however short
+    the video.
 
     >>> num_ticks(2.0, 4.0), num_ticks(0.04, 4.0)
     (8, 1)
@@ -124,7 +131,9 @@ def num_ticks(duration: float, rate: float) -> int:
     return max(1, math.ceil((duration - _SAME) * rate - 0.5))
 
 
-def frames_at_rate(path: str | os.PathLike[str], rate: float, *, size: FrameSize | tuple[int, int]) -> FrameWalk:
+def frames_at_rate(
+    path: str | os.PathLike[str], rate: float, *, size: FrameSize | tuple[int, int]
+) -> FrameWalk:
     """Walk a video once and yield the frame shown at (k + 0.5) / rate seconds, k = 0, 1, ... before its end.
 
     There is at least one frame. Timestamps decide, so the frame rate may vary; a missing timestamp counts as
@@ -158,7 +167,9 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     with _opened(path) as (container, stream):
         first = next(_decoded(container, stream), None)
         if first is None:
-            raise VideoError(f"{path}: no frame of its video can be decoded. Is the file damaged, or cut short?")
+            raise VideoError(
+                f"{path}: no frame of its video can be decoded. Is the file damaged, or cut short?"
+            )
         fps = _fps(stream)
         duration = _stated_duration(container, stream) or _measured_duration(container, stream, first)
         transposed, flip_x, flip_y = _orientation(first)
@@ -184,14 +195,19 @@ def thumbnails(path: str | os.PathLike[str], times: Sequence[float], height: int
     """
     path = Path(path)
     if height < 1 or not all(math.isfinite(time) for time in times):
-        raise QueryError(f"{path}: thumbnails at {list(times)} s and {height} pixels high were asked for, expected finite ones.")
+        raise QueryError(
+            f"{path}: thumbnails at {list(times)} s and {height} pixels high were asked for, expected finite "
+            "ones."
+        )
     pictures: dict[float, np.ndarray] = {}
     with _opened(path) as (container, stream):
         cursor = _Cursor(container, stream)
         for time in sorted(set(times)):
             frame = cursor.nearest(time)
             if frame is None:
-                raise VideoError(f"{path}: no frame of its video can be decoded. Is the file damaged, or cut short?")
+                raise VideoError(
+                    f"{path}: no frame of its video can be decoded. Is the file damaged, or cut short?"
+                )
             pictures[time] = _image(frame, _thumbnail_size(frame, stream, height))
     return [pictures[time] for time in times]
 
@@ -202,7 +218,9 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     if not path.exists():
         raise VideoError(f"{path}: no such file.")
     if not path.is_file():
-        raise VideoError(f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}, expected a video file.")
+        raise VideoError(
+            f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}, expected a video file."
+        )
     try:
         file = path.open("rb")
     except OSError as error:
@@ -211,10 +229,14 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not os.fstat(file.fileno()).st_size:
             raise VideoError(f"{path}: is empty (0 bytes). Did copying or downloading it fail?")
         try:
-            container = av.open(file, "r", container_options={"protocol_whitelist": "none"}, metadata_errors="replace")
+            container = av.open(
+                file, "r", container_options={"protocol_whitelist": "none"}, metadata_errors="replace"
+            )
         except (OSError, ValueError) as error:  # PyAV's errors derive from these two
             reason = getattr(error, "strerror", None) or str(error)
-            raise VideoError(f"{path}: is no video that FFmpeg can read ({reason}). Is the file complete?") from error
+            raise VideoError(
+                f"{path}: is no video that FFmpeg can read ({reason}). Is the file complete?"
+            ) from error
         with container:
             stream = _video_stream(path, container)
             small = 0 < stream.codec_context.width * stream.codec_context.height <= _SMALL
@@ -225,7 +247,10 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     formats = set(container.format.name.split(","))
     if formats & _NO_VIDEO:
-        raise VideoError(f"{path}: is no video file (FFmpeg takes it for '{container.format.name}'), expected mp4, webm, mkv, ...")
+        raise VideoError(
+            f"{path}: is no video file (FFmpeg takes it for '{container.format.name}'), expected mp4, webm, "
+            "mkv, ..."
+        )
     if container.format.name.endswith("_pipe"):
         raise VideoError(f"{path}: is a still picture, expected a video.")
     # The cover picture of a song is a video stream, too.
@@ -240,7 +265,9 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Every frame that decodes. A broken packet is passed over; where the container breaks off, the video ends."""
+    """Every frame that decodes. A broken packet is passed over; where the container breaks off, the video
+    ends.
+    """
     packets = container.demux(stream)
     while True:
         try:
@@ -357,7 +384,9 @@ class _Cursor:
         if reached is None or reached[0] > time or reached[1].pts is None:
             self._rewind(resume)
 
-    def _rewind(self, resume: "tuple[tuple[float, VideoFrame] | None, tuple[float, VideoFrame] | None, float]") -> None:
+    def _rewind(
+        self, resume: "tuple[tuple[float, VideoFrame] | None, tuple[float, VideoFrame] | None, float]"
+    ) -> None:
         """A seek that landed too late is undone by starting from the first frame."""
         self._before, self._after, self._latest = resume
         try:

@@ -187,7 +187,9 @@ def _shades(log: Array) -> Array:
 
 
 def _change(log: Array, reach: int) -> tuple[Array, Array]:
-    """Change of log-brightness around each frame: of each pixel against the whole picture, and of that, (N,)."""
+    """Change of log-brightness around each frame: of each pixel against the whole picture, and of that,
+    (N,).
+    """
     number = np.arange(len(log))
     change = log[np.minimum(number + reach, len(log) - 1)] - log[np.maximum(number - reach, 0)]
     flicker = np.median(change[:, ::3, ::3], axis=(1, 2))
@@ -200,7 +202,9 @@ def _motion(change: Array, across: Array, down: Array) -> Array:
     steepness = np.sqrt(across * across + down * down) + np.float32(0.02)
     speed = -change / steepness
     brighter = np.maximum(change, 0)
-    return np.concatenate([_by_direction(speed * across, speed * down), np.stack([brighter, brighter - change])])
+    return np.concatenate(
+        [_by_direction(speed * across, speed * down), np.stack([brighter, brighter - change])]
+    )
 
 
 def _cells(channels: Array) -> Array:
@@ -210,7 +214,9 @@ def _cells(channels: Array) -> Array:
 
 
 def _per_snippet(channels: Array, reach: int) -> Array:
-    """(C, N, rows, columns) frames -> (B, C, rows, columns) means over each snippet and `reach` frames around it."""
+    """(C, N, rows, columns) frames -> (B, C, rows, columns) means over each snippet and `reach` frames around
+    it.
+    """
     span = _FRAMES + 2 * reach
     begin = _REACH - reach
     stop = begin + _FRAMES * (_BLOCK - 1) + 1
@@ -220,7 +226,9 @@ def _per_snippet(channels: Array, reach: int) -> Array:
 
 
 def _turn(look: Array) -> Array:
-    """(C, N, rows, columns) looks -> what of them comes and what goes around each snippet, (B, 2 C, rows, columns)."""
+    """(C, N, rows, columns) looks -> what of them comes and what goes around each snippet, (B, 2 C, rows,
+    columns).
+    """
     begin, end = look[:, : -2 * _REACH], look[:, 2 * _REACH :]  # N - 2 reach = 2 B frames each
     change = end - begin
     change = (change[:, ::_FRAMES] + change[:, 1::_FRAMES]) / 2
@@ -230,7 +238,9 @@ def _turn(look: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How large the window around the motion is, in cells: half its side, and how far it looks for its middle."""
+    """How large the window around the motion is, in cells: half its side, and how far it looks for its
+    middle.
+    """
 
     smallest: float
     largest: float
@@ -242,7 +252,9 @@ _HAND = _Scale(3.0, 3.0, 2.0)
 
 
 def _window(energy: Array, scale: _Scale) -> tuple[tuple[Array, Array], Array]:
-    """The square around the strongest motion: soft bins down (B, 4, rows) and across (B, 4, columns), and place (B, 6)."""
+    """The square around the strongest motion: soft bins down (B, 4, rows) and across (B, 4, columns), and
+    place (B, 6).
+    """
     rows, columns = np.arange(_ROWS) + 0.5, np.arange(_COLUMNS) + 0.5
     total = energy.sum(axis=(1, 2))
     near = _around_the_top(energy + 1e-4, scale.sight)
@@ -253,12 +265,16 @@ def _window(energy: Array, scale: _Scale) -> tuple[tuple[Array, Array], Array]:
     tall = np.sqrt((by_row * (rows - y[:, None]) ** 2).sum(axis=1))
     wide = np.sqrt((by_column * (columns - x[:, None]) ** 2).sum(axis=1))
     half = np.clip(1.8 * np.maximum(tall, wide), scale.smallest, scale.largest)
-    place = np.stack([x / _COLUMNS, y / _ROWS, half / 10, tall / 6, wide / 8, np.minimum(total / 10, 1)], axis=1)
+    place = np.stack(
+        [x / _COLUMNS, y / _ROWS, half / 10, tall / 6, wide / 8, np.minimum(total / 10, 1)], axis=1
+    )
     return (_bins(rows, y, half), _bins(columns, x, half)), place
 
 
 def _around_the_top(energy: Array, sight: float) -> Array:
-    """Motion energy, faded out around its strongest place, so that someone else who moves as well does not count."""
+    """Motion energy, faded out around its strongest place, so that someone else who moves as well does not
+    count.
+    """
     rows, columns = np.arange(_ROWS) + 0.5, np.arange(_COLUMNS) + 0.5
     top = _smooth(_smooth(_smooth(energy))).reshape(len(energy), -1).argmax(axis=1)
     y, x = rows[top // _COLUMNS], columns[top % _COLUMNS]
@@ -296,8 +312,8 @@ _LEFT_RIGHT_TURN = _LEFT_RIGHT + tuple(k + _DIRECTIONS for k in _LEFT_RIGHT)
 def _mirrored(window: Array, becomes: tuple[int, ...] = ()) -> Array:
     """(B, C, 4, 4) -> (B, F), the mean of the window and its mirror image, each number once.
 
-    A door that opens to the left is an open door like one that opens to the right; what goes left and what goes
-    right in the whole picture is told by the layout.
+    A door that opens to the left is an open door like one that opens to the right; what goes left and what
+    goes right in the whole picture is told by the layout.
     """
     channels = window.shape[1]
     becomes += tuple(range(len(becomes), channels))
@@ -310,7 +326,9 @@ def _mirrored(window: Array, becomes: tuple[int, ...] = ()) -> Array:
 
 
 def _things(hues: Array, reach: int) -> Array:
-    """(C, N, rows, columns) -> (B, C * (2 * bands + 3)): of each colour, where it comes and goes, down, up, sideways."""
+    """(C, N, rows, columns) -> (B, C * (2 * bands + 3)): of each colour, where it comes and goes, down, up,
+    sideways.
+    """
     frames = hues.shape[1] - 2 * _REACH
     before, after = hues[:, _REACH - reach :][:, :frames], hues[:, _REACH + reach :][:, :frames]
     change = after - before
@@ -319,11 +337,14 @@ def _things(hues: Array, reach: int) -> Array:
     going = np.maximum(-change - np.float32(0.02), 0)
     colours, snippets = coming.shape[:2]
     bands = [part.reshape(colours, snippets, _BANDS, -1).sum(axis=3) for part in (coming, going)]
-    # What comes lower than it goes has moved down; the weight makes a thing's fall as large as its coming and going.
+    # What comes lower than it goes has moved down; the weight makes a thing's fall as large as its coming and
+    # going.
     net = coming - going
     down = 3 * (net * (np.arange(_ROWS) / _ROWS)[:, None]).sum(axis=(2, 3))
     sideways = np.abs((net * (np.arange(_COLUMNS) / _COLUMNS)).sum(axis=(2, 3)))
-    told = np.concatenate([*bands, np.stack([np.maximum(down, 0), np.maximum(-down, 0), sideways], axis=2)], axis=2)
+    told = np.concatenate(
+        [*bands, np.stack([np.maximum(down, 0), np.maximum(-down, 0), sideways], axis=2)], axis=2
+    )
     return np.swapaxes(told, 0, 1).reshape(snippets, -1).astype(np.float32)
 
 
@@ -342,7 +363,9 @@ def _coarse(channels: Array) -> Array:
 
 
 def _unit(part: Array) -> Array:
-    """Square roots, brought to unit length; what is all but nothing stays small instead of blowing up noise."""
+    """Square roots, brought to unit length; what is all but nothing stays small instead of blowing up
+    noise.
+    """
     unit: Array = np.sqrt(part) / np.sqrt(part.sum(axis=1, keepdims=True) + np.float32(0.05))
     return unit
 
@@ -351,4 +374,6 @@ def _flicker(short: Array, slow: Array) -> Array:
     """Brighter and darker as a whole, at once and over the second: (B, 4)."""
     now = _per_snippet(short[None, :, None, None], 0)[:, :, 0, 0]
     then = _per_snippet(slow[None, :, None, None], 0)[:, :, 0, 0]
-    return np.concatenate([np.clip(sign * 3 * value, 0, 1) for value in (now, then) for sign in (1, -1)], axis=1)
+    return np.concatenate(
+        [np.clip(sign * 3 * value, 0, 1) for value in (now, then) for sign in (1, -1)], axis=1
+    )

@@ -11,5 +11,14 @@ from .dataset import make_playhouse
 from .script import Plan, make_plan
 from .statistics import SplitStatistics, statistics
 
-__all__ = ["ACTIONS", "LABELS", "OPPOSITES", "Action", "Plan", "SplitStatistics", "make_plan", "make_playhouse",
-           "statistics"]  # fmt: skip
+__all__ = [
+    "ACTIONS",
+    "LABELS",
+    "OPPOSITES",
+    "Action",
+    "Plan",
+    "SplitStatistics",
+    "make_plan",
+    "make_playhouse",
+    "statistics",
+]

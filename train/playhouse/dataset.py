@@ -92,18 +92,24 @@ def _claim(out: Path, seed: int) -> None:
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be read ({error}). Remove the folder or choose another one.") from error
+        raise OutputError(
+            f"{path}: cannot be read ({error}). Remove the folder or choose another one."
+        ) from error
     if found is None:
         _write_json(path, {"seed": seed})
     elif not isinstance(found, dict) or found.get("seed") != seed:
-        raise OutputError(f"{out}: holds another playhouse ({found}), expected seed {seed}. Choose another folder.")
+        raise OutputError(
+            f"{out}: holds another playhouse ({found}), expected seed {seed}. Choose another folder."
+        )
 
 
 def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: the folder cannot be made ({error.strerror}). Choose another place.") from error
+        raise OutputError(
+            f"{path}: the folder cannot be made ({error.strerror}). Choose another place."
+        ) from error
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -140,7 +146,9 @@ def _rendered(tasks: list[_Task], workers: int) -> Iterator[None]:
 
 
 def _end_with_parent(parent: int) -> None:
-    """In a worker: leave an interrupt to the main process, and leave soon after it is gone, even when it was killed."""
+    """In a worker: leave an interrupt to the main process, and leave soon after it is gone, even when it was
+    killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

@@ -49,7 +49,9 @@ class FigurePainter:
             paint_ball(draw, (figure.near_hand[0] + dx, figure.near_hand[1] - 4 * s), self.objects["ball"], s)
         self._arm(draw, figure.shoulder, figure.near_elbow, figure.near_hand, s, True)
 
-    def _arm(self, draw: ImageDraw.ImageDraw, shoulder: Point, elbow: Point, hand: Point, s: float, near: bool) -> None:
+    def _arm(
+        self, draw: ImageDraw.ImageDraw, shoulder: Point, elbow: Point, hand: Point, s: float, near: bool
+    ) -> None:
         look = self.look
         shirt, skin = (look.shirt, look.skin) if near else (self._shirt_far, self._skin_far)
         if near:
@@ -59,7 +61,9 @@ class FigurePainter:
         _limb(draw, elbow, hand, 10.5 * s, lower)
         _disc(draw, hand, 6.2 * s, skin)
 
-    def _leg(self, draw: ImageDraw.ImageDraw, hip: Point, knee: Point, foot: Point, figure: Figure, near: bool) -> None:
+    def _leg(
+        self, draw: ImageDraw.ImageDraw, hip: Point, knee: Point, foot: Point, figure: Figure, near: bool
+    ) -> None:
         look, s = self.look, figure.scale
         cloth = look.legs if near else self._legs_far
         lower = cloth if not look.skirt else (look.skin if near else self._skin_far)
@@ -84,15 +88,23 @@ class FigurePainter:
         _disc(draw, shoulder, 12.5 * w, look.shirt)
         belly = (hip[0] + dx * 0.12, hip[1] + dy * 0.12)
         draw.polygon(
-            [(belly[0] + nx * 13 * w, belly[1] + ny * 13 * w), (shoulder[0] + nx * 13 * w, shoulder[1] + ny * 13 * w),
-             (shoulder[0] - nx * 12 * w, shoulder[1] - ny * 12 * w), (belly[0] - nx * 12 * w, belly[1] - ny * 12 * w)],
+            [
+                (belly[0] + nx * 13 * w, belly[1] + ny * 13 * w),
+                (shoulder[0] + nx * 13 * w, shoulder[1] + ny * 13 * w),
+                (shoulder[0] - nx * 12 * w, shoulder[1] - ny * 12 * w),
+                (belly[0] - nx * 12 * w, belly[1] - ny * 12 * w),
+            ],
             fill=look.shirt,
-        )  # fmt: skip
+        )
         draw.polygon(
-            [(belly[0] - nx * 5 * w, belly[1] - ny * 5 * w), (shoulder[0] - nx * 6 * w, shoulder[1] - ny * 6 * w),
-             (shoulder[0] - nx * 12 * w, shoulder[1] - ny * 12 * w), (belly[0] - nx * 12 * w, belly[1] - ny * 12 * w)],
+            [
+                (belly[0] - nx * 5 * w, belly[1] - ny * 5 * w),
+                (shoulder[0] - nx * 6 * w, shoulder[1] - ny * 6 * w),
+                (shoulder[0] - nx * 12 * w, shoulder[1] - ny * 12 * w),
+                (belly[0] - nx * 12 * w, belly[1] - ny * 12 * w),
+            ],
             fill=shade(look.shirt, 0.88),
-        )  # fmt: skip
+        )
         if look.skirt:
             self._skirt(draw, figure)
 
@@ -157,7 +169,9 @@ class FigurePainter:
             draw.polygon(_page(spine, turned + f * 1.5, y, h - 4, lift, 0.0), fill=inside)
             for k in (0.3, 0.5, 0.7):
                 line_y = y - h * (k - 0.5)
-                draw.line([(spine + f * 4, line_y), (far_edge - f * 5, line_y)], fill=(150, 150, 150), width=1)
+                draw.line(
+                    [(spine + f * 4, line_y), (far_edge - f * 5, line_y)], fill=(150, 150, 150), width=1
+                )
         draw.line([(spine, y - h / 2), (spine, y + h / 2)], fill=shade(cover, 0.55), width=3)
 
 
@@ -214,18 +228,32 @@ def paint_bag(draw: ImageDraw.ImageDraw, bottom: Point, color: Color, s: float =
     x, y = bottom
     draw.arc((x - 10 * s, y - 34 * s, x + 10 * s, y - 10 * s), 180, 360, fill=shade(color, 0.6), width=4)
     draw.polygon(
-        [(x - 15 * s, y - 22 * s), (x + 15 * s, y - 22 * s), (x + 19 * s, y + 2 * s), (x - 19 * s, y + 2 * s)],
+        [
+            (x - 15 * s, y - 22 * s),
+            (x + 15 * s, y - 22 * s),
+            (x + 19 * s, y + 2 * s),
+            (x - 19 * s, y + 2 * s),
+        ],
         fill=color,
     )
     draw.polygon(
-        [(x - 15 * s, y - 22 * s), (x + 15 * s, y - 22 * s), (x + 16 * s, y - 14 * s), (x - 16 * s, y - 14 * s)],
+        [
+            (x - 15 * s, y - 22 * s),
+            (x + 15 * s, y - 22 * s),
+            (x + 16 * s, y - 14 * s),
+            (x - 16 * s, y - 14 * s),
+        ],
         fill=shade(color, 0.75),
     )
     draw.rectangle((x - 3 * s, y - 17 * s, x + 3 * s, y - 12 * s), fill=(232, 200, 90))
 
 
-def paint_cup(draw: ImageDraw.ImageDraw, at: Point, color: Color, s: float = 1.0, turn: float = 0.0, facing: int = 1) -> None:
-    """A mug around `at`, turned by `turn` radians (clockwise on the screen), its handle towards the holder."""
+def paint_cup(
+    draw: ImageDraw.ImageDraw, at: Point, color: Color, s: float = 1.0, turn: float = 0.0, facing: int = 1
+) -> None:
+    """A mug around `at`, turned by `turn` radians (clockwise on the screen), its handle towards the
+    holder.
+    """
     c, n = math.cos(turn), math.sin(turn)
 
     def place(dx: float, dy: float) -> Point:

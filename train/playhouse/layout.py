@@ -89,7 +89,9 @@ def fits(things: frozenset[str]) -> bool:
 
 def _floor_use(things: frozenset[str]) -> float:
     over_sofa = "sofa" in things  # a window hangs over the sofa
-    return sum(w for name, w in _FLOOR_WIDTH.items() if name in things and not (name == "window" and over_sofa))
+    return sum(
+        w for name, w in _FLOOR_WIDTH.items() if name in things and not (name == "window" and over_sofa)
+    )
 
 
 def furnish(needed: frozenset[str], rng: np.random.Generator) -> Layout:
@@ -181,7 +183,9 @@ def _floor_station(layout: Layout, label: str) -> Station | None:
     if label in ("lie down", "get up") and layout.sofa is not None:
         return _still(layout.sofa - layout.sofa_head * 46, SOFA_Y + 6, -layout.sofa_head)
     if label in ("take cup", "put down cup") and layout.table is not None:
-        return _still(layout.table + layout.cup_shift - layout.table_side * 50, TABLE_Y + 6, layout.table_side)
+        return _still(
+            layout.table + layout.cup_shift - layout.table_side * 50, TABLE_Y + 6, layout.table_side
+        )
     if label in ("pick up bag", "put down bag") and layout.bag is not None:
         return _still(layout.bag - layout.bag_side * 36, WALK_Y, layout.bag_side)
     if label == "pick up ball":

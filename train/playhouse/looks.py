@@ -114,7 +114,9 @@ def draw_look(people: int, rng: np.random.Generator) -> Look:
         floor=hsv(_in(rng, 0.04, 0.12), _in(rng, 0.15, 0.5), _in(rng, 0.45, 0.78)),
         planks=bool(rng.random() < 0.65),
         trim=hsv(wall_hue, _in(rng, 0.02, 0.15), _in(rng, 0.86, 0.97)),
-        rug=hsv(float(rng.random()), _in(rng, 0.15, 0.45), _in(rng, 0.5, 0.8)) if rng.random() < 0.5 else None,
+        rug=hsv(float(rng.random()), _in(rng, 0.15, 0.45), _in(rng, 0.5, 0.8))
+        if rng.random() < 0.5
+        else None,
         outside=str(rng.choice(OUTSIDES)),
         pictures=int(rng.integers(0, 4)),
         plant=bool(rng.random() < 0.5),
@@ -147,7 +149,9 @@ def _person(rng: np.random.Generator) -> PersonLook:
         legs=hsv(float(rng.choice([0.6, 0.62, 0.08, 0.0, 0.3])), _in(rng, 0.08, 0.5), _in(rng, 0.2, 0.6)),
         skirt=bool(rng.random() < 0.2),
         shoes=hsv(float(rng.random()), _in(rng, 0.1, 0.5), _in(rng, 0.15, 0.5)),
-        hair=hsv(_in(rng, 0.03, 0.12), _in(rng, 0.3, 0.75), _in(rng, 0.1, 0.35) if dark else _in(rng, 0.5, 0.85)),
+        hair=hsv(
+            _in(rng, 0.03, 0.12), _in(rng, 0.3, 0.75), _in(rng, 0.1, 0.35) if dark else _in(rng, 0.5, 0.85)
+        ),
         hair_style=str(rng.choice(HAIR_STYLES, p=[0.36, 0.28, 0.16, 0.12, 0.08])),
         height=_in(rng, 0.94, 1.05),
         girth=_in(rng, 0.9, 1.2),

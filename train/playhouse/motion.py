@@ -31,7 +31,8 @@ HANDLE_UP = 0.5  # height of the door's handle as a share of the door's height
 TORSO, UPPER_ARM, FOREARM, THIGH, SHIN, NECK = 52.0, 35.0, 34.0, 42.8, 42.8, 23.0
 BEHIND_WALL = 242.0  # feet above this y are outside the room
 
-# hip x, hip y, lean, head tilt, near foot x, y, far foot x, y, near hand x, y, far hand x, y (from the shoulder)
+# hip x, hip y, lean, head tilt, near foot x, y, far foot x, y, near hand x, y, far hand x, y (from the
+# shoulder)
 _STAND = (0.0, 88.0, 0.03, 0.0, 5.0, 4.0, -6.0, 4.0, 7.0, -64.0, -5.0, -64.0)
 _SIT = (-34.0, 50.0, -0.06, 0.0, 4.0, 4.0, -6.0, 4.0, 28.0, -38.0, 32.0, -40.0)
 _LIE = (-34.0, 60.0, -1.42, 0.35, 40.0, 56.0, 28.0, 54.0, 52.0, -8.0, 40.0, -14.0)
@@ -103,11 +104,15 @@ def _mix(a: tuple[float, ...], b: tuple[float, ...], w: float) -> tuple[float, .
 
 def handle_of_door(layout: Layout, level: float) -> Point:
     """Canvas position of the door's handle; see room for the same perspective."""
-    corner_x, bottom, top = leaf_edge(layout.door or 0.0, layout.hinge, DOOR_WIDTH, FLOOR_LINE, DOOR_TOP, level)
+    corner_x, bottom, top = leaf_edge(
+        layout.door or 0.0, layout.hinge, DOOR_WIDTH, FLOOR_LINE, DOOR_TOP, level
+    )
     return corner_x, bottom + (top - bottom) * HANDLE_UP
 
 
-def leaf_edge(middle: float, hinge: int, width: float, bottom: float, top: float, level: float) -> tuple[float, float, float]:
+def leaf_edge(
+    middle: float, hinge: int, width: float, bottom: float, top: float, level: float
+) -> tuple[float, float, float]:
     """x, bottom and top of the free edge of a leaf that swings into the room on the `hinge` side."""
     angle = DOOR_SWING * level
     near = 1.0 + 0.19 * math.sin(angle) * width / DOOR_WIDTH
@@ -240,10 +245,21 @@ class Staging:
             return _stride(pose, math.hypot(x - beat.x, 1.6 * (y - beat.y)), min(1.0, 6 * u, 6 * (1 - u)))
         breath = 0.8 * math.sin(time * 1.9)
         glance = 0.16 * math.sin(time * 0.8) * max(0.0, math.sin(time * 0.37))
-        return (pose[0], pose[1] + breath * 0.5, pose[2] + 0.012 * breath, pose[3] + glance, *pose[4:8],
-                pose[8] + breath, pose[9] + breath, pose[10] - breath, pose[11] + breath)  # fmt: skip
+        return (
+            pose[0],
+            pose[1] + breath * 0.5,
+            pose[2] + 0.012 * breath,
+            pose[3] + glance,
+            *pose[4:8],
+            pose[8] + breath,
+            pose[9] + breath,
+            pose[10] - breath,
+            pose[11] + breath,
+        )
 
-    def _acting_pose(self, beat: Beat, u: float, pose: tuple[float, ...], x: float, y: float) -> tuple[float, ...]:
+    def _acting_pose(
+        self, beat: Beat, u: float, pose: tuple[float, ...], x: float, y: float
+    ) -> tuple[float, ...]:
         label = beat.label
         if label in ("sit down", "stand up"):
             w = _ramp(u, 0.05, 0.95) if label == "sit down" else 1.0 - _ramp(u, 0.05, 0.95)
@@ -258,14 +274,28 @@ class Staging:
         if label == "throw ball":
             lean = -0.25 * _ramp(u, 0.0, 0.28) + 0.65 * _ramp(u, 0.28, 0.42) - 0.4 * _ramp(u, 0.5, 0.8)
             step = 22.0 * _ramp(u, 0.25, 0.42) * (1.0 - _ramp(u, 0.6, 0.9))
-            return (pose[0] + step * 0.4, pose[1] - step * 0.15, pose[2] + lean, pose[3], pose[4] + step, *pose[5:])
+            return (
+                pose[0] + step * 0.4,
+                pose[1] - step * 0.15,
+                pose[2] + lean,
+                pose[3],
+                pose[4] + step,
+                *pose[5:],
+            )
         moved = math.hypot(x - beat.x, 1.6 * (y - beat.y))
         if label == "walk through door":
             return _stride(pose, 1.3 * math.hypot(x, 3.0 * y), 0.9)
         return _stride(pose, moved, 0.45 if beat.x != beat.x_end and 0.2 < u < 0.85 else 0.0)
 
     def _hands(
-        self, frame: "_Frame", role: Role, deeds: list[Deed], beat: Beat, time: float, carry: str, snapshot: Snapshot
+        self,
+        frame: "_Frame",
+        role: Role,
+        deeds: list[Deed],
+        beat: Beat,
+        time: float,
+        carry: str,
+        snapshot: Snapshot,
     ) -> tuple[Point, Point]:
         """Canvas positions of the near and the far hand."""
         near, far = frame.near_rest, frame.far_rest
@@ -345,10 +375,16 @@ class Staging:
 
 _RELEASE = 0.4
 _CARRY_CHANGES = {
-    "take cup": (0.5, "cup"), "put down cup": (0.5, "nothing"), "throw ball": (_RELEASE, "nothing"),
-    "pick up ball": (0.5, "ball"), "pick up bag": (0.5, "bag"), "put down bag": (0.5, "nothing"),
-}  # fmt: skip
-_FREE_HAND = frozenset({"open door", "close door", "open window", "close window", "turn on light", "turn off light"})
+    "take cup": (0.5, "cup"),
+    "put down cup": (0.5, "nothing"),
+    "throw ball": (_RELEASE, "nothing"),
+    "pick up ball": (0.5, "ball"),
+    "pick up bag": (0.5, "bag"),
+    "put down bag": (0.5, "nothing"),
+}
+_FREE_HAND = frozenset(
+    {"open door", "close door", "open window", "close window", "turn on light", "turn off light"}
+)
 
 
 def _cover_turn(u: float) -> float:
@@ -373,8 +409,20 @@ def _stride(pose: tuple[float, ...], distance: float, weight: float) -> tuple[fl
         return pose
     phase = distance * math.pi / 46.0
     c, s = math.cos(phase), math.sin(phase)
-    walk = (0.0, 83.5 + 2.0 * s * s, 0.08, 0.0, 24.0 * c, 4.0 + 11.0 * max(0.0, -s), -24.0 * c,
-            4.0 + 11.0 * max(0.0, s), -24.0 * c, -58.0, 24.0 * c, -58.0)  # fmt: skip
+    walk = (
+        0.0,
+        83.5 + 2.0 * s * s,
+        0.08,
+        0.0,
+        24.0 * c,
+        4.0 + 11.0 * max(0.0, -s),
+        -24.0 * c,
+        4.0 + 11.0 * max(0.0, s),
+        -24.0 * c,
+        -58.0,
+        24.0 * c,
+        -58.0,
+    )
     return _mix(pose, walk, weight)
 
 
@@ -391,7 +439,9 @@ def _flight_y(w: float, start: float, floor: float) -> float:
 
 
 def _gesture(beat: Beat, time: float) -> float:
-    """How far the free hand is on its way to the head, in some of the longer rests: nothing that is annotated."""
+    """How far the free hand is on its way to the head, in some of the longer rests: nothing that is
+    annotated.
+    """
     length = beat.end - beat.start
     if length < 2.6 or int(beat.start * 100) % 3:
         return 0.0
@@ -437,7 +487,9 @@ class _Frame:
     def mouth(self) -> Point:
         """Canvas position of a hand that holds a cup to the mouth."""
         up = self._up
-        return self.place(self._head[0] + 19.0 * up[1] - 12.0 * up[0], self._head[1] - 19.0 * up[0] - 12.0 * up[1])
+        return self.place(
+            self._head[0] + 19.0 * up[1] - 12.0 * up[0], self._head[1] - 19.0 * up[0] - 12.0 * up[1]
+        )
 
     def solve(self, near: Point, far: Point, carry: str, tilt: float, book: float, behind: bool) -> Figure:
         """Joints for the given hands; hands out of reach are drawn as far as the arm goes."""
@@ -449,9 +501,27 @@ class _Frame:
         near_knee, near_foot = _joint(hip, near_foot, THIGH * s, SHIN * s, -f)
         far_knee, far_foot = _joint(hip, far_foot, THIGH * s, SHIN * s, -f)
         return Figure(
-            self.x, self.y, s, f, hip, shoulder, self.place(*self._head), (f * self._up[0], -self._up[1]),
-            near_knee, near_foot, far_knee, far_foot, near_elbow, near, far_elbow, far, carry, tilt, book, behind,
-        )  # fmt: skip
+            self.x,
+            self.y,
+            s,
+            f,
+            hip,
+            shoulder,
+            self.place(*self._head),
+            (f * self._up[0], -self._up[1]),
+            near_knee,
+            near_foot,
+            far_knee,
+            far_foot,
+            near_elbow,
+            near,
+            far_elbow,
+            far,
+            carry,
+            tilt,
+            book,
+            behind,
+        )
 
 
 def _joint(root: Point, end: Point, first: float, second: float, bend: int) -> tuple[Point, Point]:

@@ -1,7 +1,7 @@
 """Frames of a video and their encoding: H.264 in mp4, constant frame rate.
 
-The canvas is nearly twice as fine as the frame: the camera's view is a box of the canvas, scaled down once, which
-also smooths every edge.
+The canvas is nearly twice as fine as the frame: the camera's view is a box of the canvas, scaled down once,
+    which also smooths every edge.
 """
 
 import math
@@ -95,7 +95,12 @@ class _Camera:
         width, height = _VIEW_WIDTH / look.zoom, _VIEW_HEIGHT / look.zoom
         slow, fast = (2 * math.pi * rate * time for rate in look.rates)
         a, b, c, d = self._phases
-        x = CANVAS_WIDTH / 2 + look.offset[0] + look.sway[0] * math.sin(slow + a) + look.sway[1] * math.sin(fast + b)
+        x = (
+            CANVAS_WIDTH / 2
+            + look.offset[0]
+            + look.sway[0] * math.sin(slow + a)
+            + look.sway[1] * math.sin(fast + b)
+        )
         y = 188.0 + look.offset[1] + 0.5 * look.sway[0] * math.sin(0.7 * slow + c)
         y += look.sway[1] * math.sin(1.3 * fast + d)
         left = min(max(0.0, x - width / 2), CANVAS_WIDTH - width)
@@ -122,7 +127,9 @@ def write_video(plan: Plan, path: Path) -> None:
         _encode(plan, aside)
         os.replace(aside, path)
     except (OSError, av.FFmpegError) as error:
-        raise OutputError(f"{path}: the video cannot be written ({error}). Is the disk full or the folder read-only?") from error
+        raise OutputError(
+            f"{path}: the video cannot be written ({error}). Is the disk full or the folder read-only?"
+        ) from error
 
 
 def _encode(plan: Plan, path: Path) -> None:

@@ -193,8 +193,13 @@ def _pictures(draw: ImageDraw.ImageDraw, layout: Layout, look: Look, rng: np.ran
         draw.rectangle((x - half - 4, top - 4, x + half + 4, top + height + 4), fill=frame)
         draw.rectangle((x - half, top, x + half, top + height), fill=hsv(rng.random(), 0.25, 0.92))
         hill = hsv(rng.random(), 0.45, 0.65)
-        draw.polygon([(x - half, top + height), (x - half * 0.2, top + height * 0.4), (x + half, top + height)], fill=hill)
-        draw.ellipse((x + half * 0.2, top + 5, x + half * 0.2 + 9, top + 14), fill=hsv(rng.random(), 0.5, 0.95))
+        draw.polygon(
+            [(x - half, top + height), (x - half * 0.2, top + height * 0.4), (x + half, top + height)],
+            fill=hill,
+        )
+        draw.ellipse(
+            (x + half * 0.2, top + 5, x + half * 0.2 + 9, top + 14), fill=hsv(rng.random(), 0.5, 0.95)
+        )
 
 
 def _plant(draw: ImageDraw.ImageDraw, x: float, rng: np.random.Generator) -> None:
@@ -202,20 +207,26 @@ def _plant(draw: ImageDraw.ImageDraw, x: float, rng: np.random.Generator) -> Non
     for _ in range(9):
         tip = (x + float(rng.uniform(-34, 34)), 222 - float(rng.uniform(20, 70)))
         draw.line((x, 244, *tip), fill=shade(green, float(rng.uniform(0.75, 1.2))), width=9)
-        draw.ellipse((tip[0] - 8, tip[1] - 8, tip[0] + 8, tip[1] + 8), fill=shade(green, float(rng.uniform(0.8, 1.2))))
+        draw.ellipse(
+            (tip[0] - 8, tip[1] - 8, tip[0] + 8, tip[1] + 8), fill=shade(green, float(rng.uniform(0.8, 1.2)))
+        )
     pot = hsv(float(rng.uniform(0.02, 0.08)), 0.5, float(rng.uniform(0.5, 0.75)))
     draw.polygon([(x - 18, 236), (x + 18, 236), (x + 13, 272), (x - 13, 272)], fill=pot)
     draw.rectangle((x - 20, 232, x + 20, 241), fill=shade(pot, 0.85))
 
 
-def _outside(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], scene: str, ground: bool) -> None:
+def _outside(
+    draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], scene: str, ground: bool
+) -> None:
     left, top, right, bottom = box
     if scene == "corridor":
         draw.rectangle(box, fill=(62, 56, 74))
         draw.rectangle((left + 18, top + 16, right - 18, bottom), fill=(44, 40, 54))
         if ground:
             low = bottom - 26
-            draw.polygon([(left, bottom), (left + 18, low), (right - 18, low), (right, bottom)], fill=(92, 74, 66))
+            draw.polygon(
+                [(left, bottom), (left + 18, low), (right - 18, low), (right, bottom)], fill=(92, 74, 66)
+            )
         return
     draw.rectangle(box, fill=(132, 196, 240))
     draw.rectangle((left, top, right, top + (bottom - top) * 0.3), fill=(112, 182, 236))
@@ -236,7 +247,9 @@ def _outside(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], 
         draw.polygon(path, fill=(206, 188, 150))
 
 
-def _paste_outside(canvas: Image.Image, box: tuple[float, float, float, float], scene: str, ground: bool) -> None:
+def _paste_outside(
+    canvas: Image.Image, box: tuple[float, float, float, float], scene: str, ground: bool
+) -> None:
     left, top, right, bottom = (round(v) for v in box)
     view = Image.new("RGB", (right - left, bottom - top))
     _outside(ImageDraw.Draw(view), (0.0, 0.0, float(right - left), float(bottom - top)), scene, ground)
@@ -259,7 +272,9 @@ def _window_hole(canvas: Image.Image, x: float, look: Look, rng: np.random.Gener
                 fold = shade(curtain, 0.88 if k % 2 else 1.0)
                 inner = edge - side * 6 * k
                 draw.rectangle(_ordered(inner, WINDOW_TOP - 14, inner - side * 6, 190), fill=fold)
-        draw.rectangle((x - half - 32, WINDOW_TOP - 18, x + half + 32, WINDOW_TOP - 13), fill=shade(curtain, 0.5))
+        draw.rectangle(
+            (x - half - 32, WINDOW_TOP - 18, x + half + 32, WINDOW_TOP - 13), fill=shade(curtain, 0.5)
+        )
 
 
 def _ordered(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
@@ -287,7 +302,9 @@ def _door_leaf(draw: ImageDraw.ImageDraw, x: float, hinge: int, level: float, co
     draw.ellipse((knob[0] - 5, knob[1] - 5, knob[0] + 5, knob[1] + 5), fill=(224, 190, 90))
 
 
-def _patch(corners: tuple[float, float, float, float, float, float], u0: float, u1: float, v0: float, v1: float) -> list[Point]:
+def _patch(
+    corners: tuple[float, float, float, float, float, float], u0: float, u1: float, v0: float, v1: float
+) -> list[Point]:
     """A rectangle on a leaf: u from the hinge to the free edge, v from bottom to top, both 0 to 1."""
     x0, bottom0, top0, x1, bottom1, top1 = corners
 
@@ -302,7 +319,9 @@ def _window_leaves(draw: ImageDraw.ImageDraw, x: float, level: float, color: Col
     low = WINDOW_TOP + WINDOW_HEIGHT
     for side in (-1, 1):
         still = x + side * WINDOW_WIDTH / 2
-        edge, bottom, top = leaf_edge(x + side * WINDOW_WIDTH / 4, side, WINDOW_WIDTH / 2, low, WINDOW_TOP, level)
+        edge, bottom, top = leaf_edge(
+            x + side * WINDOW_WIDTH / 4, side, WINDOW_WIDTH / 2, low, WINDOW_TOP, level
+        )
         corners = (still, low, WINDOW_TOP, edge, bottom, top)
         draw.polygon(_patch(corners, 0.0, 1.0, 0.0, 1.0), fill=shade(color, 1.0 - 0.12 * level))
         glass = (196, 212, 220)
@@ -330,7 +349,9 @@ def _shade_of_lamp(draw: ImageDraw.ImageDraw, x: float, light: float, look: Look
     if look.round_shade:
         draw.pieslice((x - 27, top - 6, x + 27, top + 62), 180, 360, fill=fill)
     else:
-        draw.polygon([(x - 15, top - 6), (x + 15, top - 6), (x + 27, top + 30), (x - 27, top + 30)], fill=fill)
+        draw.polygon(
+            [(x - 15, top - 6), (x + 15, top - 6), (x + 27, top + 30), (x - 27, top + 30)], fill=fill
+        )
     draw.line((x - 26, top + 29, x + 26, top + 29), fill=shade(color, 0.6 + 0.5 * light), width=3)
 
 
@@ -339,8 +360,12 @@ def _furniture(layout: Layout, look: Look) -> Image.Image:
     shadows = Image.new("L", _SIZE, 0)
     soft = ImageDraw.Draw(shadows)
     draw = ImageDraw.Draw(layer)
-    spots = ((layout.sofa, SOFA_Y, 96), (layout.lamp, LAMP_Y, 24), (layout.table, TABLE_Y, 48),
-             (layout.chair, CHAIR_Y, 36))  # fmt: skip
+    spots = (
+        (layout.sofa, SOFA_Y, 96),
+        (layout.lamp, LAMP_Y, 24),
+        (layout.table, TABLE_Y, 48),
+        (layout.chair, CHAIR_Y, 36),
+    )
     for x, y, half in spots:
         if x is not None:
             soft.ellipse((x - half, y - 9, x + half, y + 9), fill=110)

@@ -270,7 +270,9 @@ def _whereabouts(role: Role, times: npt.NDArray[np.float64]) -> npt.NDArray[np.f
 
 @lru_cache(maxsize=16)
 def _deal(seed: int, split_number: int, block: int) -> tuple[tuple[str, ...], ...]:
-    """The labels of the videos of a block: one deck of all actions, shuffled until every hand can be played."""
+    """The labels of the videos of a block: one deck of all actions, shuffled until every hand can be
+    played.
+    """
     rng = np.random.default_rng([seed, split_number, block, _DECK_STREAM])
     sizes = [_HAND_SIZES[i] for i in rng.permutation(len(_HAND_SIZES))]
     ends = np.cumsum(sizes)
@@ -325,12 +327,16 @@ def _part(order: list[str], rng: np.random.Generator) -> _Part | None:
     return part
 
 
-def _try_plan(seed: int, split: str, number: int, labels: tuple[str, ...], rng: np.random.Generator) -> Plan | None:
+def _try_plan(
+    seed: int, split: str, number: int, labels: tuple[str, ...], rng: np.random.Generator
+) -> Plan | None:
     parts = _cast(labels, rng)
     if parts is None:
         return None
     layout = furnish(_things(labels), rng)
-    drafts = [_draft(part, layout, zone, rng) for part, zone in zip(parts, _zones(parts, layout), strict=True)]
+    drafts = [
+        _draft(part, layout, zone, rng) for part, zone in zip(parts, _zones(parts, layout), strict=True)
+    ]
     needed = max(d.fixed + 0.45 * d.gaps for d in drafts)
     if needed > LONGEST:
         return None
@@ -341,16 +347,22 @@ def _try_plan(seed: int, split: str, number: int, labels: tuple[str, ...], rng: 
     home = {key: value for part in parts for key, value in part.first.items()}
     deeds = sorted((d for role in roles for d in role.deeds), key=lambda d: (d.start, d.end))
     return Plan(
-        split, number, seed, duration, layout,
+        split,
+        number,
+        seed,
+        duration,
+        layout,
         door_open=home["door"] == "open" if "door" in home else bool(rng.random() < 0.4),
         window_open=home["window"] == "open" if "window" in home else bool(rng.random() < 0.4),
-        light_on=home["light"] == "on" if "light" in home else layout.lamp is None or bool(rng.random() < 0.75),
+        light_on=home["light"] == "on"
+        if "light" in home
+        else layout.lamp is None or bool(rng.random() < 0.75),
         roles=roles,
         moments=tuple(
             Moment(deed.start, deed.end, deed.label, _sentence(deed.label, split, i + number, rng))
             for i, deed in enumerate(deeds)
         ),
-    )  # fmt: skip
+    )
 
 
 def _sentence(label: str, split: str, turn: int, rng: np.random.Generator) -> str:
@@ -367,7 +379,9 @@ def _draft(part: _Part, layout: Layout, zone: _Zone, rng: np.random.Generator) -
     posture = part.first.get("posture", "stand")
     draft.gaps += 1
     for i, label in enumerate(part.order):
-        joined = i > 0 and {label, part.order[i - 1]} & _HANDS_ONLY and {label, part.order[i - 1]} & _SEAT_CHANGES
+        joined = (
+            i > 0 and {label, part.order[i - 1]} & _HANDS_ONLY and {label, part.order[i - 1]} & _SEAT_CHANGES
+        )
         overlapped = bool(joined) and rng.random() < 0.7
         to = _goal(label, layout, at, posture, zone, overlapped, rng)
         if posture == "stand" and not overlapped:
@@ -379,7 +393,11 @@ def _draft(part: _Part, layout: Layout, zone: _Zone, rng: np.random.Generator) -
         draft.pieces.append(("overlap" if overlapped else "act", label, length, at))
         draft.fixed += length - _OVERLAP * min(length, before)
         draft.gaps += 1
-        at = Station(at.x_end, at.y, at.facing, at.x_end) if label != "walk through door" else _inner(layout, at)
+        at = (
+            Station(at.x_end, at.y, at.facing, at.x_end)
+            if label != "walk through door"
+            else _inner(layout, at)
+        )
         posture = _CHANGES.get(label, {}).get("posture", posture)
     return draft
 
@@ -425,7 +443,13 @@ def _inner(layout: Layout, at: Station) -> Station:
 
 
 def _goal(
-    label: str, layout: Layout, at: Station, posture: str, zone: _Zone, overlapped: bool, rng: np.random.Generator
+    label: str,
+    layout: Layout,
+    at: Station,
+    posture: str,
+    zone: _Zone,
+    overlapped: bool,
+    rng: np.random.Generator,
 ) -> Station:
     fixed = station(layout, label)
     if fixed is not None:
@@ -477,7 +501,13 @@ def _role(part: _Part, draft: _Draft, duration: float, rng: np.random.Generator)
         beats.append(_beat(clock, clock + rest, "away" if gone else "idle", at, at, at.facing, posture))
         clock += rest
     beats[-1] = replace(beats[-1], end=duration)
-    return Role(part.first.get("carry", "nothing"), part.first.get("book") == "open", part.enters, tuple(beats), tuple(deeds))
+    return Role(
+        part.first.get("carry", "nothing"),
+        part.first.get("book") == "open",
+        part.enters,
+        tuple(beats),
+        tuple(deeds),
+    )
 
 
 def _last_posture(part: _Part) -> str:
@@ -500,8 +530,12 @@ def _act(label: str, start: float, end: float, at: Station, posture: str) -> Bea
     return Beat(start, end, kind, at.x, at.y, at.x_end, at.y, at.facing, posture, label)
 
 
-def _overlap(beats: list[Beat], deeds: list[Deed], label: str, length: float, posture: str, at: Station) -> float:
-    """Begin an action before the last one ends, in place of the idle beat between them; returns when both are over."""
+def _overlap(
+    beats: list[Beat], deeds: list[Deed], label: str, length: float, posture: str, at: Station
+) -> float:
+    """Begin an action before the last one ends, in place of the idle beat between them; returns when both are
+    over.
+    """
     idle = beats.pop()
     last = deeds[-1]
     start = idle.start - _OVERLAP * min(length, last.end - last.start)
