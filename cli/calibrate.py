@@ -85,8 +85,7 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         _show(tried)
     say(
         f"{root}: score {score.name}, weight {score.weight:g}, hub {score.hub:g}; confidences fitted to "
-        f"{calibration.hits:,} hits, "
-        f"calibration error on these {calibration.error:.3f}."
+        f"{calibration.hits:,} hits, calibration error on these {calibration.error:.3f}."
     )
     best = best_confidence(present, calibration), best_confidence(absent, calibration)
     threshold, refused = refused_at(*best, _ANSWERED)
@@ -95,8 +94,7 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         say(f"{len(numbers)} sentences are few to fit on: expect other confidences from other sentences.")
     say(
         f"--min-confidence {threshold:.3g} answers {_ANSWERED:.0%} of these sentences, and refuses "
-        f"{refused:.0%} of them where all "
-        "that is right for them was taken out."
+        f"{refused:.0%} of them where all that is right for them was taken out."
     )
 
 

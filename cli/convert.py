@@ -46,6 +46,5 @@ def convert(checkpoint: Path, out: Path, setting: str | None, tokenizer: str) ->
     config = model.config
     say(
         f"{out}: {len(model.grid)} proposals a video ({config.map_type} map, {config.num_clips} clips), "
-        "features of width "
-        f"{config.input_dim}, power {config.power:g}."
+        f"features of width {config.input_dim}, power {config.power:g}."
     )

@@ -413,9 +413,8 @@ def _show_comparison(
         )
         click.echo(f"{published.name}: {published.source}.{rest}")
     click.echo(
-        f"NMS {metric.nms:g}: drops a moment whose temporal IoU with a better one is above {metric.nms:g}; a "
-        f"hit has {_HIT}; "
-        "n survivors at most."
+        f"NMS {metric.nms:g}: drops a moment whose temporal IoU with a better one is above {metric.nms:g}; "
+        f"a hit has {_HIT}; n survivors at most."
     )
 
 

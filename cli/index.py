@@ -113,8 +113,7 @@ def info(root: Path, as_json: bool) -> None:
     if manifest.calibration is not None:
         bank += (
             f"calibrated on {manifest.calibration.hits:,} hits: weight {manifest.score.weight:g}, "
-            "calibration error "
-            f"{manifest.calibration.error:.3f}\n"
+            f"calibration error {manifest.calibration.error:.3f}\n"
         )
     click.echo(
         f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} "

@@ -142,8 +142,7 @@ def tell_about(split: "Annotations", held_out: "Annotations | None", config: "Tr
     if config.alike_labels and (without := sum(video.labels is None for video in split.videos)):
         say(
             f"{split.path}: {without} of {len(split.videos)} videos have no labels; of their sentences only "
-            "equal texts count as "
-            "alike (train.alike_labels)."
+            "equal texts count as alike (train.alike_labels)."
         )
     if held_out is None and config.select == "best":
         if config.hold_out:

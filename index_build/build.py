@@ -116,8 +116,7 @@ def build(
         if writer.manifest is not None and not overwrite:
             raise OutputError(
                 f"{root}: an index stands there already. `add` adds videos to it, --overwrite replaces it, "
-                "or choose another place "
-                "with -o."
+                "or choose another place with -o."
             )
         backbone = source.features.backbone or about.features
         manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
@@ -163,8 +162,7 @@ def add(
         if here and not update:
             raise MomentIndexError(
                 f"{root}: has {len(here):,} of these {len(videos):,} videos already, e.g. '{here[0]}'. "
-                "`update` replaces videos, "
-                "`remove` removes them."
+                "`update` replaces videos, `remove` removes them."
             )
         old = tombstones(current, set(here))
         left = {entry.id for entry in old}
@@ -316,8 +314,7 @@ def _check_columns(here: pa.Schema, metadata: pa.Table | None, path: Path | None
         if pa.null() not in (known, column.type) and known != column.type:
             raise AnnotationError(
                 f"{path}: column '{column.name}' holds {column.type}, in the index {known}. Write it as "
-                f"{known} (Parquet keeps "
-                "types, CSV is guessed), or call it otherwise."
+                f"{known} (Parquet keeps types, CSV is guessed), or call it otherwise."
             )
 
 
@@ -332,8 +329,7 @@ def _check_backbone(about: CheckpointInfo, features: FeatureFile, model: Path) -
     if about.features is not None and features.backbone is not None and about.features != features.backbone:
         raise FeatureError(
             f"{features.path}: holds features of backbone '{features.backbone}', but {model} was trained on "
-            f"'{about.features}'. "
-            f"Extract the videos with --backbone {about.features}."
+            f"'{about.features}'. Extract the videos with --backbone {about.features}."
         )
 
 
@@ -345,8 +341,7 @@ def _videos(source: Source) -> list[PlannedVideo]:
         if missing:
             raise FeatureError(
                 f"{features.path}: has no features of {len(missing)} of {len(given)} videos, e.g. "
-                f"'{missing[0]}'. "
-                "Do annotations and features belong together?"
+                f"'{missing[0]}'. Do annotations and features belong together?"
             )
         return [
             PlannedVideo(video_id, features.source(video_id), seconds) for video_id, seconds in given.items()
@@ -357,8 +352,7 @@ def _videos(source: Source) -> list[PlannedVideo]:
         if duration is None:
             raise FeatureError(
                 f"{os.fspath(features.path)}: does not say how long video '{video_id}' is (no attribute "
-                "`duration` or `rate`). "
-                "Name an annotation file that does with --videos."
+                "`duration` or `rate`). Name an annotation file that does with --videos."
             )
         found.append(PlannedVideo(video_id, features.source(video_id), duration))
     return found

@@ -82,11 +82,9 @@ def choose(
     room = None if wish.max_bytes_per_moment is None else wish.max_bytes_per_moment - kept
     if room is not None and room < 0:
         raise ConfigError(
-            f"--max-bytes-per-moment {wish.max_bytes_per_moment:g}: the embeddings alone take {kept} bytes a "
-            "moment "
-            f"({2 * joint_dim} float16 numbers{' and h' if hubs else ''}), which exact scores need. Allow "
-            "more, or train with a "
-            "smaller model.joint_dim."
+            f"--max-bytes-per-moment {wish.max_bytes_per_moment:g}: the embeddings alone take {kept} bytes "
+            f"a moment ({2 * joint_dim} float16 numbers{' and h' if hubs else ''}), which exact scores "
+            "need. Allow more, or train with a smaller model.joint_dim."
         )
     if wish.vectors == "exact":
         return None, "scanned exactly, as asked for"
@@ -113,8 +111,7 @@ def choose(
         if room is not None and (needed := bytes_a_moment(factory, width)) > room:
             raise ConfigError(
                 f"--vectors {wish.vectors}: takes {needed:.0f} bytes a moment beside the {kept} of the "
-                "embeddings, "
-                f"--max-bytes-per-moment {wish.max_bytes_per_moment:g} leaves {room:g}."
+                f"embeddings, --max-bytes-per-moment {wish.max_bytes_per_moment:g} leaves {room:g}."
             )
         return factory, f"{factory}, as asked for"
     full = bool(devices) and devices[0].type != "cpu" and moments * kept > len(devices) * free(devices)

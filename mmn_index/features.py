@@ -148,8 +148,7 @@ class FeatureFile:
         if len(bad):
             raise FeatureError(
                 f"{self.path}: video '{video_id}' has NaN or infinite values in {len(bad)} of {len(values)} "
-                "snippets "
-                f"(first: snippet {bad[0]}). Extract this video again."
+                f"snippets (first: snippet {bad[0]}). Extract this video again."
             )
         return values
 

@@ -57,8 +57,7 @@ class MMN(nn.Module):
         if not all(bool(x.isfinite().all()) for x in found):
             raise CheckpointError(
                 f"the model embeds sentences, such as '{sentences[0]}', as numbers that are not finite: its "
-                "training has diverged. "
-                "Use another checkpoint, or train it anew at a lower rate."
+                "training has diverged. Use another checkpoint, or train it anew at a lower rate."
             )
         return found
 

@@ -126,8 +126,7 @@ def infer_config(weights: Mapping[str, Tensor], setting: str | None, where: str)
     if not fitting or (setting is not None and setting not in fitting):
         raise ConfigError(
             f"{where}: has {layers} layers of {conv[2]} x {conv[2]} convolutions and {learned} of the "
-            "learned map, which fits "
-            f"{' and '.join(fitting) or 'none'} of the paper's "
+            f"learned map, which fits {' and '.join(fitting) or 'none'} of the paper's "
             f"settings{f', not {setting}' if setting else ''}."
         )
     if setting is None and len(fitting) > 1:
@@ -174,7 +173,6 @@ def _tokenizer(name: str, bert: torch.nn.Module) -> SentenceTokenizer:
     if tokenizer.size > config.vocab_size:
         raise ConfigError(
             f"tokenizer '{name}' has {tokenizer.size} words, but the checkpoint's text encoder knows "
-            f"{config.vocab_size}. "
-            "Name the tokenizer that the model was trained with."
+            f"{config.vocab_size}. Name the tokenizer that the model was trained with."
         )
     return tokenizer

@@ -44,8 +44,7 @@ class ProposalGrid:
         if self.diagonals[-1].offset >= self.num_clips:
             raise ConfigError(
                 f"model.pooling_counts {self.pooling_counts} reach proposals of "
-                f"{self.diagonals[-1].offset + 1} clips, "
-                f"but a video has {self.num_clips} (model.num_clips)."
+                f"{self.diagonals[-1].offset + 1} clips, but a video has {self.num_clips} (model.num_clips)."
             )
 
     def __len__(self) -> int:

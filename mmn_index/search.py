@@ -206,9 +206,8 @@ def search_embeddings(
     if options.min_confidence is not None and calibration is None:
         raise QueryError(
             f"{index.root}: has no confidences for this search. They are of one sentence by the index's own "
-            "score, once "
-            "`mmn-index calibrate` has fitted them; leave out --min-confidence, --score, --hub, --not, "
-            "--like and --model."
+            "score, once `mmn-index calibrate` has fitted them; leave out --min-confidence, --score, "
+            "--hub, --not, --like and --model."
         )
     queries = Embeddings(*(x.cpu().float() for x in queries))
     parts, deadline = index.parts(options.restriction), Deadline(options.timeout)
@@ -324,8 +323,7 @@ def _rank(
     if found.recall is None and rows.shape[1] >= found.total > (least := int(scored.min())):
         raise MomentIndexError(
             f"{index.root}: of {found.total:,} moments only {least:,} have embeddings that are numbers. "
-            "`mmn-index verify` says "
-            "what is damaged; build the index again."
+            "`mmn-index verify` says what is damaged; build the index again."
         )
     if hidden:
         valid &= torch.from_numpy(~np.isin(ranked.numpy(), list(hidden)))

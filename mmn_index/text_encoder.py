@@ -54,8 +54,7 @@ class SentenceTokenizer:
             )
             raise QueryError(
                 f"the sentence {wordy!r:.60}... has {longest} tokens, the text encoder reads at most "
-                f"{self._max_tokens}. "
-                "Shorten it."
+                f"{self._max_tokens}. Shorten it."
             )
         ids = torch.full((len(rows), longest), self._pad_id, dtype=torch.int64)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
@@ -156,8 +155,7 @@ def load_tokenizer(name: str, reads: int) -> SentenceTokenizer:
 def _cannot_load(name: str, error: Exception) -> ConfigError:
     return ConfigError(
         f"text encoder '{name}' cannot be loaded ({str(error).strip().splitlines()[0]}). Expected a hub id "
-        "(with network) or a "
-        "directory with config.json, model.safetensors and tokenizer.json."
+        "(with network) or a directory with config.json, model.safetensors and tokenizer.json."
     )
 
 

@@ -314,8 +314,7 @@ def test_ours_the_published_numbers_and_the_difference(
     assert "somebody: their page. Empty cells: not reported, or not verified." in lines
     assert lines[-1] == (
         "NMS 0.5: drops a moment whose temporal IoU with a better one is above 0.5; a hit has IoU >= m "
-        "(inclusive, float32); "
-        "n survivors at most."
+        "(inclusive, float32); n survivors at most."
     )
 
 

@@ -149,8 +149,7 @@ def _entries(path: Path, read: Callable[[str, Any], _T]) -> Iterator[_T]:
         except (KeyError, TypeError, ValueError) as error:
             raise AnnotationError(
                 f"{path}: video '{video_id}': {_reason(error)}. Expected duration (or fps and num_frames), "
-                "timestamps "
-                "[[start, end], ...] and as many sentences."
+                "timestamps [[start, end], ...] and as many sentences."
             ) from error
 
 

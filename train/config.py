@@ -96,8 +96,7 @@ class TrainConfig:
         if self.hard_negatives and not self.removes_alike:
             raise ConfigError(
                 "train.hard_negatives needs train.alike_cosine or train.alike_labels: an added video may "
-                "show what another "
-                "sentence of the group describes."
+                "show what another sentence of the group describes."
             )
         if self.refresh_epochs and not self.hard_negatives:
             raise ConfigError("train.refresh_epochs mines for nobody while train.hard_negatives is 0.")
@@ -124,9 +123,8 @@ class TrainConfig:
         ):
             raise ConfigError(
                 f"train.clip_norm ({self.clip_norm}) must be above 0; weight_decay ({self.weight_decay}), "
-                "text_lr_factor "
-                f"({self.text_lr_factor}) and late_contrastive_factor ({self.late_contrastive_factor}) 0 or "
-                "above."
+                f"text_lr_factor ({self.text_lr_factor}) and late_contrastive_factor "
+                f"({self.late_contrastive_factor}) 0 or above."
             )
         if not 0 <= self.nms <= 1:
             raise ConfigError(f"train.nms is {self.nms}, expected a temporal IoU from 0 to 1.")

@@ -449,8 +449,7 @@ def _of_checkpoint(wanted: ModelConfig, begun: CheckpointInfo, features: Feature
     if begun.features and features.backbone and begun.features != features.backbone:
         raise FeatureError(
             f"{features.path}: holds features of backbone '{features.backbone}', but {begun.path} was "
-            "trained on "
-            f"'{begun.features}'. Extract the videos with that one."
+            f"trained on '{begun.features}'. Extract the videos with that one."
         )
     return begun.config
 
@@ -465,8 +464,7 @@ def _check_negatives(config: TrainConfig, mined: Path | None) -> None:
     if config.hard_negatives and not (mined or config.refresh_epochs):
         raise ConfigError(
             f"train.hard_negatives is {config.hard_negatives}, but there is nothing to draw from. Name what "
-            "`mmn-index mine` "
-            "wrote with --hard-negatives, or set train.refresh_epochs."
+            "`mmn-index mine` wrote with --hard-negatives, or set train.refresh_epochs."
         )
 
 
@@ -476,9 +474,8 @@ def _check_spread(config: TrainConfig, videos: int, processes: World) -> None:
     if fewest < processes.size:
         raise ConfigError(
             f"{videos} videos in steps of {config.batch_size} and groups of "
-            f"{config.group_size or config.batch_size} make "
-            f"{fewest} groups a step, too few for {processes.size} processes. Start fewer, or lower "
-            "train.group_size."
+            f"{config.group_size or config.batch_size} make {fewest} groups a step, too few for "
+            f"{processes.size} processes. Start fewer, or lower train.group_size."
         )
 
 

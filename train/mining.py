@@ -102,8 +102,7 @@ def mine(
     if missing := [video.video_id for video in annotations.videos if video.video_id not in indexed]:
         raise AnnotationError(
             f"{annotations.path}: {len(missing)} of its {len(annotations.videos)} videos are not in "
-            f"{index.root}, e.g. "
-            f"'{missing[0]}'. Build an index of the training videos."
+            f"{index.root}, e.g. '{missing[0]}'. Build an index of the training videos."
         )
     split = _Split(annotations, alike, positives or {})
     rows, left_out = [], Counter(dict.fromkeys((ALIKE, LISTED, MARGIN), 0))
@@ -154,8 +153,7 @@ def read_positives(path: Path) -> Positives:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(
             f"{path}: cannot be read as positives ({error!r}). Expected, as in MVMR, sentences and as many "
-            "pos_moments for each "
-            "video: lists of [video, sentence, [start, end]]."
+            "pos_moments for each video: lists of [video, sentence, [start, end]]."
         ) from error
     return found
 

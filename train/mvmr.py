@@ -62,8 +62,7 @@ def read_pools(path: str | os.PathLike[str], corpus: Corpus) -> Pools:
     if missing := [video_id for video_id in content if video_id not in names]:
         raise AnnotationError(
             f"{path}: {len(missing)} of its {len(content)} videos are not among the {len(corpus.ids)} that "
-            "are searched, "
-            f"e.g. '{missing[0]}'."
+            f"are searched, e.g. '{missing[0]}'."
         )
     durations = {video_id: corpus.durations[corpus.numbers[names[video_id]]] for video_id in content}
     pools: list[tuple[str, ...]] = []
@@ -78,9 +77,8 @@ def read_pools(path: str | os.PathLike[str], corpus: Corpus) -> Pools:
                 except (KeyError, IndexError, TypeError, ValueError) as error:
                     raise AnnotationError(
                         f"{path}: video '{video_id}', sentence {position - first}: {error}. Expected one "
-                        "entry a sentence in "
-                        "pos_moments, [[video, text, [start, end]], ...], and in retrieval_pool, [video, "
-                        "...]."
+                        "entry a sentence in pos_moments, [[video, text, [start, end]], ...], and in "
+                        "retrieval_pool, [video, ...]."
                     ) from error
                 pools.append(tuple(names[name] for name in pool))
                 videos = [corpus.numbers[names[name]] for name in (video_id, *(other for other, _ in others))]

@@ -139,8 +139,7 @@ def queries_of(split: Annotations, corpus: Corpus) -> Queries:
     if missing := [video.video_id for video in videos if video.video_id not in corpus.numbers]:
         raise AnnotationError(
             f"{split.path}: {len(missing)} of its {len(videos)} videos are not among the {len(corpus.ids)} "
-            "that are searched, "
-            f"e.g. '{missing[0]}'."
+            f"that are searched, e.g. '{missing[0]}'."
         )
     numbers = [corpus.numbers[video.video_id] for video in videos for _ in video.sentences]
     labelled = all(video.labels is not None for video in videos)

@@ -84,8 +84,7 @@ class Reproduction:
             widest = max(unclear, key=error.__getitem__)
             text += (
                 f" {len(self.seeds)} seeds cannot tell half a point apart here: the standard error of the "
-                "mean is up to "
-                f"{error[widest]:.1f} ({widest})."
+                f"mean is up to {error[widest]:.1f} ({widest})."
             )
         return text
 
@@ -184,8 +183,7 @@ def _splits(benchmark: Benchmark, data: Path, features: Path | None) -> dict[str
             if found != known.get(name, found):
                 raise AnnotationError(
                     f"{split.path}: has {found:,} {what}, the {name} split of {benchmark.name} has "
-                    f"{known[name]:,}. Get it from "
-                    f"{benchmark.where_annotations}."
+                    f"{known[name]:,}. Get it from {benchmark.where_annotations}."
                 )
     return splits
 
@@ -205,8 +203,7 @@ def check_features(benchmark: Benchmark, features: FeatureFile, splits: Iterable
     if lacking:
         raise FeatureError(
             f"{features.path}: lacks {len(lacking):,} of the {len(wanted):,} videos of {benchmark.name}, "
-            f"e.g. '{lacking[0]}'; it "
-            f"has '{features.video_ids[0]}'. {expected}"
+            f"e.g. '{lacking[0]}'; it has '{features.video_ids[0]}'. {expected}"
         )
     if features.dim != (benchmark.width or features.dim):
         raise FeatureError(f"{features.path}: has features of width {features.dim}. {expected}")

@@ -60,8 +60,7 @@ class TuneConfig:
         if min(self.epochs, self.batch_size, self.negatives) < 1 or not 0 < self.lr < math.inf:
             raise ConfigError(
                 f"epochs ({self.epochs}), batch_size ({self.batch_size}), negatives ({self.negatives}) and "
-                f"lr ({self.lr}) must be "
-                "above 0."
+                f"lr ({self.lr}) must be above 0."
             )
 
 

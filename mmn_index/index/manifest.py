@@ -123,8 +123,7 @@ def read_manifest(root: Path) -> Manifest:
         if content["format"] != FORMAT:
             raise MomentIndexError(
                 f"{path}: has format {content['format']}, this version reads format {FORMAT}. Update "
-                "mmn-index, or build the "
-                "index again."
+                "mmn-index, or build the index again."
             )
         claimed = content.pop("checksum")
         if claimed != _checksum(content):

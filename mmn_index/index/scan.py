@@ -51,8 +51,7 @@ class Deadline:
         if self._end is not None and time.monotonic() > self._end:
             raise QueryError(
                 f"no answer within {self._seconds:g} s: {done:,} of {total:,} moments were scanned. Raise "
-                "--timeout, or restrict "
-                "the search (--video, --where)."
+                "--timeout, or restrict the search (--video, --where)."
             )
 
 

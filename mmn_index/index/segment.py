@@ -244,8 +244,7 @@ class Segment:
         if self.drawn.dtype != _background_type(2 * joint_dim):
             raise MomentIndexError(
                 f"{folder / BACKGROUND}: holds {self.drawn.dtype}, expected rows and embeddings. The index "
-                "is damaged; build it "
-                "again."
+                "is damaged; build it again."
             )
         self._check(counts | ({} if hubs is None else {HUBS: len(hubs)}), array, 2 * joint_dim)
         if not np.array_equal(firsts, np.arange(len(firsts)) * self.per_video) or not set(
@@ -295,8 +294,7 @@ class Segment:
         if rows.min() < 0 or rows.max() >= self.entry.moments:
             raise MomentIndexError(
                 f"{self.folder / BACKGROUND}: has rows from {rows.min()} to {rows.max()}, expected 0 to "
-                f"{self.entry.moments - 1}. "
-                "The index is damaged; build it again."
+                f"{self.entry.moments - 1}. The index is damaged; build it again."
             )
         live = self.live[rows // self.per_video]
         if live.sum() >= min(_LEAST, left):

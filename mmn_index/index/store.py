@@ -212,8 +212,7 @@ class MomentIndex:
         if fingerprint != self.manifest.fingerprint:
             raise MomentIndexError(
                 f"{self.root}: was built with model {self.manifest.fingerprint[:16]}, but {where} is model "
-                f"{fingerprint[:16]}. "
-                "Use the model that built the index, or build the index again."
+                f"{fingerprint[:16]}. Use the model that built the index, or build the index again."
             )
 
     def check_video_side(self, model: CheckpointInfo) -> None:
@@ -226,9 +225,8 @@ class MomentIndex:
         if model.video_fingerprint != own.video_fingerprint:
             raise MomentIndexError(
                 f"{self.root}: its videos were embedded by video side {own.video_fingerprint[:16]}, that of "
-                f"{model.path} is "
-                f"{model.video_fingerprint[:16]}. Only the text side may differ (`tune-text`); or build the "
-                "index again."
+                f"{model.path} is {model.video_fingerprint[:16]}. Only the text side may differ "
+                "(`tune-text`); or build the index again."
             )
 
     def check_score(self, score: Score) -> None:
@@ -442,10 +440,9 @@ def _place(
         else:
             raise ConfigError(
                 f"{segment.folder}: its embeddings take {size / 2**30:,.1f} GiB, {len(devices)} GPU(s) have "
-                "room for "
-                f"{left * len(devices) / 2**30:,.1f} left. Use more of them, search with --device cpu, or "
-                "build the index with "
-                "--vectors ivf-sq8, whose codes are half as large and are searched on GPUs."
+                f"room for {left * len(devices) / 2**30:,.1f} left. Use more of them, search with --device "
+                "cpu, or build the index with --vectors ivf-sq8, whose codes are half as large and are "
+                "searched on GPUs."
             )
         shards.append(_shards(segment, devices if fits else [torch.device("cpu")]))
         scanned.append(fits)

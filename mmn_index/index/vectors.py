@@ -45,8 +45,7 @@ def check_factory(factory: str) -> None:
     if not re.match(r"IVF\d+", factory):
         raise ConfigError(
             f"'{factory}' is no candidate index: expected exact, ivf-sq8, ivf-pq, ivf-rabitq or a FAISS "
-            "factory "
-            "string that begins with IVF and the number of lists, such as IVF4096,SQ8."
+            "factory string that begins with IVF and the number of lists, such as IVF4096,SQ8."
         )
     try:
         index = _make(factory, 512)
@@ -55,8 +54,7 @@ def check_factory(factory: str) -> None:
     if not hasattr(index, "nlist"):
         raise ConfigError(
             f"'{factory}' is more than an inverted file. Candidates are scored from the embeddings anyway: "
-            "leave out "
-            "what refines them."
+            "leave out what refines them."
         )
 
 
@@ -204,14 +202,12 @@ class Vectors:
         except (RuntimeError, AttributeError, MemoryError) as error:
             raise MomentIndexError(
                 f"{self._path}: cannot be read as a FAISS index ({_reason(error)}). The index is damaged; "
-                "build "
-                "it again."
+                "build it again."
             ) from error
         if (found := (int(index.ntotal), int(index.d))) != self._shape:
             raise MomentIndexError(
                 f"{self._path}: holds {found[0]} vectors of width {found[1]}, expected {self._shape[0]} of "
-                f"{self._shape[1]}. "
-                "The index is damaged; build it again."
+                f"{self._shape[1]}. The index is damaged; build it again."
             )
         return index, centres
 
