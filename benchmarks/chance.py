@@ -18,11 +18,11 @@ from pathlib import Path
 
 import click
 import torch
-from mmn_index.train.annotations import read_annotations
-from mmn_index.train.corpus import TASKS, IndexRank, measure, search_tasks
-from mmn_index.train.queries import indexed, queries_of
 
 from mmn_index.config import PAPER
+from mmn_index.evaluation.annotations import read_annotations
+from mmn_index.evaluation.corpus import TASKS, IndexRank, measure, search_tasks
+from mmn_index.evaluation.queries import indexed, queries_of
 from mmn_index.index import MomentIndex
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Score

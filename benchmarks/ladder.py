@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from mmn_index.train.annotations import Annotations
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mmn_index import checkpoint
 from mmn_index.clips import stored_pre_clips
+from mmn_index.evaluation.annotations import Annotations
 from mmn_index.features import FeatureFile
 from mmn_index.moments import nms_lists, temporal_iou
 from mmn_index.scoring import IOU_SCALE, Embeddings

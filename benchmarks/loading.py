@@ -28,7 +28,6 @@ import click
 import h5py
 import numpy as np
 import torch
-from mmn_index.train.annotations import AnnotatedVideo, Annotations, read_annotations
 from mmn_index.train.batches import TrainingSet, derived_seed, split_epoch
 from mmn_index.train.config import load_setting, override
 from mmn_index.train.distributed import World
@@ -37,6 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.config import ModelConfig
+from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations, read_annotations
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 from mmn_index.proposals import ProposalGrid

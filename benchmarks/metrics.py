@@ -21,15 +21,15 @@ from statistics import median
 
 import click
 import torch
-from mmn_index.train.annotations import AnnotatedVideo, read_annotations
-from mmn_index.train.benchmarks import BENCHMARKS, Benchmark
 from mmn_index.train.config import SETTINGS
-from mmn_index.train.evaluate import right_proposals
 from torch import Tensor
 
+from mmn_index.evaluation.annotations import AnnotatedVideo, read_annotations
+from mmn_index.evaluation.benchmarks import BENCHMARKS, Benchmark
+from mmn_index.evaluation.recall import chances, ranked_ious, recall
+from mmn_index.evaluation.within_video import right_proposals
 from mmn_index.moments import nms_top
 from mmn_index.proposals import ProposalGrid
-from mmn_index.recall import chances, ranked_ious, recall
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import oracle

@@ -27,21 +27,15 @@ import ladder
 import torch
 import yaml
 from mmn_index.index_build.build import Hubs, Source, build, validation_index
-from mmn_index.train.annotations import Annotations, read_annotations
-from mmn_index.train.benchmarks import BENCHMARKS
-from mmn_index.train.calibration import (
-    CONFIDENCE,
-    absent_hits,
-    confidence_records,
-    fit_confidence,
-    present_hits,
-    wordings,
-)
-from mmn_index.train.evaluate import evaluate_videos
-from mmn_index.train.queries import indexed, queries_of
+from mmn_index.index_build.calibration import fit_confidence
 
 from mmn_index import checkpoint
 from mmn_index.clips import stored_pre_clips
+from mmn_index.evaluation.annotations import Annotations, read_annotations
+from mmn_index.evaluation.benchmarks import BENCHMARKS
+from mmn_index.evaluation.queries import indexed, queries_of
+from mmn_index.evaluation.refusal import CONFIDENCE, absent_hits, confidence_records, present_hits, wordings
+from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.features import FeatureFile
 from mmn_index.index import MomentIndex
 from mmn_index.search import SearchOptions, search

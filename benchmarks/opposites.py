@@ -17,10 +17,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from mmn_index.train.annotations import read_annotations
 
 from mmn_index import checkpoint
 from mmn_index.clips import stored_pre_clips
+from mmn_index.evaluation.annotations import read_annotations
 from mmn_index.features import FeatureFile
 from mmn_index.scoring import Embeddings, cosines
 

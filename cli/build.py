@@ -187,7 +187,8 @@ def _source(
 ) -> "Source":
     from mmn_index.index_build.build import Source
     from mmn_index.index_build.candidates import Wish
-    from mmn_index.train.annotations import read_durations
+
+    from mmn_index.evaluation.annotations import read_durations
 
     durations = read_durations(videos) if videos else None
     return Source(features, durations, metadata, Wish(vectors, max_bytes_per_moment, max_latency))

@@ -12,7 +12,7 @@ from .output import print_table, progress, say
 from .sentences import read_split
 
 if TYPE_CHECKING:
-    from mmn_index.train.calibration import Tried
+    from mmn_index.index_build.calibration import Tried
 
 _FEW = 20  # different sentences
 _ANSWERED = 0.95  # of the searches for what is there, when thresholds are suggested
@@ -43,20 +43,12 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         mmn-index search "person opens door" --min-confidence 0.5
     """
     from mmn_index.index_build.build import validation_index
+    from mmn_index.index_build.calibration import chosen, fit_confidence, try_scores
     from mmn_index.index_build.change import set_ranking
-    from mmn_index.train.calibration import (
-        absent_hits,
-        best_confidence,
-        chosen,
-        fit_confidence,
-        present_hits,
-        refused_at,
-        try_scores,
-        wordings,
-    )
-    from mmn_index.train.queries import indexed, queries_of
 
     from mmn_index import checkpoint
+    from mmn_index.evaluation.queries import indexed, queries_of
+    from mmn_index.evaluation.refusal import absent_hits, best_confidence, present_hits, refused_at, wordings
     from mmn_index.features import FeatureFile
     from mmn_index.index import MomentIndex
 

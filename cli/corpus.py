@@ -8,10 +8,9 @@ import click
 from .output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
-    from mmn_index.train.annotations import Annotations
-    from mmn_index.train.corpus_report import CorpusReport
-    from mmn_index.train.corpus_tables import Table
-
+    from mmn_index.evaluation.annotations import Annotations
+    from mmn_index.evaluation.report import CorpusReport
+    from mmn_index.evaluation.tables import Table
     from mmn_index.index import MomentIndex
     from mmn_index.scoring import Embeddings, Score
 
@@ -37,14 +36,13 @@ def corpus_recall(
     """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file
     of predictions.
     """
-    from mmn_index.train.calibration import absent_hits, confidence_records, present_hits
-    from mmn_index.train.corpus import IndexRank
-    from mmn_index.train.corpus_report import evaluate_corpus
-    from mmn_index.train.corpus_tables import write_report
-    from mmn_index.train.queries import indexed, queries_of
-    from mmn_index.train.tvr import write_predictions
-
     from mmn_index.errors import AnnotationError
+    from mmn_index.evaluation.corpus import IndexRank
+    from mmn_index.evaluation.queries import indexed, queries_of
+    from mmn_index.evaluation.refusal import absent_hits, confidence_records, present_hits
+    from mmn_index.evaluation.report import evaluate_corpus
+    from mmn_index.evaluation.tables import write_report
+    from mmn_index.evaluation.tvr import write_predictions
 
     index, chosen = _open(root, score, hub, device)
     corpus = indexed(index)
@@ -91,11 +89,11 @@ def pool_recall(
     root: Path, path: Path, *, score: str | None, hub: float | None, nms: float, as_json: bool, device: str
 ) -> None:
     """Search every sentence of an MVMR file in its pool of videos; print what was found."""
-    from mmn_index.train.corpus import IndexRank
-    from mmn_index.train.corpus_report import outcome_records
-    from mmn_index.train.corpus_tables import main_table
-    from mmn_index.train.mvmr import evaluate_pools, read_pools
-    from mmn_index.train.queries import indexed
+    from mmn_index.evaluation.corpus import IndexRank
+    from mmn_index.evaluation.mvmr import evaluate_pools, read_pools
+    from mmn_index.evaluation.queries import indexed
+    from mmn_index.evaluation.report import outcome_records
+    from mmn_index.evaluation.tables import main_table
 
     index, chosen = _open(root, score, hub, device)
     corpus = indexed(index)
@@ -129,9 +127,9 @@ def predictions_recall(
     path: Path, split: "Annotations", train: "Annotations | None", *, as_json: bool
 ) -> None:
     """Score a file of predictions in TVR's format."""
-    from mmn_index.train.corpus_report import evaluate_lists
-    from mmn_index.train.queries import annotated, queries_of
-    from mmn_index.train.tvr import read_predictions
+    from mmn_index.evaluation.queries import annotated, queries_of
+    from mmn_index.evaluation.report import evaluate_lists
+    from mmn_index.evaluation.tvr import read_predictions
 
     corpus = annotated(split)
     queries = queries_of(split, corpus)
@@ -146,7 +144,7 @@ def predictions_recall(
 
 
 def _show(title: str, result: "CorpusReport", as_json: bool, about: dict[str, Any]) -> None:
-    from mmn_index.train.corpus_tables import tables
+    from mmn_index.evaluation.tables import tables
 
     if as_json:
         for record in result.records:

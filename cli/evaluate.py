@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from mmn_index.train.benchmarks import (
+
+from mmn_index.errors import ConfigError
+from mmn_index.evaluation.benchmarks import (
     BENCHMARKS,
     Benchmark,
     Files,
@@ -18,16 +20,14 @@ from mmn_index.train.benchmarks import (
     locate,
 )
 
-from mmn_index.errors import ConfigError
-
 from .build import index_option
 from .numbers import Real
 from .output import print_json, print_table, progress, say
 from .sentences import read_split
 
 if TYPE_CHECKING:
-    from mmn_index.train.annotations import Annotations
-    from mmn_index.train.evaluate import VideoRecall
+    from mmn_index.evaluation.annotations import Annotations
+    from mmn_index.evaluation.within_video import VideoRecall
 
 _HIT = "IoU >= m (inclusive, float32)"
 
@@ -143,9 +143,8 @@ def evaluate(
         mmn-index eval --predictions theirs.json --annotations test.json
         mmn-index eval --mvmr charades_test_mvmr.json --index charades.mmn
     """
-    from mmn_index.train.annotations import read_annotations
-
     from mmn_index import checkpoint as checkpoints
+    from mmn_index.evaluation.annotations import read_annotations
     from mmn_index.index import MomentIndex
 
     from .corpus import corpus_recall, pool_recall, predictions_recall
@@ -236,17 +235,19 @@ def _within(
     """Print the results within the right video; returns those of all queries, and in what they are not the
     benchmark's.
     """
-    from mmn_index.train.evaluate import evaluate_videos
+    from mmn_index.train.config import SETTINGS
 
     from mmn_index import checkpoint as checkpoints
     from mmn_index.clips import stored_pre_clips
+    from mmn_index.evaluation.within_video import evaluate_videos
     from mmn_index.features import FeatureFile
 
     model = checkpoints.load(checkpoint, device)
     with FeatureFile(files.features) as opened, progress("within the video") as report:
-        remarks = (
-            departures(benchmark, "test", split, width=opened.dim, model=model.config) if benchmark else []
-        )
+        remarks = []
+        if benchmark:
+            own = SETTINGS[benchmark.setting].model
+            remarks = departures(benchmark, "test", split, width=opened.dim, model=model.config, own=own)
         for remark in remarks:
             say(f"Warning: {remark}")
         within = evaluate_videos(
@@ -293,7 +294,8 @@ class _Metric:
 
 def _metric(benchmark: Benchmark | None, score: str | None, nms: float | None) -> _Metric:
     from mmn_index.train.config import SETTINGS
-    from mmn_index.train.evaluate import RECALLS
+
+    from mmn_index.evaluation.within_video import RECALLS
 
     own_score, own_nms, recalls = "product", 0.5, RECALLS
     if benchmark:

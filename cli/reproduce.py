@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from mmn_index.train.benchmarks import BENCHMARKS
+
+from mmn_index.evaluation.benchmarks import BENCHMARKS
 
 from .output import print_json, print_table, progress, say
 from .train import draw_curves

@@ -286,7 +286,7 @@ def _pairs(
     options: "SearchOptions",
     as_json: bool,
 ) -> None:
-    from mmn_index.pairs import search_pairs
+    from mmn_index.search.pairs import search_pairs
 
     name = score.name
     pairs = search_pairs(

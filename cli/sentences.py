@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .output import say
 
 if TYPE_CHECKING:
-    from mmn_index.train.annotations import Annotations
+    from mmn_index.evaluation.annotations import Annotations
 
 
 def read_split(path: Path) -> "Annotations":
@@ -16,7 +16,7 @@ def read_split(path: Path) -> "Annotations":
     Raises:
         AnnotationError: it cannot be read, or holds none.
     """
-    from mmn_index.train.annotations import read_annotations
+    from mmn_index.evaluation.annotations import read_annotations
 
     split = read_annotations(path)
     for remark in split.remarks:

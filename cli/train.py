@@ -8,8 +8,9 @@ import click
 from .output import progress, say
 
 if TYPE_CHECKING:
-    from mmn_index.train.annotations import Annotations
     from mmn_index.train.config import TrainConfig
+
+    from mmn_index.evaluation.annotations import Annotations
 
 
 @click.command()
@@ -85,11 +86,11 @@ def train(
     Example:
         mmn-index train --annotations train.json --val val.json --features f.h5 --config mine.yaml -o run
     """
-    from mmn_index.train.annotations import read_annotations
     from mmn_index.train.config import load_setting, override
     from mmn_index.train.distributed import first_process
     from mmn_index.train.loop import train as run
 
+    from mmn_index.evaluation.annotations import read_annotations
     from mmn_index.features import FeatureFile
 
     if init is not None and text_model is not None:

@@ -19,10 +19,11 @@ from mmn_index.embedding import embed_in_batches
 from mmn_index.errors import AnnotationError, FeatureError, MomentIndexError, OutputError, QueryError
 from mmn_index.features import FeatureFile
 from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
+from mmn_index.index.bank import read_bank, write_bank
 from mmn_index.index.manifest import read_manifest
 from mmn_index.index.segment import VIDEO_COLUMNS
 from mmn_index.model import MMN
-from mmn_index.negatives import Bank, make_bank, read_bank
+from mmn_index.negatives import Bank, make_bank
 from mmn_index.scoring import HUB_SCORES, Score
 
 from .candidates import Wish, choose, tune
@@ -120,7 +121,7 @@ def build(
             )
         backbone = source.features.backbone or about.features
         manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
-        manifest = replace(manifest, bank=None if bank is None else bank.write(root))
+        manifest = replace(manifest, bank=None if bank is None else write_bank(bank, root))
         entry = _segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
     return BuildResult(
@@ -204,7 +205,7 @@ def validation_index(
     videos = _videos(source)
     with IndexWriter(root) as writer:
         manifest = replace(
-            index.manifest, segments=(), bank=None if index.bank is None else index.bank.write(root)
+            index.manifest, segments=(), bank=None if index.bank is None else write_bank(index.bank, root)
         )
         entry = _segment(writer, manifest, model, videos, source, index.bank, report)
         writer.publish(replace(manifest, segments=(entry,)), index.model_path)

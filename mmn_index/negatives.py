@@ -17,22 +17,15 @@ third of the bank is made of sentences about many other things, and did not hurt
 and a search ranks by c(q, m) - hub h(m) in place of c(q, m); see scoring.py.
 """
 
-import hashlib
-import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from .errors import ConfigError, MomentIndexError, QueryError
-from .index.manifest import BankAbout, sync_folder
+from .errors import ConfigError, QueryError
 from .model import MMN
 
 KINDS = ("softmax", "csls")
@@ -104,23 +97,6 @@ class Bank:
         """The largest cosine of the bank's sentences with one, (C,) in the contrastive space."""
         return float((self.contrastive.double().cpu() @ query.double()).max())
 
-    def write(self, root: Path) -> BankAbout:
-        """Bring the bank to the disk, in the folder of an index whose manifest does not name it yet."""
-        dim = self.contrastive.shape[1]
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(self.contrastive.cpu().numpy().reshape(-1)), dim)
-        aside = root / "bank.tmp"
-        pq.write_table(
-            pa.table({"sentence": pa.array(self.sentences, pa.string()), "contrastive": vectors}), aside
-        )
-        content = aside.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        name = f"bank-{digest[:16]}.parquet"
-        aside.replace(root / name)
-        sync_folder(root)
-        return BankAbout(self.kind, self.neighbours, len(self.sentences), name, len(content), digest)
-
 
 def make_bank(model: MMN, sentences: Sequence[str], kind: str) -> Bank:
     """The bank of some sentences, each taken once, at the model's temperature; of very many it takes every
@@ -134,31 +110,6 @@ def make_bank(model: MMN, sentences: Sequence[str], kind: str) -> Bank:
     distinct = distinct[:: -(-len(distinct) // _MOST) or 1]
     contrastive = model.embed_collection(distinct).contrastive.to(model.device)
     return Bank(distinct, contrastive, kind, model.config.tau, max(1, round(len(distinct) / _NEIGHBOURS)))
-
-
-def read_bank(root: Path, about: BankAbout, tau: float, device: str = "cpu") -> Bank:
-    """The bank that a manifest names.
-
-    Raises:
-        MomentIndexError: it is missing or damaged: h of new moments would not fit the old ones.
-    """
-    path = root / about.file
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise MomentIndexError(
-            f"{path}: cannot be read ({error.strerror}). Build the index again."
-        ) from error
-    if (found := hashlib.sha256(content).hexdigest()) != about.sha256:
-        raise MomentIndexError(
-            f"{path}: was changed: SHA-256 {found[:16]}, expected {about.sha256[:16]}. Build the index again."
-        )
-    table = pq.read_table(io.BytesIO(content))
-    vectors = table["contrastive"].combine_chunks()
-    contrastive = torch.from_numpy(vectors.flatten().to_numpy().copy()).view(len(table), -1)
-    return Bank(
-        tuple(table["sentence"].to_pylist()), contrastive.to(device), about.kind, tau, about.neighbours
-    )
 
 
 def _log_mean_exp(x: Tensor) -> Tensor:

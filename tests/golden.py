@@ -25,10 +25,10 @@ from transformers import DistilBertConfig, DistilBertModel
 
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.config import ModelConfig
+from mmn_index.evaluation.recall import recall
 from mmn_index.model import MMN, unit
 from mmn_index.moments import temporal_iou
 from mmn_index.official import read_official
-from mmn_index.recall import recall
 from mmn_index.scoring import Embeddings
 from mmn_index.text_encoder import SentenceTokenizer
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmn_index.train.annotations import Annotations
-from mmn_index.train.corpus import Outcome
 
+from mmn_index.evaluation.annotations import Annotations
+from mmn_index.evaluation.corpus import Outcome
 from mmn_index.index import IndexWriter, Manifest, PlannedVideo
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score

@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import SENTENCES, Command
 from mmn_index.train.alike import Alike, meanings, pooled
-from mmn_index.train.annotations import read_annotations
 
 from mmn_index import checkpoint
+from mmn_index.evaluation.annotations import read_annotations
 
 
 def test_what_is_alike() -> None:

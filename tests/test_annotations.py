@@ -9,12 +9,12 @@ import torch
 from golden import SHARED, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmn_index.train.annotations import read_annotations, read_durations
 from mmn_index.train.batches import PreparedVideo, cropped
 from mmn_index.train.config import SETTINGS, load_setting
 
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.errors import AnnotationError, ConfigError
+from mmn_index.evaluation.annotations import read_annotations, read_durations
 from mmn_index.proposals import ProposalGrid
 
 

@@ -8,23 +8,22 @@ import numpy as np
 import pytest
 import torch
 from conftest import Command, write_annotations, write_features
-from mmn_index.train.annotations import read_annotations
-from mmn_index.train.calibration import (
+from mmn_index.index_build.calibration import Tried, chosen
+
+from mmn_index import checkpoint
+from mmn_index.confidence import QUANTITIES, Calibration
+from mmn_index.errors import QueryError
+from mmn_index.evaluation.annotations import read_annotations
+from mmn_index.evaluation.queries import indexed, queries_of
+from mmn_index.evaluation.refusal import (
     Judged,
-    Tried,
     absent_hits,
     best_confidence,
-    chosen,
     confidence_records,
     present_hits,
     refused_at,
     wordings,
 )
-from mmn_index.train.queries import indexed, queries_of
-
-from mmn_index import checkpoint
-from mmn_index.confidence import QUANTITIES, Calibration
-from mmn_index.errors import QueryError
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.model import MMN
 from mmn_index.scoring import Score

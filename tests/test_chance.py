@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import random_index
 from golden import golden
-from mmn_index.train.annotations import read_annotations
-from mmn_index.train.corpus import IndexRank, measure, search_tasks
-from mmn_index.train.queries import indexed, queries_of
 
 from mmn_index.config import PAPER
+from mmn_index.evaluation.annotations import read_annotations
+from mmn_index.evaluation.corpus import IndexRank, measure, search_tasks
+from mmn_index.evaluation.queries import indexed, queries_of
 from mmn_index.index import MomentIndex
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Score

@@ -13,18 +13,32 @@ import random_index
 import torch
 from conftest import Command
 from golden import golden
-from mmn_index.train.annotations import AnnotatedVideo, Annotations, read_annotations
-from mmn_index.train.baselines import SameForAll, moment_frequency, proposal_oracle, text_oracle, whole_video
-from mmn_index.train.corpus import IndexRank, evaluate_sizes, measure, search_tasks
-from mmn_index.train.corpus_report import evaluate_corpus, groups
-from mmn_index.train.corpus_tables import write_report
-from mmn_index.train.queries import Corpus, Queries, count_right, indexed, normalise, queries_of, tied_videos
 
 from mmn_index.config import PAPER
 from mmn_index.errors import AnnotationError, OutputError
+from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations, read_annotations
+from mmn_index.evaluation.baselines import (
+    SameForAll,
+    moment_frequency,
+    proposal_oracle,
+    text_oracle,
+    whole_video,
+)
+from mmn_index.evaluation.corpus import IndexRank, evaluate_sizes, measure, search_tasks
+from mmn_index.evaluation.queries import (
+    Corpus,
+    Queries,
+    count_right,
+    indexed,
+    normalise,
+    queries_of,
+    tied_videos,
+)
+from mmn_index.evaluation.recall import Ranked
+from mmn_index.evaluation.report import evaluate_corpus, groups
+from mmn_index.evaluation.tables import write_report
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.proposals import ProposalGrid
-from mmn_index.recall import Ranked
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import SearchOptions
 

@@ -11,8 +11,12 @@ import pytest
 import torch
 from conftest import DIM, Command, write_annotations, write_features
 from golden import golden
-from mmn_index.train.annotations import AnnotatedVideo, Annotations, read_annotations
-from mmn_index.train.benchmarks import (
+from mmn_index.train.config import SETTINGS, Setting
+
+from mmn_index import checkpoint, config
+from mmn_index.errors import AnnotationError, ConfigError, FeatureError
+from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations, read_annotations
+from mmn_index.evaluation.benchmarks import (
     ACTIVITYNET,
     BENCHMARKS,
     CHARADES,
@@ -25,11 +29,7 @@ from mmn_index.train.benchmarks import (
     locate,
     missing,
 )
-from mmn_index.train.config import SETTINGS, Setting
-from mmn_index.train.evaluate import evaluate_videos
-
-from mmn_index import checkpoint, config
-from mmn_index.errors import AnnotationError, ConfigError, FeatureError
+from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score
 
@@ -163,7 +163,12 @@ def test_the_counts_are_those_of_the_annotations(benchmark) -> None:
         assert annotations.num_sentences == benchmark.sentences[split]
         assert (
             departures(
-                benchmark, split, annotations, width=benchmark.width, model=config.PAPER[benchmark.name]
+                benchmark,
+                split,
+                annotations,
+                width=benchmark.width,
+                model=config.PAPER[benchmark.name],
+                own=SETTINGS[benchmark.setting].model,
             )
             == []
         )
@@ -171,7 +176,7 @@ def test_the_counts_are_those_of_the_annotations(benchmark) -> None:
 
 def test_departures_are_named() -> None:
     split = Annotations(Path("some.json"), (video(first=(0.0, 4.0)),), 0, 0)
-    lines = departures(TACOS, "test", split, width=500, model=config.CHARADES)
+    lines = departures(TACOS, "test", split, width=500, model=config.CHARADES, own=config.TACOS)
     assert (
         lines[0]
         == "some.json: this is not the test split of tacos: 1 videos instead of 25, 1 sentences instead of "
@@ -180,7 +185,8 @@ def test_departures_are_named() -> None:
     assert lines[1] == "these are not the features of tacos: their width is 500, not 4096."
     assert "num_clips is 16, not 128" in lines[2]
     assert "power is 0.5, not 0.3" in lines[2]
-    assert departures(PLAYHOUSE, "test", split, width=500, model=SETTINGS["playhouse"].model) == []
+    own = SETTINGS["playhouse"].model
+    assert departures(PLAYHOUSE, "test", split, width=500, model=own, own=own) == []
 
 
 def test_differences_are_judged_as_they_are_printed() -> None:
@@ -394,7 +400,7 @@ def test_a_data_set_brings_its_own_metric(
         asked.append((options["score"], options["nms"]))
         return evaluate_videos(*arguments, **options)
 
-    monkeypatch.setattr("mmn_index.train.evaluate.evaluate_videos", spy)
+    monkeypatch.setattr("mmn_index.evaluation.within_video.evaluate_videos", spy)
     block = json.loads(command.ok(*inputs, "--dataset", "tacos", "--json").stdout.splitlines()[0])
     assert [key for key in block if key.startswith("R@")] == [
         f"R@{n},IoU={m}" for n in (1, 5) for m in (0.1, 0.3, 0.5)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from golden import CASES, Case, build, check_recalls
-from mmn_index.train.annotations import read_annotations
 from mmn_index.train.config import SETTINGS
-from mmn_index.train.evaluate import evaluate_videos
 
 from mmn_index.clips import pool_to_pre_clips
+from mmn_index.evaluation.annotations import read_annotations
+from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.features import FeatureFile
 from mmn_index.moments import nms_top
 from mmn_index.scoring import Embeddings, cosines

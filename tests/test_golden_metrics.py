@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from golden import METRICS, arrays, check_recalls, golden
-from mmn_index.train.annotations import read_annotations
-from mmn_index.train.evaluate import evaluate_videos
 from torch import Tensor, nn
 
 from mmn_index.config import PAPER
+from mmn_index.evaluation.annotations import read_annotations
+from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.moments import nms_top, temporal_iou
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score

@@ -15,7 +15,6 @@ from conftest import Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmn_index.train.alike import Alike, described
-from mmn_index.train.annotations import read_annotations
 from mmn_index.train.batches import TrainingSet, draw_negatives
 from mmn_index.train.config import TrainConfig
 from mmn_index.train.distributed import World
@@ -26,6 +25,7 @@ from safetensors.torch import load_file
 from test_training import ENVIRONMENT, WORKER, arguments, torchrun, weights
 
 from mmn_index import checkpoint
+from mmn_index.evaluation.annotations import read_annotations
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from conftest import Command, write_features
 from mmn_index.train.alike import Alike, meanings
-from mmn_index.train.annotations import Annotations, read_annotations
 from mmn_index.train.mining import ALIKE, LISTED, MARGIN, SCHEMA, mine, read_positives
 
 from mmn_index import checkpoint
 from mmn_index.errors import AnnotationError
+from mmn_index.evaluation.annotations import Annotations, read_annotations
 from mmn_index.index import MomentIndex
 from mmn_index.model import MMN
 from mmn_index.moments import temporal_iou

@@ -14,16 +14,16 @@ import random_index
 import torch
 from conftest import Command
 from golden import golden
-from mmn_index.train.annotations import read_annotations
-from mmn_index.train.corpus import IndexRank
-from mmn_index.train.mvmr import IOUS, Pools, evaluate_pools, read_pools
-from mmn_index.train.queries import Corpus, indexed
 
 from mmn_index.config import PAPER
 from mmn_index.errors import AnnotationError
+from mmn_index.evaluation.annotations import read_annotations
+from mmn_index.evaluation.corpus import IndexRank
+from mmn_index.evaluation.mvmr import IOUS, Pools, evaluate_pools, read_pools
+from mmn_index.evaluation.queries import Corpus, indexed
+from mmn_index.evaluation.recall import Ranked
 from mmn_index.index import MomentIndex
 from mmn_index.proposals import ProposalGrid
-from mmn_index.recall import Ranked
 from mmn_index.scoring import Score
 from mmn_index.search import SearchOptions
 

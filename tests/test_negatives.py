@@ -24,10 +24,11 @@ from mmn_index import checkpoint, negatives
 from mmn_index import model as mmn
 from mmn_index.errors import CheckpointError, ConfigError, MomentIndexError, QueryError
 from mmn_index.index import CandidateAbout, MomentIndex, Restriction
-from mmn_index.negatives import KINDS, Bank, make_bank, read_bank
-from mmn_index.pairs import search_pair_embeddings
+from mmn_index.index.bank import read_bank, write_bank
+from mmn_index.negatives import KINDS, Bank, make_bank
 from mmn_index.scoring import SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions, score_map, search, search_embeddings, search_like
+from mmn_index.search.pairs import search_pair_embeddings
 
 INVERTED = CandidateAbout("IVF4,SQ8", nprobe=1, depth=16, recall=0.75)
 
@@ -73,7 +74,7 @@ def test_h_is_what_the_formulas_say(
 
 def test_a_bank_is_written_and_read(tmp_path: Path) -> None:
     bank = make_of(7, "csls")
-    about = bank.write(tmp_path)
+    about = write_bank(bank, tmp_path)
     read = read_bank(tmp_path, about, bank.tau)
     assert torch.equal(read.contrastive, bank.contrastive)
     assert replace(read, contrastive=bank.contrastive) == bank

@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from mmn_index.errors import QueryError
 from mmn_index.index import CandidateAbout, MomentIndex, Restriction
-from mmn_index.pairs import search_pair_embeddings
 from mmn_index.scoring import SCORES, Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search_embeddings, search_like
+from mmn_index.search.pairs import search_pair_embeddings
 
 INVERTED = CandidateAbout("IVF4,SQ8", nprobe=1, depth=16, recall=0.75)
 NEAR = 1e-9  # what two ways of summing float64 may differ by

@@ -9,9 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn_index.moments import nms_top
-from mmn_index.proposals import ProposalGrid
-from mmn_index.recall import (
+from mmn_index.evaluation.recall import (
     Ranked,
     Right,
     average_precision,
@@ -24,6 +22,8 @@ from mmn_index.recall import (
     ranked_ious,
     recall,
 )
+from mmn_index.moments import nms_top
+from mmn_index.proposals import ProposalGrid
 
 A, B, C, Z = range(4)  # videos
 Moment = tuple[int, float, float]  # video, start, end

@@ -10,10 +10,11 @@ from pathlib import Path
 import h5py
 import pytest
 from conftest import Command, write_annotations, write_features
-from mmn_index.train import benchmarks
-from mmn_index.train.benchmarks import PLAYHOUSE, Benchmark, Published
 from mmn_index.train.config import SETTINGS, load_setting
 from mmn_index.train.reproduce import Reproduction
+
+from mmn_index.evaluation import benchmarks
+from mmn_index.evaluation.benchmarks import PLAYHOUSE, Benchmark, Published
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from mmn_index.index import (
     Restriction,
     scan,
 )
+from mmn_index.index.bank import write_bank
 from mmn_index.index.scan import Deadline, best_of_all, upper_bounds
 from mmn_index.negatives import Bank
 from mmn_index.proposals import ProposalGrid
@@ -68,7 +69,7 @@ def make_index(
                 halves = raw.reshape(-1, 2, DIM)
                 segment.add((halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(-1, 2 * DIM))
             old = writer.manifest.segments if writer.manifest else ()
-            about = bank.write(root) if bank else None
+            about = write_bank(bank, root) if bank else None
             entry = segment.finish(
                 vectors[part] if vectors else None, bank.hubs(segment.embeddings) if bank else None
             )

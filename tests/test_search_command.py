@@ -17,9 +17,9 @@ from test_index import edit, entries
 
 from mmn_index import checkpoint
 from mmn_index.index import MomentIndex, Restriction
-from mmn_index.pairs import search_pair_embeddings
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search, search_like
+from mmn_index.search.pairs import search_pair_embeddings
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,12 @@ import torch
 from conftest import Command, write_annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmn_index.train.annotations import hold_out, read_annotations
 from mmn_index.train.batches import split_epoch
 from mmn_index.train.config import TrainConfig
 from safetensors.torch import load_file
 
 from mmn_index.errors import AnnotationError
+from mmn_index.evaluation.annotations import hold_out, read_annotations
 
 COMMAND = str(Path(sys.executable).with_name("mmn-index"))
 WORKER = Path(__file__).with_name("worker_killed.py")

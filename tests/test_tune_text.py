@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Command
-from mmn_index.train.annotations import Annotations, read_annotations
 from mmn_index.train.embedding import index_videos
 from mmn_index.train.tune_text import TuneConfig, Tuning, tune_text
 from safetensors.torch import load_file
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from mmn_index import checkpoint
 from mmn_index.clips import stored_pre_clips
 from mmn_index.errors import FeatureError, OutputError
+from mmn_index.evaluation.annotations import Annotations, read_annotations
 from mmn_index.features import FeatureFile
 from mmn_index.index import MomentIndex
 from mmn_index.model import MMN, unit

@@ -15,13 +15,13 @@ import torch
 from conftest import Command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mmn_index.train.annotations import read_annotations
-from mmn_index.train.corpus import Lists, measure
-from mmn_index.train.queries import annotated, queries_of
-from mmn_index.train.tvr import read_predictions, write_predictions
 
 from mmn_index.errors import AnnotationError, OutputError
-from mmn_index.recall import Ranked
+from mmn_index.evaluation.annotations import read_annotations
+from mmn_index.evaluation.corpus import Lists, measure
+from mmn_index.evaluation.queries import annotated, queries_of
+from mmn_index.evaluation.recall import Ranked
+from mmn_index.evaluation.tvr import read_predictions, write_predictions
 
 ANNOTATIONS = {
     "a": {"duration": 10, "timestamps": [[0, 4], [5, 5], [3, 9]], "sentences": ["x.", "dropped", "y"]},

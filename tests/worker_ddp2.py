@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from golden import Case, golden
-from mmn_index.train.annotations import read_annotations
 from mmn_index.train.batches import TrainingSet, derived_seed, split_epoch
 from mmn_index.train.config import Setting, TrainConfig
 from mmn_index.train.distributed import world
 from mmn_index.train.loop import Run, start_epoch
 from mmn_index.train.losses import LossConfig
 
+from mmn_index.evaluation.annotations import read_annotations
 from mmn_index.features import FeatureFile
 
 

@@ -36,10 +36,10 @@ from forks import forked
 from mmn_index.cli.main import main
 from mmn_index.index_build import build, candidates, change  # noqa: F401
 from mmn_index.index_build.verify import verify
-from mmn_index.train import annotations  # noqa: F401
 from transformers import AutoConfig, AutoModel, BertModel  # noqa: F401
 
 from mmn_index import embedding
+from mmn_index.evaluation import annotations  # noqa: F401
 from mmn_index.index import MomentIndex
 from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment import PROGRESS
@@ -52,7 +52,7 @@ TRACED = (
     "build.py",
     "change.py",
     "candidates.py",
-    "negatives.py",
+    "bank.py",
     "shutil.py",
 )
 CHANGING = (

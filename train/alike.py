@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmn_index.evaluation.annotations import Annotations
 from mmn_index.model import MMN
-
-from .annotations import Annotations
 
 _BATCH = 256  # sentences that are embedded at once
 

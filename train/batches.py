@@ -19,12 +19,12 @@ from torch import Tensor
 
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.errors import OutputError
+from mmn_index.evaluation.annotations import Annotations
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 from mmn_index.proposals import ProposalGrid
 
 from .alike import meanings
-from .annotations import Annotations
 from .config import TrainConfig
 from .distributed import World
 from .losses import Batch

@@ -7,10 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from mmn_index.embedding import embed_in_batches
+from mmn_index.evaluation.annotations import AnnotatedVideo
 from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo
 from mmn_index.model import MMN
-
-from .annotations import AnnotatedVideo
 
 
 def index_videos(

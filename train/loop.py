@@ -25,17 +25,17 @@ from mmn_index.checkpoint import CheckpointInfo
 from mmn_index.clips import stored_pre_clips
 from mmn_index.config import ModelConfig
 from mmn_index.errors import ConfigError, DependencyError, FeatureError
+from mmn_index.evaluation.annotations import Annotations, hold_out
+from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
 from mmn_index.text_encoder import load_pretrained
 
 from .alike import Alike
-from .annotations import Annotations, hold_out
 from .batches import Group, TrainingSet, derived_seed, draw_negatives, split_epoch
 from .config import Setting, TrainConfig
 from .distributed import World, world
 from .embedding import index_videos
-from .evaluate import evaluate_videos
 from .losses import LossConfig, Losses
 from .mining import mine as mine_negatives
 from .mining import mined_videos, read_negatives

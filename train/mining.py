@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from mmn_index.errors import AnnotationError, OutputError
+from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations, read_json
 from mmn_index.index import MomentIndex
 from mmn_index.model import MMN
 from mmn_index.moments import temporal_iou
 from mmn_index.scoring import Embeddings, cosines
 
 from .alike import Alike, meanings
-from .annotations import AnnotatedVideo, Annotations, read_json
 
 SCHEMA = pa.schema(
     [

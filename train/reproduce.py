@@ -16,13 +16,13 @@ from typing import Any
 from mmn_index import checkpoint
 from mmn_index.clips import stored_pre_clips
 from mmn_index.errors import AnnotationError, ConfigError, FeatureError
+from mmn_index.evaluation.annotations import Annotations, read_annotations
+from mmn_index.evaluation.benchmarks import Benchmark, differences, further_off, missing
+from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.features import FeatureFile
 
-from .annotations import Annotations, read_annotations
-from .benchmarks import Benchmark, differences, further_off, missing
 from .config import Setting
 from .distributed import first_process, world
-from .evaluate import evaluate_videos
 from .loop import Report, train
 
 WITHIN = 0.5  # points; what MMN's authors call a good reproduction (MCG-NJU/MMN issue 5)

@@ -26,6 +26,9 @@ from torch import Tensor, nn
 from mmn_index import checkpoint
 from mmn_index.clips import stored_pre_clips
 from mmn_index.errors import ConfigError, FeatureError, OutputError
+from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations
+from mmn_index.evaluation.corpus import IndexRank, measure, search_task
+from mmn_index.evaluation.queries import indexed, queries_of
 from mmn_index.features import FeatureFile
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.index.scan import Deadline
@@ -34,11 +37,8 @@ from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score
 
 from .alike import Alike, meanings
-from .annotations import AnnotatedVideo, Annotations
 from .batches import derived_seed
-from .corpus import IndexRank, measure, search_task
 from .embedding import index_videos
-from .queries import indexed, queries_of
 
 _MATCH = 0.5  # temporal IoU from which a proposal matches an annotated moment
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +18,14 @@ from .. import checkpoint
 from ..checkpoint import CheckpointInfo
 from ..device import find_device, find_devices, room
 from ..errors import ConfigError, MomentIndexError, QueryError
+from ..negatives import Bank
 from ..scoring import Embeddings, Score, Tangent
+from .bank import read_bank
 from .manifest import Manifest, read_manifest
 from .scan import Deadline, best_of_all
 from .segment import VIDEO_COLUMNS, Segment
 from .selection import Part, Restriction, all_live, parse_where, select
 from .vectors import HUB_WIDTH
-
-if TYPE_CHECKING:
-    from ..negatives import Bank
 
 _SMALL = 1 << 30  # bytes of embeddings that may stay mapped
 _RESIDENT = 3 << 27  # of more, so many are mapped before all are given back
@@ -122,14 +120,12 @@ class MomentIndex:
             self.bank  # noqa: B018  # searches need it, and a change by another process may remove it
 
     @cached_property
-    def bank(self) -> "Bank | None":
+    def bank(self) -> Bank | None:
         """The sentences that moments were measured against; None where the index has none.
 
         Raises:
             MomentIndexError: it is missing or damaged.
         """
-        from ..negatives import read_bank  # which needs the manifest
-
         about = self.manifest.bank
         return None if about is None else read_bank(self.root, about, self.manifest.score.tau)
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmn_index.errors import DependencyError, OutputError
-
-from .calibration import CONFIDENCE
+from ..errors import DependencyError, OutputError
 from .corpus import DEPTHS, IOUS, NO_NMS
-from .corpus_report import CANDIDATES, CEILING, EXACT, GROUPS, LISTS, PROPOSAL, SIZES, TIES, CorpusReport
+from .refusal import CONFIDENCE
+from .report import CANDIDATES, CEILING, EXACT, GROUPS, LISTS, PROPOSAL, SIZES, TIES, CorpusReport
 
 Record = Mapping[str, Any]
 JSON, MARKDOWN, PICTURE = "results.json", "results.md", "results.png"

@@ -18,11 +18,10 @@ from typing import Any
 
 import torch
 
-from mmn_index.errors import AnnotationError, OutputError
-from mmn_index.recall import Ranked
-
+from ..errors import AnnotationError, OutputError
 from .corpus import DEPTHS, TASKS, Lists
 from .queries import Corpus, Queries, normalise
+from .recall import Ranked
 
 _LARGEST = float(torch.finfo(torch.float32).max)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .moments import nms_top, temporal_iou
+from ..moments import nms_top, temporal_iou
 
 
 class Ranked(NamedTuple):

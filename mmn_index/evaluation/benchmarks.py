@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmn_index.errors import AnnotationError, ConfigError, FeatureError
+from ..errors import AnnotationError, ConfigError, FeatureError
 
 if TYPE_CHECKING:
-    from mmn_index.config import ModelConfig
-
+    from ..config import ModelConfig
     from .annotations import Annotations
 
 
@@ -268,6 +267,7 @@ def departures(
     *,
     width: int | None = None,
     model: "ModelConfig | None" = None,
+    own: "ModelConfig | None" = None,
 ) -> list[str]:
     """In what an evaluation is not the benchmark's own, a line each; empty where nothing differs.
 
@@ -275,9 +275,8 @@ def departures(
         annotations: what is evaluated in place of the split.
         width: of the features.
         model: of the checkpoint; its proposals and its score are part of the protocol.
+        own: the benchmark's own, which `model` is held against.
     """
-    from .config import SETTINGS
-
     found = {"videos": len(annotations.videos), "sentences": annotations.num_sentences}
     counts = [
         f"{found[what]:,} {what} instead of {number[split]:,}"
@@ -293,8 +292,7 @@ def departures(
         lines.append(
             f"these are not the features of {benchmark.name}: their width is {width}, not {benchmark.width}."
         )
-    if model is not None:
-        own = SETTINGS[benchmark.setting].model
+    if model is not None and own is not None:
         values = [
             (name, getattr(model, name), getattr(own, name))
             for name in ("num_clips", "pooling_counts", "power")

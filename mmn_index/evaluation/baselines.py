@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmn_index.moments import nms_top
-from mmn_index.proposals import ProposalGrid
-from mmn_index.recall import Ranked, hits
-from mmn_index.search import SearchOptions
-
+from ..moments import nms_top
+from ..proposals import ProposalGrid
+from ..search import SearchOptions
 from .annotations import Annotations
 from .queries import Corpus, Queries, tied_videos
+from .recall import Ranked, hits
 
 
 class SameForAll:

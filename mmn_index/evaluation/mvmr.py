@@ -22,14 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmn_index.errors import AnnotationError
-from mmn_index.index import Restriction
-from mmn_index.recall import Ranked, Right, chances
-from mmn_index.search import SearchOptions
-
+from ..errors import AnnotationError
+from ..index import Restriction
+from ..search import SearchOptions
 from .annotations import read_annotations, read_json
 from .corpus import NO_NMS, Lists, Outcome, Rank, Report, batches, outcomes, silent
 from .queries import Corpus, Queries, count_right, queries_of
+from .recall import Ranked, Right, chances
 
 DEPTHS = (1, 5, 10, 20, 50)  # the k of R@k
 IOUS = (0.3, 0.5, 0.7)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmn_index.model import MMN
-from mmn_index.recall import chances, ranked_ious, recall
-from mmn_index.scoring import Embeddings, cosines
-
+from ..model import MMN
+from ..scoring import Embeddings, cosines
 from .annotations import AnnotatedVideo
+from .recall import chances, ranked_ious, recall
 
 Recalls = tuple[tuple[int, float], ...]
 RECALLS: Recalls = ((1, 0.5), (1, 0.7), (5, 0.5), (5, 0.7))  # the n and m of R@n,IoU=m

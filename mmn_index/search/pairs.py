@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import QueryError
-from .index import MomentIndex
-from .index.scan import Deadline, upper_bounds
-from .model import MMN
-from .scoring import Embeddings, Score
-from .search import SearchOptions
+from ..errors import QueryError
+from ..index import MomentIndex
+from ..index.scan import Deadline, upper_bounds
+from ..model import MMN
+from ..scoring import Embeddings, Score
+from .options import SearchOptions
 
 _BLOCK = 1 << 16  # moments that are scanned together
 _ROUNDING = 4e-6  # relative error of a sum of two scores that are evaluated in float32

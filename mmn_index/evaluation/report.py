@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmn_index.recall import intervals
-
 from .annotations import Annotations
 from .baselines import SameForAll, moment_frequency, proposal_oracle, text_oracle, whole_video
 from .corpus import (
@@ -30,6 +28,7 @@ from .corpus import (
     silent,
 )
 from .queries import Corpus, Queries, normalise
+from .recall import intervals
 
 EXACT, CANDIDATES, LISTS = "exact scan", "candidate index", "predictions"
 SIZES, GROUPS, CEILING = "size of the collection", "groups", "ceiling"

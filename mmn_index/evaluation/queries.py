@@ -17,12 +17,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mmn_index.errors import AnnotationError
-from mmn_index.index import MomentIndex
-from mmn_index.proposals import ProposalGrid
-from mmn_index.recall import Right, hits
-
+from ..errors import AnnotationError
+from ..index import MomentIndex
+from ..proposals import ProposalGrid
 from .annotations import Annotations
+from .recall import Right, hits
 
 
 def normalise(text: str) -> str:

@@ -20,8 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmn_index.index import MomentIndex, Restriction
-from mmn_index.recall import (
+from ..index import MomentIndex, Restriction
+from ..scoring import Embeddings, Score
+from ..search import SearchOptions, search_embeddings
+from .queries import Corpus, Queries, count_right
+from .recall import (
     Ranked,
     Right,
     average_precision,
@@ -31,10 +34,6 @@ from mmn_index.recall import (
     hits,
     median_rank,
 )
-from mmn_index.scoring import Embeddings, Score
-from mmn_index.search import SearchOptions, search_embeddings
-
-from .queries import Corpus, Queries, count_right
 
 TASKS = ("SVMR", "VR", "VCMR")
 DEPTHS = (1, 5, 10, 100)  # the k of R@k; lists are as long as the last

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from mmn_index.errors import AnnotationError
+from ..errors import AnnotationError
 
 _T = TypeVar("_T")
 

@@ -1,0 +1,183 @@
+"""One sentence in, ranked moments of all videos out, with a proof that they are the exact best, or with a
+measured recall.
+
+Candidates come with upper bounds of their scores: from the exact scan (index/scan.py), or from a segment's
+candidate index by the tangent plane of the score (scoring.py). Exact scores come from the stored float16
+embeddings in float64 (ranking.py). Let s be the k-th best score after NMS among the candidates. If s is above
+the bound of the last candidate, no moment outside the candidates can reach s, so nothing can enter the list
+or suppress a part of it: among all that was scanned the answer is exact, ties included. If not, more
+candidates are drawn, in the end all (rounds.py). A candidate index sees only a part of its moments; then the
+answer is not called exact, and the recall that was measured when the index was made stands beside it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from ..errors import QueryError
+from ..index import Candidates, MomentIndex
+from ..index.scan import Deadline
+from ..model import MMN
+from ..moments import temporal_iou
+from ..scoring import Embeddings, Score
+from .evidence import Rest, calibration_for
+from .options import SearchOptions
+from .ranking import Ranked, Sought, hits_of, rank
+from .results import Answer
+from .rounds import Rounds
+
+
+@torch.inference_mode()
+def search(
+    index: MomentIndex,
+    model: MMN,
+    sentences: Sequence[str],
+    *,
+    without: Sequence[str] | None = None,
+    score: str | None = None,
+    hub: float | None = None,
+    options: SearchOptions | None = None,
+) -> list[Answer]:
+    """Find the moments that sentences describe.
+
+    Args:
+        model: the one that built the index (see MomentIndex.check_model).
+        without: what the moments should not be, a sentence for each of `sentences`.
+        score: one of scoring.SCORES; None takes the index's default.
+        hub: how much of the hub correction (negatives.py), from 0 to 1; None takes the index's default.
+
+    Returns:
+        One answer a sentence, in order.
+
+    Raises:
+        QueryError: an empty or too long sentence, an unknown score, a restriction that does not fit, or too
+            little time. CheckpointError, MomentIndexError: embeddings are not finite.
+    """
+    chosen = index.manifest.with_score(score, hub)
+    against = None if without is None else model.embed_sentences(without)
+    return search_embeddings(
+        index, model.embed_sentences(sentences), chosen, options or SearchOptions(), sentences, against
+    )
+
+
+@torch.inference_mode()
+def search_like(
+    index: MomentIndex,
+    video_id: str,
+    start: float,
+    end: float,
+    *,
+    score: str | None = None,
+    hub: float | None = None,
+    options: SearchOptions | None = None,
+) -> Answer:
+    """Find moments like one of the index: that proposal of a video which overlaps [start, end) most; itself
+    and what NMS would drop beside it are left out.
+
+    Raises:
+        QueryError: no such video, or no proposal there.
+    """
+    options = options or SearchOptions()
+    rows = index.rows_of(index.number_of(video_id))
+    overlap = temporal_iou(
+        torch.from_numpy(index.spans(rows)), torch.tensor([start, end], dtype=torch.float32)
+    )
+    best = int(overlap.argmax())
+    if not overlap[best] > 0:
+        duration = index.video(index.number_of(video_id)).duration
+        raise QueryError(
+            f"no moment of '{video_id}' lies within {start:g}-{end:g} s; the video has {duration:g} s."
+        )
+    both = Embeddings(*(x[best][None].float() for x in index.embeddings(rows)))
+    own = torch.from_numpy(index.spans(rows))
+    beside = set(rows[(temporal_iou(own, own[best]) > options.nms).numpy()].tolist()) | {int(rows[best])}
+    chosen = index.manifest.with_score(score, hub)
+    query = f"{video_id}@{start:g}-{end:g}"
+    return search_embeddings(index, both, chosen, options, [query], hidden=frozenset(beside))[0]
+
+
+@torch.inference_mode()
+def search_embeddings(
+    index: MomentIndex,
+    queries: Embeddings,
+    score: Score,
+    options: SearchOptions,
+    sentences: Sequence[str],
+    against: Embeddings | None = None,
+    hidden: frozenset[int] = frozenset(),
+) -> list[Answer]:
+    """As `search`, with unit query embeddings, two of (Q, C).
+
+    Args:
+        against: embeddings of what the moments should not be, two of (Q, C).
+        hidden: rows that are no answer.
+    """
+    index.check_score(score)
+    sought = Sought(Embeddings(*(x.cpu().float() for x in queries)), score, against, hidden)
+    deadline = Deadline(options.timeout)
+    answers = _answers(index, sought, options, sentences, deadline)
+    # Lists that hold removed videos, or hardly anything, can be visited in vain.
+    k = min(options.k, max(1, answers[0].moments)) if answers else 0
+    short = [
+        number
+        for number, answer in enumerate(answers)
+        if not answer.exact and answer.refused is None and len(answer.hits) < k
+    ]
+    if short:
+        texts, everything = [sentences[number] for number in short], replace(options, exact=True)
+        again = _answers(index, sought.of(short), everything, texts, deadline)
+        for number, answer in zip(short, again, strict=True):
+            answers[number] = answer
+    return answers
+
+
+def _answers(
+    index: MomentIndex, sought: Sought, options: SearchOptions, sentences: Sequence[str], deadline: Deadline
+) -> list[Answer]:
+    """Draw candidates and rank them, until every query's answer is proven or cannot be."""
+    calibration = calibration_for(index, sought, options)
+    parts = index.parts(options.restriction)
+    total = sum(part.count for part in parts)
+    options = replace(options, k=min(options.k, max(1, total)))
+    wants_evidence = options.evidence or calibration is not None
+    rest = Rest.of(index, options.restriction, parts) if wants_evidence else None
+    scan = options.exact or bool(options.restriction)
+    rounds = Rounds.first(index, len(sentences), options.k, total, scan=scan)
+    answers: dict[int, Answer] = {}
+    while rounds.open:
+        for limit, group in rounds.groups():
+            deadline.check(0, total)
+            mine, planes = sought.of(group), rounds.planes(sought.score, group)
+            found = index.candidates(
+                mine.queries, sought.score, planes, limit, parts, scan=scan, deadline=deadline
+            )
+            ranked = rank(index, mine, found, options)
+            settled = rounds.settle(group, ranked, found, limit)
+            for place, answer in _settled(index, ranked, found, mine, settled).items():
+                number = group[place]
+                answer = replace(answer, query=sentences[number], rounds=int(rounds.drawn[number]))
+                if rest is not None:
+                    answer = rest.judge(
+                        answer, ranked, place, mine.of([place]), calibration, options.min_confidence
+                    )
+                answers[number] = answer
+    return [answers[number] for number in range(len(sentences))]
+
+
+def _settled(
+    index: MomentIndex, ranked: Ranked, found: Candidates, sought: Sought, settled: dict[int, bool]
+) -> dict[int, Answer]:
+    """The answers of those queries of a group that no further round could better, by their place in it.
+
+    Args:
+        settled: whether each of them is exact.
+    """
+    places = list(settled)
+    hits = hits_of(index, ranked, places, sought.of(places))
+    return {
+        place: Answer(
+            "", own, exact, None if exact else found.recall, int(ranked.scored[place]), 0, found.total
+        )
+        for (place, exact), own in zip(settled.items(), hits, strict=True)
+    }

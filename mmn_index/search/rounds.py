@@ -1,0 +1,72 @@
+"""How many candidates each query draws, at which tangent point, and when it needs no more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ..index import Candidates, MomentIndex
+from ..scoring import Score, Tangent
+from .ranking import FIRST_POINT, Ranked
+
+_DEPTH = 512  # candidates of the first round for ten hits; NMS drops most of them
+_MOST = 1 << 13  # candidates that are asked of a candidate index
+
+
+@dataclass
+class Rounds:
+    """Where the queries of a search stand."""
+
+    k: int
+    total: int  # moments that could be found
+    limits: np.ndarray  # (Q,) candidates that a query draws next
+    points: np.ndarray  # (Q, 2) both cosines, where its tangent plane touches the score
+    drawn: np.ndarray  # (Q,) rounds so far
+    open: list[int]  # queries without an answer
+
+    @classmethod
+    def first(cls, index: MomentIndex, queries: int, k: int, total: int, *, scan: bool) -> "Rounds":
+        """Before the first round: as deep as the index was tuned for, deeper for more than ten hits."""
+        vectors = [segment.vectors for segment in index.segments]
+        depths = [each.about.depth for each in vectors if each is not None and not scan]
+        depth = max(depths, default=_DEPTH)
+        limits = np.full(queries, min(total, max(depth, depth * k // 10)))
+        points = np.tile(FIRST_POINT, (queries, 1))
+        return cls(k, total, limits, points, np.zeros(queries, dtype=int), list(range(queries)))
+
+    def groups(self) -> Iterator[tuple[int, list[int]]]:
+        """(candidates, queries): queries that want equally many share one pass over the index."""
+        waiting = list(self.open)
+        for limit in sorted(set(self.limits[waiting].tolist())):
+            yield max(limit, 1), [number for number in waiting if self.limits[number] == limit]
+
+    def planes(self, score: Score, group: list[int]) -> list[Tangent]:
+        """The tangent plane of each query."""
+        plane = cache(score.tangent)  # at first all have the same
+        return [plane(*self.points[number]) for number in group]
+
+    def settle(self, group: list[int], ranked: Ranked, found: Candidates, limit: int) -> dict[int, bool]:
+        """Close the queries that are proven, or that a candidate index can do no more for; the others draw
+        more, or at a better point.
+
+        Returns:
+            Whether the answer is exact, by the place of each closed query in the group.
+        """
+        self.drawn[group] += 1
+        settled = {}
+        most = self.total if found.recall is None else min(self.total, _MOST)
+        for place, number in enumerate(group):
+            whole = len(ranked.kept[place]) == self.k
+            proven = ranked.scored[place] == self.total
+            proven = proven or (whole and ranked.last[place] > ranked.bound[place])
+            moved = self.drawn[number] > 1
+            if proven or (found.recall is not None and moved and limit >= most):
+                settled[place] = bool(proven) and ranked.proves
+                self.open.remove(number)
+                continue
+            if found.recall is None or moved or not whole:
+                self.limits[number] = min(4 * limit, most)
+            if whole:
+                self.points[number] = ranked.point[place]
+        return settled
