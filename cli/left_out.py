@@ -1,0 +1,47 @@
+"""How commands tell of what they left out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmn_index.left_out import SHOWN, LeftOut
+
+from .output import say
+
+EXIT_CODE = 3  # the command did its work, and left something out
+
+
+def strict_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """All or nothing."""
+    return click.option(
+        "--strict",
+        is_flag=True,
+        help="End with an error where something would be left out. Without it, what cannot be used is left "
+        "out and listed, and the exit code is 3.",
+    )(command)
+
+
+def tell_left_out(found: Sequence[LeftOut], beside: Path) -> None:
+    """Say what was left out: the first few on stderr, all of it in `<beside>.left-out.txt`; end with code 3.
+
+    Nothing is said or written where nothing was left out; a list of an earlier run is removed then.
+
+    Raises:
+        click.exceptions.Exit: something was left out.
+    """
+    path = beside.with_name(f"{beside.name}.left-out.txt")
+    if not found:
+        path.unlink(missing_ok=True)
+        return
+    for one in found[:SHOWN]:
+        say(f"left out: {one.why}")
+    more = f", {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+    try:
+        lines = (" ".join(one.why.split()) for one in found)
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace")
+        say(f"{len(found):,} left out in all{more}; the whole list is in {path}.")
+    except OSError as error:
+        say(f"{len(found):,} left out in all{more}; {path} cannot be written ({error.strerror}).")
+    raise click.exceptions.Exit(EXIT_CODE)
