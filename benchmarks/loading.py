@@ -148,9 +148,8 @@ def main(
     figures["loading, this project"] = videos_a_second(ours)
     figures["loading, this project, second epoch"] = videos_a_second(ours)
     for count in dict.fromkeys((0, workers)):
-        plain = OneItemAtATime(
-            work / "features.h5", split.videos, setting.model, text_model
-        )  # no open file goes to a worker
+        # no open file goes to a worker
+        plain = OneItemAtATime(work / "features.h5", split.videos, setting.model, text_model)
         loader = DataLoader(
             plain,
             batch_size=12,

@@ -13,6 +13,7 @@ from .sentences import read_split
 
 if TYPE_CHECKING:
     from mmn_index.index_build.calibration import Tried
+    from torch import Tensor
 
 _FEW = 20  # different sentences
 _ANSWERED = 0.95  # of the searches for what is there, when thresholds are suggested
@@ -48,7 +49,7 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
 
     from mmn_index import checkpoint
     from mmn_index.evaluation.queries import indexed, queries_of
-    from mmn_index.evaluation.refusal import absent_hits, best_confidence, present_hits, refused_at, wordings
+    from mmn_index.evaluation.refusal import absent_hits, best_confidence, present_hits, wordings
     from mmn_index.features import FeatureFile
     from mmn_index.index import MomentIndex
 
@@ -79,13 +80,18 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         f"{root}: score {score.name}, weight {score.weight:g}, hub {score.hub:g}; confidences fitted to "
         f"{calibration.hits:,} hits, calibration error on these {calibration.error:.3f}."
     )
-    best = best_confidence(present, calibration), best_confidence(absent, calibration)
-    threshold, refused = refused_at(*best, _ANSWERED)
-    threshold = _below(threshold)
-    if len(numbers) < _FEW:
-        say(f"{len(numbers)} sentences are few to fit on: expect other confidences from other sentences.")
+    _suggest(best_confidence(present, calibration), best_confidence(absent, calibration), len(numbers))
+
+
+def _suggest(present: "Tensor", absent: "Tensor", sentences: int) -> None:
+    """Say which --min-confidence answers most of what is there."""
+    from mmn_index.evaluation.refusal import refused_at
+
+    threshold, refused = refused_at(present, absent, _ANSWERED)
+    if sentences < _FEW:
+        say(f"{sentences} sentences are few to fit on: expect other confidences from other sentences.")
     say(
-        f"--min-confidence {threshold:.3g} answers {_ANSWERED:.0%} of these sentences, and refuses "
+        f"--min-confidence {_below(threshold):.3g} answers {_ANSWERED:.0%} of these sentences, and refuses "
         f"{refused:.0%} of them where all that is right for them was taken out."
     )
 

@@ -9,15 +9,17 @@ from .output import print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
+    from mmn_index.evaluation.queries import Corpus, Queries
     from mmn_index.evaluation.report import CorpusReport
     from mmn_index.evaluation.tables import Table
     from mmn_index.index import MomentIndex
     from mmn_index.scoring import Embeddings, Score
 
 _HIT = (
-    "temporal IoU >= m in float32; R@k: a right answer among the first k; AP: one credit a video, of the "
+    "temporal IoU >= m in float32; R@k: a right answer among the first k; AP: one credit per video, of the "
     "first 100"
 )
+_ANSWERED = 95  # percent of the searches for what is there
 
 
 def corpus_recall(
@@ -30,18 +32,17 @@ def corpus_recall(
     nms: float,
     folder: Path | None,
     predictions: Path | None,
+    everything: bool,
     as_json: bool,
     device: str,
 ) -> None:
     """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file
     of predictions.
     """
-    from mmn_index.errors import AnnotationError
     from mmn_index.evaluation.corpus import IndexRank
+    from mmn_index.evaluation.folder import write_report
     from mmn_index.evaluation.queries import indexed, queries_of
-    from mmn_index.evaluation.refusal import absent_hits, confidence_records, present_hits
     from mmn_index.evaluation.report import evaluate_corpus
-    from mmn_index.evaluation.tables import write_report
     from mmn_index.evaluation.tvr import write_predictions
 
     index, chosen = _open(root, score, hub, device)
@@ -53,21 +54,13 @@ def corpus_recall(
         result = evaluate_corpus(
             queries, corpus, rank, nms=nms, candidates=index.has_candidates, train=train, report=report
         )
-        calibration = index.manifest.calibration
-        if calibration is not None and chosen == index.manifest.score:
-            everything = range(len(queries))
-            present = present_hits(index, embeddings, chosen, queries, everything)
-            try:
-                absent = absent_hits(index, embeddings, chosen, queries, corpus, everything)
-            except AnnotationError as error:
-                say(f"Confidences are not measured: {error}")
-            else:
-                result = result.with_records(confidence_records(present, absent, calibration))
+        result = _with_confidences(result, index, embeddings, chosen, queries, corpus)
     title = (
         f"{len(queries):,} queries in {index.num_moments:,} moments of {len(corpus.ids):,} videos, score "
         f"{_score(chosen)}"
     )
-    _show(title, result, as_json, {"scope": "corpus", "score": chosen.name, "hub": chosen.hub})
+    about = {"scope": "corpus", "score": chosen.name, "hub": chosen.hub}
+    _show(title, result, everything=everything, as_json=as_json, about=about)
     if folder:
         about = {
             **_about(index, chosen),
@@ -124,7 +117,7 @@ def pool_recall(
 
 
 def predictions_recall(
-    path: Path, split: "Annotations", train: "Annotations | None", *, as_json: bool
+    path: Path, split: "Annotations", train: "Annotations | None", *, everything: bool, as_json: bool
 ) -> None:
     """Score a file of predictions in TVR's format."""
     from mmn_index.evaluation.queries import annotated, queries_of
@@ -135,27 +128,62 @@ def predictions_recall(
     queries = queries_of(split, corpus)
     lists = read_predictions(path, queries, corpus, split.num_sentences + split.dropped)
     result = evaluate_lists(lists, queries, corpus, train)
-    _show(
-        f"{path}, {len(queries):,} queries, {len(corpus.ids):,} annotated videos",
-        result,
-        as_json,
-        {"scope": "predictions"},
-    )
+    title = f"{path}, {len(queries):,} queries, {len(corpus.ids):,} annotated videos"
+    _show(title, result, everything=everything, as_json=as_json, about={"scope": "predictions"})
 
 
-def _show(title: str, result: "CorpusReport", as_json: bool, about: dict[str, Any]) -> None:
-    from mmn_index.evaluation.tables import tables
+def _with_confidences(
+    result: "CorpusReport",
+    index: "MomentIndex",
+    embeddings: "Embeddings",
+    score: "Score",
+    queries: "Queries",
+    corpus: "Corpus",
+) -> "CorpusReport":
+    """With what the index's confidences answer and refuse, where it has any for this score."""
+    from mmn_index.errors import AnnotationError
+    from mmn_index.evaluation.refusal import absent_hits, confidence_records, present_hits
+
+    calibration = index.manifest.calibration
+    if calibration is None or score != index.manifest.score:
+        return result
+    numbers = range(len(queries))
+    present = present_hits(index, embeddings, score, queries, numbers)
+    try:
+        absent = absent_hits(index, embeddings, score, queries, corpus, numbers)
+    except AnnotationError as error:
+        say(f"Confidences are not measured: {error}")
+        return result
+    return result.with_records(confidence_records(present, absent, calibration))
+
+
+def _show(
+    title: str, result: "CorpusReport", *, everything: bool, as_json: bool, about: dict[str, Any]
+) -> None:
+    from mmn_index.evaluation.refusal import CONFIDENCE
+    from mmn_index.evaluation.tables import summary_table, tables
 
     if as_json:
         for record in result.records:
             print_json({**about, **record})
         return
     click.echo(f"\n{title}, lists of 100:")
-    for table in tables(result, with_intervals=False):
-        show(table)
-    click.echo(
-        f"\nA hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, no NMS."
-    )
+    if everything:
+        for table in tables(result, with_intervals=False):
+            show(table)
+        click.echo(
+            f"\nA hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, "
+            "no NMS."
+        )
+        return
+    show(summary_table(result))
+    if sure := result.of(CONFIDENCE):
+        one = next(one for one in sure if one["answered"] == _ANSWERED)
+        click.echo(
+            f"Refused: {one['refused']:.0f} % of the sentences whose videos were all taken out, at the "
+            f"confidence ({one['threshold']:.2f}) that answers {_ANSWERED} % of the others."
+        )
+    click.echo(f"A hit: {_HIT}. --all prints every table.")
 
 
 def show(table: "Table") -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,17 +90,10 @@ def search(
     query: str | None,
     root: Path,
     queries: Path | None,
-    like: str | None,
-    without: str | None,
-    also: str | None,
-    then: str | None,
     html: Path | None,
-    text_side: Path | None,
     device: str,
-    score: str | None,
-    hub: float | None,
     as_json: bool,
-    **limits: Any,
+    **options: Any,
 ) -> None:
     """Find the moments that QUERY describes, across all videos of an index.
 
@@ -111,68 +105,88 @@ def search(
         mmn-index search --like porch/cam1@12.0-18.5 --json
         mmn-index search --queries sentences.txt --json
     """
-    from mmn_index import checkpoint
     from mmn_index.index import MomentIndex
-    from mmn_index.search import search as run
-    from mmn_index.search import search_like
 
-    given = [x is not None for x in (query, queries, like)]
-    if sum(given) != 1:
-        raise click.UsageError("Give one of QUERY, --queries and --like.", click.get_current_context())
-    if sum(x is not None for x in (without, also, then)) > (0 if like or queries else 1):
-        raise click.UsageError(
-            "--not, --and and --then go with one QUERY, one of them at a time.", click.get_current_context()
-        )
-    if like is not None and text_side is not None:
-        raise click.UsageError("--model embeds sentences: --like has none.", click.get_current_context())
-    if html and (queries or also or then):
-        raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
+    asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked)})
+    _check_usage(query, queries, html, asked)
     sentences = [query] if query is not None else read_lines(queries) if queries else []
     index = MomentIndex(root, device)
-    options, chosen = (
-        _options(index, calibrated=text_side is None, **limits),
-        index.manifest.with_score(score, hub),
-    )
-    if like is not None:
-        answers, model = [search_like(index, *_moment(like), score=score, hub=hub, options=options)], None
-        if html:
-            raise click.UsageError("--html needs a QUERY.", click.get_current_context())
-    else:
-        if text_side is not None:
-            index.check_video_side(checkpoint.info(text_side))
-        else:
-            index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
-        model = checkpoint.load(text_side or index.model_path, device)
-        if also is not None or then is not None:
-            _pairs(
-                index,
-                model,
-                sentences[0],
-                str(also if then is None else then),
-                then is not None,
-                chosen,
-                options,
-                as_json,
-            )
-            return
-        answers = run(
-            index,
-            model,
-            sentences,
-            without=None if without is None else [without],
-            score=score,
-            hub=hub,
-            options=options,
-        )
+    chosen = index.manifest.with_score(asked.score, asked.hub)
+    made = _options(index, calibrated=asked.text_side is None, **options)
+    model = None if asked.like is not None else _model(index, asked.text_side, device)
+    if model is not None and (asked.also is not None or asked.then is not None):
+        _pairs(index, model, sentences[0], asked, chosen, made, as_json)
+        return
+    answers = _answers(index, model, sentences, asked, made)
     if index.manifest.calibration is not None and answers[0].evidence is None and not as_json:
         say("No confidences: they are of one sentence, by the index's own model and score.")
     for answer in answers:
-        _show(index, answer, chosen.name, options, as_json, several=queries is not None)
+        if as_json:
+            _print_hits(index, answer, chosen.name, several=queries is not None)
+        else:
+            _show(index, answer, chosen.name, made, several=queries is not None)
     if html and model is not None:
         from .page import write_page
 
         write_page(html, index, model, answers[0], chosen)
         say(f"{html}: open it in a browser.")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to look for and by which score, as the options say it."""
+
+    like: str | None
+    without: str | None
+    also: str | None
+    then: str | None
+    text_side: Path | None
+    score: str | None
+    hub: float | None
+
+
+def _check_usage(query: str | None, queries: Path | None, html: Path | None, asked: Asked) -> None:
+    """Refuse options that do not go together."""
+    more = sum(x is not None for x in (asked.without, asked.also, asked.then))
+    if sum(x is not None for x in (query, queries, asked.like)) != 1:
+        raise click.UsageError("Give one of QUERY, --queries and --like.", click.get_current_context())
+    if more > (0 if asked.like or queries else 1):
+        raise click.UsageError(
+            "--not, --and and --then go with one QUERY, one of them at a time.", click.get_current_context()
+        )
+    if asked.like is not None and asked.text_side is not None:
+        raise click.UsageError("--model embeds sentences: --like has none.", click.get_current_context())
+    if html and (queries or asked.also or asked.then):
+        raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
+    if html and asked.like is not None:
+        raise click.UsageError("--html needs a QUERY.", click.get_current_context())
+
+
+def _model(index: "MomentIndex", text_side: Path | None, device: str) -> "MMN":
+    """What embeds sentences: the index's own model, or another text side of it."""
+    from mmn_index import checkpoint
+
+    if text_side is not None:
+        index.check_video_side(checkpoint.info(text_side))
+    else:
+        index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
+    return checkpoint.load(text_side or index.model_path, device)
+
+
+def _answers(
+    index: "MomentIndex",
+    model: "MMN | None",
+    sentences: Sequence[str],
+    asked: Asked,
+    options: "SearchOptions",
+) -> list["Answer"]:
+    from mmn_index.search import search, search_like
+
+    ranking = {"score": asked.score, "hub": asked.hub, "options": options}
+    if asked.like is not None or model is None:
+        return [search_like(index, *_moment(str(asked.like)), **ranking)]  # type: ignore[arg-type]
+    without = None if asked.without is None else [asked.without]
+    return search(index, model, sentences, without=without, **ranking)  # type: ignore[arg-type]
 
 
 def _options(
@@ -206,68 +220,59 @@ def _moment(text: str) -> tuple[str, float, float]:
     return match[1], float(match[2]), float(match[3])
 
 
+def _print_hits(index: "MomentIndex", answer: "Answer", name: str, *, several: bool) -> None:
+    """One JSON object per hit; what there is to say of none goes to stderr."""
+    for hit in answer.hits:
+        print_json(
+            {
+                **({"query": answer.query} if several else {}),
+                "rank": hit.rank,
+                "video": hit.video_id,
+                "start": round(hit.start, 3),
+                "end": round(hit.end, 3),
+                "score": hit.score,
+                "score_name": name,
+                **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
+                "exact": answer.exact,
+                "recall": answer.recall,
+                "uri": index.video(hit.video).uri,
+            }
+        )
+    if not answer.moments:
+        say(_nothing(index))
+    elif not answer.hits and answer.refused is not None:
+        say(f"no match for '{answer.query}': the best moment has a confidence of {answer.refused:.2f}.")
+
+
 def _show(
-    index: "MomentIndex",
-    answer: "Answer",
-    name: str,
-    options: "SearchOptions",
-    as_json: bool,
-    *,
-    several: bool,
+    index: "MomentIndex", answer: "Answer", name: str, options: "SearchOptions", *, several: bool
 ) -> None:
-    if as_json:
-        for hit in answer.hits:
-            print_json(
-                {
-                    **({"query": answer.query} if several else {}),
-                    "rank": hit.rank,
-                    "video": hit.video_id,
-                    "start": round(hit.start, 3),
-                    "end": round(hit.end, 3),
-                    "score": hit.score,
-                    "score_name": name,
-                    **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
-                    "exact": answer.exact,
-                    "recall": answer.recall,
-                    "uri": index.video(hit.video).uri,
-                }
-            )
-        if not answer.moments:
-            say(_nothing(index))
-        elif not answer.hits and answer.refused is not None:
-            say(
-                f"no match for '{answer.query}': the surest moment is right with probability "
-                f"{answer.refused:.2f}."
-            )
-        return
+    """A table of the hits, and whether it is the exact answer."""
     if several:
         click.echo(f"\n{answer.query}")
+    if not answer.moments:
+        say(_nothing(index))
+        return
     sure = answer.evidence is not None and index.manifest.calibration is not None
-    header = ["rank", "video", "start", "end", name, *["confidence"] * sure]
     rows = []
     for hit in answer.hits:
         row = [str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"]
         rows.append([*row, f"{hit.confidence:.2f}"] if sure else row)
-    if not answer.moments:
-        say(_nothing(index))
-        return
     if rows or answer.refused is None:
-        print_table(header, rows, left=2)
-    if answer.exact:
-        proof = "proven exact"
-    else:
+        print_table(["rank", "video", "start", "end", name, *["confidence"] * sure], rows, left=2)
+    proof = "proven exact"
+    if not answer.exact:
         proof = (
             f"not proven: the candidate index finds {answer.recall or 0:.1%} of the exact top 10 (--exact "
             "scans everything)"
         )
     proof = f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, NMS {options.nms:g}."
     if not rows and answer.refused is not None:
-        say(
-            f"no match: the surest moment is right with probability {answer.refused:.2f}, below "
+        proof = (
+            f"no match: the best moment has a confidence of {answer.refused:.2f}, below "
             f"{options.min_confidence:g}; {proof}"
         )
-    else:
-        say(proof)
+    say(proof)
 
 
 def _nothing(index: "MomentIndex") -> str:
@@ -280,15 +285,15 @@ def _pairs(
     index: "MomentIndex",
     model: "MMN",
     first: str,
-    second: str,
-    in_order: bool,
+    asked: Asked,
     score: "Score",
     options: "SearchOptions",
     as_json: bool,
 ) -> None:
-    from mmn_index.search.pairs import search_pairs
+    from mmn_index.search import search_pairs
 
-    name = score.name
+    in_order, name = asked.then is not None, score.name
+    second = str(asked.then if in_order else asked.also)
     pairs = search_pairs(
         index, model, first, second, in_order=in_order, score=name, hub=score.hub, options=options
     )

@@ -90,44 +90,47 @@ def choose(
         return None, "scanned exactly, as asked for"
     if wish.max_latency is not None:
         if (needed := scan_milliseconds(moments, joint_dim)) <= wish.max_latency:
-            return (
-                None,
-                (
-                    f"scanned exactly: a scan takes about {needed:,.1f} ms here, "
-                    f"{wish.max_latency:g} are allowed"
-                ),
-            )
+            allowed = f"{wish.max_latency:g} are allowed"
+            return None, f"scanned exactly: a scan takes about {needed:,.1f} ms here, {allowed}"
     elif wish.vectors == "auto" and moments <= SCANNED:
         return None, f"scanned exactly: up to {SCANNED:,} moments that is quick enough"
     lists = 2 ** round(np.log2(4 * moments**0.5))
     codes = {name: f"IVF{lists},{code.format(half=width // 2)}" for name, code in CODES.items()}
     if wish.vectors != "auto":
-        factory = codes.get(wish.vectors, wish.vectors)
-        if (wanted := lists_of(factory)) > moments:
-            raise ConfigError(
-                f"--vectors {wish.vectors}: {wanted:,} lists are more than the {moments:,} moments. Ask for "
-                "fewer."
-            )
-        if room is not None and (needed := bytes_a_moment(factory, width)) > room:
-            raise ConfigError(
-                f"--vectors {wish.vectors}: takes {needed:.0f} bytes a moment beside the {kept} of the "
-                f"embeddings, --max-bytes-per-moment {wish.max_bytes_per_moment:g} leaves {room:g}."
-            )
-        return factory, f"{factory}, as asked for"
+        return _asked_for(codes.get(wish.vectors, wish.vectors), moments, width, kept, wish)
     full = bool(devices) and devices[0].type != "cpu" and moments * kept > len(devices) * free(devices)
     for name in ("ivf-sq8",) if full else ("ivf-pq", "ivf-rabitq"):
         needed = bytes_a_moment(codes[name], width)
         if room is None or needed <= room:
+            why = (
+                "what GPUs search that have no room for the embeddings" if full else "the quickest that fits"
+            )
             return codes[name], (
                 f"{lists} lists, about 4 times the square root of {moments:,} moments; {name}, {needed:.0f} "
-                "bytes a moment: "
-                + (
-                    "what GPUs search that have no room for the embeddings"
-                    if full
-                    else "the quickest that fits"
-                )
+                f"bytes a moment: {why}"
             )
     return None, f"scanned exactly: no candidate index fits into {wish.max_bytes_per_moment:g} bytes a moment"
+
+
+def _asked_for(factory: str, moments: int, width: int, kept: int, wish: Wish) -> tuple[str, str]:
+    """The candidate index that was named, if it fits.
+
+    Args:
+        width: of a vector.
+        kept: bytes per moment of its embeddings.
+    """
+    if (wanted := lists_of(factory)) > moments:
+        raise ConfigError(
+            f"--vectors {wish.vectors}: {wanted:,} lists are more than the {moments:,} moments. "
+            "Ask for fewer."
+        )
+    most = wish.max_bytes_per_moment
+    if most is not None and (needed := bytes_a_moment(factory, width)) > most - kept:
+        raise ConfigError(
+            f"--vectors {wish.vectors}: takes {needed:.0f} bytes a moment beside the {kept} of the "
+            f"embeddings, --max-bytes-per-moment {most:g} leaves {most - kept:g}."
+        )
+    return factory, f"{factory}, as asked for"
 
 
 def scan_milliseconds(moments: int, joint_dim: int) -> float:

@@ -25,6 +25,7 @@ from mmn_index.evaluation.baselines import (
     whole_video,
 )
 from mmn_index.evaluation.corpus import IndexRank, evaluate_sizes, measure, search_tasks
+from mmn_index.evaluation.folder import write_report
 from mmn_index.evaluation.queries import (
     Corpus,
     Queries,
@@ -36,7 +37,6 @@ from mmn_index.evaluation.queries import (
 )
 from mmn_index.evaluation.recall import Ranked
 from mmn_index.evaluation.report import evaluate_corpus, groups
-from mmn_index.evaluation.tables import write_report
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score

@@ -30,9 +30,8 @@ class SameForAll:
     def __init__(self, corpus: Corpus, grid: ProposalGrid, weights: Tensor, seed: int = 0) -> None:
         self._numbers = torch.tensor(list(corpus.ids))
         self._rows = {video_id: row for row, video_id in enumerate(corpus.ids.values())}
-        self._spans = torch.stack(
-            [grid.seconds(corpus.durations[number]) for number in corpus.ids]
-        )  # (V, P, 2)
+        # (V, P, 2)
+        self._spans = torch.stack([grid.seconds(corpus.durations[number]) for number in corpus.ids])
         self._grid, self._weights, self._seed = grid, weights, seed
 
     def __call__(self, numbers: Sequence[int], options: SearchOptions) -> list[Ranked]:

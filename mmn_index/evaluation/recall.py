@@ -71,9 +71,8 @@ def chances(right: Tensor, total: int, n: int) -> Tensor:
         (...) float64.
     """
     left = total - torch.arange(min(n, total), dtype=torch.float64)  # proposals that remain before each draw
-    hit = (right.double()[..., None] / left).clamp(
-        max=1
-    )  # (..., n) probability of the draw while none before it was a hit
+    # (..., n) probability of the draw while none before it was a hit
+    hit = (right.double()[..., None] / left).clamp(max=1)
     return 1 - (-hit).log1p().sum(dim=-1).exp()
 
 
@@ -138,9 +137,8 @@ def intervals(
     sums.index_add_(0, clusters, torch.cat([values, torch.ones(len(values), 1, dtype=torch.float64)], dim=1))
     means = torch.empty(resamples, values.shape[1], dtype=torch.float64)
     for number in range(resamples):
-        drawn = np.bincount(
-            generator.integers(count, size=count), minlength=count
-        )  # how often each cluster is in the sample
+        # how often each cluster is in the sample
+        drawn = np.bincount(generator.integers(count, size=count), minlength=count)
         total = torch.from_numpy(drawn).double() @ sums
         means[number] = total[:-1] / total[-1]
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)

@@ -133,9 +133,8 @@ def confidence_records(present: Judged, absent: Judged, calibration: Calibration
         "part": CONFIDENCE,
         "searches": len(best[0]),
         "absent searches": len(best[1]),
-        "area": float(
-            above.mean()
-        ),  # under the curve: chance that a present search is surer than an absent one
+        # under the curve: chance that a present search is surer than an absent one
+        "area": float(above.mean()),
         "calibration error": expected_calibration_error(both, right),
         "calibration error, present alone": expected_calibration_error(sure[0], present.right),
         "curve": [[100 * a, 100 * r] for a, r in zip(answered.tolist(), refused_all.tolist(), strict=True)],

@@ -1,21 +1,15 @@
-"""Results of a collection for people: tables for stdout and results.md, a picture, and the folder that keeps
-all of it.
-"""
+"""Results of a collection as tables for people."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..errors import DependencyError, OutputError
 from .corpus import DEPTHS, IOUS, NO_NMS
 from .refusal import CONFIDENCE
 from .report import CANDIDATES, CEILING, EXACT, GROUPS, LISTS, PROPOSAL, SIZES, TIES, CorpusReport
 
 Record = Mapping[str, Any]
-JSON, MARKDOWN, PICTURE = "results.json", "results.md", "results.png"
-_MEANINGS = {"own": "own moment", "text": "same text", "label": "same label"}
+MEANINGS = {"own": "own moment", "text": "same text", "label": "same label"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,48 @@ def tables(result: CorpusReport, *, with_intervals: bool) -> list[Table]:
         groups_table(result.of(GROUPS), result.nms),
         *([confidence_table(result.of(CONFIDENCE))] if result.of(CONFIDENCE) else []),
     ]
+
+
+def summary_table(result: CorpusReport) -> Table:
+    """The lines to read first: every task with NMS at the first IoU, by the sentence's own moment; moments of
+    all videos also by the widest meaning of right, for all sentences and for seen and unseen wordings.
+    """
+    main = next(part for part in (EXACT, LISTS) if result.of(part))
+    wanted = [one for one in result.of(main) if _is_first(one, result.nms)]
+    widest = next(
+        meaning for meaning in ("label", "text", "own") if any(one["right"] == meaning for one in wanted)
+    )
+    lines = [one for one in wanted if one["right"] == "own"]
+    lines += [one for one in wanted if one["task"] == "VCMR" and one["right"] == widest != "own"]
+    lines += [
+        one
+        for one in result.of(GROUPS)
+        if _is_first(one, result.nms)
+        and one["task"] == "VCMR"
+        and one["right"] == widest
+        and "wordings" in one["queries"]
+    ]
+    columns = [name for name in lines[0] if name.startswith("R@")]
+    columns += [name for name in ("MedRank", "AP") if any(name in one for one in lines)]
+    known = [name for name in columns if any(name in one.get("chance", {}) for one in lines)]
+    middle = known[len(known) // 2] if known else None
+    header = ["task", "right answer", "sentences", *columns, *([f"chance {middle}"] if middle else [])]
+    rows = [
+        [
+            one["task"],
+            MEANINGS[one["right"]],
+            f"{one['queries']}, {one['num_queries']:,}",
+            *(_cell(one.get(name)) for name in columns),
+            *([_cell(one.get("chance", {}).get(middle))] if middle else []),
+        ]
+        for one in lines
+    ]
+    how = "" if result.nms is None else f", NMS {nms_name(result.nms)}"
+    return Table(f"{main.capitalize()}, IoU {IOUS[0]}{how}", header, rows, 3)
+
+
+def _is_first(one: Record, nms: float | None) -> bool:
+    return one["nms"] in (None, nms) and one["iou"] in (None, IOUS[0])
 
 
 def main_table(found: Sequence[Record], title: str, *, with_intervals: bool) -> Table:
@@ -141,7 +177,7 @@ def sizes_table(found: Sequence[Record]) -> Table:
             f"{one['videos']:,}",
             f"{one['moments']:,}",
             f"{one['num_queries']:,}",
-            _nms(one["nms"]),
+            nms_name(one["nms"]),
             f"{one['iou']:g}",
             *(_cell(one[column]) for column in [*columns, "MedRank"]),
             _cell(one["chance"][columns[-1]]),
@@ -165,16 +201,12 @@ def groups_table(found: Sequence[Record], nms: float | None) -> Table:
     wanted = {name: key for name, key in wanted.items() if key[0] in tasks}
     rows = []
     for name in dict.fromkeys(one["queries"] for one in found):
-        mine = [
-            one
-            for one in found
-            if one["queries"] == name and one["nms"] in (None, nms) and one["iou"] in (None, IOUS[0])
-        ]
+        mine = [one for one in found if one["queries"] == name and _is_first(one, nms)]
         by_key = {(one["task"], one["right"]): one for one in mine}
         cells = [_cell(by_key[task, right][f"R@{k}"]) for task, right, k in wanted.values()]
         rows.append([name, f"{mine[0]['num_queries']:,}", *cells])
     return Table(
-        f"Groups of queries (IoU {IOUS[0]}{'' if nms is None else f', NMS {_nms(nms)}'})",
+        f"Groups of queries (IoU {IOUS[0]}{'' if nms is None else f', NMS {nms_name(nms)}'})",
         ["", "queries", *wanted],
         rows,
         1,
@@ -197,10 +229,11 @@ def confidence_table(found: Sequence[Record]) -> Table:
 
 
 def _names(one: Record) -> list[str]:
-    return [one["task"], _nms(one["nms"]), one["right"], "" if one["iou"] is None else f"{one['iou']:g}"]
+    return [one["task"], nms_name(one["nms"]), one["right"], "" if one["iou"] is None else f"{one['iou']:g}"]
 
 
-def _nms(nms: float | None) -> str:
+def nms_name(nms: float | None) -> str:
+    """An NMS threshold in a table."""
     return "" if nms is None else "off" if nms == NO_NMS else f"{nms:g}"
 
 
@@ -208,125 +241,3 @@ def _cell(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     return f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2g}"
-
-
-def write_report(folder: Path, about: Mapping[str, Any], result: CorpusReport) -> None:
-    """Write results.json, results.md and results.png into a folder, which is made.
-
-    Args:
-        about: what was measured with what; each entry a value or a mapping of values.
-
-    Raises:
-        OutputError: the folder cannot be written.
-        DependencyError: matplotlib is not installed.
-    """
-    lines = [f"- {key}: {_inline(value)}" for key, value in about.items()]
-    picture = f"![Recall against the size of the collection, and by what counts as right]({PICTURE})"
-    text = ["# Recall over a collection", "\n".join(lines), picture]
-    text += [table.markdown() for table in tables(result, with_intervals=True)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({**about, "records": result.records}, indent=1, ensure_ascii=False)
-        (folder / JSON).write_text(content + "\n", encoding="utf-8")
-        (folder / MARKDOWN).write_text("\n\n".join(text) + "\n", encoding="utf-8")
-        draw(result, folder / PICTURE)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: results cannot be written ({error}). Choose another place with -o."
-        ) from error
-
-
-def _inline(value: Any) -> str:
-    return (
-        ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, Mapping) else str(value)
-    )
-
-
-def draw(result: CorpusReport, picture: Path) -> None:
-    """Draw VCMR's R@k against the size of the collection, and against k for each meaning of right, as a PNG.
-
-    Raises:
-        DependencyError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DependencyError(
-            "matplotlib is not installed. Add it with `pip install 'mmn-index[plots]'`."
-        ) from error
-    chosen = [
-        one
-        for one in result.records
-        if one.get("task") == "VCMR" and one["nms"] == result.nms and one["iou"] == IOUS[0]
-    ]
-    whole = [one for one in chosen if one["part"] == EXACT]
-    own = next(one for one in whole if one["right"] == "own")
-    sizes = [own, *(one for one in chosen if one["part"] == SIZES)]
-    sure = result.of(CONFIDENCE)
-    figure = Figure(figsize=(11, 9.2 if sure else 4.6), layout="constrained")  # no global state, no window
-    (left, right), *below = figure.subplots(2 if sure else 1, 2, squeeze=False)
-    videos = [one["videos"] for one in sizes]
-    for k in DEPTHS:
-        line = left.plot(videos, [one[f"R@{k}"] for one in sizes], marker="o", label=f"R@{k}")[0]
-        left.plot(videos, [one["chance"][f"R@{k}"] for one in sizes], ":", color=line.get_color())
-    left.set_xscale("log")
-    left.set_xticks(videos, [f"{count:,}" for count in videos])
-    left.minorticks_off()
-    left.set_xlabel("videos in the collection, halved at random")
-    left.set_title("own moment, by size of the collection", fontsize="medium")
-    for one in whole:
-        values = [one[f"R@{k}"] for k in DEPTHS]
-        line = right.plot(DEPTHS, values, marker="o", label=_MEANINGS[one["right"]])[0]
-        low, high = zip(*(one["interval"][f"R@{k}"] for k in DEPTHS), strict=True)
-        right.fill_between(DEPTHS, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        right.plot(DEPTHS, [one["chance"][f"R@{k}"] for k in DEPTHS], ":", color=line.get_color())
-    right.set_xscale("log")
-    right.set_xticks(DEPTHS, [str(k) for k in DEPTHS])
-    right.minorticks_off()
-    right.set_xlabel("k, length of the list")
-    right.set_title("whole collection, by what counts as right, with 95 % intervals", fontsize="medium")
-    for axes in (left, right):
-        axes.set_ylabel("R@k, %")
-        axes.set_ylim(0, 102)
-        axes.grid(alpha=0.3)
-        axes.plot([], [], ":", color="0.4", label="chance")
-        axes.legend(
-            fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, frameon=False
-        )  # hides no curve
-    if sure:
-        _draw_confidence(below[0][0], below[0][1], sure[-1])
-    figure.suptitle(
-        f"VCMR, IoU ≥ {IOUS[0]}, NMS {_nms(result.nms)}, {own['num_queries']:,} queries, {own['moments']:,} "
-        "moments"
-    )
-    figure.savefig(picture, dpi=120)
-
-
-def _draw_confidence(curve: Any, reliability: Any, about: Record) -> None:
-    """What thresholds answer and refuse, and how often hits of a confidence are right."""
-    answered, refused = zip(*about["curve"], strict=True)
-    curve.step(answered, refused, where="post")
-    curve.plot([0, 100], [100, 0], ":", color="0.4", label="chance")
-    curve.set_xlabel("searches for something present that are answered, %")
-    curve.set_ylabel("searches for something absent that are refused, %")
-    curve.set_title(f"no match, by threshold; area {about['area']:.3f}", fontsize="medium")
-    sure, right, counts = zip(*about["reliability"], strict=True)
-    sizes = [8 + 70 * (n / max(counts)) ** 0.5 for n in counts]
-    reliability.scatter(
-        [100 * x for x in sure],
-        [100 * x for x in right],
-        s=sizes,
-        label="hits, larger: more of them",
-        zorder=3,
-    )
-    reliability.plot([0, 100], [0, 100], ":", color="0.4", label="confidence = share of right ones")
-    reliability.set_xlabel("confidence, %")
-    reliability.set_ylabel("right, %")
-    reliability.set_title(
-        f"reliability; calibration error {about['calibration error']:.3f}", fontsize="medium"
-    )
-    for axes in (curve, reliability):
-        axes.set_xlim(-2, 102)
-        axes.set_ylim(-2, 102)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)

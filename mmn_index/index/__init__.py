@@ -9,10 +9,11 @@ collection.mmn/
                          hubs.npy; in large segments vectors.faiss
 """
 
+from .candidates import Candidates
 from .manifest import BankAbout, CandidateAbout, Manifest, SegmentEntry
 from .segment import PlannedVideo, SegmentWriter
 from .selection import Part, Restriction
-from .store import Candidates, IndexedVideo, MomentIndex
+from .store import IndexedVideo, MomentIndex
 from .writer import IndexWriter
 
 __all__ = [

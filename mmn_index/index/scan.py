@@ -22,16 +22,16 @@ from ..scoring import Embeddings, Score
 _ROUNDING = 1.25 * 2**-24  # of float32, and a little for float16 vectors that are not quite of length 1
 _CORRECTING = 8  # so many roundings of numbers up to 1 may be in c - hub h
 _CACHED = 1024, 2048  # rows that are converted together on a CPU, for few and for many queries
+# rows of which the best are chosen together, for few and for many queries; scores need no new memory
 _BLOCK = (
     1 << 16,
     1 << 14,
-)  # rows of which the best are chosen together, for few and for many queries; scores need no new memory
+)
 _FEW = 4  # so many queries at most are held up by memory, not by multiplying
 _IN_HALF = ("cuda",)  # devices that multiply float16 with float32 sums
 _TENSOR_CORES = 4  # their sums are cut off, not rounded, several at once: so many of the usual roundings
-_REST = (
-    2.0**11
-)  # what rounding to float16 takes off a number is this much larger in float16, or it would lose its digits
+# what rounding to float16 takes off a number is this much larger in float16, or it would lose its digits
+_REST = 2.0**11
 _VALUES_ON_GPU = 1 << 25  # scores that are computed at once there
 
 

@@ -255,9 +255,8 @@ class Segment:
                 "again."
             )
         self.embeddings: Tensor = torch.from_numpy(array)  # (n, 2 C) float16, on disk
-        self.hubs: Tensor | None = (
-            None if hubs is None else torch.from_numpy(hubs)
-        )  # (n,) float32: h of every moment
+        # (n,) float32: h of every moment
+        self.hubs: Tensor | None = None if hubs is None else torch.from_numpy(hubs)
         self._map: mmap.mmap = array._mmap
         self.live: np.ndarray = np.ones(len(firsts), dtype=bool)  # videos that were not removed
         self.live[list(entry.removed)] = False

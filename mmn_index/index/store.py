@@ -3,7 +3,6 @@
 import os
 from bisect import bisect_right
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -16,16 +15,18 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..checkpoint import CheckpointInfo
-from ..device import find_device, find_devices, room
-from ..errors import ConfigError, MomentIndexError, QueryError
+from ..device import find_device, find_devices
+from ..errors import MomentIndexError, QueryError
 from ..negatives import Bank
 from ..scoring import Embeddings, Score, Tangent
 from .bank import read_bank
+from .candidates import Candidates, nearest
 from .manifest import Manifest, read_manifest
-from .scan import Deadline, best_of_all
+from .sample import joined_samples
+from .scan import Deadline
 from .segment import VIDEO_COLUMNS, Segment
 from .selection import Part, Restriction, all_live, parse_where, select
-from .vectors import HUB_WIDTH
+from .shards import place, scan_shards
 
 _SMALL = 1 << 30  # bytes of embeddings that may stay mapped
 _RESIDENT = 3 << 27  # of more, so many are mapped before all are given back
@@ -41,29 +42,6 @@ class IndexedVideo:
     video_id: str
     uri: str | None
     duration: float  # seconds
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Some rows of a segment, on the device that scans them."""
-
-    first: int  # row of the segment
-    embeddings: Tensor  # (n, 2 C) float16
-    hubs: Tensor | None  # (n,) float32
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Moments that may be the best of some queries."""
-
-    values: (
-        np.ndarray
-    )  # (Q, n) float32 upper bounds of the logarithmic score, best first; -inf where fewer were found
-    rows: np.ndarray  # (Q, n) int64; -1 there
-    total: int  # moments that could have been found
-    recall: (
-        float | None
-    )  # measured recall of the candidate index that took part; None: all moments were scanned
 
 
 class MomentIndex:
@@ -110,7 +88,7 @@ class MomentIndex:
             Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim)
             for entry in manifest.segments
         ]
-        self._shards, self._scanned = _place(self.segments, devices)
+        self._shards, self._scanned = place(self.segments, devices)
         self._touched = 0
         self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
@@ -136,9 +114,7 @@ class MomentIndex:
 
     @property
     def has_candidates(self) -> bool:
-        """Whether an unrestricted search asks a candidate index: on GPUs only where they have no room for the
-        embeddings.
-        """
+        """Whether an unrestricted search asks a candidate index: on GPUs only if memory is short."""
         return not all(self._scanned)
 
     @property
@@ -158,9 +134,7 @@ class MomentIndex:
 
     @cached_property
     def columns(self) -> pa.Schema:
-        """What is known of a video, in all segments together: the columns of videos.parquet without those
-        that count rows.
-        """
+        """The columns of videos.parquet in all segments, without those that count rows."""
         known = pa.unify_schemas([VIDEO_COLUMNS, *(segment.table.schema for segment in self.segments)])
         return pa.schema([field for field in known if field.name not in ("first_moment", "num_moments")])
 
@@ -275,45 +249,24 @@ class MomentIndex:
             scan: scan all segments; else only those without a candidate index.
         """
         total = sum(part.count for part in parts)
-        values, rows, recalls = [], [], []
+        found, recalls = [], []
         for number, (segment, part) in enumerate(zip(self.segments, parts, strict=True)):
             wanted = min(limit, part.count)
             if not wanted:
                 continue
             if segment.vectors is None or scan or self._scanned[number]:
                 self._touch(2 * part.count * self.manifest.joint_dim * 2)
-                found = _scan(self._shards[number], part, queries, score, wanted, deadline)
+                own = scan_shards(self._shards[number], part, queries, score, wanted, deadline)
             else:
                 deadline.check(0, total)
-                allowed = None if segment.live.all() else np.repeat(segment.live, segment.per_video)
-                slopes = np.array([[plane.contrastive, plane.iou] for plane in planes], dtype=np.float32)
-                wide = [
-                    slopes[:, :1] * queries.contrastive.cpu().numpy(),
-                    slopes[:, 1:] * queries.iou.cpu().numpy(),
-                ]
-                if segment.hubs is not None:
-                    wide += [-score.hub * slopes[:, :1], np.zeros((len(slopes), HUB_WIDTH - 1), np.float32)]
-                value, row = segment.vectors.best(np.concatenate(wide, axis=1), wanted, allowed=allowed)
-                value += np.array([[plane.constant] for plane in planes], dtype=np.float32)
+                own = [nearest(segment, queries, score, planes, wanted)]
                 recalls.append(segment.vectors.about.recall)
-                found = [(value, row)]
-            for value, row in found:
-                values.append(value)
-                rows.append(np.where(row >= 0, row + self._first_row[number], -1))
-        if not values:
+            found += [(value, np.where(row >= 0, row + self._first_row[number], -1)) for value, row in own]
+        if not found:
             empty = np.empty((len(planes), 0))
             return Candidates(empty.astype(np.float32), empty.astype(np.int64), 0, None)
-        recall = min((found or 0.0 for found in recalls), default=None)
-        if len(values) == 1:
-            return Candidates(values[0], rows[0], total, recall)
-        joined, numbers = np.concatenate(values, axis=1), np.concatenate(rows, axis=1)
-        order = np.argsort(-joined, axis=1, kind="stable")[:, :limit]
-        return Candidates(
-            np.take_along_axis(joined, order, axis=1),
-            np.take_along_axis(numbers, order, axis=1),
-            total,
-            recall,
-        )
+        recall = min((each or 0.0 for each in recalls), default=None)
+        return Candidates.joined(found, limit, total, recall)
 
     def embeddings(self, rows: np.ndarray) -> Embeddings:
         """The embeddings of rows of any shape, two of (*rows.shape, C) float16."""
@@ -335,9 +288,7 @@ class MomentIndex:
         return found.view(*rows.shape, 2 * self.manifest.joint_dim)
 
     def hubs(self, rows: np.ndarray) -> Tensor:
-        """The hub number h of rows of any shape, (*rows.shape,) float32; zeros where the index has no
-        bank.
-        """
+        """The hub number h of rows of any shape, (*rows.shape,) float32; zeros without a bank."""
         flat = rows.reshape(-1)
         found = torch.zeros(len(flat))
         for segment, first, here in self._by_segment(flat):
@@ -346,29 +297,15 @@ class MomentIndex:
         return found.view(*rows.shape)
 
     def background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A sample of all moments, for what is to be known of them as a whole.
-
-        Returns:
-            Rows (s,) int64, embeddings (s, 2 C) float16, contrastive first, and weights (s,) float64: how
-            many moments a row stands for. The weights' sum is `num_moments`.
-
-        Raises:
-            MomentIndexError: a segment's sample is damaged.
+        """A sample of all moments, for what is to be known of them as a whole; see `joined_samples`. The
+        weights' sum is `num_moments`.
         """
         return self._background
 
     @cached_property
     def _background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        width = 2 * self.manifest.joint_dim
-        rows, embeddings, weights = [np.empty(0, np.int64)], [np.empty((0, width), np.float16)], [np.empty(0)]
-        for segment, first, part in zip(
-            self.segments, self._first_row.tolist(), self._everything, strict=False
-        ):
-            own, vectors = segment.sample()
-            rows.append(own + first)
-            embeddings.append(vectors)
-            weights.append(np.full(len(own), part.count / max(1, len(own))))
-        return np.concatenate(rows), np.concatenate(embeddings), np.concatenate(weights)
+        counts = [part.count for part in self._everything]
+        return joined_samples(self.segments, counts, 2 * self.manifest.joint_dim)
 
     def spans(self, rows: np.ndarray) -> np.ndarray:
         """Start and end of rows of any shape, (*rows.shape, 2) float32 seconds."""
@@ -410,67 +347,3 @@ class MomentIndex:
             return [(self.segments[0], 0, np.ones(len(rows), dtype=bool))]
         of = np.searchsorted(self._first_row, rows, side="right") - 1
         return [(self.segments[n], int(self._first_row[n]), of == n) for n in np.unique(of).tolist()]
-
-
-def _place(
-    segments: Sequence[Segment], devices: Sequence[torch.device]
-) -> tuple[list[list[Shard]], list[bool]]:
-    """Where each segment is scanned, and whether it always is, candidate index or not.
-
-    Raises:
-        ConfigError: GPUs have no room for the embeddings of a segment, and it has no candidate index that
-            they could hold.
-    """
-    if devices[0].type == "cpu":
-        return [_shards(segment, devices) for segment in segments], [
-            segment.vectors is None for segment in segments
-        ]
-    left, shards, scanned = room(devices), [], []
-    for segment in segments:
-        size = segment.embeddings.nbytes + (0 if segment.hubs is None else segment.hubs.nbytes)
-        share = -(-size // len(devices))
-        if fits := share <= left:
-            left -= share
-        elif segment.vectors is not None and segment.vectors.suits_gpus:
-            segment.vectors.to(devices)
-        else:
-            raise ConfigError(
-                f"{segment.folder}: its embeddings take {size / 2**30:,.1f} GiB, {len(devices)} GPU(s) have "
-                f"room for {left * len(devices) / 2**30:,.1f} left. Use more of them, search with --device "
-                "cpu, or build the index with --vectors ivf-sq8, whose codes are half as large and are "
-                "searched on GPUs."
-            )
-        shards.append(_shards(segment, devices if fits else [torch.device("cpu")]))
-        scanned.append(fits)
-    return shards, scanned
-
-
-def _shards(segment: Segment, devices: Sequence[torch.device]) -> list[Shard]:
-    """A segment's rows cut evenly over devices."""
-    edges = np.linspace(0, segment.entry.moments, len(devices) + 1).astype(int).tolist()
-    found = []
-    for device, first, last in zip(devices, edges, edges[1:], strict=False):
-        hubs = None if segment.hubs is None else segment.hubs[first:last].to(device)
-        found.append(Shard(first, segment.embeddings[first:last].to(device), hubs))
-    return found
-
-
-def _scan(
-    shards: Sequence[Shard], part: Part, queries: Embeddings, score: Score, limit: int, deadline: Deadline
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The best of each shard of a segment, values and the segment's rows (-1 for none); their devices work at
-    the same time.
-    """
-
-    def best(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
-        own = part.within(shard.first, shard.first + len(shard.embeddings))
-        keep = None if own.keep is None else torch.from_numpy(own.keep).to(shard.embeddings.device)
-        wanted = max(1, min(limit, own.count))
-        found = best_of_all(shard.embeddings, shard.hubs, own.runs, keep, queries, score, wanted, deadline)
-        values, rows = (x.numpy() for x in found)
-        return values, np.where(values > -np.inf, rows + shard.first, -1)
-
-    if len(shards) == 1:
-        return [best(shards[0])]
-    with ThreadPoolExecutor(len(shards)) as threads:
-        return list(threads.map(best, shards))

@@ -158,14 +158,14 @@ class Vectors:
                 "'mmn-index[gpu]'."
             )
         options = faiss.GpuMultipleClonerOptions()
+        # the latter is for PQ of many bytes, whose tables do not fit otherwise
         options.shard, options.useFloat16 = (
             True,
             True,
-        )  # the latter is for PQ of many bytes, whose tables do not fit otherwise
+        )
         numbers = [device.index or 0 for device in devices]
-        index.nprobe = min(
-            self.about.nprobe, self.lists, _MOST_ON_GPU
-        )  # goes along; searches of shards take no parameters
+        # goes along; searches of shards take no parameters
+        index.nprobe = min(self.about.nprobe, self.lists, _MOST_ON_GPU)
         try:
             with _AT_WORK:
                 resources = [_resources(number) for number in numbers]

@@ -126,9 +126,8 @@ def _sums(index: MomentIndex, values: Tensor, in_order: bool) -> Tensor:
     starts, lasts = grid.cells.T
     best = torch.full((values.shape[1], grid.num_clips), -torch.inf, dtype=values.dtype)
     best.scatter_reduce_(1, lasts.expand(values.shape[1], -1), values[0], "amax")
-    best = torch.cat(
-        [torch.full_like(best[:, :1], -torch.inf), best.cummax(dim=1).values], dim=1
-    )  # [c]: ends before clip c
+    # [c]: ends before clip c
+    best = torch.cat([torch.full_like(best[:, :1], -torch.inf), best.cummax(dim=1).values], dim=1)
     return best[:, starts] + values[1]
 
 

@@ -1,0 +1,89 @@
+"""Where the rows of segments lie when they are scanned: on the CPU, or cut over GPUs."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..device import room
+from ..errors import ConfigError
+from ..scoring import Embeddings, Score
+from .scan import Deadline, best_of_all
+from .segment import Segment
+from .selection import Part
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some rows of a segment, on the device that scans them."""
+
+    first: int  # row of the segment
+    embeddings: Tensor  # (n, 2 C) float16
+    hubs: Tensor | None  # (n,) float32
+
+
+def place(
+    segments: Sequence[Segment], devices: Sequence[torch.device]
+) -> tuple[list[list[Shard]], list[bool]]:
+    """Where each segment is scanned, and whether it always is, candidate index or not.
+
+    Raises:
+        ConfigError: GPUs have no room for the embeddings of a segment, and it has no candidate index that
+            they could hold.
+    """
+    if devices[0].type == "cpu":
+        return [_shards(segment, devices) for segment in segments], [
+            segment.vectors is None for segment in segments
+        ]
+    left, shards, scanned = room(devices), [], []
+    for segment in segments:
+        size = segment.embeddings.nbytes + (0 if segment.hubs is None else segment.hubs.nbytes)
+        share = -(-size // len(devices))
+        if fits := share <= left:
+            left -= share
+        elif segment.vectors is not None and segment.vectors.suits_gpus:
+            segment.vectors.to(devices)
+        else:
+            raise ConfigError(
+                f"{segment.folder}: its embeddings take {size / 2**30:,.1f} GiB, {len(devices)} GPU(s) have "
+                f"room for {left * len(devices) / 2**30:,.1f} left. Use more of them, search with --device "
+                "cpu, or build the index with --vectors ivf-sq8, whose codes are half as large and are "
+                "searched on GPUs."
+            )
+        shards.append(_shards(segment, devices if fits else [torch.device("cpu")]))
+        scanned.append(fits)
+    return shards, scanned
+
+
+def _shards(segment: Segment, devices: Sequence[torch.device]) -> list[Shard]:
+    """A segment's rows cut evenly over devices."""
+    edges = np.linspace(0, segment.entry.moments, len(devices) + 1).astype(int).tolist()
+    found = []
+    for device, first, last in zip(devices, edges, edges[1:], strict=False):
+        hubs = None if segment.hubs is None else segment.hubs[first:last].to(device)
+        found.append(Shard(first, segment.embeddings[first:last].to(device), hubs))
+    return found
+
+
+def scan_shards(
+    shards: Sequence[Shard], part: Part, queries: Embeddings, score: Score, limit: int, deadline: Deadline
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The best of each shard of a segment: values and the segment's rows (-1 for none); their devices work at
+    the same time.
+    """
+
+    def best(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+        own = part.within(shard.first, shard.first + len(shard.embeddings))
+        keep = None if own.keep is None else torch.from_numpy(own.keep).to(shard.embeddings.device)
+        wanted = max(1, min(limit, own.count))
+        found = best_of_all(shard.embeddings, shard.hubs, own.runs, keep, queries, score, wanted, deadline)
+        values, rows = (x.numpy() for x in found)
+        return values, np.where(values > -np.inf, rows + shard.first, -1)
+
+    if len(shards) == 1:
+        return [best(shards[0])]
+    with ThreadPoolExecutor(len(shards)) as threads:
+        return list(threads.map(best, shards))
