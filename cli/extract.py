@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .numbers import Real
+from .numbers import Real, Whole
 from .output import progress, say
 
 
@@ -29,7 +29,7 @@ from .output import progress, say
 @click.option("--device", default="cpu", show_default=True, help="Where a model backbone runs.")
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=1,
     show_default=True,
     help="Processes that decode ('pixels' only).",

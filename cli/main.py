@@ -1,4 +1,4 @@
-"""The command `mmn-index`: a thin layer of one module a verb over the library.
+"""The command `mmn-index`: a thin layer of one module per verb over the library.
 
 Heavy modules are imported inside the commands, so that `mmn-index --help` answers at once.
 """
@@ -21,10 +21,41 @@ from .search import search
 from .train import train
 from .tune_text import tune_text
 
+# What a person wants to do, and the commands that do it, each with a line that fits into a terminal.
+SECTIONS: dict[str, dict[click.Command, str]] = {
+    "Find moments": {
+        search: "Find the moments that a sentence describes.",
+    },
+    "Make an index and keep it up to date": {
+        build: "Embed every moment of your videos into a new index.",
+        add: "Add videos to an index.",
+        update: "Add videos, replacing those already there.",
+        remove: "Remove videos from an index.",
+        compact: "Merge an index and free what was removed.",
+        calibrate: "Fit ranking and confidence to your own sentences.",
+        info: "Show what an index holds and what it weighs.",
+        verify: "Check an index byte by byte.",
+    },
+    "Prepare videos and models": {
+        extract: "Compute the features of video files.",
+        convert: "Convert a checkpoint of the official MMN code.",
+        playhouse: "Render the sample world, videos with annotations.",
+    },
+    "Train": {
+        train: "Train an MMN on annotated videos.",
+        tune_text: "Tune the text side; existing indexes stay valid.",
+        mine: "Find hard negatives to train with.",
+    },
+    "Evaluate": {
+        evaluate: "Measure a model, or an index as a whole.",
+        reproduce: "Train and evaluate on a benchmark of the paper.",
+    },
+}
+
 
 class Group(click.Group):
-    """Shows a MmnIndexError as one line with exit code 1; any other exception is a bug and keeps its
-    traceback.
+    """Lists its commands by what a person wants. Shows a MmnIndexError as one line with exit code 1; any
+    other exception is a bug and keeps its traceback.
     """
 
     def invoke(self, ctx: click.Context) -> object:
@@ -33,38 +64,29 @@ class Group(click.Group):
         except MmnIndexError as error:
             raise click.ClickException(" ".join(str(error).split())) from error
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for name in self.commands)
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{one.name:<{width}}", line) for one, line in commands.items()])
+
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """One sentence in, the moments (start, end) out, across every video of a collection.
+    """Search videos for moments: one sentence in, the moments (start, end) out.
 
     \b
-    The way from video files to answers:
+    From video files to answers:
         mmn-index extract videos/ -o features.h5
-        mmn-index train --annotations train.json --features features.h5 --config mine.yaml -o run
+        mmn-index train --annotations train.json --features features.h5 -o run
         mmn-index build run/model features.h5 -o collection.mmn
         mmn-index search "person opens door"
+
+    `mmn-index COMMAND -h` explains a command.
     """
 
 
-for command in (
-    playhouse,
-    extract,
-    train,
-    mine,
-    tune_text,
-    convert,
-    evaluate,
-    reproduce,
-    build,
-    add,
-    update,
-    remove,
-    compact,
-    info,
-    verify,
-    calibrate,
-    search,
-):
-    main.add_command(command)
+for section in SECTIONS.values():
+    for command in section:
+        main.add_command(command)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .numbers import Real
+from .numbers import Real, Whole
 from .output import progress, say
 from .sentences import read_split
 
@@ -14,7 +14,7 @@ from .sentences import read_split
 @click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
 @click.option(
     "--count",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=10,
     show_default=True,
     help="Negatives a sentence, of as many videos.",

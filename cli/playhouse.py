@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from .numbers import Whole
 from .output import progress, say
 
 
@@ -12,7 +13,7 @@ from .output import progress, say
 @click.option(
     "--train",
     "train_videos",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=400,
     show_default=True,
     help="Videos of the training split.",
@@ -20,7 +21,7 @@ from .output import progress, say
 @click.option(
     "--val",
     "val_videos",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=40,
     show_default=True,
     help="Videos of the validation split.",
@@ -28,17 +29,13 @@ from .output import progress, say
 @click.option(
     "--test",
     "test_videos",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=60,
     show_default=True,
     help="Videos of the test split.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed gives another world."
-)
-@click.option(
-    "--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that render."
-)
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="Another seed gives another world.")
+@click.option("--workers", type=Whole(1), default=2, show_default=True, help="Processes that render.")
 def playhouse(
     out: Path, train_videos: int, val_videos: int, test_videos: int, seed: int, workers: int
 ) -> None:

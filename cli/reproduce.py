@@ -7,6 +7,7 @@ import click
 
 from mmn_index.evaluation.benchmarks import BENCHMARKS
 
+from .numbers import Whole
 from .output import print_json, print_table, progress, say
 from .train import draw_curves
 
@@ -25,7 +26,7 @@ from .train import draw_curves
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=1,
     show_default=True,
     help="How many runs; their mean is compared.",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .numbers import Whole
 from .output import progress, say
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="What `mmn-index mine` wrote; train.hard_negatives says how many videos of it a group takes.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Overrides the setting's.")
+@click.option("--seed", type=Whole(0), help="Overrides the setting's.")
 @click.option(
     "--device",
     default="cpu",

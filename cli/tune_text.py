@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .numbers import Real
+from .numbers import Real, Whole
 from .output import progress, say
 from .sentences import read_split
 
@@ -18,11 +18,11 @@ from .sentences import read_split
     help="Validation split, json: chooses the epoch that is kept, 0 included.",
 )
 @click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features, HDF5.")
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--epochs", type=Whole(1), default=10, show_default=True)
 @click.option("--lr", type=Real(0, min_open=True), default=1e-4, show_default=True, help="Learning rate.")
 @click.option(
     "--negatives",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=100,
     show_default=True,
     help="Best-ranked moments of the collection that a sentence is held against.",
@@ -34,7 +34,7 @@ from .sentences import read_split
     show_default=True,
     help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=Whole(0), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="New checkpoint."
