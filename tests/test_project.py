@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from mmn_index.cli.main import main
+from mmn_index.cli.main import SECTIONS, main
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
@@ -125,6 +125,12 @@ def test_no_imports_form_a_circle_even_inside_functions() -> None:
     assert set(order) == set(graph), f"in a circle: {sorted(set(graph) - set(order))}"
 
 
+def test_the_overview_lists_every_command_in_a_line_that_fits() -> None:
+    listed = [command for commands in SECTIONS.values() for command in commands]
+    assert sorted(command.name or "" for command in listed) == sorted(main.commands)
+    assert all(len(line) <= 60 for commands in SECTIONS.values() for line in commands.values())
+
+
 def test_no_room_without_a_purpose() -> None:
     for path in sources():
         assert not {"utils", "helpers", "common", "misc"} & set(path.with_suffix("").parts), path
@@ -142,10 +148,11 @@ def test_every_folder_with_code_is_packaged() -> None:
 
 
 @pytest.mark.parametrize("command", list(main.commands.values()), ids=lambda command: command.name)
-def test_every_command_has_help_with_an_example_and_is_in_the_readme(command: click.Command) -> None:
+def test_every_command_has_help_with_an_example_and_is_documented(command: click.Command) -> None:
     assert command.help
     assert f"mmn-index {command.name} " in command.help
-    assert f"mmn-index {command.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert any(f"mmn-index {command.name}" in page.read_text(encoding="utf-8") for page in pages)
 
 
 def test_the_map_names_every_module() -> None:
