@@ -91,6 +91,40 @@ def in_turn(runs: dict[str, Callable[[int], Any]], times: int) -> dict[str, list
     return {name: values[1:] for name, values in took.items()}
 
 
+def against_scan(index: MomentIndex, queries: Embeddings, scan: dict[str, Any]) -> dict[str, Any]:
+    """What the candidate index finds, and how long it takes beside the scan."""
+    about = index.manifest.segments[0].candidates
+    assert about is not None
+
+    def ask_all(*, exact: bool) -> list[Answer]:
+        firsts = range(0, 256, 64)
+        return [answer for first in firsts for answer in ask(index, part(queries, first, 64), exact=exact)]
+
+    truth, answers = ask_all(exact=True), ask_all(exact=False)
+    rows = [
+        ({hit.row for hit in a.hits}, {hit.row for hit in b.hits})
+        for a, b in zip(truth, answers, strict=True)
+    ]
+    found: dict[str, Any] = {
+        "candidate index, 1 query, ms": median_ms(
+            lambda q: ask(index, part(queries, q, 1), exact=False), 500
+        ),
+        "candidate index, 64 queries, ms": median_ms(
+            lambda q: ask(index, part(queries, 64 * q, 64), exact=False), 15
+        ),
+        "recall@10 after NMS": sum(len(a & b) for a, b in rows) / sum(len(a) for a, _ in rows),
+        "recall that was measured at build": about.recall,
+        "nprobe": about.nprobe,
+        "depth": about.depth,
+        "candidates scored, median": statistics.median(answer.candidates for answer in answers),
+        "rounds, mean": statistics.mean(answer.rounds for answer in answers),
+    }
+    for kind in ("1 query", "64 queries"):
+        times = scan[f"exact scan, {kind}, ms"] / found[f"candidate index, {kind}, ms"]
+        found[f"times faster than the exact scan, {kind}"] = times
+    return found
+
+
 def measure(root: Path, bare: int, times: int) -> dict[str, Any]:
     """All figures of one index."""
     index = MomentIndex(root)
@@ -115,36 +149,7 @@ def measure(root: Path, bare: int, times: int) -> dict[str, Any]:
     if n <= bare:
         del vectors
     if about:
-        truth = [
-            answer
-            for first in range(0, 256, 64)
-            for answer in ask(index, part(queries, first, 64), exact=True)
-        ]
-        answers = [
-            answer
-            for first in range(0, 256, 64)
-            for answer in ask(index, part(queries, first, 64), exact=False)
-        ]
-        rows = [
-            ({hit.row for hit in a.hits}, {hit.row for hit in b.hits})
-            for a, b in zip(truth, answers, strict=True)
-        ]
-        found["candidate index, 1 query, ms"] = median_ms(
-            lambda q: ask(index, part(queries, q, 1), exact=False), 500
-        )
-        found["candidate index, 64 queries, ms"] = median_ms(
-            lambda q: ask(index, part(queries, 64 * q, 64), exact=False), 15
-        )
-        found["recall@10 after NMS"] = sum(len(a & b) for a, b in rows) / sum(len(a) for a, _ in rows)
-        found["recall that was measured at build"] = about.recall
-        found["nprobe"] = about.nprobe
-        found["depth"] = about.depth
-        found["candidates scored, median"] = statistics.median(answer.candidates for answer in answers)
-        found["rounds, mean"] = statistics.mean(answer.rounds for answer in answers)
-        for kind in ("1 query", "64 queries"):
-            found[f"times faster than the exact scan, {kind}"] = (
-                found[f"exact scan, {kind}, ms"] / found[f"candidate index, {kind}, ms"]
-            )
+        found |= against_scan(index, queries, found)
     hundred = np.random.default_rng(0).integers(0, n, size=(100, 100))
     found["looking up 100 rows, ms"] = median_ms(
         lambda q: (

@@ -15,8 +15,10 @@ import json
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import click
 import torch
@@ -26,6 +28,55 @@ def run(*arguments: object) -> str:
     """One command of mmn-index; its stdout. Progress goes to the terminal."""
     command = [str(Path(sys.executable).with_name("mmn-index")), *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+@dataclass(frozen=True)
+class Given:
+    """What every seed is trained and measured with."""
+
+    config: str
+    text_model: str
+    features: str
+    train_split: str
+    val: str
+    test: str
+    opposites: str | None
+
+
+def make(seed: int, folder: Path, given: Given) -> None:
+    """Train and build what the folder has not."""
+    if (folder / "collection.mmn" / "manifest.json").exists():
+        return
+    if not (folder / "run" / "model").exists():
+        splits = ["--annotations", given.train_split, "--val", given.val, "--features", given.features]
+        setting = ["--config", given.config, "--text-model", given.text_model, "--seed", seed]
+        run("train", *splits, *setting, "-o", folder / "run")
+    run(
+        "build",
+        folder / "run" / "model",
+        given.features,
+        "--videos",
+        given.test,
+        "-o",
+        folder / "collection.mmn",
+    )
+
+
+def measure(seed: int, folder: Path, given: Given) -> list[dict[str, object]]:
+    """The blocks that the commands print of one seed."""
+    blocks = []
+    for score in ("collection", "product"):
+        split = ["--annotations", given.test, "--seen", given.train_split, "--features", given.features]
+        where = ["--corpus", "--index", folder / "collection.mmn", "--json", "--score", score]
+        printed = run("eval", folder / "run" / "model", *split, *where)
+        blocks += [{"seed": seed, "score": score, **json.loads(line)} for line in printed.splitlines()]
+    if given.opposites:
+        script = str(Path(__file__).with_name("opposites.py"))
+        files = [str(folder / "run" / "model"), given.features, given.test, given.opposites]
+        command = [sys.executable, script, *files]
+        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        blocks += [{"seed": seed, "scope": "opposites", **json.loads(line)} for line in printed.splitlines()]
+    return blocks
 
 
 @click.command(help=__doc__)
@@ -39,70 +90,14 @@ def run(*arguments: object) -> str:
 @click.option("--val", required=True)
 @click.option("--test", required=True)
 @click.option("--opposites", help="Also run benchmarks/opposites.py with this file.")
-def main(
-    work: Path,
-    result: Path,
-    seeds: tuple[int, ...],
-    config: str,
-    text_model: str,
-    features: str,
-    train_split: str,
-    val: str,
-    test: str,
-    opposites: str | None,
-) -> None:
+def main(work: Path, result: Path, seeds: tuple[int, ...], **given: Any) -> None:
     blocks = []
     for seed in seeds:
         folder = work / f"seed{seed}"
-        if not (folder / "collection.mmn" / "manifest.json").exists():
-            if not (folder / "run" / "model").exists():
-                run(
-                    "train",
-                    "--annotations",
-                    train_split,
-                    "--val",
-                    val,
-                    "--features",
-                    features,
-                    "--config",
-                    config,
-                    "--text-model",
-                    text_model,
-                    "--seed",
-                    seed,
-                    "-o",
-                    folder / "run",
-                )
-            run(
-                "build", folder / "run" / "model", features, "--videos", test, "-o", folder / "collection.mmn"
-            )
-        for score in ("collection", "product"):
-            printed = run(
-                "eval",
-                folder / "run" / "model",
-                "--features",
-                features,
-                "--annotations",
-                test,
-                "--corpus",
-                "--index",
-                folder / "collection.mmn",
-                "--seen",
-                train_split,
-                "--json",
-                "--score",
-                score,
-            )
-            blocks += [{"seed": seed, "score": score, **json.loads(line)} for line in printed.splitlines()]
-        if opposites:
-            script = Path(__file__).with_name("opposites.py")
-            command = [sys.executable, str(script), str(folder / "run" / "model"), features, test, opposites]
-            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            blocks += [
-                {"seed": seed, "scope": "opposites", **json.loads(line)} for line in printed.splitlines()
-            ]
+        make(seed, folder, Given(**given))
+        blocks += measure(seed, folder, Given(**given))
     about = {
-        "config": config,
+        "config": given["config"],
         "seeds": list(seeds),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
