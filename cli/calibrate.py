@@ -26,9 +26,8 @@ _ANSWERED = 0.95  # of the searches for what is there, when thresholds are sugge
     "--annotations",
     type=click.Path(path_type=Path),
     required=True,
-    help="Validation split (json). Labels, where it has them, say which moments are right for a sentence; "
-    "else "
-    "equal texts do.",
+    help="Validation split. Moments of the same label count as right for a sentence; without labels, "
+    "moments of the same text.",
 )
 @click.option("--keep-score", is_flag=True, help="Fit confidences only.")
 @click.option("--device", default="cpu", show_default=True)

@@ -74,7 +74,7 @@ class Asked:
 @click.option(
     "--seen",
     type=click.Path(path_type=Path),
-    help="Training split: its wordings are also evaluated apart from those that it does not have.",
+    help="Training split: sentences that it has and sentences that it does not have are also shown apart.",
 )
 @click.option(
     "-o",
@@ -114,9 +114,8 @@ class Asked:
 @click.option(
     "--nms",
     type=Real(0, 1),
-    help="Temporal IoU above which NMS drops; a collection is also measured without it.  [default: 0.5, or "
-    "that of "
-    "--dataset]",
+    help="Temporal IoU above which NMS drops the worse moment; a collection is also measured without it.  "
+    "[default: 0.5, or that of --dataset]",
 )
 @click.option(
     "--assert-within",
@@ -131,7 +130,7 @@ class Asked:
     is_flag=True,
     help="Over a collection: print every table, not the main lines alone.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--device", default="cpu", show_default=True)
 def evaluate(**options: Any) -> None:
     """Evaluate CHECKPOINT within annotated videos, beside chance and what was published; with --corpus, an

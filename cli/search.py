@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Drop the worse of two moments of a video whose temporal IoU is above this; 1 drops none.",
 )
-@click.option("--score", help="collection, product, contrastive or iou; the index's default if not given.")
+@click.option("--score", help="collection, product, contrastive or iou.  [default: the index's]")
 @click.option(
     "--hub",
     type=float,
-    help="Hub correction from 0 (none) to 1, in an index with a bank; the index's default if not given.",
+    help="How far moments similar to every sentence are ranked lower, 0 (not at all) to 1.  [default: the "
+    "index's]",
 )
-@click.option("--per-video", type=int, help="At most so many moments of one video.")
+@click.option("--per-video", type=int, help="At most this many moments per video.")
 @click.option("--video", "videos", multiple=True, help="Only in this video (its id); may be repeated.")
 @click.option("--exclude", multiple=True, help="Not in this video; may be repeated.")
 @click.option(
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 @click.option("--before", type=float, help="Moments that end then or earlier.")
 @click.option("--min-length", type=float, help="Seconds.")
 @click.option("--max-length", type=float, help="Seconds.")
-@click.option("--not", "without", help="Moments that are QUERY rather than this: another sentence.")
+@click.option("--not", "without", help="A second sentence: moments that fit QUERY rather than this.")
 @click.option("--and", "also", help="Videos with a moment of QUERY and one of this sentence.")
 @click.option("--then", help="Videos with a moment of QUERY and after it one of this sentence.")
 @click.option(
@@ -58,17 +59,17 @@ if TYPE_CHECKING:
 @click.option(
     "--queries",
     type=click.Path(path_type=Path, allow_dash=True),
-    help="A file with a sentence a line, - for stdin, in place of QUERY; all are searched together.",
+    help="A file with one sentence per line (- for stdin), in place of QUERY.",
 )
 @click.option(
     "--min-confidence",
     type=float,
-    help="Only moments that are right with this probability, 0 to 1; none at all where "
-    "nothing fits. Needs an index that was calibrated.",
+    help="Only moments with at least this confidence, 0 to 1; none where nothing fits. Needs a calibrated "
+    "index.",
 )
 @click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
-@click.option("--timeout", type=float, help="Give up after so many seconds.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--timeout", type=float, help="Give up after this many seconds.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -119,7 +120,7 @@ def search(
         return
     answers = _answers(index, model, sentences, asked, made)
     if index.manifest.calibration is not None and answers[0].evidence is None and not as_json:
-        say("No confidences: they are of one sentence, by the index's own model and score.")
+        say("No confidences: they are for one sentence, ranked by the index's own model and score.")
     for answer in answers:
         if as_json:
             _print_hits(index, answer, chosen.name, several=queries is not None)
@@ -155,7 +156,10 @@ def _check_usage(query: str | None, queries: Path | None, html: Path | None, ask
             "--not, --and and --then go with one QUERY, one of them at a time.", click.get_current_context()
         )
     if asked.like is not None and asked.text_side is not None:
-        raise click.UsageError("--model embeds sentences: --like has none.", click.get_current_context())
+        raise click.UsageError(
+            "--model embeds sentences, and --like has no sentence: leave out one of them.",
+            click.get_current_context(),
+        )
     if html and (queries or asked.also or asked.then):
         raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
     if html and asked.like is not None:
@@ -277,7 +281,7 @@ def _show(
 
 def _nothing(index: "MomentIndex") -> str:
     if not index.num_moments:
-        return f"{index.root}: holds no video any more. `mmn-index add` brings some."
+        return f"{index.root}: is empty: all videos were removed. `mmn-index add` adds some."
     return "no moment of the index fits what the search is restricted to."
 
 

@@ -196,7 +196,7 @@ def test_a_run_that_has_ended_says_so_and_knows_its_data(
             ["eval", "m", "--features", "f", "--annotations", "a", "--hub", "0.5"],
             "--hub corrects over a collection",
         ),
-        (["search", "--like", "v0@0-8", "--model", "m"], "--like has none"),
+        (["search", "--like", "v0@0-8", "--model", "m"], "--like has no sentence"),
         (["extract", "x.mp4", "-o", "f.h5", "--device", "cuda"], "'pixels' runs on the CPU"),
     ],
     ids=lambda x: "" if isinstance(x, str) else " ".join(x[:1] + x[-2:]),

@@ -182,7 +182,7 @@ def test_nothing_left_to_search_is_no_match_either(
         assert not [line for line in found.stdout.splitlines() if line not in ("", QUERY, "a person runs")]
     command.ok("remove", *MomentIndex(root).video_ids, "--index", root)
     found = command.ok("search", QUERY, "--index", root)
-    assert (found.stdout, "holds no video any more" in found.stderr) == ("", True)
+    assert (found.stdout, "is empty: all videos were removed" in found.stderr) == ("", True)
 
 
 def test_a_search_without_confidences_says_why(calibrated: Path, folder: Path, command: Command) -> None:

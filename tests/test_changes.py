@@ -410,7 +410,7 @@ def test_an_index_without_videos_is_an_index(lively: Path, copy: Path, model: MM
         found = command.ok("search", *query, *index)
         assert (found.stdout, found.stderr) == (
             "",
-            f"{copy}: holds no video any more. `mmn-index add` brings some.\n",
+            f"{copy}: is empty: all videos were removed. `mmn-index add` adds some.\n",
         )
         assert command.ok("search", *query, *index, "--json").stdout == ""
     command.fails("search", "--like", "v0@1-5", *index, says="no video 'v0' (0 videos)")

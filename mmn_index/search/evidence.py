@@ -30,9 +30,9 @@ def calibration_for(index: MomentIndex, sought: Sought, options: SearchOptions) 
     calibration = index.manifest.calibration if applies else None
     if options.min_confidence is not None and calibration is None:
         raise QueryError(
-            f"{index.root}: has no confidences for this search. They are of one sentence by the index's own "
-            "score, once `mmn-index calibrate` has fitted them; leave out --min-confidence, --score, "
-            "--hub, --not, --like and --model."
+            f"{index.root}: has no confidences for this search. Run `mmn-index calibrate` first. Confidences "
+            "are for one sentence, ranked by the index's own model and score: leave out --score, --hub, "
+            "--not, --like and --model, or leave out --min-confidence."
         )
     return calibration
 

@@ -36,7 +36,7 @@ class SearchOptions:
             raise QueryError(f"the number of moments a video is {self.per_video}, expected at least 1.")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise QueryError(
-                f"the least confidence is {self.min_confidence:g}, expected a probability from 0 to 1."
+                f"--min-confidence is {self.min_confidence:g}, expected a probability from 0 to 1."
             )
         if self.timeout is not None and not self.timeout > 0:
             raise QueryError(f"the timeout is {self.timeout} seconds, expected more than 0.")

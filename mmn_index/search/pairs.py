@@ -66,10 +66,10 @@ def search_pair_embeddings(
 ) -> list[Pair]:
     """As `search_pairs`, with the unit embeddings of the two sentences, two of (2, C)."""
     if options.per_video is not None:
-        raise QueryError("a video answers with one pair of moments: leave out --per-video.")
+        raise QueryError("each video answers with one pair of moments: leave out --per-video.")
     if options.min_confidence is not None:
         raise QueryError(
-            "confidences are of one sentence's moments, a pair has none: leave out --min-confidence."
+            "confidences are for the moments of one sentence, not for pairs: leave out --min-confidence."
         )
     index.check_score(score)
     bounds = _bounds(index, queries, score, in_order, options)
