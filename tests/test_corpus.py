@@ -437,7 +437,12 @@ def test_the_report_agrees_with_itself(
 
 def test_the_command(world: Path, lively: Path, command: Command, tmp_path: Path) -> None:
     inputs = ["eval", "--corpus", "--index", world / "collection.mmn", "--annotations", world / "train.json"]
-    printed = command.ok(*inputs, "--seen", world / "train.json", "-o", tmp_path / "out").stdout
+    short = command.ok(*inputs, "--seen", world / "train.json").stdout.splitlines()
+    assert len(short) <= 14  # what matters fits on half a screen
+    assert "12 queries in " in short[1]
+    assert [line.split()[0] for line in short[4:-1]] == ["task", "SVMR", "VR", "VCMR", "VCMR", "VCMR"]
+    assert short[-1].endswith("--all prints every table.")
+    printed = command.ok(*inputs, "--seen", world / "train.json", "-o", tmp_path / "out", "--all").stdout
     assert printed.startswith("\n12 queries in ")
     assert "score collection" in printed.splitlines()[1]
     assert [line for line in printed.splitlines() if line.startswith("VCMR  off  label  0.5")]
@@ -483,6 +488,7 @@ def test_the_command(world: Path, lively: Path, command: Command, tmp_path: Path
         (["--corpus", "--dataset", "charades", "--assert-within", 1], "give a CHECKPOINT"),
         ([world, "-o", tmp_path], "-o and --write-predictions keep"),
         ([world, "--index", world], "--index is searched by --corpus and --mvmr"),
+        ([world, "--all"], "--all prints every table of --corpus or --predictions"),
     ):
         result = command.run("eval", *wrong)
         assert result.exit_code == 2, result.output
@@ -510,7 +516,9 @@ def test_a_candidate_index_is_measured_beside_the_scan(world: Path, command: Com
     ]
     assert any(
         line.endswith("of 12")
-        for line in command.ok(*inputs).stdout.partition("Exact scan / candidate index:")[2].splitlines()
+        for line in command.ok(*inputs, "--all")
+        .stdout.partition("Exact scan / candidate index:")[2]
+        .splitlines()
     )
 
 
