@@ -186,7 +186,7 @@ def test_nothing_left_to_search_is_no_match_either(
 
 
 def test_a_search_without_confidences_says_why(calibrated: Path, folder: Path, command: Command) -> None:
-    said = "No confidences: they are of one sentence, by the index's own model and score."
+    said = "No confidences: they are for one sentence, ranked by the index's own model and score."
     assert said not in command.ok("search", QUERY, "--index", calibrated).stderr
     assert said not in command.ok("search", QUERY, "--index", folder / "plain.mmn", "--hub", 0).stderr
     for other in (["--score", "product"], ["--hub", "0.3"], ["--not", "a person runs"]):
