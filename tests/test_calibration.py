@@ -232,7 +232,7 @@ def test_confidences_are_refused_where_there_are_none(
             "0.5",
             other,
             QUERY,
-            says="a pair has none",
+            says="not for pairs",
         )
     with pytest.raises(QueryError, match="from 0 to 1"):
         SearchOptions(min_confidence=1.5)
