@@ -18,15 +18,15 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from .decode import FrameSize
-from .frame_maps import CHUNK, COLUMNS, HEIGHT, ROWS, WIDTH, Array, FrameMaps, join, motion, show
+from .frame_maps import CHUNK, COLUMNS, HEIGHT, ROWS, WIDTH, Array, FrameMaps
 from .motion_window import BODY, HAND, LEFT_RIGHT, LEFT_RIGHT_TURN, in_window, mirrored, window
 
 _FRAMES = 2  # a snippet
 _REACH = 6  # frames seen before and after a snippet
 _STEP = 2  # frames before and after that motion is read off; slow motion is over _REACH
 _BLOCK = 16  # snippets put together at once
-_HELD = (_FRAMES * _BLOCK + 2 * _REACH) // CHUNK  # chunks of a block with its surroundings
-_FRESH = _FRAMES * _BLOCK // CHUNK  # of these, chunks that the next block no longer sees
+_FRESH = _FRAMES * _BLOCK  # frames of a block
+_SEEN = _FRESH + 2 * _REACH  # with their surroundings
 _BANDS = 6  # heights at which coloured things come and go
 
 
@@ -42,10 +42,12 @@ class Pixels:
     size = FrameSize(WIDTH, HEIGHT)
 
     def __init__(self) -> None:
-        still = show(np.zeros((CHUNK, HEIGHT, WIDTH, 3), np.uint8))
+        still = FrameMaps(_SEEN)
+        still.show(np.zeros((CHUNK, HEIGHT, WIDTH, 3), np.uint8), 0)
+        still.repeat(CHUNK)
         self.parts: dict[str, slice] = {}
         self.dim = 0
-        for name, part in _describe(join([still] * _HELD)).items():
+        for name, part in _describe(still).items():
             self.parts[name] = slice(self.dim, self.dim + part.shape[1])
             self.dim += part.shape[1]
 
@@ -58,40 +60,45 @@ class Pixels:
 def _blocks(frames: Iterable[Array]) -> Iterator[tuple[FrameMaps, int]]:
     """Blocks of frames with their surroundings, and the number of snippets that are really there.
 
-    Before the first frame and after the last one, the video stands still.
+    Before the first frame and after the last one, the video stands still. The maps are the same object every
+    time.
     """
-    held: list[FrameMaps] = []
+    maps = FrameMaps(_SEEN)
     waiting: list[Array] = []
-    seen = described = 0  # frames
+    at = 0  # the place of the next frame in the block
+    seen = described = 0  # frames of the video
     for frame in frames:
         waiting.extend([frame] * (1 if seen else _REACH + 1))
         seen += 1
         while len(waiting) >= CHUNK:
-            held.append(show(np.stack(waiting[:CHUNK])))
-            waiting = waiting[CHUNK:]
-        if len(held) == _HELD:
-            yield join(held), _BLOCK
-            held, described = held[_FRESH:], described + _FRAMES * _BLOCK
+            maps.show(np.stack(waiting[:CHUNK]), at)
+            waiting, at = waiting[CHUNK:], at + CHUNK
+        if at == _SEEN:
+            yield maps, _BLOCK
+            maps.move_on(_FRESH)
+            described, at = described + _FRESH, at - _FRESH
     if not seen:
         return
     # The last _REACH frames were the surroundings of the block before; they are described only now.
-    still = show(np.stack([frame] * CHUNK))
-    if waiting:
-        held.append(show(np.stack((waiting + [frame] * CHUNK)[:CHUNK])))
+    maps.show(np.stack((waiting + [frame] * CHUNK)[:CHUNK]), at)
+    maps.repeat(at + CHUNK)
     while described < seen:
-        held += [still] * (_HELD - len(held))
-        yield join(held), min(_BLOCK, -(-(seen - described) // _FRAMES))
-        held, described = held[_FRESH:], described + _FRAMES * _BLOCK
+        yield maps, min(_BLOCK, -(-(seen - described) // _FRAMES))
+        maps.move_on(_FRESH)
+        maps.repeat(_SEEN - _FRESH)
+        described += _FRESH
 
 
 def _describe(shown: FrameMaps) -> dict[str, Array]:
     """The parts of a description of a block, each (B, width)."""
-    begin, end = _REACH, _REACH + _FRAMES * _BLOCK
-    moved, flicker = motion(shown, begin - _STEP - 1, end + _STEP + 1, _STEP)
-    slow, slow_flicker = motion(shown, begin, end, _REACH)
-    edges_now, colours_now = _per_snippet(shown.edges, 0), _per_snippet(shown.colours, 0)
+    begin, end = _REACH, _REACH + _FRESH
+    moved, flicker = shown.motion(begin - _STEP - 1, end + _STEP + 1, _STEP)
+    slow, slow_flicker = shown.motion(begin, end, _REACH)
+    moved, slow = _as_maps(moved), _as_maps(slow)
+    edges, colours, hues = (_as_maps(maps) for maps in (shown.edges, shown.colours, shown.hues))
+    edges_now, colours_now = _per_snippet(edges, 0), _per_snippet(colours, 0)
     motion_now, slow_now = _per_snippet(moved, 0), _per_snippet(slow, 0)
-    edges_turn, colours_turn = _turn(shown.edges), _turn(shown.colours)
+    edges_turn, colours_turn = _turn(edges), _turn(colours)
     energy = _per_snippet(moved[-2:], _STEP + 1).sum(axis=1)  # (B, rows, columns)
     body, place = window(energy, BODY)
     hand, _ = window(energy, HAND)
@@ -112,11 +119,16 @@ def _describe(shown: FrameMaps) -> dict[str, Array]:
         "colours that move": _weighted(colours_now, energy),
     }
     parts |= {
-        "coloured things": _things(shown.hues, _STEP),
-        "slow coloured things": _things(shown.hues, _REACH),
+        "coloured things": _things(hues, _STEP),
+        "slow coloured things": _things(hues, _REACH),
     }
     described = {name: _unit(part.reshape(len(part), -1)) for name, part in parts.items()}
     return described | {"flicker": _flicker(flicker, slow_flicker), "place": place}
+
+
+def _as_maps(cells: Array) -> Array:
+    """(C, N, cells) -> (C, N, rows, columns)."""
+    return cells.reshape(len(cells), -1, ROWS, COLUMNS)
 
 
 def _per_snippet(channels: Array, reach: int) -> Array:
@@ -146,23 +158,25 @@ def _things(hues: Array, reach: int) -> Array:
     """(C, N, rows, columns) -> (B, C * (2 * bands + 3)): of each colour, where it comes and goes, down, up,
     sideways.
     """
-    frames = hues.shape[1] - 2 * _REACH
-    before, after = hues[:, _REACH - reach :][:, :frames], hues[:, _REACH + reach :][:, :frames]
-    change = after - before
-    change = (change[:, ::_FRAMES] + change[:, 1::_FRAMES]) / 2
+    told = np.stack([_thing(hue, reach) for hue in hues], axis=1)
+    return told.reshape(len(told), -1).astype(np.float32)
+
+
+def _thing(hue: Array, reach: int) -> Array:
+    """(N, rows, columns) -> (B, 2 * bands + 3)."""
+    frames = len(hue) - 2 * _REACH
+    change = hue[_REACH + reach :][:frames] - hue[_REACH - reach :][:frames]
+    change = (change[::_FRAMES] + change[1::_FRAMES]) / 2
     coming = np.maximum(change - np.float32(0.02), 0)  # less is noise
     going = np.maximum(-change - np.float32(0.02), 0)
-    colours, snippets = coming.shape[:2]
-    bands = [part.reshape(colours, snippets, _BANDS, -1).sum(axis=3) for part in (coming, going)]
+    bands = [part.reshape(len(part), _BANDS, -1).sum(axis=2) for part in (coming, going)]
     # What comes lower than it goes has moved down; the weight makes a thing's fall as large as its coming and
     # going.
     net = coming - going
-    down = 3 * (net * (np.arange(ROWS) / ROWS)[:, None]).sum(axis=(2, 3))
-    sideways = np.abs((net * (np.arange(COLUMNS) / COLUMNS)).sum(axis=(2, 3)))
-    told = np.concatenate(
-        [*bands, np.stack([np.maximum(down, 0), np.maximum(-down, 0), sideways], axis=2)], axis=2
-    )
-    return np.swapaxes(told, 0, 1).reshape(snippets, -1).astype(np.float32)
+    down = 3 * (net * (np.arange(ROWS) / ROWS)[:, None]).sum(axis=(1, 2))
+    sideways = np.abs((net * (np.arange(COLUMNS) / COLUMNS)).sum(axis=(1, 2)))
+    moved = np.stack([np.maximum(down, 0), np.maximum(-down, 0), sideways], axis=1)
+    return np.concatenate([*bands, moved], axis=1)
 
 
 def _weighted(channels: Array, energy: Array) -> Array:
