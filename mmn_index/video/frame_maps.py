@@ -59,11 +59,11 @@ class FrameMaps:
         brightness = red + green
         brightness += blue
         brightness /= 3
-        chroma = tuple(_by_place(part) for part in _chroma(red, green, blue, brightness))
-        _by_direction(*chroma, self.colours[:DIRECTIONS, now])
+        red_green, yellow_blue = (_by_place(part) for part in _chroma(red, green, blue, brightness))
+        _by_direction(red_green, yellow_blue, self.colours[:DIRECTIONS, now])
         _shades(by_place - log.mean(axis=(1, 2))[:, None], self.colours[DIRECTIONS:, now])
         brightness /= brightness.mean(axis=(1, 2), keepdims=True) + np.float32(0.05)
-        _hues(*chroma, _by_place(brightness), self.hues[:, now])
+        _hues(red_green, yellow_blue, _by_place(brightness), self.hues[:, now])
 
     def repeat(self, at: int) -> None:
         """Fill in the frames from `at` on, all the same as the last one before."""

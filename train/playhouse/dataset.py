@@ -20,8 +20,9 @@ from pathlib import Path
 
 from ...errors import ConfigError, OutputError
 from .actions import OPPOSITES
+from .plan import SPLITS, video_id
 from .render import write_video
-from .script import SPLITS, make_plan, video_id
+from .script import make_plan
 
 SEED_FILE = "playhouse.json"
 

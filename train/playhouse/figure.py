@@ -2,9 +2,10 @@
 
 import math
 
-from .brush import Brush, Point
+from .body import Figure
+from .brush import Brush
+from .layout import Point
 from .looks import Color, PersonLook, shade
-from .motion import Figure
 
 _EYE = (40, 32, 34)
 _PAPER = (246, 242, 228)

@@ -5,9 +5,12 @@ the floor at FLOOR_LINE, and someone whose feet are at y is drawn `depth_scale(y
 at WALK_Y. A side or facing is +1 (right) or -1 (left).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+
+Point = tuple[float, float]
 
 CANVAS_WIDTH, CANVAS_HEIGHT = 480, 360
 FLOOR_LINE = 240.0
@@ -20,6 +23,7 @@ SOFA_WIDTH, SOFA_Y, SOFA_SEAT = 172.0, 276.0, 46.0
 CHAIR_WIDTH, CHAIR_Y, CHAIR_SEAT = 60.0, 300.0, 44.0
 TABLE_WIDTH, TABLE_Y, TABLE_TOP = 80.0, 288.0, 68.0
 LAMP_WIDTH, LAMP_Y, LAMP_HEIGHT = 46.0, 264.0, 152.0
+DOOR_SWING = 1.95  # radians of an open leaf
 SEAT_REACH = 34.0  # from the planted feet back to the hips of someone who sits
 
 _FLOOR_WIDTH = {
@@ -80,6 +84,17 @@ class Station:
 def depth_scale(y: float) -> float:
     """Size of someone whose feet are at `y`, 1 at WALK_Y."""
     return 1.0 - (WALK_Y - y) * 0.0021
+
+
+def leaf_edge(
+    middle: float, hinge: int, width: float, bottom: float, top: float, level: float
+) -> tuple[float, float, float]:
+    """x, bottom and top of the free edge of a leaf that swings into the room on the `hinge` side."""
+    angle = DOOR_SWING * level
+    near = 1.0 + 0.19 * math.sin(angle) * width / DOOR_WIDTH
+    eye = 150.0  # height of the viewer's eye in the canvas
+    x = middle + hinge * (width / 2 - width * math.cos(angle) * near)
+    return x, eye + (bottom - eye) * near, eye + (top - eye) * near
 
 
 def fits(things: frozenset[str]) -> bool:

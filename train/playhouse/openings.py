@@ -3,10 +3,18 @@
 import numpy as np
 from PIL import Image
 
-from .brush import Box, Brush, Point, ordered
-from .layout import DOOR_TOP, DOOR_WIDTH, FLOOR_LINE, WINDOW_HEIGHT, WINDOW_TOP, WINDOW_WIDTH
+from .brush import Box, Brush, ordered
+from .layout import (
+    DOOR_TOP,
+    DOOR_WIDTH,
+    FLOOR_LINE,
+    WINDOW_HEIGHT,
+    WINDOW_TOP,
+    WINDOW_WIDTH,
+    Point,
+    leaf_edge,
+)
 from .looks import Color, Look, hsv, shade
-from .motion import leaf_edge
 
 
 def _outside(brush: Brush, box: Box, scene: str, ground: bool) -> None:

@@ -16,13 +16,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...errors import OutputError
+from .body import Figure
 from .brush import Brush
 from .figure import FigurePainter
 from .layout import CANVAS_HEIGHT, CANVAS_WIDTH
 from .looks import CameraLook, draw_look
-from .motion import Figure, Snapshot, Staging
+from .motion import Snapshot, Staging
+from .plan import SPLITS, Plan
 from .room import FRONT_Y, RoomPainter
-from .script import SPLITS, Plan
 
 FRAME_WIDTH, FRAME_HEIGHT = 224, 168
 FPS = 10

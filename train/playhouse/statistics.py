@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .script import Moment, Plan
+from .plan import Moment, Plan
 
 
 @dataclass(frozen=True, slots=True)
