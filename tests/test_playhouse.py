@@ -15,10 +15,24 @@ import av
 import numpy as np
 import pytest
 from mmn_index.train.playhouse import ACTIONS, LABELS, OPPOSITES, Plan, make_plan, make_playhouse, statistics
+from mmn_index.train.playhouse.brush import Brush
+from mmn_index.train.playhouse.figure import FigurePainter
 from mmn_index.train.playhouse.layout import CANVAS_WIDTH, LEFT, RIGHT
+from mmn_index.train.playhouse.looks import draw_look
 from mmn_index.train.playhouse.motion import Staging
 from mmn_index.train.playhouse.plan import Moment
-from mmn_index.train.playhouse.render import FPS, FRAME_HEIGHT, FRAME_WIDTH, frame_count, frames, write_video
+from mmn_index.train.playhouse.render import (
+    FPS,
+    FRAME_HEIGHT,
+    FRAME_WIDTH,
+    Camera,
+    Canvas,
+    frame_count,
+    frames,
+    write_video,
+)
+from mmn_index.train.playhouse.room import RoomPainter
+from PIL import Image, ImageChops
 
 from mmn_index.errors import ConfigError, OutputError
 
@@ -269,6 +283,60 @@ def test_every_action_moves_its_person() -> None:
         figures = [staging.at(float(t)).figures[0] for t in times]
         hands = np.array([f.near_hand + f.far_hand + f.head for f in figures if f is not None])
         assert np.ptp(hands, axis=0).max() > 12, label
+
+
+def test_people_are_painted_within_their_bounds() -> None:
+    """Only what lies within is painted again in the next frame."""
+    carried = set()
+    for plan in train_plans()[:30]:
+        look = draw_look(len(plan.roles), np.random.default_rng(plan.number))
+        staging = Staging(plan, [person.height for person in look.people])
+        for time in np.arange(0.0, plan.duration, 1.3):
+            for figure, person in zip(staging.at(float(time)).figures, look.people, strict=True):
+                if figure is None or figure.behind_wall:
+                    continue
+                picture = Image.new("RGB", (600, 450), (255, 0, 255))
+                painter = FigurePainter(person, look.objects)
+                painter.paint(Brush(picture, 1.1), figure)
+                touched = ImageChops.difference(
+                    picture, Image.new("RGB", picture.size, (255, 0, 255))
+                ).getbbox()
+                assert touched is not None
+                bounds = [edge * 1.1 for edge in painter.bounds(figure)]
+                assert np.all(np.less_equal(bounds[:2], touched[:2])), figure
+                assert np.all(np.less_equal(touched[2:], np.add(bounds[2:], 1))), figure
+                carried.add(figure.carry)
+    assert carried == {"nothing", "cup", "ball", "bag", "book"}
+
+
+def test_a_frame_does_not_depend_on_the_frames_before_it() -> None:
+    """What somebody leaves behind is painted over, in front of furniture and behind it."""
+    for plan in train_plans()[:4]:
+        look = draw_look(len(plan.roles), np.random.default_rng(0))
+        staging = Staging(plan, [person.height for person in look.people])
+        room = RoomPainter(plan.layout, look, 1.1)
+        painters = [FigurePainter(person, look.objects) for person in look.people]
+        walked = Canvas(room, painters)
+        for number in range(0, frame_count(plan), 3):
+            snapshot = staging.at(number / FPS)
+            walked.paint(snapshot)
+            fresh = Canvas(room, painters)
+            fresh.paint(snapshot)
+            assert walked.picture.tobytes() == fresh.picture.tobytes(), (plan.video_id, number)
+
+
+@pytest.mark.parametrize("offset", [(-9.0, -6.0), (-9.0, 8.0), (9.0, -6.0), (9.0, 8.0), (60.0, 60.0)])
+def test_the_camera_may_see_the_edge_of_the_canvas(offset: tuple[float, float]) -> None:
+    plan = train_plans()[0]
+    look = draw_look(len(plan.roles), np.random.default_rng(0))
+    seen = replace(look.camera, zoom=0.89, offset=offset, sway=(7.0, 0.8))
+    camera = Camera(seen, np.random.default_rng(0))
+    room = RoomPainter(plan.layout, look, camera.scale)
+    canvas = Canvas(room, [FigurePainter(person, look.objects) for person in look.people])
+    staging = Staging(plan, [person.height for person in look.people])
+    for number in range(0, 200, 5):
+        canvas.paint(staging.at(number / FPS))
+        assert camera.record(canvas, number, 1.0).shape == (FRAME_HEIGHT, FRAME_WIDTH, 3)
 
 
 def test_videos_look_different() -> None:

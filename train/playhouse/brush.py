@@ -8,6 +8,7 @@ from .layout import Point
 from .looks import Color
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+PixelBox = tuple[int, int, int, int]
 
 
 class Brush:

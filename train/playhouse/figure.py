@@ -3,7 +3,7 @@
 import math
 
 from .body import Figure
-from .brush import Brush
+from .brush import Box, Brush
 from .layout import Point
 from .looks import Color, PersonLook, shade
 
@@ -49,6 +49,30 @@ class FigurePainter:
                 brush, (figure.near_hand[0] + dx, figure.near_hand[1] - 4 * s), self.objects["ball"], s
             )
         self._arm(brush, figure.shoulder, figure.near_elbow, figure.near_hand, s, True)
+
+    def bounds(self, figure: Figure) -> Box:
+        """A box, in units of the canvas, outside of which `paint` changes nothing."""
+        s, hand = figure.scale, 9.0 if figure.carry == "nothing" else 38.0
+        spots = (
+            (figure.hip, 20.0),
+            (figure.shoulder, 18.0),
+            (figure.head, 32.0),
+            (figure.near_knee, 18.0),
+            (figure.far_knee, 18.0),
+            (figure.near_foot, 20.0),
+            (figure.far_foot, 20.0),
+            (figure.near_elbow, 9.0),
+            (figure.far_elbow, 9.0),
+            (figure.near_hand, hand),
+            (figure.far_hand, 9.0),
+        )
+        shadow = figure.x + (figure.hip[0] - figure.x) * 0.5
+        return (
+            min(shadow - 38.0 * s, min(x - s * reach for (x, _), reach in spots)) - 2.0,
+            min(y - s * reach for (_, y), reach in spots) - 2.0,
+            max(shadow + 38.0 * s, max(x + s * reach for (x, _), reach in spots)) + 2.0,
+            max(figure.y + 11.0 * s, max(y + s * reach for (_, y), reach in spots)) + 2.0,
+        )
 
     def _arm(self, brush: Brush, shoulder: Point, elbow: Point, hand: Point, s: float, near: bool) -> None:
         look = self.look

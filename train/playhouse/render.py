@@ -17,7 +17,7 @@ from PIL import Image
 
 from ...errors import OutputError
 from .body import Figure
-from .brush import Brush
+from .brush import Brush, PixelBox
 from .figure import FigurePainter
 from .layout import CANVAS_HEIGHT, CANVAS_WIDTH
 from .looks import CameraLook, draw_look
@@ -34,6 +34,7 @@ _ENCODER = {"crf": "30", "preset": "ultrafast", "x264-params": "mbtree=0:bframes
 
 _LOOK_STREAM = 104729
 _NOISE_FIELDS = 6
+_GAIN_BITS = 7
 
 _Frame = npt.NDArray[np.uint8]
 
@@ -48,42 +49,62 @@ def frames(plan: Plan) -> Iterator[_Frame]:
     rng = np.random.default_rng([plan.seed, SPLITS.index(plan.split), plan.number, _LOOK_STREAM])
     look = draw_look(len(plan.roles), rng)
     staging = Staging(plan, [person.height for person in look.people])
-    camera = _Camera(look.camera, rng)
+    camera = Camera(look.camera, rng)
     room = RoomPainter(plan.layout, look, camera.scale)
     painters = [FigurePainter(person, look.objects) for person in look.people]
+    canvas = Canvas(room, painters)
     for number in range(frame_count(plan)):
         snapshot = staging.at(number / FPS)
-        yield camera.record(_painted(snapshot, room, painters), number, snapshot.light)
+        canvas.paint(snapshot)
+        yield camera.record(canvas, number, snapshot.light)
 
 
-def _painted(snapshot: Snapshot, room: RoomPainter, painters: list[FigurePainter]) -> Image.Image:
-    """The room with its people."""
-    canvas = room.stage(snapshot)
-    brush = Brush(canvas, room.scale)
-    people = [(figure, painters[i]) for i, figure in enumerate(snapshot.figures) if figure is not None]
-    people.sort(key=lambda pair: pair[0].y)
-    for figure, painter in people:
-        if figure.y < FRONT_Y:
-            _paint_person(brush, figure, painter, room)
-    if any(figure.y < FRONT_Y for figure, _ in people):
-        room.paint_front(brush, snapshot)
-    for figure, painter in people:
-        if figure.y >= FRONT_Y:
-            _paint_person(brush, figure, painter, room)
-    return canvas
+class Canvas:
+    """The room with its people; only what has changed since the last frame is painted.
 
+    Attributes:
+        stage: the room without people.
+        picture: the room with people.
+        people: boxes in pixels outside of which the two are the same.
+    """
 
-def _paint_person(brush: Brush, figure: Figure, painter: FigurePainter, room: RoomPainter) -> None:
-    box = room.doorway() if figure.behind_wall else None
-    if box is None:
+    def __init__(self, room: RoomPainter, painters: list[FigurePainter]) -> None:
+        self._room = room
+        self._painters = painters
+        self.stage = self.picture = Image.new("RGB", (1, 1))
+        self.people: list[PixelBox] = []
+
+    def paint(self, snapshot: Snapshot) -> None:
+        """Paint the home at a time."""
+        room, stage = self._room, self._room.stage(snapshot)
+        if stage is self.stage:
+            for box in self.people:
+                self.picture.paste(stage.crop(box), box)
+        else:
+            self.stage, self.picture = stage, stage.copy()
+        brush = Brush(self.picture, room.scale)
+        people = [(f, self._painters[i]) for i, f in enumerate(snapshot.figures) if f is not None]
+        people.sort(key=lambda pair: pair[0].y)
+        behind = [pair for pair in people if pair[0].y < FRONT_Y]
+        self.people = [self._paint_person(brush, *pair) for pair in behind]
+        if behind:
+            room.paint_front(brush, snapshot)
+        self.people += [self._paint_person(brush, *pair) for pair in people[len(behind) :]]
+
+    def _paint_person(self, brush: Brush, figure: Figure, painter: FigurePainter) -> PixelBox:
+        doorway = self._room.doorway() if figure.behind_wall else None
+        if doorway is not None:
+            behind = brush.picture.copy()
+            painter.paint(Brush(behind, brush.scale), figure)
+            brush.picture.paste(behind.crop(doorway), doorway)
+            return doorway
         painter.paint(brush, figure)
-        return
-    behind = brush.picture.copy()
-    painter.paint(Brush(behind, brush.scale), figure)
-    brush.picture.paste(behind.crop(box), box)
+        left, top, right, bottom = (edge * brush.scale for edge in painter.bounds(figure))
+        width, height = brush.picture.size
+        return max(0, int(left)), max(0, int(top)), min(width, int(right) + 1), min(height, int(bottom) + 1)
 
 
-class _Camera:
+class Camera:
     """Cuts the view out of the canvas and records it: shift, brightness, noise.
 
     `scale` is that of the canvas, in pixels to its unit.
@@ -96,20 +117,49 @@ class _Camera:
         self._order = rng.integers(_NOISE_FIELDS, size=4096)
         shape = (_NOISE_FIELDS, FRAME_HEIGHT, FRAME_WIDTH, 3)
         grain = rng.standard_normal(shape, dtype=np.float32) * look.noise
-        self._noise = np.clip(np.floor(grain), -128, 127).astype(np.int16)
+        # and 1 for what `record` loses on average by rounding down
+        self._noise = np.floor(grain + 1.0).astype(np.int16)
+        self._stage: Image.Image | None = None
+        self._small: dict[tuple[int, int], _Frame] = {}  # of the stage, scaled down
 
-    def record(self, canvas: Image.Image, number: int, light: float) -> _Frame:
+    def record(self, canvas: Canvas, number: int, light: float) -> _Frame:
         """The frame `number`, with the lamp at `light`."""
         left, top = (place * self.scale for place in self._corner(number / FPS))
         x, y = int(left), int(top)
-        small = canvas.reduce(2, (x, y, x + 2 * FRAME_WIDTH + 2, y + 2 * FRAME_HEIGHT + 2))
-        # 8 bits and 8 bits of fraction, which no weighted mean of neighbours exceeds
-        seen = np.asarray(small).astype(np.uint16)
+        # Numbers of 8 bits in 16, so that products with weights of 8 bits fit in; each step rounds down.
+        seen = self._seen(canvas, x, y).astype(np.uint16)
         seen = _between(seen[:, :-1], seen[:, 1:], (left - x) / 2)
         seen = _between(seen[:-1], seen[1:], (top - y) / 2)
-        recorded = _brightened(seen, self._gains(light)).view(np.int16)
+        seen *= self._gains(light)
+        seen >>= _GAIN_BITS
+        recorded = seen.view(np.int16)
         recorded += self._noise[self._order[number % 4096]]
         return np.clip(recorded, 0, 255, out=recorded).astype(np.uint8)
+
+    def _seen(self, canvas: Canvas, x: int, y: int) -> _Frame:
+        """The canvas from pixel (x, y) on, scaled down by two, with one row and one column more than a frame.
+
+        The stage is scaled down once in each of the four ways to put pixels in pairs, then only the people.
+        """
+        if canvas.stage is not self._stage:
+            self._stage = canvas.stage
+            self._small.clear()
+        odd = x % 2, y % 2
+        if odd not in self._small:
+            small = np.asarray(canvas.stage.reduce(2, (*odd, *canvas.stage.size)))
+            # The view may touch the edge of the canvas.
+            self._small[odd] = np.pad(small, ((0, 2), (0, 2), (0, 0)), mode="edge")
+        rows, columns = FRAME_HEIGHT + 1, FRAME_WIDTH + 1
+        width, height = canvas.stage.size
+        seen = self._small[odd][y // 2 : y // 2 + rows, x // 2 : x // 2 + columns].copy()
+        for left, top, right, bottom in canvas.people:
+            # in pixels of the frame, outwards to whole ones
+            first, last = max(0, (left - x) // 2), min(columns, -((x - right) // 2))
+            high, low = max(0, (top - y) // 2), min(rows, -((y - bottom) // 2))
+            if first < last and high < low:
+                box = x + 2 * first, y + 2 * high, min(x + 2 * last, width), min(y + 2 * low, height)
+                seen[high:low, first:last] = canvas.picture.reduce(2, box)
+        return seen
 
     def _corner(self, time: float) -> tuple[float, float]:
         """Left and top of the view, in units of the canvas."""
@@ -129,33 +179,23 @@ class _Camera:
         top = min(max(0.0, y - height / 2), CANVAS_HEIGHT - height)
         return left, top
 
-    def _gains(self, light: float) -> list[float]:
+    def _gains(self, light: float) -> npt.NDArray[np.uint16]:
+        """The channels' gains, below 2, in units of 2 ** -_GAIN_BITS, for a row of pixels."""
         look = self._look
-        return [g * (d + (1.0 - d) * light) for g, d in zip(look.gain, look.dark_gain, strict=True)]
+        gains = [g * (d + (1.0 - d) * light) for g, d in zip(look.gain, look.dark_gain, strict=True)]
+        fixed = np.array([round(gain * 2**_GAIN_BITS) for gain in gains], np.uint16)
+        return np.tile(fixed, (FRAME_WIDTH, 1))  # numpy is slow on rows of three
 
 
 def _between(
     first: npt.NDArray[np.uint16], second: npt.NDArray[np.uint16], place: float
 ) -> npt.NDArray[np.uint16]:
-    """From `first` (place 0) to `second` (place 1), rounded; both 8 bits wide."""
+    """From `first` (place 0) to `second` (place 1), both 8 bits wide."""
     weight = round(256 * place)
     mixed = first * np.uint16(256 - weight)
     mixed += second * np.uint16(weight)
-    mixed += np.uint16(128)
-    mixed >>= np.uint16(8)
+    mixed >>= 8
     return mixed
-
-
-def _brightened(seen: npt.NDArray[np.uint16], gains: list[float]) -> npt.NDArray[np.uint16]:
-    """Times the gain of each channel, below 2, rounded; `seen` is 8 bits wide."""
-    whole = np.array([int(gain) for gain in gains], np.uint16)
-    part = np.array([round(256 * (gain % 1.0)) for gain in gains], np.uint16)
-    # A whole row of gains: numpy is slow on rows of three.
-    bright = seen * np.tile(part, (FRAME_WIDTH, 1))
-    bright += np.uint16(128)
-    bright >>= np.uint16(8)
-    bright += seen * np.tile(whole, (FRAME_WIDTH, 1))
-    return bright
 
 
 def write_video(plan: Plan, path: Path) -> None:

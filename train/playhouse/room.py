@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from . import furniture, openings
-from .brush import Brush
+from .brush import Brush, PixelBox
 from .figure import paint_bag, paint_ball, paint_cup
 from .layout import (
     CANVAS_HEIGHT,
@@ -56,20 +56,23 @@ class RoomPainter:
         self._kept = self._dark
 
     def stage(self, snapshot: Snapshot) -> Image.Image:
-        """The room without people; the caller owns the picture."""
+        """The room without people, not to be painted on: the same picture for as long as all is still."""
         key = (snapshot.door, snapshot.window, snapshot.light, snapshot.cup, snapshot.bag, snapshot.ball)
         if key != self._key:
             self._kept = self._paint(snapshot)
             self._key = key
-        return self._kept.copy()
+        return self._kept
 
     def paint_front(self, brush: Brush, snapshot: Snapshot) -> None:
-        """Paint what stands in front of someone at the back: chair, table, and what lies on the floor."""
+        """Paint what stands in front of someone at the back: chair, table, and what lies on the floor.
+
+        Where nobody was painted, this changes nothing.
+        """
         if self._front_box is not None:
             brush.picture.paste(self._front, self._front_box[:2], self._front)
         self._paint_small(brush, snapshot)
 
-    def doorway(self) -> tuple[int, int, int, int] | None:
+    def doorway(self) -> PixelBox | None:
         """Box of the doorway in pixels, through which someone behind the wall can be seen."""
         door, k = self.layout.door, self.scale
         if door is None:
@@ -91,6 +94,10 @@ class RoomPainter:
         canvas.paste(self._furniture, (0, 0), self._furniture)
         if layout.lamp is not None:
             furniture.shade_of_lamp(brush, layout.lamp, snapshot.light, self.look)
+        if snapshot.bag is not None:
+            brush.shadow(snapshot.bag[0], snapshot.bag[1] + 2, 26)
+        if snapshot.ball is not None:
+            brush.shadow(snapshot.ball[0], 306, 16)
         self._paint_small(brush, snapshot)
         return canvas
 
@@ -100,10 +107,8 @@ class RoomPainter:
             at = snapshot.cup[0], snapshot.cup[1] - 12
             paint_cup(brush, at, objects["cup"], 1.0, 0.0, self.layout.table_side)
         if snapshot.bag is not None:
-            brush.shadow(snapshot.bag[0], snapshot.bag[1] + 2, 26)
             paint_bag(brush, snapshot.bag, objects["bag"])
         if snapshot.ball is not None:
-            brush.shadow(snapshot.ball[0], 306, 16)
             paint_ball(brush, (snapshot.ball[0], snapshot.ball[1] - 10), objects["ball"])
 
 
