@@ -158,7 +158,7 @@ class Camera:
             high, low = max(0, (top - y) // 2), min(rows, -((y - bottom) // 2))
             if first < last and high < low:
                 box = x + 2 * first, y + 2 * high, min(x + 2 * last, width), min(y + 2 * low, height)
-                seen[high:low, first:last] = canvas.picture.reduce(2, box)
+                seen[high:low, first:last] = np.asarray(canvas.picture.reduce(2, box))
         return seen
 
     def _corner(self, time: float) -> tuple[float, float]:
