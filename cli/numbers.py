@@ -6,22 +6,7 @@ from typing import Any
 import click
 
 
-class _InWords:
-    """How a range of numbers is said in help texts."""
-
-    min: float | None
-    max: float | None
-    min_open: bool
-
-    def _describe_range(self) -> str:  # click asks for it; its own says "x<=None" where there is no range
-        if self.min is None:
-            return "" if self.max is None else f"at most {self.max:g}"
-        if self.max is None:
-            return f"above {self.min:g}" if self.min_open else f"at least {self.min:g}"
-        return f"from {self.min:g} to {self.max:g}"
-
-
-class Real(_InWords, click.FloatRange):
+class Real(click.FloatRange):
     """A finite number in a range; click's own takes "nan" for one, which every comparison lets pass."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -30,6 +15,21 @@ class Real(_InWords, click.FloatRange):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
 
+    def _describe_range(self) -> str:  # click asks for it; its own says "x<=None" where there is no range
+        return _in_words(self.min, self.max, self.min_open)
 
-class Whole(_InWords, click.IntRange):
+
+class Whole(click.IntRange):
     """A whole number in a range."""
+
+    def _describe_range(self) -> str:
+        return _in_words(self.min, self.max, self.min_open)
+
+
+def _in_words(least: float | None, most: float | None, open_below: bool) -> str:
+    """How a range of numbers is said in help texts; nothing where there is none."""
+    if least is None:
+        return "" if most is None else f"at most {most:g}"
+    if most is None:
+        return f"above {least:g}" if open_below else f"at least {least:g}"
+    return f"from {least:g} to {most:g}"

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import click
+import click.testing
 import pytest
 from mmn_index.cli.main import SECTIONS, main
 
@@ -129,6 +130,13 @@ def test_the_overview_lists_every_command_in_a_line_that_fits() -> None:
     listed = [command for commands in SECTIONS.values() for command in commands]
     assert sorted(command.name or "" for command in listed) == sorted(main.commands)
     assert all(len(line) <= 60 for commands in SECTIONS.values() for line in commands.values())
+
+
+@pytest.mark.parametrize("command", list(main.commands.values()), ids=lambda command: command.name)
+def test_help_says_ranges_in_words(command: click.Command) -> None:
+    text = click.testing.CliRunner().invoke(command, ["-h"], prog_name="mmn-index").output
+    assert "None" not in text
+    assert not re.search(r"\bx[<>]", text)
 
 
 def test_no_room_without_a_purpose() -> None:
