@@ -131,7 +131,7 @@ def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
 
 def _strip(uri: str | None, hit: Hit) -> str:
     """Pictures of the moment, evenly spaced; or a line that says why there are none."""
-    from mmn_index.video.decode import thumbnails
+    from mmn_index.video.thumbnails import thumbnails
 
     if uri is None:
         return (

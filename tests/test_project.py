@@ -31,7 +31,11 @@ FLOORS = ["mmn_index", "mmn_index.video", "mmn_index.index", "mmn_index.search",
 ONLY_IN = {
     "h5py": {"mmn_index/features.py"},
     "faiss": {"mmn_index/index/vectors.py"},
-    "av": {"mmn_index/video/decode.py", "train/playhouse/render.py"},
+    "av": {
+        "mmn_index/video/container.py",
+        "mmn_index/video/picture.py",
+        "train/playhouse/render.py",
+    },
 }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import ConfigError
-from .decode import FrameSize
+from .picture import FrameSize
 
 if TYPE_CHECKING:
     import torch

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from .decode import FrameSize
 from .frame_maps import CHUNK, COLUMNS, HEIGHT, ROWS, WIDTH, Array, FrameMaps
 from .motion_window import BODY, HAND, LEFT_RIGHT, LEFT_RIGHT_TURN, in_window, mirrored, window
+from .picture import FrameSize
 
 _FRAMES = 2  # a snippet
 _REACH = 6  # frames seen before and after a snippet

@@ -1,0 +1,275 @@
+"""Video files as FFmpeg opens them: which stream is the video, what the file says of it, and its frames.
+
+A video file is input of strangers. It is opened as a Python file object with every protocol of
+FFmpeg switched off, so that neither its name nor its content (playlists, `ffconcat` lists) can make
+FFmpeg open another file or address.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+from av.container import InputContainer
+from av.format import Flags
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from ..errors import VideoError
+from .clock import Clock
+
+# Demuxers of FFmpeg that make frames of what is no video: text, text-mode art, raw bytes, and lists of other
+# files.
+_NO_VIDEO = frozenset(
+    ["tty", "bin", "xbin", "adf", "idf", "rawvideo", "hls", "concat", "dash", "image2", "sdp", "rtsp", "imf"]
+)
+_NO_MOTION = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+_COMPLETE = 1.0  # seconds; a file whose packets come this close to its stated end is complete
+_PICTURE_ALONE = 60.0  # seconds of another stream, after which a stream of one picture is believed to be one
+_BROKEN = (av.FFmpegError, OSError, ValueError)  # what PyAV raises; some of its errors are only the first
+_SMALL = 320 * 240  # pixels; below, starting decoder threads costs more than they save
+
+
+class VideoFile:
+    """An open file and the one stream of it that is decoded.
+
+    Times of this class are raw: seconds as the file stamps them.
+
+    Attributes:
+        fps: the average frame rate.
+        aspect: the width of a stored pixel over its height.
+        start: the raw time that players count as 0; None if the file stamps nothing.
+        of_video: whether a length that the header states is the video's own, and not the longest stream's.
+        may_start_again: whether the clock may start again in the middle of such a file.
+    """
+
+    def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
+        self.path = path
+        self.fps = _fps(stream)
+        aspect = stream.sample_aspect_ratio or 1
+        self.aspect = float(aspect) if 0.2 < aspect < 5 else 1.0
+        self.start = None if container.start_time is None else container.start_time / av.time_base
+        flags = Flags(container.format.flags)
+        # Formats that recorders cut and join without touching the stamps.
+        self.may_start_again = bool(flags & Flags.ts_discont) or container.format.name == "flv"
+        self._container = container
+        self._stream = stream
+        self._of_stream = bool(stream.duration and stream.time_base and stream.duration > 0)
+        self.of_video = self._of_stream or len(container.streams) == 1
+        # FFmpeg estimates the length of formats whose clock may start again, and of those without a clock.
+        self._told = not flags & (Flags.ts_discont | Flags.no_timestamps)
+        self._end_of_all = 0.0  # the latest end among the packets of all streams so far
+        self._delay: float | None = None  # between decoding and showing the first packet, nan if not known
+        self._decoded_until: float | None = None
+
+    @property
+    def stated(self) -> float | None:
+        """Where the file's header says that its video ends, in seconds after `start`; None if it does not.
+
+        A length of the container alone is one of all streams. It says nothing of the video once a packet of
+        any stream has come close to it: the file is complete, and something else lasts longer.
+        """
+        if not self._told:
+            return None
+        stream, start = self._stream, self.start or 0.0
+        # Some headers count from 0, wherever the streams begin.
+        offset = max(start, 0.0) if self._container.format.name.startswith(("matroska", "asf")) else 0.0
+        if self._of_stream and stream.duration and stream.time_base:
+            own = start if stream.start_time is None else float(stream.start_time * stream.time_base)
+            return own - start - offset + float(stream.duration * stream.time_base)
+        length = (self._container.duration or 0) / av.time_base - offset
+        if length <= 0 or (not self.of_video and self._end_of_all >= length - _COMPLETE):
+            return None
+        return length
+
+    @property
+    def end_of_decoding(self) -> float | None:
+        """The raw time at which the packets decoded so far have all been shown; None if they do not say.
+
+        A packet's own length is the distance to the next one decoded. Where frames are stored out of order,
+        that is the length of another frame; but the lengths of all together are those of all frames.
+        """
+        if self._delay is None or math.isnan(self._delay) or self._decoded_until is None:
+            return None
+        return self._decoded_until + self._delay
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Every frame from here on that decodes. A broken packet is passed over; where the container breaks
+        off, the video ends.
+        """
+        for packet in self._packets():
+            try:
+                yield from packet.decode()
+            except _BROKEN:
+                continue
+        try:
+            # What the decoder still holds; nothing if it was told the end by the last packet.
+            yield from self._stream.codec_context.decode(None)
+        except _BROKEN:
+            return
+
+    def _packets(self) -> "Iterator[av.Packet[Any]]":
+        """Packets of the video up to the file's end or to where it breaks off."""
+        # Those of other streams are read only where they tell whether the file is complete.
+        packets = self._container.demux(*([self._stream] if self._of_stream else []))
+        self._delay = self._decoded_until = None
+        try:
+            for packet in packets:
+                wanted = packet.stream.index == self._stream.index
+                self._note(packet, wanted)
+                if wanted:
+                    yield packet
+        except _BROKEN:
+            return
+
+    def _note(self, packet: "av.Packet[Any]", wanted: bool) -> None:
+        base, length = packet.time_base, packet.duration or 0
+        if not base or not packet.size:
+            return
+        if packet.pts is not None:
+            self._end_of_all = max(self._end_of_all, float((packet.pts + length) * base) - (self.start or 0))
+        if not wanted:
+            return
+        if self._delay is None:
+            known = packet.pts is not None and packet.dts is not None
+            self._delay = float(((packet.pts or 0) - (packet.dts or 0)) * base) if known else math.nan
+        if packet.dts is not None:
+            self._decoded_until = float((packet.dts + length) * base)
+
+    def clock(self, settle: Callable[[Any], object] | None = None) -> Clock:
+        """A clock for the frames of this video (`settle` as there)."""
+        return Clock(1 / self.fps, self.start, self.stated, settle)
+
+    def measured(self) -> tuple[float, bool]:
+        """Where the last packet ends, in seconds, and whether the clock starts again before that. Reads the
+        file from here to its end, and decodes nothing.
+        """
+        clock = self.clock()
+        last, length = 0.0, 0.0
+        for time, stamp in clock.in_order(self._stamps()):
+            last, length = time, stamp.length
+        return clock.end(last, length, self.end_of_decoding), clock.started_again
+
+    def _stamps(self) -> Iterator["_Stamp"]:
+        for packet in self._packets():
+            if packet.size and packet.time_base:
+                raw = packet.dts if packet.pts is None else packet.pts
+                base = packet.time_base
+                yield _Stamp(None if raw is None else float(raw * base), float((packet.duration or 0) * base))
+
+    def seek(self, time: float) -> bool:
+        """Continue at the key frame before a raw time; False if the file cannot do that."""
+        base = self._stream.time_base
+        try:
+            self._container.seek(int(time / base) if base else 0, stream=self._stream)
+        except _BROKEN:
+            return False
+        return True
+
+    def nothing_decodes(self) -> VideoError:
+        """The error to raise when no frame came."""
+        return VideoError(
+            f"{self.path}: no frame of its video can be decoded. Is the file damaged, or cut short?"
+        )
+
+
+class _Stamp(NamedTuple):
+    time: float | None
+    length: float
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[VideoFile]:
+    """The file, ready to be decoded.
+
+    Raises:
+        VideoError: not a regular file, or not a video.
+    """
+    with _container(path) as container:
+        candidates = _video_streams(path, container)
+        stream = candidates[0] if len(candidates) == 1 else candidates[_moving(path, candidates)]
+        small = 0 < stream.codec_context.width * stream.codec_context.height <= _SMALL
+        stream.thread_type = "NONE" if small else "AUTO"
+        yield VideoFile(path, container, stream)
+
+
+@contextmanager
+def _container(path: Path) -> Iterator[InputContainer]:
+    if not path.exists():
+        raise VideoError(f"{path}: no such file.")
+    if not path.is_file():
+        raise VideoError(
+            f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}, expected a video file."
+        )
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read ({error.strerror}).") from error
+    with file:
+        if not os.fstat(file.fileno()).st_size:
+            raise VideoError(f"{path}: is empty (0 bytes). Did copying or downloading it fail?")
+        try:
+            container = av.open(
+                file, "r", container_options={"protocol_whitelist": "none"}, metadata_errors="replace"
+            )
+        except _BROKEN as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise VideoError(
+                f"{path}: is no video that FFmpeg can read ({reason}). Is the file complete?"
+            ) from error
+        with container:
+            yield container
+
+
+def _video_streams(path: Path, container: InputContainer) -> list[VideoStream]:
+    """The streams that may be the video, the likeliest first."""
+    formats = set(container.format.name.split(","))
+    if formats & _NO_VIDEO:
+        raise VideoError(
+            f"{path}: is no video file (FFmpeg takes it for '{container.format.name}'), expected mp4, webm, "
+            "mkv, ..."
+        )
+    if container.format.name.endswith("_pipe"):
+        raise VideoError(f"{path}: is a still picture, expected a video.")
+    # The cover picture of a song is a video stream, too.
+    streams = [s for s in container.streams.video if not s.disposition & _NO_MOTION]
+    if not streams:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise VideoError(f"{path}: holds no video ({kinds} only).")
+    decodable = [s for s in streams if s.codec_context is not None]
+    if not decodable:
+        raise VideoError(f"{path}: its video is coded in a way that this FFmpeg cannot decode.")
+    return sorted(decodable, key=lambda s: not s.disposition & Disposition.default)
+
+
+def _moving(path: Path, candidates: list[VideoStream]) -> int:
+    """The first of several streams that holds more than one picture; else the first that holds any.
+
+    A thumbnail that is not marked as one is a stream of one picture, and a stream may be declared but empty.
+    """
+    places = {stream.index: place for place, stream in enumerate(candidates)}
+    counts, begins = [0] * len(candidates), [math.inf] * len(candidates)
+    with _container(path) as container:
+        try:
+            for packet in container.demux([s for s in container.streams if s.index in places]):
+                if not packet.size or packet.dts is None or not packet.time_base:
+                    continue
+                place, time = places[packet.stream.index], float(packet.dts * packet.time_base)
+                counts[place] += 1
+                begins[place] = min(begins[place], time)
+                if counts[0] > 1 or (counts[place] > 1 and time - begins[place] > _PICTURE_ALONE):
+                    break
+        except _BROKEN:
+            pass  # a broken tail: what came before it counts
+    return next((n for least in (2, 1) for n, count in enumerate(counts) if count >= least), 0)
+
+
+def _fps(stream: VideoStream) -> float:
+    for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate):
+        if rate and 0.01 < rate <= 1000:
+            return float(rate)
+    return 25.0

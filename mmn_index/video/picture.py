@@ -1,0 +1,101 @@
+"""Decoded frames as images: upright, in the shape that players show, RGB uint8 arrays (H, W, 3).
+
+Frames are stored as the camera was held and with pixels that need not be square. The display matrix of
+phones is applied, and the shape of a pixel (DVDs, TV recordings: pixels that are wider than high).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+
+from ..errors import ConfigError
+
+# Without BITEXACT, the same frame may scale to other bytes on a processor with other instructions.
+_INTERPOLATION = Interpolation.BICUBIC | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
+
+
+@dataclass(frozen=True)
+class FrameSize:
+    """The size that frames are scaled to.
+
+    With `short_side` None, frames are squeezed to width x height whatever their shape. Otherwise they keep
+    their shape: the short side becomes `short_side`, and the middle width x height is cut out.
+    """
+
+    width: int
+    height: int
+    short_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.height) < 1:
+            raise ConfigError(f"A frame size of {self.width}x{self.height} pixels is empty.")
+        if self.short_side is not None and self.short_side < max(self.width, self.height):
+            raise ConfigError(
+                f"{self.width}x{self.height} pixels cannot be cut out of frames whose short side is "
+                f"{self.short_side}."
+            )
+
+
+def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """How a stored frame becomes upright: (transpose, then flip columns, then flip rows)."""
+    held: Any = frame.side_data  # PyAV's stubs take it for a mapping of names
+    side_data = next((data for data in held if data.type == SideDataType.DISPLAYMATRIX), None)
+    if side_data is None:
+        return False, False, False
+    # 3 x 3 fixed-point numbers a b u, c d v, x y w: a point goes to x' = a x + c y, y' = b x + d y.
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), dtype=np.int32, count=5))
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, c < 0, b < 0
+    return False, a < 0, d < 0
+
+
+def shown_size(frame: VideoFrame, aspect: float) -> tuple[float, float]:
+    """Width and height in square pixels, upright, of a frame whose stored pixels are `aspect` times as wide
+    as high. The longer side of a pixel is stretched, none is shrunk.
+    """
+    width, height = frame.width * max(aspect, 1.0), frame.height / min(aspect, 1.0)
+    return (height, width) if orientation(frame)[0] else (width, height)
+
+
+class Picture:
+    """A decoded frame on its way to being an image of one size."""
+
+    def __init__(self, frame: VideoFrame, size: FrameSize, aspect: float) -> None:
+        self.time = frame.time
+        self.length = float((frame.duration or 0) * (frame.time_base or 0))
+        self._frame: VideoFrame | None = frame
+        self._size = size
+        self._aspect = aspect
+        self._image: np.ndarray | None = None
+
+    def image(self) -> np.ndarray:
+        """The upright frame at the size, (H, W, 3) uint8; scaled once, after which the frame is let go."""
+        if self._frame is not None:
+            self._image, self._frame = _image(self._frame, self._size, self._aspect), None
+        assert self._image is not None
+        return self._image
+
+
+def _image(frame: VideoFrame, size: FrameSize, aspect: float) -> np.ndarray:
+    """The upright frame at a size, (H, W, 3) uint8."""
+    transposed, flip_x, flip_y = orientation(frame)
+    width, height = _scaled(shown_size(frame, aspect), size)
+    across, down = (height, width) if transposed else (width, height)
+    scaled = frame.reformat(across, down, "rgb24", interpolation=_INTERPOLATION, threads=1).to_ndarray()
+    image = scaled.transpose(1, 0, 2) if transposed else scaled
+    image = image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+    top, left = (height - size.height) // 2, (width - size.width) // 2
+    return np.ascontiguousarray(image[top : top + size.height, left : left + size.width])
+
+
+def _scaled(shown: tuple[float, float], size: FrameSize) -> tuple[int, int]:
+    """Width and height to scale to before cutting out the middle."""
+    if size.short_side is None:
+        return size.width, size.height
+    short = min(shown)
+    width, height = (max(size.short_side, round(side * size.short_side / short)) for side in shown)
+    return width, height
