@@ -33,7 +33,7 @@ _REORDER = 4  # frames held back so that neighbours stored out of order come out
 _LEAP = 1.0  # seconds; a larger step, or one of some average frames, is looked at
 _LEAP_FRAMES, _LEAP_AT_MOST = 5, 5.0
 _PAUSE = 3600.0  # seconds; a longer pause is believed only if the length that the file states has room for it
-_AHEAD = 10.0  # seconds of frames that are looked at to see whether they take a leap back
+_AHEAD = 30.0  # seconds of frames that are looked at to see whether they take a leap back
 _AHEAD_AT_LEAST, _AHEAD_AT_MOST = 32, 600  # frames
 _FEW = 5  # frames; if the clock leaps back after so few, they are the wrong ones and not the many that follow
 _UNSETTLED = 16  # frames that may wait in full size
@@ -176,17 +176,17 @@ class Clock:
             at = frame.time + self._shifts[-1]
             leaps = abs(at - before) > self._leap
             before = at
-            if not leaps or at < latest + n * self._period / 2 - self._leap:
-                continue
-            if at > time - self._leap if time > latest else at > latest + _PAUSE:
+            slack = self._leap + n * self._period / 2
+            off = at - latest - (n + 1) * self._period
+            # After a wrong late stamp, the true ones may be late as well: what lay between may be damaged.
+            if not leaps or off < -slack or at > (time - self._leap if time > latest else at - off + slack):
                 continue
             following = queue.peek(n + 1).time if queue.more(n + 1) else None
             if following is not None and abs(following + self._shifts[-1] - at) > self._leap:
                 continue
-            off = abs(at - latest - (n + 1) * self._period)
-            if off < closest:
-                best, closest = (at, n), off
-            if off <= self._leap + n * self._period / 2:
+            if abs(off) < closest:
+                best, closest = (at, n), abs(off)
+            if off <= slack:
                 break
         return best
 

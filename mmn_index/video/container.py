@@ -30,6 +30,7 @@ _NO_VIDEO = frozenset(
 _NO_MOTION = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 _COMPLETE = 1.0  # seconds; a file whose packets come this close to its stated end is complete
 _PICTURE_ALONE = 60.0  # seconds of another stream, after which a stream of one picture is believed to be one
+_FAILURES = 1000  # one after another, until a container counts as broken off
 _BROKEN = (av.FFmpegError, OSError, ValueError)  # what PyAV raises; some of its errors are only the first
 _SMALL = 320 * 240  # pixels; below, starting decoder threads costs more than they save
 
@@ -80,7 +81,9 @@ class VideoFile:
         offset = max(start, 0.0) if self._container.format.name.startswith(("matroska", "asf")) else 0.0
         if self._of_stream and stream.duration and stream.time_base:
             own = start if stream.start_time is None else float(stream.start_time * stream.time_base)
-            return own - start - offset + float(stream.duration * stream.time_base)
+            # FFmpeg shortens the length of an AVI file that was cut short, but not the number of frames.
+            frames = stream.frames if self._container.format.name == "avi" else 0
+            return own - start - offset + float(max(stream.duration, frames) * stream.time_base)
         length = (self._container.duration or 0) / av.time_base - offset
         if length <= 0 or (not self.of_video and self._end_of_all >= length - _COMPLETE):
             return None
@@ -99,7 +102,7 @@ class VideoFile:
 
     def frames(self) -> Iterator[VideoFrame]:
         """Every frame from here on that decodes. A broken packet is passed over; where the container breaks
-        off, the video ends.
+        off for good, the video ends.
         """
         for packet in self._packets():
             try:
@@ -107,24 +110,31 @@ class VideoFile:
             except _BROKEN:
                 continue
         try:
-            # What the decoder still holds; nothing if it was told the end by the last packet.
-            yield from self._stream.codec_context.decode(None)
+            held = self._stream.codec_context.decode(None)
         except _BROKEN:
             return
+        for frame in held:
+            if self._stream.time_base is not None:
+                frame.time_base = self._stream.time_base  # which PyAV sets from packets, and here is none
+            yield frame
 
     def _packets(self) -> "Iterator[av.Packet[Any]]":
-        """Packets of the video up to the file's end or to where it breaks off."""
-        # Those of other streams are read only where they tell whether the file is complete.
-        packets = self._container.demux(*([self._stream] if self._of_stream else []))
+        """Packets of the video, without the empty ones that tell a decoder the end."""
         self._delay = self._decoded_until = None
-        try:
-            for packet in packets:
-                wanted = packet.stream.index == self._stream.index
-                self._note(packet, wanted)
-                if wanted:
-                    yield packet
-        except _BROKEN:
-            return
+        failures = 0
+        while failures < _FAILURES:
+            # Packets of other streams are read only where they tell whether the file is complete.
+            packets = self._container.demux(*([self._stream] if self._of_stream else []))
+            try:
+                for packet in packets:
+                    failures = 0
+                    wanted = packet.size > 0 and packet.stream.index == self._stream.index
+                    self._note(packet, wanted)
+                    if wanted:
+                        yield packet
+                return
+            except _BROKEN:
+                failures += 1  # damaged bytes; what follows them may be whole
 
     def _note(self, packet: "av.Packet[Any]", wanted: bool) -> None:
         base, length = packet.time_base, packet.duration or 0
@@ -156,7 +166,7 @@ class VideoFile:
 
     def _stamps(self) -> Iterator["_Stamp"]:
         for packet in self._packets():
-            if packet.size and packet.time_base:
+            if packet.time_base:
                 raw = packet.dts if packet.pts is None else packet.pts
                 base = packet.time_base
                 yield _Stamp(None if raw is None else float(raw * base), float((packet.duration or 0) * base))
