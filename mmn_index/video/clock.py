@@ -179,7 +179,7 @@ class Clock:
             slack = self._leap + n * self._period / 2
             off = at - latest - (n + 1) * self._period
             # After a wrong late stamp, the true ones may be late as well: what lay between may be damaged.
-            if not leaps or off < -slack or at > (time - self._leap if time > latest else at - off + slack):
+            if not leaps or off < -slack or (off > slack and not latest < at < time - self._leap):
                 continue
             following = queue.peek(n + 1).time if queue.more(n + 1) else None
             if following is not None and abs(following + self._shifts[-1] - at) > self._leap:

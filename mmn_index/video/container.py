@@ -148,7 +148,7 @@ class VideoFile:
             known = packet.pts is not None and packet.dts is not None
             self._delay = float(((packet.pts or 0) - (packet.dts or 0)) * base) if known else math.nan
         if packet.dts is not None:
-            self._decoded_until = float((packet.dts + length) * base)
+            self._decoded_until = float((packet.dts + length) * base) if length else None
 
     def clock(self, settle: Callable[[Any], object] | None = None) -> Clock:
         """A clock for the frames of this video (`settle` as there)."""

@@ -35,12 +35,24 @@ def thumbnails(path: str | os.PathLike[str], times: Sequence[float], height: int
             f"{path}: thumbnails at {list(times)} s and {height} pixels high were asked for, expected finite "
             "ones."
         )
-    pictures: dict[float, np.ndarray] = {}
+    asked = sorted(set(times))
+    found = None if _starts_again(path) else _pictures(path, asked, height, seek=True)
+    # Where a file cannot be searched by time, its frames are decoded from the first one on.
+    found = _pictures(path, asked, height, seek=False) if found is None else found
+    assert found is not None
+    return [found[time] for time in times]
+
+
+def _pictures(path: Path, times: list[float], height: int, seek: bool) -> dict[float, np.ndarray] | None:
+    """The pictures of ascending times; None if a seek failed."""
+    pictures = {}
     with open_video(path) as video:
-        cursor = _Cursor(video, height, can_seek=not _starts_again(path))
-        for time in sorted(set(times)):
+        cursor = _Cursor(video, height)
+        for time in times:
+            if seek and cursor.is_far_from(time) and not cursor.seek(time):
+                return None
             pictures[time] = cursor.shown_at(time).image()
-    return [pictures[time] for time in times]
+    return pictures
 
 
 def _starts_again(path: Path) -> bool:
@@ -52,49 +64,37 @@ def _starts_again(path: Path) -> bool:
 class _Cursor:
     """A place in a video that can be moved on to any second."""
 
-    def __init__(self, video: VideoFile, height: int, can_seek: bool) -> None:
+    def __init__(self, video: VideoFile, height: int) -> None:
         self._video = video
         self._height = height
-        self._can_seek = can_seek
-        self._start()
-
-    def shown_at(self, time: float) -> Picture:
-        """The picture shown at a time not before the one asked for last."""
-        if self._can_seek and self._next is not None and time > self._next[0] + _SEEK_AHEAD:
-            self._seek(time)
-        while self._next is not None and self._next[0] <= time + _SAME:
-            self._advance()
-        return self._shown
-
-    def _start(self) -> None:
-        self._clock = self._video.clock(settle=Picture.image)
+        self._clock = video.clock(settle=Picture.image)
         self._pictures = self._clock.in_order(self._frames())
         self._next = next(self._pictures, None)
         if self._next is None:
-            raise self._video.nothing_decodes()
+            raise video.nothing_decodes()
         self._shown = self._next[1]
+
+    def is_far_from(self, time: float) -> bool:
+        """Whether decoding on would take long to reach `time`."""
+        return self._next is not None and time > self._next[0] + _SEEK_AHEAD
+
+    def seek(self, time: float) -> bool:
+        """Go to the last key frame before `time`; False if the file cannot do that."""
+        if not self._video.seek(time + self._clock.zero):
+            return False
+        self._pictures = self._clock.in_order(self._frames())
+        self._next = next(self._pictures, None)
+        return self._next is not None and self._next[0] <= time and self._next[1].time is not None
+
+    def shown_at(self, time: float) -> Picture:
+        """The picture shown at a time not before the one asked for last."""
+        while self._next is not None and self._next[0] <= time + _SAME:
+            self._shown = self._next[1]
+            self._next = next(self._pictures, None)
+        return self._shown
 
     def _frames(self) -> Iterator[Picture]:
         for frame in self._video.frames():
             wide, high = shown_size(frame, self._video.aspect)
             size = FrameSize(max(1, round(wide * self._height / high)), self._height)
             yield Picture(frame, size, self._video.aspect)
-
-    def _advance(self) -> None:
-        if self._next is not None:
-            self._shown = self._next[1]
-            self._next = next(self._pictures, None)
-
-    def _seek(self, time: float) -> None:
-        """Go to the last key frame before `time`. Where the file cannot do that, start from the first frame
-        and decode on.
-        """
-        if not self._video.seek(time + self._clock.zero):
-            self._can_seek = False
-            return
-        self._pictures = self._clock.in_order(self._frames())
-        self._next = next(self._pictures, None)
-        if self._next is None or self._next[0] > time or self._next[1].time is None:
-            self._can_seek = False
-            self._video.seek(self._clock.zero)
-            self._start()
