@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..errors import ConfigError, VideoError
-from ..features import FeatureWriter
+from ..feature_writer import FeatureWriter
 from ..video.backbones import Backbone, load_backbone
 from ..video.decode import frames_at_rate, num_ticks
 
