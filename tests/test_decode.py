@@ -265,6 +265,18 @@ def test_a_broken_tail_gives_what_decodes(tmp_path: Path) -> None:
     assert 0.5 < walk.duration < 1.8
 
 
+def test_a_file_cut_short_still_states_its_length(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noisy = [rng.integers(0, 255, (48, 64, 3)).astype(np.uint8) for _ in range(20)]
+    data = make_video(tmp_path / "whole.mkv", STEADY, noisy).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 6 // 10])
+    for name, complete in (("whole.mkv", True), ("cut.mkv", False)):
+        walk = frames_at_rate(tmp_path / name, 10, size=(32, 24))
+        list(walk)
+        assert walk.stated == pytest.approx(2.0, abs=0.11)
+        assert (walk.duration > walk.stated - 0.15) == complete
+
+
 def test_broken_packets_are_passed_over(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noisy = [rng.integers(0, 255, (48, 64, 3)).astype(np.uint8) for _ in range(20)]

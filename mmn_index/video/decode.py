@@ -84,10 +84,13 @@ class FrameWalk(Iterator[np.ndarray]):
     """One walk over a video's frames at a uniform rate; iterate it once.
 
     `duration` is the time decoded so far in seconds, and after the last frame the duration of the video.
+    `stated` is the video's length in seconds as the file itself states it, known from the first frame on;
+    None where the file states none. A file that was cut short decodes to less.
     """
 
     def __init__(self, path: Path, rate: float, size: FrameSize) -> None:
         self.duration = 0.0
+        self.stated: float | None = None
         self._frames = self._walk(path, rate, size)
 
     def __next__(self) -> np.ndarray:
@@ -102,6 +105,7 @@ class FrameWalk(Iterator[np.ndarray]):
         shown: VideoFrame | None = None
         image: np.ndarray | None = None  # of `shown`, scaled once however often it is shown
         with _opened(path) as (container, stream):
+            self.stated = _stated_duration(container, stream)
             clock = _Clock(container, stream)
             for time, frame in clock.in_order(_decoded(container, stream)):
                 while shown is not None and (tick + 0.5) / rate < time - _SAME:
