@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .build import index_option
-from .output import print_table, progress, say
+from .output import print_line, print_table, progress, say
 from .sentences import read_split
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
     from mmn_index.evaluation.refusal import absent_hits, best_confidence, present_hits, wordings
     from mmn_index.features import FeatureFile
     from mmn_index.index import MomentIndex
+    from mmn_index.places import check_folder
 
     split = read_split(annotations)
     index = MomentIndex(root)
+    check_folder(root)
     model = checkpoint.load(index.model_path, device)
     durations = {video.video_id: video.duration for video in split.videos}
     with tempfile.TemporaryDirectory(prefix="mmn-index-") as aside, progress("embedding videos") as report:
@@ -106,7 +108,7 @@ def _show(tried: list["Tried"]) -> None:
     hubs = sorted({one.score.hub for one in tried})
     weights = sorted({one.score.weight for one in tried})
     known = {(one.score.weight, one.score.hub): one.mean for one in tried}
-    click.echo("average precision on the validation sentences, in percent:")
+    print_line("average precision on the validation sentences, in percent:")
     rows = [
         [f"weight {weight:g}", *(f"{100 * known[weight, hub]:.1f}" for hub in hubs)] for weight in weights
     ]

@@ -38,9 +38,11 @@ def convert(checkpoint: Path, out: Path, setting: str | None, tokenizer: str) ->
     from mmn_index import checkpoint as checkpoints
     from mmn_index.errors import OutputError
     from mmn_index.official import convert as run
+    from mmn_index.places import check_folder
 
     if out.exists():
         raise OutputError(f"{out}: exists already; choose another place with -o.")
+    check_folder(out)
     model = run(checkpoint, tokenizer, setting)
     checkpoints.save(model, out)
     config = model.config

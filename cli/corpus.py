@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from .output import print_json, print_table, progress, say
+from .output import print_json, print_line, print_table, progress, say
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
@@ -167,28 +165,29 @@ def _show(
         for record in result.records:
             print_json({**about, **record})
         return
-    click.echo(f"\n{title}, lists of 100:")
+    print_line(f"{title}, lists of 100:", apart=True)
     if everything:
         for table in tables(result, with_intervals=False):
             show(table)
-        click.echo(
-            f"\nA hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, "
-            "no NMS."
+        print_line(
+            f"A hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, "
+            "no NMS.",
+            apart=True,
         )
         return
     show(summary_table(result))
     if sure := result.of(CONFIDENCE):
         one = next(one for one in sure if one["answered"] == _ANSWERED)
-        click.echo(
+        print_line(
             f"Refused: {one['refused']:.0f} % of the sentences whose videos were all taken out, at the "
             f"confidence ({one['threshold']:.2f}) that answers {_ANSWERED} % of the others."
         )
-    click.echo(f"A hit: {_HIT}. --all prints every table.")
+    print_line(f"A hit: {_HIT}. --all prints every table.")
 
 
 def show(table: "Table") -> None:
     """A table on stdout, with its title."""
-    click.echo(f"\n{table.title}:")
+    print_line(f"{table.title}:", apart=True)
     print_table(table.header, table.rows, left=table.left)
 
 

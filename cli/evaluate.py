@@ -147,11 +147,16 @@ def evaluate(**options: Any) -> None:
     from mmn_index import checkpoint as checkpoints
     from mmn_index.evaluation.annotations import read_annotations
     from mmn_index.index import MomentIndex
+    from mmn_index.places import check_file, check_folder
 
     from .corpus import corpus_recall, pool_recall, predictions_recall
 
     asked = Asked(**options)
     _check_usage(asked)
+    if asked.folder:
+        check_folder(asked.folder)
+    if asked.write_predictions:
+        check_file(asked.write_predictions, regular=False)
     benchmark = BENCHMARKS[asked.dataset] if asked.dataset else None
     reference = _reference(benchmark, asked.points)
     metric = metric_of(benchmark, asked.score, asked.nms)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import progress, say
 
@@ -34,17 +35,37 @@ from .output import progress, say
     show_default=True,
     help="Processes that decode ('pixels' only).",
 )
+@click.option(
+    "--prefix",
+    default="",
+    help="Text before each video's id, such as 'camB/', where files of several folders have the same names.",
+)
+@click.option("--follow-links", is_flag=True, help="Enter folders that are linked.")
+@strict_option
 def extract(
-    videos: tuple[Path, ...], out: Path, backbone: str, rate: float | None, device: str, workers: int
+    videos: tuple[Path, ...],
+    out: Path,
+    backbone: str,
+    rate: float | None,
+    device: str,
+    workers: int,
+    prefix: str,
+    follow_links: bool,
+    strict: bool,
 ) -> None:
     """Compute snippet features of VIDEOS, files or folders of files.
 
-    Run again after an interruption, or with more videos, it does only what is missing. A file that cannot be
-    decoded is reported and skipped; the exit code is then 1.
+    A video's id is its file name without the suffix, or its path below the folder that was given. In
+    folders, files with a video's suffix are taken; pictures are not, .gif included. A file that is given
+    itself is tried whatever its suffix.
+
+    Run again after an interruption, or with more videos, it does what is missing, and again what has changed
+    since. A file that cannot be decoded, or only in part, is listed.
 
     \b
-    Example:
+    Examples:
         mmn-index extract holiday.mp4 archive/ -o features.h5
+        mmn-index extract camB -o features.h5 --prefix camB/
     """
     from mmn_index.index_build.extract import extract as run
 
@@ -53,12 +74,20 @@ def extract(
             "--device is where a model backbone runs; 'pixels' runs on the CPU: leave it out."
         )
     with progress("extracting features") as report:
-        result = run(videos, out, backbone=backbone, rate=rate, device=device, workers=workers, report=report)
-    for _path, message in result.failed:
-        say(f"skipped: {message}")
-    say(
-        f"{out}: {result.extracted} videos extracted, {result.skipped} were there already, "
-        f"{len(result.failed)} failed."
-    )
-    if result.failed:
-        raise click.exceptions.Exit(1)
+        result = run(
+            videos,
+            out,
+            backbone=backbone,
+            rate=rate,
+            device=device,
+            workers=workers,
+            prefix=prefix,
+            follow_links=follow_links,
+            strict=strict,
+            report=report,
+        )
+    for remark in result.remarks:
+        say(remark)
+    again = f" ({result.again:,} of them again, as their files have changed)" if result.again else ""
+    say(f"{out}: {result.extracted:,} videos extracted{again}, {result.skipped:,} were there already.")
+    tell_left_out(result.left_out, out)

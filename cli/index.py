@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from .build import index_option, vector_options
-from .output import print_json, print_table, progress, say
+from .output import print_json, print_line, print_table, progress, say
 
 
 @click.command()
@@ -104,28 +104,30 @@ def info(root: Path, as_json: bool) -> None:
             }
         )
         return
-    bank = ""
+    dropped = f", {removed:,} removed videos still on disk" if removed else ""
+    print_line(
+        f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} "
+        f"videos{dropped}"
+    )
+    print_line(
+        f"{size / 1e6:,.1f} MB, {size / rows if rows else 0:,.0f} bytes a moment; float16 embeddings of 2 x "
+        f"{manifest.joint_dim}"
+    )
+    print_line(
+        f"model {manifest.fingerprint[:16]}, features {manifest.features or 'of unknown backbone'}, score "
+        f"{manifest.score.name}"
+    )
     if manifest.bank is not None:
-        bank = (
+        print_line(
             f"bank of {manifest.bank.sentences:,} sentences, {manifest.bank.kind}, hub correction "
-            f"{manifest.score.hub:g}\n"
+            f"{manifest.score.hub:g}"
         )
     if manifest.calibration is not None:
-        bank += (
+        print_line(
             f"calibrated on {manifest.calibration.hits:,} hits: weight {manifest.score.weight:g}, "
-            f"calibration error {manifest.calibration.error:.3f}\n"
+            f"calibration error {manifest.calibration.error:.3f}"
         )
-    click.echo(
-        f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} "
-        "videos"
-        f"{f', {removed:,} removed videos still on disk' if removed else ''}\n"
-        f"{size / 1e6:,.1f} MB, {size / rows if rows else 0:,.0f} bytes a moment; float16 embeddings of 2 x "
-        f"{manifest.joint_dim}\n"
-        f"model {manifest.fingerprint[:16]}, features {manifest.features or 'of unknown backbone'}, score "
-        f"{manifest.score.name}\n"
-        f"{bank}"
-        f"columns for --where: {', '.join(columns)}"
-    )
+    print_line(f"columns for --where: {', '.join(columns)}")
     table = []
     for entry in manifest.segments:
         megabytes, about = sum(size for size, _ in entry.files.values()) / 1e6, entry.candidates
@@ -138,7 +140,7 @@ def info(root: Path, as_json: bool) -> None:
         table.append([entry.id, *counts, f"{megabytes:,.1f}", *how])
     print_table(["segment", "videos", "moments", "removed", "MB", "search", "nprobe", "recall@10"], table)
     for reason in dict.fromkeys(entry.reason for entry in manifest.segments if entry.reason):
-        click.echo(f"search: {reason}")
+        print_line(f"search: {reason}")
     if removed or (len(manifest.segments) > 1 and scanned > 200_000) or len(manifest.segments) > 8:
         say("`mmn-index compact` merges the segments and drops removed videos.")
 

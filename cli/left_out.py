@@ -8,7 +8,7 @@ import click
 
 from mmn_index.left_out import SHOWN, LeftOut
 
-from .output import say
+from .output import printable, say
 
 EXIT_CODE = 3  # the command did its work, and left something out
 
@@ -39,8 +39,7 @@ def tell_left_out(found: Sequence[LeftOut], beside: Path) -> None:
         say(f"left out: {one.why}")
     more = f", {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
     try:
-        lines = (" ".join(one.why.split()) for one in found)
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace")
+        path.write_text("".join(f"{printable(one.why)}\n" for one in found), encoding="utf-8")
         say(f"{len(found):,} left out in all{more}; the whole list is in {path}.")
     except OSError as error:
         say(f"{len(found):,} left out in all{more}; {path} cannot be written ({error.strerror}).")

@@ -3,6 +3,8 @@
 Heavy modules are imported inside the commands, so that `mmn-index --help` answers at once.
 """
 
+from typing import Any
+
 import click
 
 from mmn_index._version import __version__
@@ -15,6 +17,7 @@ from .evaluate import evaluate
 from .extract import extract
 from .index import compact, info, remove, verify
 from .mine import mine
+from .output import printable, streams
 from .playhouse import playhouse
 from .reproduce import reproduce
 from .search import search
@@ -54,15 +57,23 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
 
 
 class Group(click.Group):
-    """Lists its commands by what a person wants. Shows a MmnIndexError as one line with exit code 1; any
-    other exception is a bug and keeps its traceback.
+    """Lists its commands by what a person wants. Shows a MmnIndexError, or that nothing can be printed, as
+    one line with exit code 1; any other exception is a bug and keeps its traceback.
     """
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except MmnIndexError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            raise click.ClickException(printable(str(error))) from error
+        except click.ClickException as error:
+            lines = [printable(line) for line in error.message.split("\n")]
+            error.message = "\n".join(lines)  # type: ignore[misc]
+            raise
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with streams():
+            return super().main(*args, **extra)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(len(name) for name in self.commands)

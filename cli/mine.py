@@ -68,7 +68,9 @@ def mine(
 
     from mmn_index import checkpoint
     from mmn_index.index import MomentIndex
+    from mmn_index.places import check_file
 
+    check_file(out)
     split = read_split(annotations)
     listed = read_positives(positives) if positives else None
     opened = MomentIndex(index, device)

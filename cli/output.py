@@ -1,33 +1,97 @@
-"""What the commands print: results on stdout, progress and remarks on stderr."""
+"""What the commands print: results on stdout, progress and remarks on stderr.
 
+Ids, paths and sentences come from strangers. Whatever people read goes through `printable`, so that no name
+can steer a terminal or tear a line in two.
+"""
+
+import errno
+import io
 import json
+import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a stream says that takes no more
+
+
+def printable(text: str) -> str:
+    r"""A text on one line, with escapes in place of what a terminal or a page would not show but obey.
+
+    These are control characters, line breaks, marks that turn the direction of writing, and bytes of file
+    names that are not UTF-8.
+
+    >>> print(printable("\x1b[31mred\n\u202e\udce9"))
+    \x1b[31mred\n\u202e\xe9
+    """
+    return text if text.isprintable() else "".join(_escape(c) if _is_control(c) else c for c in text)
+
+
+def _is_control(character: str) -> bool:
+    kind = unicodedata.category(character)
+    # Words of Persian and Hindi and many pictograms are written with these two joiners.
+    return kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in "\u200c\u200d")
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte of a file name
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
 
 def say(message: str) -> None:
     """A remark for people, on stderr."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
+
+
+def print_line(line: str, *, apart: bool = False) -> None:
+    """A line for people, on stdout; `apart` leaves a line free above it."""
+    click.echo("\n" * apart + printable(line))
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One JSON object on one line, on stdout."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    """One JSON object on one line, on stdout; what a terminal would obey is escaped as JSON does it."""
+    text = json.dumps(value, ensure_ascii=sys.stdout is not None and sys.stdout.encoding.lower() != "utf-8")
+    click.echo("".join(json.dumps(c)[1:-1] if _is_control(c) else c for c in text))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
     """An aligned table on stdout; the first `left` columns are flush left, the others right."""
-    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
-    for line in [header, *rows]:
+    lines = [[printable(cell) for cell in line] for line in [header, *rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
         cells = [
             cell.ljust(w) if c < left else cell.rjust(w)
             for c, (cell, w) in enumerate(zip(line, widths, strict=True))
         ]
         click.echo("  ".join(cells).rstrip())
+
+
+@contextmanager
+def streams() -> Iterator[None]:
+    """Around a command: characters that stdout's encoding lacks are escaped, and a full disk behind stdout or
+    stderr ends the command with one line.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        with suppress(OSError):
+            say(f"Error: the output cannot be written ({error.strerror}).")
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:  # Python would try once more at its end, and print a traceback
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(1)
 
 
 def clock(seconds: float) -> str:
@@ -50,6 +114,9 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
     """
     from tqdm import tqdm
 
+    if sys.stderr is None:  # closed
+        yield lambda *_args, **_named: None
+        return
     bar: tqdm[Any] | None = None
     label = what
     # Where nobody watches, a line now and then is enough.
@@ -62,7 +129,7 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
                 bar.close()
             label = what or label
             bar = tqdm(total=total, desc=label, file=sys.stderr, mininterval=pause, dynamic_ncols=True)
-        bar.set_postfix_str(note, refresh=False)
+        bar.set_postfix_str(printable(note), refresh=False)
         bar.update(done - bar.n)
 
     try:

@@ -6,6 +6,7 @@ No script and nothing from the network; every picture is inside the file.
 
 import base64
 import io
+import os
 from html import escape
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from PIL import Image
 from mmn_index.errors import OutputError, VideoError
 from mmn_index.index import MomentIndex
 from mmn_index.model import MMN
+from mmn_index.origin import path_of
 from mmn_index.scoring import Score
 from mmn_index.search import Answer, Hit, score_map
 
-from .output import clock
+from .output import clock, printable
 
 _PICTURES = 6  # of a moment
 _HEIGHT = 160  # pixels of a picture
@@ -96,8 +98,8 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, '
-        f'initial-scale=1">\n<title>{escape(answer.query)}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(answer.query)}</h1>\n"
+        f'initial-scale=1">\n<title>{_text(answer.query)}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{_text(answer.query)}</h1>\n"
         f'<p class="about">{found}, {proof}. Score: {escape(score.name)}.<br>'
         "The map beside a moment shows the score of every proposal of its video, down by where the proposal "
         "begins and right by "
@@ -113,15 +115,16 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
 def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
     video = index.video(hit.video)
     times = f"<time>{clock(hit.start)}</time> to <time>{clock(hit.end)}</time>"
-    name = escape(hit.video_id)
-    if video.uri and Path(video.uri).is_file():
-        at = f"{Path(video.uri).absolute().as_uri()}#t={hit.start:.1f},{hit.end:.1f}"
+    name = _text(hit.video_id)
+    path = path_of(video.uri) if video.uri else None
+    if path and os.path.isfile(path):
+        at = f"{path.absolute().as_uri()}#t={hit.start:.1f},{hit.end:.1f}"
         name = f'<a href="{escape(at)}">{name}</a>'
     sure = "" if hit.confidence is None else f"right with probability {hit.confidence:.2f} &middot; "
     left, width = 100 * hit.start / video.duration, 100 * (hit.end - hit.start) / video.duration
     return (
         f'<article>\n<div>\n<h2><span class="rank">{hit.rank}</span><span>{name}</span><span>{times}</span>'
-        f'<span class="score">{sure}{hit.score:.3f}</span></h2>\n{_strip(video.uri, hit)}\n'
+        f'<span class="score">{sure}{hit.score:.3f}</span></h2>\n{_strip(path, hit)}\n'
         f'<div class="line" role="img" aria-label="The moment within the video">'
         f'<span style="left:{left:.2f}%;width:{width:.2f}%"></span></div>\n'
         f'<div class="ends"><span>{clock(0)}</span><span>{clock(video.duration)}</span></div>\n</div>\n'
@@ -129,21 +132,26 @@ def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
     )
 
 
-def _strip(uri: str | None, hit: Hit) -> str:
+def _text(text: str) -> str:
+    """Of strangers, for a page."""
+    return escape(printable(text))
+
+
+def _strip(path: Path | None, hit: Hit) -> str:
     """Pictures of the moment, evenly spaced; or a line that says why there are none."""
     from mmn_index.video.thumbnails import thumbnails
 
-    if uri is None:
+    if path is None:
         return (
             '<p class="none">The features do not say which file this video is, so there are no pictures.</p>'
         )
     length = hit.end - hit.start
     try:
         pictures = thumbnails(
-            Path(uri), [hit.start + length * (n + 0.5) / _PICTURES for n in range(_PICTURES)], _HEIGHT
+            path, [hit.start + length * (n + 0.5) / _PICTURES for n in range(_PICTURES)], _HEIGHT
         )
-    except VideoError as error:
-        return f'<p class="none">No pictures: {escape(str(error))}</p>'
+    except (VideoError, OSError) as error:
+        return f'<p class="none">No pictures: {_text(str(error))}</p>'
     tags = []
     for picture in pictures:
         buffer = io.BytesIO()

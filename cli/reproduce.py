@@ -8,7 +8,7 @@ import click
 from mmn_index.evaluation.benchmarks import BENCHMARKS
 
 from .numbers import Whole
-from .output import print_json, print_table, progress, say
+from .output import print_json, print_line, print_table, progress, say
 from .train import draw_curves
 
 
@@ -115,8 +115,9 @@ def reproduce(
         "last": "the last epoch",
     }[chosen]
     setting_name = f"setting {config}, not the data set's own" if config else f"setting {benchmark.setting}"
-    click.echo(
-        f"\n{dataset}, test split, {setting_name}, {how}, score {setting.train.score}, NMS {benchmark.nms:g}:"
+    print_line(
+        f"{dataset}, test split, {setting_name}, {how}, score {setting.train.score}, NMS {benchmark.nms:g}:",
+        apart=True,
     )
     columns = list(result.mean)
     rows = [
@@ -138,5 +139,5 @@ def reproduce(
         rows.append(["difference", *(f"{difference[c]:+.2f}" if c in difference else "" for c in columns)])
     print_table(["", *columns], rows)
     for published in benchmark.published:
-        click.echo(f"{published.name}: {published.source}.")
-    click.echo(result.verdict())
+        print_line(f"{published.name}: {published.source}.")
+    print_line(result.verdict())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .build import index_option
-from .output import clock, print_json, print_table, say
+from .output import clock, print_json, print_line, print_table, say
 from .sentences import read_lines
 
 if TYPE_CHECKING:
@@ -107,9 +107,12 @@ def search(
         mmn-index search --queries sentences.txt --json
     """
     from mmn_index.index import MomentIndex
+    from mmn_index.places import check_file
 
     asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked)})
     _check_usage(query, queries, html, asked)
+    if html:
+        check_file(html, regular=False)
     sentences = [query] if query is not None else read_lines(queries) if queries else []
     index = MomentIndex(root, device)
     chosen = index.manifest.with_score(asked.score, asked.hub)
@@ -216,7 +219,7 @@ def _moment(text: str) -> tuple[str, float, float]:
     """VIDEO@START-END."""
     from mmn_index.errors import QueryError
 
-    match = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", text)
+    match = re.fullmatch(r"(?s:(.+))@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", text)
     if match is None or float(match[2]) >= float(match[3]):
         raise QueryError(
             f"--like '{text}': expected VIDEO@START-END in seconds, such as porch/cam1@12.0-18.5."
@@ -253,7 +256,7 @@ def _show(
 ) -> None:
     """A table of the hits, and whether it is the exact answer."""
     if several:
-        click.echo(f"\n{answer.query}")
+        print_line(answer.query, apart=True)
     if not answer.moments:
         say(_nothing(index))
         return

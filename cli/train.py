@@ -166,3 +166,5 @@ def draw_curves(out: Path) -> None:
         draw(out / "metrics.jsonl", out / "curves.png")
     except DependencyError as error:
         say(f"No curves.png: {error}")
+    except OSError as error:
+        say(f"No curves.png: it cannot be written ({error.strerror}).")

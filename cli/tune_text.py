@@ -65,7 +65,9 @@ def tune_text(
     from mmn_index.train.tune_text import tune_text as run
 
     from mmn_index.features import FeatureFile
+    from mmn_index.places import check_folder
 
+    check_folder(out)
     config = TuneConfig(epochs=epochs, lr=lr, negatives=negatives, alike=alike, seed=seed)
     split, held_out = read_split(annotations), read_split(val) if val else None
     with progress("tuning") as report, FeatureFile(features) as opened:

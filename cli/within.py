@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from mmn_index.evaluation.benchmarks import Benchmark, Files, departures, differences
 
-from .output import print_json, print_table, progress, say
+from .output import print_json, print_line, print_table, progress, say
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
@@ -124,7 +122,7 @@ def _show(title: str, groups: Mapping[str, Mapping[str, float]], as_json: bool) 
         for name, values in groups.items():
             _print_values(title, name, values, {})
         return
-    click.echo(f"\n{title}:")
+    print_line(f"{title}:", apart=True)
     columns = list(groups["all"])
     print_table(["", *columns], [[name, *_cells(values, columns, ".1f")] for name, values in groups.items()])
 
@@ -164,14 +162,14 @@ def _show_comparison(
             [other.name, *_cells(other.values, columns, ".2f")] for other in benchmark.published[1:]
         ]
         rows[1:1] = compared_rows
-    click.echo(f"\n{title}:")
+    print_line(f"{title}:", apart=True)
     print_table(["", *columns], rows)
     for published in benchmark.published:
         rest = (
             "" if published.values.keys() >= set(columns) else " Empty cells: not reported, or not verified."
         )
-        click.echo(f"{published.name}: {published.source}.{rest}")
-    click.echo(
+        print_line(f"{published.name}: {published.source}.{rest}")
+    print_line(
         f"NMS {metric.nms:g}: drops a moment whose temporal IoU with a better one is above {metric.nms:g}; "
         f"a hit has {_HIT}; n survivors at most."
     )

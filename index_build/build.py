@@ -24,6 +24,7 @@ from mmn_index.index.manifest import read_manifest
 from mmn_index.index.segment import VIDEO_COLUMNS
 from mmn_index.model import MMN
 from mmn_index.negatives import Bank, make_bank
+from mmn_index.places import check_folder
 from mmn_index.scoring import HUB_SCORES, Score
 
 from .candidates import Wish, choose, tune
@@ -111,14 +112,15 @@ def build(
     metadata = _metadata(source, videos)
     sentences = _sentences(about, hubs)
     default = _score(score, about, hubs if sentences is not None else None)
-    model = checkpoint.load(checkpoint_path, device)
-    bank = None if hubs is None or sentences is None else _bank(model, about, sentences, hubs)
+    check_folder(root)
     with IndexWriter(root) as writer:
         if writer.manifest is not None and not overwrite:
             raise OutputError(
                 f"{root}: an index stands there already. `add` adds videos to it, --overwrite replaces it, "
                 "or choose another place with -o."
             )
+        model = checkpoint.load(checkpoint_path, device)
+        bank = None if hubs is None or sentences is None else _bank(model, about, sentences, hubs)
         backbone = source.features.backbone or about.features
         manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
         manifest = replace(manifest, bank=None if bank is None else write_bank(bank, root))

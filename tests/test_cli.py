@@ -1,14 +1,27 @@
 """The whole way through the commands, and what they say to bad input."""
 
+import errno
+import importlib
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from click.exceptions import Exit
 from conftest import DIM, SENTENCES, Command, write_annotations, write_features
-from mmn_index.cli.output import clock
+from mmn_index.cli.left_out import tell_left_out
+from mmn_index.cli.output import clock, progress, say
+
+from mmn_index.left_out import LeftOut
+from mmn_index.origin import source_of
+from mmn_index.places import Hold
 
 
 def test_search_prints_an_aligned_table(world: Path, command: Command) -> None:
@@ -292,6 +305,239 @@ def test_the_page_is_self_contained_and_escapes_what_users_type(
         page.count("No pictures: ") == 3
     )  # the video files of this world do not exist, and the page says so
     assert "/nowhere/v" in page
+
+
+ODD = {  # an id, and how people read it
+    "\x1b[31mred\x1b]0;pwned\x07": r"\x1b[31mred\x1b]0;pwned\x07",
+    "line\nbreak": r"line\nbreak",
+    "bidi\u202e4pm.gnp": r"bidi\u202e4pm.gnp",
+    "\x9b31mc1 \u2028 \u2066": r"\x9b31mc1 \u2028 \u2066",
+    "<img src=x>&": "<img src=x>&",
+    "日本 مَرحَبا 👩\u200d👩": "日本 مَرحَبا 👩\u200d👩",
+}
+_STEERS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@pytest.fixture(scope="module")
+def odd(world: Path, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of videos with the names above; the file of one is there, of another it holds no video."""
+    folder = tmp_path_factory.mktemp("odd")
+    rng = np.random.default_rng(0)
+    (folder / "<b>.mp4").write_text("no video")
+    with h5py.File(folder / "f.h5", "w") as file:
+        file.attrs.update({"backbone": "random", "rate": 8.0})
+        for video_id in ODD:
+            data = file.create_dataset(video_id, data=rng.normal(size=(160, DIM)).astype(np.float32))
+            source = folder / "<b>.mp4" if video_id.startswith("<") else f"/nowhere/{video_id}.mp4"
+            data.attrs.update({"duration": 20.0, "source": str(source)})
+    command.ok("build", world / "run" / "model", folder / "f.h5", "-o", folder / "c.mmn")
+    return folder
+
+
+def test_ids_cannot_steer_a_terminal(odd: Path, command: Command) -> None:
+    result = command.ok("search", "door", "--index", odd / "c.mmn", "--per-video", 1)
+    lines = result.stdout.splitlines()
+    assert len(lines) == 1 + len(ODD)
+    assert not _STEERS.search(result.output)
+    assert {line.partition("00:")[0].split(maxsplit=1)[1].rstrip() for line in lines[1:]} == {*ODD.values()}
+    as_json = command.ok("search", "door", "--index", odd / "c.mmn", "--per-video", 1, "--json").stdout
+    assert {json.loads(line)["video"] for line in as_json.splitlines()} == {*ODD}
+    assert not _STEERS.search(as_json)
+    like = command.ok("search", "--like", "line\nbreak@1-9", "--index", odd / "c.mmn")
+    assert not _STEERS.search(like.output)
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "torn\nline", "\u202e", "\x85", "caf\udce9"])
+def test_an_error_is_one_line_whatever_was_typed(odd: Path, command: Command, text: str) -> None:
+    index = ["--index", odd / "c.mmn"]
+    for arguments in (
+        ["search", "door", *index, "--video", text],
+        ["search", "door", *index, "--where", f"{text}=1"],
+        ["search", "door", *index, "--score", text],
+        ["search", "--like", f"{text}@1-2", *index],
+        ["search", "door", "--index", odd / text],
+        ["remove", text, *index],
+        ["extract", odd / text, "-o", odd / "out.h5"],
+        ["extract", odd / "f.h5", "-o", odd / text / "out.h5"],
+        ["build", odd / text, odd / "f.h5", "-o", odd / "d.mmn"],
+    ):
+        output = command.fails(*arguments, says="").output
+        assert not _STEERS.search(output.replace("\rextracting", "extracting")), output  # a bar's own
+    for arguments in ([text], ["search", f"--{text}"], ["search", "door", "-k", text]):
+        result = command.run(*arguments)
+        assert result.exit_code == 2
+        assert not _STEERS.search(result.output), result.output
+
+
+def test_progress_and_remarks_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("what") as report:
+        report(1, 2, "line\nbreak\x1b[31m")
+    say("caf\udce9\n\x07")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert r"line\nbreak\x1b[31m" in err
+    assert err.endswith("caf\\xe9\\n\\x07\n")
+
+
+def test_what_was_left_out_is_listed_a_line_each(tmp_path: Path) -> None:
+    found = [LeftOut("a", "a\nb\x1b[31m\u202e\udce9: broken."), LeftOut("c", "c: broken.")]
+    with pytest.raises(Exit):
+        tell_left_out(found, tmp_path / "f.h5")
+    text = (tmp_path / "f.h5.left-out.txt").read_text(encoding="utf-8")
+    assert text == "a\\nb\\x1b[31m\\u202e\\xe9: broken.\nc: broken.\n"
+
+
+def test_the_page_escapes_what_strangers_named(odd: Path, command: Command, tmp_path: Path) -> None:
+    query = "<i>door</i> \u202e"
+    command.ok("search", query, "--index", odd / "c.mmn", "--per-video", 1, "--html", tmp_path / "p.html")
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert not _STEERS.search(page)
+    assert "<img src=x>" not in page
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert page.count("&lt;i&gt;door&lt;/i&gt; \\u202e") == 2
+    # With its file, a video's name is a link; the file is none that shows pictures, and its error names it.
+    link = f'<a href="{(odd / "<b>.mp4").as_uri()}#t='
+    assert link in page
+    assert ">&lt;img src=x&gt;&amp;</a>" in page
+    assert f"No pictures: {odd}/&lt;b&gt;.mp4: " in page
+    # Without it, it is not.
+    assert r"<span>line\nbreak</span>" in page
+    assert r"No pictures: /nowhere/\x1b[31mred\x1b]0;pwned\x07.mp4: no such file." in page
+
+
+def test_the_page_finds_a_file_whose_name_is_not_utf8(world: Path, command: Command, tmp_path: Path) -> None:
+    video = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    video.write_text("no video")
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        data = file.create_dataset("caf\\xe9", data=np.ones((160, DIM), np.float32))
+        data.attrs.update({"duration": 20.0, "source": source_of(video)})
+    command.ok("build", world / "run" / "model", tmp_path / "f.h5", "-o", tmp_path / "c.mmn")
+    command.ok("search", "door", "--index", tmp_path / "c.mmn", "-k", 1, "--html", tmp_path / "p.html")
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert f'<a href="{tmp_path.as_uri()}/caf%E9.mp4#t=' in page
+    assert f"No pictures: {tmp_path}/caf\\xe9.mp4: " in page
+
+
+def run_outside(*arguments: object, **streams: Any) -> "subprocess.CompletedProcess[bytes]":
+    """The command as a process of its own."""
+    command = [sys.executable, "-c", "from mmn_index.cli.main import main; main()", *map(str, arguments)]
+    return subprocess.run(
+        command, check=False, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    )
+
+
+@pytest.mark.skipif(not os.access("/dev/full", os.W_OK), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "what", [["--help"], ["search", "--help"], ["--version"], ["info"], ["info", "--json"]]
+)
+def test_a_full_disk_behind_stdout_is_one_line(world: Path, what: list[str]) -> None:
+    index = ["--index", world / "collection.mmn"] if what[0] == "info" else []
+    with open("/dev/full", "wb") as full:
+        result = run_outside(*what, *index, stdout=full)
+        assert (result.returncode, result.stderr) == (
+            1,
+            b"Error: the output cannot be written (No space left on device).\n",
+        )
+        if index:
+            assert run_outside(*what, *index, stdout=full, stderr=full).returncode == 1
+
+
+def test_a_reader_that_goes_ends_a_command_in_silence(world: Path) -> None:
+    for what in (["--help"], ["info", "--index", world / "collection.mmn"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        result = run_outside(*what, stdout=writer)
+        os.close(writer)
+        assert (result.returncode, result.stderr) == (1, b"")
+
+
+def test_stdout_of_another_encoding(odd: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    result = run_outside("search", "door", "--index", odd / "c.mmn", env=environment)
+    assert result.returncode == 0, result.stderr
+    assert rb"\u65e5\u672c" in result.stdout
+    result = run_outside("search", "door", "--index", odd / "c.mmn", "--json", env=environment)
+    assert {json.loads(line)["video"] for line in result.stdout.splitlines()} <= {*ODD}
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(
+    world: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object, **_named: object) -> None:
+        raise AssertionError("work was begun")
+
+    for place in (
+        "checkpoint.load",
+        "official.convert",
+        "search.search",
+        "train.mining.mine",
+        "evaluation.within_video.evaluate_videos",
+        "index_build.extract.find_videos",
+        "train.loop.load_pretrained",
+    ):
+        module, _, name = place.rpartition(".")
+        monkeypatch.setattr(importlib.import_module(f"mmn_index.{module}"), name, work)
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "x"
+    model, features, split = world / "run" / "model", world / "features.h5", world / "train.json"
+    index = ["--index", world / "collection.mmn"]
+    for arguments in (
+        ["extract", tmp_path, "-o", below],
+        [
+            "train",
+            "--annotations",
+            split,
+            "--features",
+            features,
+            "--config",
+            world / "tiny.yaml",
+            "-o",
+            below,
+        ],
+        ["build", model, features, "-o", below],
+        ["convert", tmp_path / "file", "-o", below],
+        ["mine", *index, "--annotations", split, "-o", below],
+        ["mine", *index, "--annotations", split, "-o", tmp_path / "none" / "x"],
+        ["search", "door", *index, "--html", below],
+        ["eval", "--corpus", *index, "--annotations", split, "-o", below],
+        ["eval", "--corpus", *index, "--annotations", split, "--write-predictions", below],
+        ["playhouse", below],
+        ["tune-text", model, "--annotations", split, "--features", features, "-o", below],
+    ):
+        command.fails(*arguments, says=f"{tmp_path}/")
+    command.fails(
+        "build", model, features, "-o", world / "collection.mmn", says="an index stands there already"
+    )
+    monkeypatch.setattr("mmn_index.places.tempfile.TemporaryFile", refuse)
+    command.fails(
+        "calibrate",
+        features,
+        "--annotations",
+        split,
+        *index,
+        says="cannot be written (Read-only file system)",
+    )
+
+
+def refuse(*_: object, **_named: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_two_trainings_in_one_folder(world: Path, command: Command, tmp_path: Path) -> None:
+    options = ["--features", world / "features.h5", "--config", world / "tiny.yaml", "-o", tmp_path / "run"]
+    hold = Hold(tmp_path / "run", "busy")
+    for more in ([], ["--resume"]):
+        command.fails(
+            "train",
+            "--annotations",
+            world / "train.json",
+            *options,
+            *more,
+            says="another process trains in this folder",
+        )
+    hold.release()
+    command.ok("train", "--annotations", world / "train.json", *options)
 
 
 def test_clock() -> None:

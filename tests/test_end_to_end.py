@@ -162,10 +162,11 @@ def test_what_is_no_video_is_skipped_by_name_and_the_rest_is_kept(
     (tmp_path / "text.mp4").write_text("not a video")
     (tmp_path / "cut.mp4").write_bytes((tmp_path / "good.mp4").read_bytes()[:200])
     result = command.run("extract", tmp_path, tmp_path / "none.mp4", "-o", tmp_path / "f.h5")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
+    assert "4 left out in all" in result.stderr
+    listed = (tmp_path / "f.h5.left-out.txt").read_text().splitlines()
     for name in ("empty.mp4", "text.mp4", "cut.mp4", "none.mp4"):
-        lines = [line for line in result.stderr.splitlines() if line.startswith("skipped: ") and name in line]
-        assert len(lines) == 1, result.stderr
+        assert sum(line.startswith(f"{tmp_path / name}: ") for line in listed) == 1, listed
     with FeatureFile(tmp_path / "f.h5") as features:
         assert features.video_ids == ["good"]
 

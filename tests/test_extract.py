@@ -1,6 +1,7 @@
 """Extraction: whole runs over small videos that are made here."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,25 +10,32 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import h5py
 import numpy as np
 import pytest
 from mmn_index.index_build.extract import extract
 
 from mmn_index.errors import ConfigError, FeatureError, OutputError, VideoError
 from mmn_index.features import FeatureFile
+from mmn_index.origin import path_of
 from mmn_index.video.backbones import load_backbone
 from mmn_index.video.decode import frames_at_rate
 
+Contents = dict[
+    str, tuple[np.ndarray, float | None, str | None]
+]  # snippets, seconds and source of each video
 REAL = Path(__file__).parents[2] / "shared" / "videos"
 
 
-def make_video(path: Path, seed: int, seconds: float = 1.5, fps: int = 10) -> Path:
+def make_video(
+    path: Path, seed: int, seconds: float = 1.5, fps: int = 10, options: dict[str, str] | None = None
+) -> Path:
     """A square on a textured wall, moving in a direction of its own."""
     rng = np.random.default_rng(seed)
     wall = np.kron(rng.integers(60, 140, (6, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     step = rng.uniform(-2, 2, 2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.options = {"preset": "ultrafast"}
@@ -54,13 +62,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def contents(path: Path) -> dict[str, tuple[np.ndarray, float | None, str | None]]:
+def contents(path: Path) -> Contents:
     with FeatureFile(path) as features:
         return {v: (features.read(v), features.duration(v), features.source(v)) for v in features.video_ids}
 
 
 def assert_equal_files(a: Path, b: Path) -> None:
-    first, second = contents(a), contents(b)
+    assert_same(contents(a), contents(b))
+
+
+def assert_same(first: Contents, second: Contents) -> None:
     assert first.keys() == second.keys()
     for video_id, (snippets, duration, source) in first.items():
         assert np.array_equal(snippets, second[video_id][0])
@@ -72,9 +83,9 @@ def test_a_folder_becomes_a_feature_file(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "f.h5"
     result = extract([folder], out, report=lambda done, total, video: seen.append((done, total, video)))
     assert (result.extracted, result.skipped, result.out) == (5, 0, out)
-    assert [path.name for path, _ in result.failed] == ["broken.mp4"]
-    assert result.failed[0][1].startswith(str(folder / "broken.mp4"))
-    assert "\n" not in result.failed[0][1]
+    assert [one.what for one in result.left_out] == [str(folder / "broken.mp4")]
+    assert result.left_out[0].why.startswith(str(folder / "broken.mp4"))
+    assert "\n" not in result.left_out[0].why
     assert sorted(seen) == [
         (n, 6, v) for n, v in enumerate(["a", "b", "broken", "c", "porch/cam1", "porch/cam2"], start=1)
     ]
@@ -109,7 +120,7 @@ def test_a_file_is_taken_whatever_its_suffix_and_once(folder: Path, tmp_path: Pa
     odd.write_bytes((folder / "a.mp4").read_bytes())
     result = extract([odd, odd, tmp_path / "gone.mp4"], tmp_path / "f.h5")
     assert result.extracted == 1
-    assert [message for _, message in result.failed] == [f"{tmp_path / 'gone.mp4'}: no such file."]
+    assert [one.why for one in result.left_out] == [f"{tmp_path / 'gone.mp4'}: no such file."]
     assert contents(tmp_path / "f.h5").keys() == {"camera"}
 
 
@@ -130,10 +141,10 @@ def test_two_files_of_one_name_are_told_of(folder: Path, tmp_path: Path) -> None
     below = make_video(tmp_path / "third" / "a" / "x.mp4", 9)
     result = extract([folder / "a.mp4", twin, tmp_path / "third"], tmp_path / "f.h5")
     assert result.extracted == 1
-    assert [path for path, _ in result.failed] == [twin, below]
-    for path, message in result.failed:
-        assert str(path) in message
-        assert str(folder / "a.mp4") in message
+    assert [one.what for one in result.left_out] == [str(twin), str(below)]
+    for one in result.left_out:
+        assert one.what in one.why
+        assert str(folder / "a.mp4") in one.why
     assert contents(tmp_path / "f.h5")["a"][2] == str(folder / "a.mp4")
 
 
@@ -153,7 +164,7 @@ def test_the_number_of_workers_changes_nothing(folder: Path, tmp_path: Path) -> 
     one, three = tmp_path / "one.h5", tmp_path / "three.h5"
     alone = extract([folder], one)
     crew = extract([folder], three, workers=3)
-    assert (crew.extracted, crew.failed) == (alone.extracted, alone.failed)
+    assert (crew.extracted, crew.left_out) == (alone.extracted, alone.left_out)
     assert_equal_files(one, three)
 
 
@@ -256,10 +267,10 @@ def test_a_worker_that_dies_costs_its_video_only(many: Path, tmp_path: Path) -> 
     result = extract([many], tmp_path / "f.h5", workers=2, report=kill_one)
     assert killed
     assert result.extracted == 11
-    assert len(result.failed) == 1
-    path, message = result.failed[0]
-    assert path.parent == many
-    assert message.startswith(f"{path}: the process that decoded it died (exit code -9)")
+    assert len(result.left_out) == 1
+    path, why = result.left_out[0].what, result.left_out[0].why
+    assert Path(path).parent == many
+    assert why.startswith(f"{path}: the process that decoded it died (exit code -9)")
     assert not workers_of(os.getpid())
 
 
@@ -286,13 +297,215 @@ def test_what_cannot_be_done_is_said_first(folder: Path, tmp_path: Path) -> None
             extract([folder], tmp_path / "f.h5", **settings)  # type: ignore[arg-type]
 
 
+def test_files_of_one_name_in_two_runs_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.h5"
+    first = make_video(tmp_path / "camA" / "0001.mp4", 1, seconds=1)
+    second = make_video(tmp_path / "camB" / "0001.mp4", 2, seconds=2)
+    extract([first.parent], out)
+    before = contents(out)
+    result = extract([second.parent], out)
+    assert (result.extracted, result.skipped) == (0, 0)
+    (left,) = result.left_out
+    assert left.what == str(second)
+    assert left.why == (
+        f"{second}: would be called '0001', but {out} has features of {first} by that name. Name it apart with "
+        "--prefix, such as --prefix camB/, or choose another file with -o."
+    )
+    assert_same(contents(out), before)
+    assert extract([second.parent], out, prefix="camB/").extracted == 1
+    assert {video: source for video, (_, _, source) in contents(out).items()} == {
+        "0001": str(first),
+        "camB/0001": str(second),
+    }
+    # An id cannot lie below another: HDF5 keeps "camB/0001" in a group "camB".
+    make_video(tmp_path / "camB.mp4", 3)
+    (left,) = extract([tmp_path / "camB.mp4"], out).left_out
+    assert "has a video 'camB/0001', and an id cannot lie below another" in left.why
+
+
+def test_a_file_that_was_replaced_is_described_again(folder: Path, tmp_path: Path) -> None:
+    out, whole = tmp_path / "f.h5", tmp_path / "whole.h5"
+    video = make_video(tmp_path / "v" / "a.mp4", 1, seconds=1)
+    make_video(tmp_path / "v" / "b.mp4", 2)
+    extract([tmp_path / "v"], out)
+    video.write_bytes((folder / "b.mkv").read_bytes())
+    result = extract([tmp_path / "v"], out)
+    assert (result.extracted, result.again, result.skipped) == (1, 1, 1)
+    extract([tmp_path / "v"], whole)
+    assert_equal_files(out, whole)
+    # One that is broken now costs nothing of what was described.
+    video.write_bytes(b"broken")
+    result = extract([tmp_path / "v"], out)
+    assert (result.extracted, len(result.left_out)) == (0, 1)
+    assert_equal_files(out, whole)
+
+
+def test_a_replaced_file_is_not_forgotten_by_a_killed_run(tmp_path: Path) -> None:
+    out = tmp_path / "f.h5"
+    video = make_video(tmp_path / "a.mp4", 1, seconds=1)
+    extract([video], out)
+    make_video(video, 2, seconds=2)
+
+    def kill(done: int, total: int, video_id: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract([video], out, report=kill)
+    assert contents(out)["a"][1] == pytest.approx(1, abs=0.02)
+    result = extract([video], out)  # its part is there, and younger than what the file has
+    assert (result.extracted, result.skipped) == (0, 1)
+    assert contents(out)["a"][1] == pytest.approx(2, abs=0.02)
+
+
+def test_a_feature_file_of_an_earlier_version_goes_on(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.h5"
+    videos = Path(shutil.copytree(folder, tmp_path / "v"))
+    (videos / "broken.mp4").unlink()
+    extract([videos], out)
+    with h5py.File(out, "r+") as file:
+        for video_id in ("a", "b", "c", "porch/cam1", "porch/cam2"):
+            for name in ("size", "modified"):
+                del file[video_id].attrs[name]
+    before = contents(out)
+    result = extract([videos], out)
+    assert (result.extracted, result.skipped, result.left_out) == (0, 5, [])
+    moved = videos.rename(tmp_path / "moved")
+    result = extract([moved], out)
+    assert (result.extracted, result.skipped, result.left_out) == (0, 5, [])
+    assert result.remarks[-1].startswith("5 videos count as there already by their names alone")
+    assert_same(contents(out), before)
+
+
+def test_a_collection_that_was_moved_is_there_already(folder: Path, tmp_path: Path) -> None:
+    videos = Path(shutil.copytree(folder, tmp_path / "v"))
+    (videos / "broken.mp4").unlink()
+    extract([videos], tmp_path / "f.h5")
+    result = extract([videos.rename(tmp_path / "moved")], tmp_path / "f.h5")
+    assert (result.extracted, result.skipped, result.left_out) == (0, 5, [])
+
+
+def test_names_that_are_not_utf8(folder: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"fold\xe9r")
+    odd.mkdir()
+    for name in (b"caf\xe9.mp4", b"plain.mp4"):
+        shutil.copy(folder / "a.mp4", odd / os.fsdecode(name))
+    (odd / os.fsdecode(b"broken\xe9.mp4")).write_bytes(b"none")
+    for workers in (1, 2):
+        out = odd / os.fsdecode(b"f%d\xe9.h5" % workers)
+        result = extract([odd], out, workers=workers)
+        assert (result.extracted, len(result.left_out)) == (2, 1)
+        with FeatureFile(out) as features:
+            assert features.video_ids == ["caf\\xe9", "plain"]
+            for video_id in features.video_ids:
+                source = features.source(video_id)
+                assert source is not None
+                source.encode()
+                assert path_of(source).is_file()
+        assert extract([odd], out).skipped == 2
+
+
+def cut_short(path: Path) -> bytes:
+    """Writes the first half of a video whose index stands in front, as a download does; returns the whole."""
+    make_video(path, 5, seconds=20, options={"movflags": "faststart"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return whole
+
+
+def test_a_file_that_was_cut_short_is_told_until_it_is_whole(tmp_path: Path) -> None:
+    out, video = tmp_path / "f.h5", tmp_path / "half.mp4"
+    whole = cut_short(video)
+    for extracted in (1, 0):
+        result = extract([video], out)
+        assert (result.extracted, result.skipped) == (extracted, 1 - extracted)
+        (left,) = result.left_out
+        duration = contents(out)["half"][1]
+        assert duration is not None
+        assert 3 < duration < 17
+        assert left.why.startswith(f"{video}: {duration:.1f} of its 20.0 s can be decoded")
+    video.write_bytes(whole)
+    result = extract([video], out)
+    assert (result.extracted, result.again, result.left_out) == (1, 1, [])
+    assert contents(out)["half"][1] == pytest.approx(20, abs=0.1)
+    assert extract([video], out).left_out == []
+
+
+def test_strictly_nothing_is_left_out_and_nothing_described_is_lost(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.h5"
+    with pytest.raises(VideoError, match=r"broken\.mp4: .* Without --strict they are left out\."):
+        extract([folder], out, strict=True)
+    assert not out.exists()
+    result = extract([folder], out)
+    assert (result.extracted, result.skipped) == (0, 5)
+
+
+def test_nothing_but_broken_files_is_an_error(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.mp4").write_bytes(b"none")
+    with pytest.raises(VideoError, match=r"No video gave features. .*0\.mp4.*And 2 more\."):
+        extract([tmp_path], tmp_path / "f.h5")
+    assert not (tmp_path / "f.h5").exists()
+    assert not (tmp_path / "f.h5.parts").exists()
+
+
+def test_two_runs_into_one_file_do_not_disturb_each_other(many: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.h5"
+    first = start(tmp_path, many, out, 1)
+    assert first.stdout is not None
+    assert first.stdout.readline()
+    for backbone_rate in (None, 2.0):
+        with pytest.raises(OutputError, match=r"f\.h5: another process extracts into this file"):
+            extract([many], out, rate=backbone_rate)
+    _, errors = first.communicate()
+    assert first.returncode == 0, errors
+    result = extract([many], out)
+    assert (result.extracted, result.skipped) == (0, 12)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "run.py"]
+
+
+def test_what_a_failing_machine_left_of_a_part_is_described_again(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.h5"
+
+    def stop(done: int, total: int, video_id: str) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract([folder / "porch"], out, report=stop)
+    parts = sorted((tmp_path / "f.h5.parts").rglob("*.h5"))
+    assert len(parts) == 2
+    parts[0].write_bytes(b"")
+    result = extract([folder / "porch"], out)
+    assert (result.extracted, result.skipped) == (1, 1)
+
+
+def test_a_place_for_the_features_that_is_none(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for out, says in ((tmp_path, "is a folder"), (tmp_path / "pipe", "is a device or a pipe")):
+        with pytest.raises(OutputError, match=says):
+            extract([folder], out)
+    assert not [*tmp_path.glob("*.parts"), *tmp_path.parent.glob(f"{tmp_path.name}.parts")]
+
+
+def test_links_in_a_feature_file_are_kept(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "f.h5"
+    extract([folder / "a.mp4"], out)
+    extract([folder / "b.mkv"], tmp_path / "other.h5")
+    with h5py.File(out, "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/b")
+    extract([folder / "c.MP4"], out)
+    with h5py.File(out, "r") as file:
+        assert {*file} == {"a", "c", "elsewhere"}
+        assert file["elsewhere"].shape[1] == file["a"].shape[1]
+
+
 def test_real_videos_go_through(tmp_path: Path) -> None:
     if not REAL.is_dir():
         if os.environ.get("CI"):
             pytest.fail(f"{REAL}: the real videos are missing")
         pytest.skip(f"{REAL}: the real videos are not here")
     result = extract([REAL], tmp_path / "f.h5", rate=1, workers=2)
-    assert (result.extracted, result.failed) == (13, [])
+    assert (result.extracted, result.left_out) == (13, [])
     with FeatureFile(tmp_path / "f.h5") as features:
         for video_id in features.video_ids:
             duration = features.duration(video_id) or 0.0

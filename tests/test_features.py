@@ -10,7 +10,8 @@ import pytest
 from conftest import write_features
 
 from mmn_index.errors import FeatureError, OutputError
-from mmn_index.features import FeatureFile, FeatureWriter
+from mmn_index.feature_writer import FeatureWriter
+from mmn_index.features import FeatureFile
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_a_second_run_extends_the_file(tmp_path: Path) -> None:
 def test_what_a_killed_run_finished_is_kept(tmp_path: Path) -> None:
     code = (
         "import sys, os, signal, numpy as np\n"
-        "from mmn_index.features import FeatureWriter\n"
+        "from mmn_index.feature_writer import FeatureWriter\n"
         "w = FeatureWriter(sys.argv[1], backbone='b', rate=4.0)\n"
         "w.add('a', np.ones((2, 2), np.float32), duration=1, source='a')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

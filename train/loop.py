@@ -95,7 +95,7 @@ def train(
         "init": begun and begun.fingerprint,
         **{k: v and v.digest for k, v in splits.items()},
     }
-    with world(device) as (processes, place):
+    with folder, world(device) as (processes, place):
         _check_spread(setting.train, len(annotations.videos), processes)
         done = processes.share(folder.open(made_of, resume=resume) if processes.first else None)
         if done is not None:

@@ -25,6 +25,7 @@ import torch
 
 from mmn_index import checkpoint
 from mmn_index.errors import CheckpointError, ConfigError, OutputError
+from mmn_index.places import Hold, check_folder
 
 FORMAT = 1
 
@@ -40,14 +41,11 @@ class TrainResult:
 
 
 class RunFolder:
-    """The files of one run.
-
-    Raises:
-        OutputError: the folder is in use for something else, or cannot be written.
-    """
+    """The files of one run; a context manager. From `open` to its end no other process trains there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._hold: Hold | None = None
         self.model = path / "model"
         self.metrics = path / "metrics.jsonl"
         self.curves = path / "curves.png"
@@ -58,14 +56,28 @@ class RunFolder:
         self._state = path / "state.pt"
         self._result = path / "result.json"
 
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._hold is not None:
+            self._hold.release()
+
     def open(self, setting: dict[str, Any], *, resume: bool) -> TrainResult | None:
         """Begin a run, or take up an interrupted one; returns the result of one that is finished already.
 
         Raises:
             OutputError: there is a run already and `resume` was not said; or other files; or nothing can be
-                written.
+                written; or another process trains here.
             ConfigError: the run to be resumed has another setting.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise self._no_run()
+        self._hold = Hold(
+            self.path,
+            f"{self.path}: another process trains in this folder. Wait until it has ended, or choose another "
+            "one with -o.",
+        )
         if self._setting.is_file():
             if not resume:
                 what = "a finished" if self._result.is_file() else "an interrupted"
@@ -84,22 +96,15 @@ class RunFolder:
                 return TrainResult(self.model, result["epoch"], result["validation"])
             checkpoint.recover(self.model)
             return None
-        if self.path.exists() and (
-            not self.path.is_dir() or any(not self._left_over(path) for path in self.path.iterdir())
-        ):
-            raise OutputError(
-                f"{self.path}: exists already and holds no run; a training run needs a new or empty folder."
-            )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / "setting.json.tmp"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise OutputError(
-                f"{self.path}: cannot be written ({error.strerror}). Choose another place with -o."
-            ) from error
+        if any(not self._left_over(path) for path in self.path.iterdir()):
+            raise self._no_run()
+        check_folder(self.path)
         return None
+
+    def _no_run(self) -> OutputError:
+        return OutputError(
+            f"{self.path}: exists already and holds no run; a training run needs a new or empty folder."
+        )
 
     def _left_over(self, path: Path) -> bool:
         """Whether a run that was stopped before its first step may have left this."""

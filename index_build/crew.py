@@ -1,0 +1,103 @@
+"""Worker processes, each with one video at a time.
+
+They are spawned, because a process forked after FAISS or torch ran may hang. One that dies costs its video
+only. They end with the process that hired them, however it ends.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Generic, TypeVar
+
+Outcome = TypeVar("Outcome")
+Job = Callable[[], Callable[[Path], Outcome]]  # called once a worker, makes what is called for each video
+
+
+class Crew(Generic[Outcome]):
+    """Workers that do a job on videos; use `outcomes` once.
+
+    Args:
+        size: how many.
+        job: what they do; it is pickled.
+    """
+
+    def __init__(self, size: int, job: Job[Outcome]) -> None:
+        self._size = size
+        self._job = job
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: dict[Connection, SpawnProcess] = {}
+        self._busy: dict[Connection, str] = {}  # the id of the video that the worker has
+
+    def outcomes(self, todo: dict[str, Path]) -> Iterator[tuple[str, Outcome | str]]:
+        """(video id, outcome) in the order in which videos are finished; of a worker that died, why."""
+        waiting = iter(todo.items())
+        try:
+            for _ in range(self._size):
+                self._give(self._hire(), waiting)
+            while self._busy:
+                for ready in wait(list(self._busy)):
+                    assert isinstance(ready, Connection)
+                    video_id = self._busy.pop(ready)
+                    try:
+                        outcome: Outcome | str = ready.recv()
+                    except (EOFError, OSError):
+                        outcome = self._lost(ready, todo[video_id])
+                        ready = self._hire()
+                    yield video_id, outcome
+                    self._give(ready, waiting)
+        finally:
+            self._dismiss()
+
+    def _hire(self) -> Connection:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, self._job), daemon=True)
+        process.start()
+        theirs.close()  # only the worker holds it now, so that its death is seen here
+        self._workers[ours] = process
+        return ours
+
+    def _give(self, worker: Connection, waiting: Iterator[tuple[str, Path]]) -> None:
+        video = next(waiting, None)
+        if video is not None:
+            self._busy[worker], path = video
+            with suppress(OSError):  # a worker that is dead already is seen when its answer is read
+                worker.send(path)
+
+    def _lost(self, worker: Connection, path: Path) -> str:
+        process = self._workers.pop(worker)
+        worker.close()
+        process.join()
+        return (
+            f"{path}: the process that decoded it died (exit code {process.exitcode}). Is the file damaged, "
+            "or memory short?"
+        )
+
+    def _dismiss(self) -> None:
+        for connection, process in self._workers.items():
+            connection.close()
+            process.terminate()
+        for process in self._workers.values():
+            process.join()
+
+
+def _work(videos: Connection, job: Job[Outcome]) -> None:
+    """What a worker process does: answer each path with an outcome, until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    attempt = job()
+    with suppress(EOFError, OSError):
+        while True:
+            videos.send(attempt(videos.recv()))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

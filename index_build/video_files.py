@@ -1,0 +1,224 @@
+"""The video files among files and folders, and what each is called.
+
+A video is called by its file name without the suffix, or, found in a given folder, by its path in there
+without the suffix ("porch/cam1"). Bytes that are not UTF-8 are written as escapes ("caf\\xe9").
+"""
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import ConfigError, VideoError
+from ..left_out import SHOWN, LeftOut
+
+# What FFmpeg reads as video. Pictures are left out, moving ones (.gif, .webp) too: in folders of videos they
+# are previews.
+_FAMILIES = {
+    "MPEG-4, QuickTime": "mp4 m4v mov qt 3gp 3g2 f4v mj2 insv",
+    "Matroska": "mkv mk3d webm",
+    "MPEG": "mpg mpeg mpe mpv m1v m2v m2p vob vro evo ts mts m2t m2ts tp trp mod tod",
+    "Windows": "avi divx xvid asf wm wmv wtv dvr-ms",
+    "Flash, Real, Ogg": "flv rm rmvb ogv ogm ogx",
+    "studios and recorders": "dv dif mxf gxf lxf nut nuv",
+    "streams without a container": "h261 h263 h264 264 avc h265 265 hevc vc1 ivf obu mjpeg mjpg y4m",
+    "older still": "amv bik smk fli flc roq",
+}
+_KINDS = 8  # suffixes that a line names
+SUFFIXES = frozenset(f".{suffix}" for family in _FAMILIES.values() for suffix in family.split())
+
+
+@dataclass
+class VideoFiles:
+    """What was found.
+
+    Attributes:
+        videos: absolute path by the video's id.
+        left_out: files and folders that should have been described and cannot be.
+        remarks: lines on what was passed over by rule: other suffixes, hidden files, linked folders.
+    """
+
+    videos: dict[str, Path] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def find_videos(places: Sequence[Path], *, prefix: str = "", follow_links: bool = False) -> VideoFiles:
+    """The videos among files, which are taken whatever their suffix, and folders, which are searched.
+
+    Args:
+        prefix: put before each id.
+        follow_links: enter folders that are linked. Then each folder is entered and each file taken once, by
+            its own path rather than by a link's.
+
+    Raises:
+        VideoError: there is none.
+        ConfigError: the prefix makes no ids.
+    """
+    _check_prefix(prefix)
+    found, names, seen = VideoFiles(), Names(), set[str]()
+    for place in (Path(os.path.abspath(given)) for given in places):
+        if not os.path.isdir(place):
+            _claim(found, names, prefix + place.stem, place)
+            continue
+        folder = _Folder(place, seen if follow_links else None)
+        for path in folder.videos:
+            _claim(found, names, prefix + path.relative_to(place).with_suffix("").as_posix(), path)
+        found.left_out += folder.left_out
+        found.remarks += folder.remarks()
+    if not found.videos:
+        where = ", ".join(str(place) for place in places) or "no place given"
+        expected = "expected video files, or folders with files such as .mp4, .webm or .mkv."
+        rest = [one.why for one in found.left_out[:SHOWN]] + found.remarks
+        raise VideoError(" ".join([f"{where}: no video found, {expected}", *rest]))
+    return found
+
+
+class Names:
+    """Ids that can stand side by side in an HDF5 file: where there is "a/b", there is no "a"."""
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self._ids: set[str] = set()
+        self._inside: dict[str, str] = {}  # folder of ids -> the first one in it
+        for video_id in ids:
+            self.add(video_id)
+
+    def add(self, video_id: str) -> None:
+        self._ids.add(video_id)
+        for folder in _folders(video_id):
+            self._inside.setdefault(folder, video_id)
+
+    def in_the_way(self, video_id: str) -> str | None:
+        """The id that this one cannot stand beside, or that is the same."""
+        taken = (name for name in (video_id, *_folders(video_id)) if name in self._ids)
+        return next(taken, self._inside.get(video_id))
+
+
+def _folders(video_id: str) -> list[str]:
+    parts = video_id.split("/")
+    return ["/".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
+
+
+def _claim(found: VideoFiles, names: Names, name: str, path: Path) -> None:
+    video_id = os.fsencode(name).decode("utf-8", "backslashreplace")
+    taken = names.in_the_way(video_id)
+    if video_id.rpartition("/")[2] in (".", ".."):
+        found.left_out.append(LeftOut(str(path), f"{path}: has no name before its suffix. Rename it."))
+    elif taken is None:
+        found.videos[video_id] = path
+        names.add(video_id)
+    elif found.videos[taken] != path:
+        why = (
+            f"{path}: would be called '{video_id}', but {found.videos[taken]} is called '{taken}'. Rename "
+            "one, or extract one after the other, with --prefix."
+        )
+        found.left_out.append(LeftOut(str(path), why))
+
+
+def _check_prefix(prefix: str) -> None:
+    if any(part in ("", ".", "..") for part in prefix.split("/")[:-1]):
+        raise ConfigError(
+            f"The prefix '{prefix}' makes no ids: expected a text such as 'camB/', without empty or dotted "
+            "parts between slashes."
+        )
+
+
+class _Folder:
+    """The files below a folder, each sorted into what is described and what is not."""
+
+    def __init__(self, place: Path, seen: set[str] | None) -> None:
+        self.videos: list[Path] = []
+        self.left_out: list[LeftOut] = []
+        self._place = place
+        self._suffixes: Counter[str] = Counter()
+        self._hidden = 0
+        self._links: deque[Path] = deque()  # to folders
+        self._seen = seen  # real paths of folders and files; None where links are not followed
+        self._walk(place)
+        while seen is not None and self._links:
+            self._walk(self._links.popleft())
+
+    def remarks(self) -> list[str]:
+        """A line on each kind of thing that was passed over."""
+        lines = []
+        if self._suffixes:
+            common = sorted(self._suffixes.items(), key=lambda item: (-item[1], item[0]))[:_KINDS]
+            kinds = ", ".join(f"{suffix or 'none'} {count:,}" for suffix, count in common)
+            more = len(self._suffixes) - len(common)
+            lines.append(
+                f"{self._place}: {_count(self._suffixes.total(), 'file')} of other suffixes left out ({kinds}"
+                f"{f' and {more:,} more suffixes' if more else ''}). A file that is named itself is tried "
+                "whatever its suffix."
+            )
+        if self._hidden:
+            hidden = _count(self._hidden, "hidden file or folder", "hidden files and folders")
+            lines.append(f"{self._place}: {hidden} left out (the names begin with a dot).")
+        if self._links:
+            shown = ", ".join(str(path) for path in list(self._links)[:SHOWN])
+            more = len(self._links) - SHOWN
+            lines.append(
+                f"{self._place}: {_count(len(self._links), 'linked folder')} not entered ({shown}"
+                f"{f' and {more:,} more' if more > 0 else ''}); --follow-links enters them."
+            )
+        return lines
+
+    def _walk(self, top: Path) -> None:
+        """Look through a folder and the folders in it that are no links."""
+        videos: list[Path] = []
+        links: list[Path] = []
+        waiting = [top]
+        while waiting:
+            folder = waiting.pop()
+            if not self._is_new(folder):
+                continue
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        self._sort(Path(entry.path), entry, waiting, links, videos)
+            except OSError as error:
+                self._leave_out(folder, f"the folder cannot be read ({error.strerror})")
+        self._links += sorted(links)
+        if self._seen is not None:
+            videos.sort(key=Path.is_symlink)
+        self.videos += sorted(path for path in videos if self._is_new(path))
+
+    def _sort(
+        self,
+        path: Path,
+        entry: "os.DirEntry[str]",
+        folders: list[Path],
+        links: list[Path],
+        videos: list[Path],
+    ) -> None:
+        is_folder, is_video = entry.is_dir(follow_symlinks=False), path.suffix.lower() in SUFFIXES
+        if entry.name.startswith("."):
+            self._hidden += is_folder or is_video
+        elif is_folder:
+            folders.append(path)
+        elif entry.is_symlink() and os.path.isdir(path):
+            links.append(path)
+        elif not is_video:
+            self._suffixes[path.suffix.lower()] += 1
+        elif entry.is_file(follow_symlinks=False) or os.path.isfile(path):
+            videos.append(path)
+        elif entry.is_symlink() and not os.path.exists(path):
+            self._leave_out(path, f"is a link to {os.readlink(path)}, which is not there")
+        else:
+            self._leave_out(path, "is no regular file, expected a video file")
+
+    def _is_new(self, path: Path) -> bool:
+        """Whether a file or folder was not reached before by another way, which only links make."""
+        if self._seen is None:
+            return True
+        real = os.path.realpath(path)
+        new = real not in self._seen
+        self._seen.add(real)
+        return new
+
+    def _leave_out(self, path: Path, why: str) -> None:
+        self.left_out.append(LeftOut(str(path), f"{path}: {why}."))
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"

@@ -1,0 +1,221 @@
+"""A file of snippet features, written so that a killed run loses nothing. It is read by features.py.
+
+Beside `duration` and `source`, each dataset has the attributes `size` (bytes) and `modified` (nanoseconds
+since 1970) of the file that was described, so that a later run knows whether it is still the same. It has
+`stated` (seconds) where the file states much more than could be decoded.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .errors import FeatureError, OutputError
+from .features import FeatureFile
+from .origin import Origin
+from .places import Hold, check_file
+
+_PART = ".h5"
+
+
+class FeatureWriter:
+    """Write a file of snippet features so that a killed run loses nothing.
+
+    Each video is first kept as a part of its own in the folder `<path>.parts`; `close` merges the
+    parts (and what the file held before) into a new file that replaces the old one in one rename.
+    Opened again after a crash, videos whose part is complete count as done. One process writes at a time.
+
+    Args:
+        path: the HDF5 file to write or to extend.
+        backbone: what makes the features. A file made by another one is refused.
+        rate: snippets a second.
+
+    Raises:
+        OutputError: the place cannot be written, or another process writes there.
+        FeatureError: the file exists and was made by another backbone or at another rate.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, backbone: str, rate: float) -> None:
+        self.path = Path(path)
+        self.backbone = backbone
+        self.rate = rate
+        all_parts = self.path.with_name(f"{self.path.name}.parts")
+        # The backbone and rate are in the folder's name, so that parts of an earlier run with other ones stay
+        # apart.
+        tag = "".join(c if c.isalnum() else "-" for c in f"{backbone}@{rate:g}")[-80:]
+        self._parts = all_parts / tag
+        self._hold = Hold(
+            all_parts,
+            f"{self.path}: another process extracts into this file. Wait until it has finished, or choose "
+            "another file with -o.",
+        )
+        try:
+            check_file(self.path)
+            self._origins = self._read_file() | self._read_parts()
+        except BaseException:
+            self._leave()
+            raise
+
+    def __enter__(self) -> "FeatureWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        # Whatever stopped the run, finished videos are kept as parts; only a clean end publishes them.
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self._leave()
+
+    @property
+    def done(self) -> set[str]:
+        """Ids of the videos that have features: in the file already, or complete parts of an earlier run."""
+        return set(self._origins)
+
+    def origin(self, video_id: str) -> Origin | None:
+        """The file that a video's features were made of; None where it has none."""
+        return self._origins.get(video_id)
+
+    def add(
+        self,
+        video_id: str,
+        snippets: np.ndarray,
+        *,
+        duration: float,
+        source: str,
+        size: int | None = None,
+        modified: int | None = None,
+        stated: float | None = None,
+    ) -> None:
+        """Keep one video's snippets, (S, D) float32, durably; those that it has already are replaced.
+
+        Args:
+            duration: seconds.
+            source, size, modified, stated: see `Origin`.
+
+        Raises:
+            FeatureError: the array is not (S, D) with S >= 1, or holds values that are not finite.
+            OutputError: the disk refused.
+        """
+        if snippets.ndim != 2 or len(snippets) == 0 or not np.isfinite(snippets).all():
+            raise FeatureError(
+                f"{source}: made features of shape {snippets.shape} that are empty or not finite."
+            )
+        about = {"source": source, "size": size, "modified": modified, "stated": stated}
+        # An id may hold "/" or be longer than a file name.
+        name = hashlib.sha256(video_id.encode()).hexdigest()[:32]
+        aside = self._parts / f"{name}.tmp"
+        try:
+            with h5py.File(aside, "w") as part:
+                part.attrs["backbone"] = self.backbone
+                dataset = part.create_dataset(video_id, data=snippets.astype(np.float32))
+                dataset.attrs["duration"] = float(duration)
+                dataset.attrs.update({key: value for key, value in about.items() if value is not None})
+            aside.replace(self._parts / f"{name}{_PART}")
+        except (OSError, RuntimeError) as error:  # h5py closes a file on a full disk with a RuntimeError
+            aside.unlink(missing_ok=True)
+            raise OutputError(
+                f"{aside}: cannot be written ({error}). Free some space and run the same command again."
+            ) from error
+        self._origins[video_id] = Origin(source, size, modified, duration, stated)
+
+    def close(self) -> None:
+        """Merge all parts into the file and drop them.
+
+        Raises:
+            OutputError: the disk refused; the old file and the parts are kept.
+        """
+        parts = sorted(self._parts.glob(f"*{_PART}"))
+        aside = self.path.with_name(f"{self.path.name}.tmp")
+        try:
+            if parts:
+                with h5py.File(aside, "w") as new:
+                    new.attrs.update({"backbone": self.backbone, "rate": self.rate})
+                    # A part is younger than what the file has of the same video.
+                    for path in [*parts, self.path] if self.path.exists() else parts:
+                        with h5py.File(path, "r") as old:
+                            _copy(old, new)
+                with aside.open("rb") as written:
+                    os.fsync(written.fileno())
+                aside.replace(self.path)
+            for part in self._parts.iterdir():
+                part.unlink()
+        except (OSError, RuntimeError) as error:
+            aside.unlink(missing_ok=True)
+            raise OutputError(
+                f"{self.path}: cannot be written ({error}). The finished videos are kept in {self._parts}: "
+                "run the same command again."
+            ) from error
+
+    def _read_file(self) -> dict[str, Origin]:
+        if not self.path.exists():
+            return {}
+        with FeatureFile(self.path) as old:
+            if old.backbone != self.backbone or old.rate != self.rate:
+                raise FeatureError(
+                    f"{self.path}: holds features of {old.backbone} at {old.rate} snippets a second, not of "
+                    f"{self.backbone} at {self.rate}. Features of two kinds do not mix: choose another file."
+                )
+            linked = {video_id: Origin(None) for video_id in old.video_ids}
+        with h5py.File(self.path, "r") as file:
+            return linked | _origins(file)
+
+    def _read_parts(self) -> dict[str, Origin]:
+        try:
+            self._parts.mkdir(exist_ok=True)
+            for leftover in self._parts.glob("*.tmp"):
+                leftover.unlink()
+            found: dict[str, Origin] = {}
+            for part in self._parts.glob(f"*{_PART}"):
+                try:
+                    with h5py.File(part, "r") as held:
+                        found |= _origins(held)
+                except (OSError, RuntimeError):  # the machine failed before it was on the disk
+                    part.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"{self._parts}: cannot be written ({error.strerror or error}). Choose another place with -o."
+            ) from error
+        return found
+
+    def _leave(self) -> None:
+        """Let others write; folders that hold no parts are removed."""
+        with suppress(OSError):
+            self._parts.rmdir()
+        with suppress(OSError):
+            self._parts.parent.rmdir()
+        self._hold.release()
+
+
+def _origins(file: h5py.File) -> dict[str, Origin]:
+    """Video id -> the file that its features were made of, for all datasets."""
+    found: dict[str, Origin] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            about = dict(item.attrs)
+            size, modified = (int(about[key]) if key in about else None for key in ("size", "modified"))
+            duration, stated = (float(about[key]) if key in about else None for key in ("duration", "stated"))
+            found[name] = Origin(about.get("source"), size, modified, duration, stated)
+
+    file.visititems(visit)
+    return found
+
+
+def _copy(old: h5py.File, new: h5py.File) -> None:
+    """Bring the datasets and links that the new file does not have yet into it."""
+
+    def visit(name: str, link: Any) -> None:
+        if not isinstance(link, h5py.HardLink):
+            new[name] = link
+        elif isinstance(old[name], h5py.Dataset) and name not in new:
+            old.copy(old[name], new, name)
+
+    old.visititems_links(visit)
