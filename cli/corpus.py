@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import print_json, print_table, progress, say
+from .sentences import read_split
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mmn_index.evaluation.report import CorpusReport
     from mmn_index.evaluation.tables import Table
     from mmn_index.index import MomentIndex
+    from mmn_index.left_out import LeftOut
     from mmn_index.scoring import Embeddings, Score
 
 _HIT = (
@@ -24,7 +26,7 @@ _ANSWERED = 95  # percent of the searches for what is there
 
 def corpus_recall(
     root: Path,
-    split: "Annotations",
+    annotations: Path,
     train: "Annotations | None",
     *,
     score: str | None,
@@ -35,18 +37,25 @@ def corpus_recall(
     everything: bool,
     as_json: bool,
     device: str,
-) -> None:
+    strict: bool,
+) -> "list[LeftOut]":
     """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file
-    of predictions.
+    of predictions. Returns the videos that are left out.
     """
+    from mmn_index.errors import AnnotationError
     from mmn_index.evaluation.corpus import IndexRank
     from mmn_index.evaluation.folder import write_report
     from mmn_index.evaluation.queries import indexed, queries_of
     from mmn_index.evaluation.report import evaluate_corpus
     from mmn_index.evaluation.tvr import write_predictions
+    from mmn_index.evaluation.usable import searchable
+    from mmn_index.left_out import refuse
 
     index, chosen = _open(root, score, hub, device)
     corpus = indexed(index)
+    split, left_out = searchable(read_split(annotations, corpus.lengths.get), corpus.lengths, root)
+    if strict:
+        refuse(left_out, AnnotationError)
     queries = queries_of(split, corpus)
     embeddings = _embed(index, queries.sentences, device)
     rank = IndexRank(index, embeddings, chosen)
@@ -76,6 +85,7 @@ def corpus_recall(
             predictions, [one for one in result.lists if one.nms in (None, nms)], queries, corpus
         )
         say(f"{predictions}: lists of 100 for every sentence, NMS {nms:g}.")
+    return left_out
 
 
 def pool_recall(
@@ -126,7 +136,7 @@ def predictions_recall(
 
     corpus = annotated(split)
     queries = queries_of(split, corpus)
-    lists = read_predictions(path, queries, corpus, split.num_sentences + split.dropped)
+    lists = read_predictions(path, queries, corpus, split.written)
     result = evaluate_lists(lists, queries, corpus, train)
     title = f"{path}, {len(queries):,} queries, {len(corpus.ids):,} annotated videos"
     _show(title, result, everything=everything, as_json=as_json, about={"scope": "predictions"})

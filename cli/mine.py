@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import progress, say
 from .sentences import read_split
@@ -11,7 +12,7 @@ from .sentences import read_split
 
 @click.command()
 @click.option("--index", type=click.Path(path_type=Path), required=True, help="Index of the training videos.")
-@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
+@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split.")
 @click.option(
     "--count",
     type=Whole(1),
@@ -42,6 +43,7 @@ from .sentences import read_split
     required=True,
     help="Parquet file to write.",
 )
+@strict_option
 def mine(
     index: Path,
     annotations: Path,
@@ -51,6 +53,7 @@ def mine(
     positives: Path | None,
     device: str,
     out: Path,
+    strict: bool,
 ) -> None:
     """Find moments that the model takes for right answers and that are none: hard negatives for `train
     --hard-negatives`.
@@ -67,11 +70,18 @@ def mine(
     from mmn_index.train.mining import read_positives, write_negatives
 
     from mmn_index import checkpoint
+    from mmn_index.errors import AnnotationError
+    from mmn_index.evaluation.queries import indexed
+    from mmn_index.evaluation.usable import searchable
     from mmn_index.index import MomentIndex
+    from mmn_index.left_out import refuse
 
-    split = read_split(annotations)
     listed = read_positives(positives) if positives else None
     opened = MomentIndex(index, device)
+    known = indexed(opened).lengths
+    split, left_out = searchable(read_split(annotations, known.get), known, index)
+    if strict:
+        refuse(left_out, AnnotationError)
     model = checkpoint.load(opened.model_path, device)
     similar = Alike.of(model, meanings(split)[0], cosine=alike, labels=True)
     with progress("mining") as report:
@@ -85,3 +95,4 @@ def mine(
     points = (5, 25, 50, 75, 95)
     margins = "  ".join(f"{p} %: {value:.3f}" for p, value in zip(points, mined.margins(points), strict=True))
     say(f"below the own moment's score, percentiles: {margins}")
+    tell_left_out(left_out, out)

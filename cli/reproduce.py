@@ -7,6 +7,7 @@ import click
 
 from mmn_index.evaluation.benchmarks import BENCHMARKS
 
+from .features import chosen_names, feature_options
 from .numbers import Whole
 from .output import print_json, print_table, progress, say
 from .train import draw_curves
@@ -55,6 +56,7 @@ from .train import draw_curves
     required=True,
     help="Folder for the runs; one with unfinished runs is taken up.",
 )
+@feature_options
 def reproduce(
     dataset: str,
     data: Path | None,
@@ -97,6 +99,7 @@ def reproduce(
             out,
             data=data or benchmark.folder,
             features=features,
+            feature_names=chosen_names(),
             seeds=range(seeds),
             selection=chosen,
             device=device,

@@ -1,24 +1,25 @@
 """Files of sentences: a line each, or an annotation file."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .output import say
 
 if TYPE_CHECKING:
-    from mmn_index.evaluation.annotations import Annotations
+    from mmn_index.evaluation.annotations import Annotations, Length
 
 
-def read_split(path: Path) -> "Annotations":
-    """An annotation file; what was not taken as it is written is said.
+def read_split(path: Path, length: "Length | None" = None, *, estimate: bool = False) -> "Annotations":
+    """An annotation file, as `read_annotations`; what was not taken as it is written is said.
 
     Raises:
         AnnotationError: it cannot be read, or holds none.
     """
     from mmn_index.evaluation.annotations import read_annotations
 
-    split = read_annotations(path)
+    split = read_annotations(path, length, estimate=estimate)
     for remark in split.remarks:
         say(remark)
     return split
@@ -48,11 +49,19 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_sentences(path: Path) -> list[str]:
-    """All sentences of an annotation file (.json), or the lines of a text file.
+    """All sentences of an annotation file (.json, .jsonl, or a Charades-STA list), or the lines of a text file.
 
     Raises:
         AnnotationError, QueryError: it cannot be read, or holds none.
     """
-    if path.suffix != ".json":
-        return read_lines(path)
-    return [sentence for video in read_split(path).videos for sentence in video.sentences]
+    from mmn_index.evaluation.annotation_forms import is_list
+    from mmn_index.evaluation.annotations import read_annotations
+
+    if path.suffix not in (".json", ".jsonl"):
+        lines = read_lines(path)
+        if not is_list(lines[0]):
+            return lines
+    split = read_annotations(path, estimate=True)
+    for remark in replace(split, estimated=0).remarks:  # lengths do not matter here
+        say(remark)
+    return [sentence for video in split.videos for sentence in video.sentences]

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from mmn_index.errors import AnnotationError, OutputError
-from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations, read_json
+from mmn_index.evaluation.annotation_forms import read_json
+from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations
 from mmn_index.index import MomentIndex
 from mmn_index.model import MMN
 from mmn_index.moments import temporal_iou
