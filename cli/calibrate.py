@@ -11,6 +11,7 @@ from .build import index_option
 from .features import feature_options, open_features, usable_split
 from .left_out import strict_option, tell_left_out
 from .output import print_table, progress, say
+from .sentences import fitting
 
 if TYPE_CHECKING:
     from mmn_index.index_build.calibration import Tried
@@ -65,7 +66,7 @@ def calibrate(
                 index, model, opened, durations, Path(aside) / "validation.mmn", report=report
             )
         corpus = indexed(held)
-        queries = queries_of(split, corpus)
+        queries = queries_of(fitting(split, model), corpus)
         embeddings = model.embed_collection(queries.sentences)
         score = index.manifest.score
         tried = [] if keep_score else try_scores(held, embeddings, queries, report=report)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import print_json, print_table, progress, say
-from .sentences import read_split
+from .sentences import fitting_lines, read_split
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
@@ -221,7 +221,8 @@ def _embed(index: "MomentIndex", sentences: tuple[str, ...], device: str) -> "Em
     from mmn_index import checkpoint
 
     index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
-    return checkpoint.load(index.model_path, device).embed_collection(sentences)
+    model = checkpoint.load(index.model_path, device)
+    return model.embed_collection(fitting_lines(sentences, model, "the annotations"))
 
 
 def _about(index: "MomentIndex", score: "Score") -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -21,7 +21,6 @@ from .within import metric_of, recall_within
 
 if TYPE_CHECKING:
     from mmn_index.left_out import LeftOut
-
 
 
 @dataclass(frozen=True)
@@ -191,9 +190,7 @@ def evaluate(**options: Any) -> None:
         values, remarks, left_out = recall_within(asked.checkpoint, benchmark, files, metric, train, **how)
     if asked.corpus:
         shared["folder"], shared["predictions"] = asked.folder, asked.write_predictions
-        left_out += corpus_recall(
-            asked.root, files.annotations, train, everything=asked.everything, **shared
-        )
+        left_out += corpus_recall(asked.root, files.annotations, train, everything=asked.everything, **shared)
     if reference is not None and asked.points is not None:
         _assert_within(values, reference, asked.points, remarks)
     tell_left_out([*dict.fromkeys(left_out)], files.annotations)

@@ -7,7 +7,7 @@ import click
 from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import progress, say
-from .sentences import read_split
+from .sentences import fitting, read_split
 
 
 @click.command()
@@ -83,6 +83,7 @@ def mine(
     if strict:
         refuse(left_out, AnnotationError)
     model = checkpoint.load(opened.model_path, device)
+    split = fitting(split, model)
     similar = Alike.of(model, meanings(split)[0], cosine=alike, labels=True)
     with progress("mining") as report:
         mined = run(

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from .output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmn_index.evaluation.annotations import Annotations, Length
+    from mmn_index.model import MMN
 
 
 def read_split(path: Path, length: "Length | None" = None, *, estimate: bool = False) -> "Annotations":
@@ -23,6 +26,22 @@ def read_split(path: Path, length: "Length | None" = None, *, estimate: bool = F
     for remark in split.remarks:
         say(remark)
     return split
+
+
+def fitting(split: "Annotations", model: "MMN") -> "Annotations":
+    """A split with sentences as long as a model reads; how many are cut is said."""
+    cut = split.worded(model.tokenizer.shortened)
+    if cut.cut:
+        say(cut.cut_remark)
+    return cut
+
+
+def fitting_lines(lines: "Sequence[str]", model: "MMN", where: str) -> list[str]:
+    """Sentences as long as a model reads; how many are cut is said."""
+    cut = model.tokenizer.shortened(lines)
+    if count := sum(a != b for a, b in zip(lines, cut, strict=True)):
+        say(f"{where}: {count:,} sentences are longer than the text encoder reads, and are cut.")
+    return cut
 
 
 def read_lines(path: Path) -> list[str]:
@@ -49,7 +68,8 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_sentences(path: Path) -> list[str]:
-    """All sentences of an annotation file (.json, .jsonl, or a Charades-STA list), or the lines of a text file.
+    """All sentences of an annotation file (.json, .jsonl, or a Charades-STA list), or the lines of a text
+    file.
 
     Raises:
         AnnotationError, QueryError: it cannot be read, or holds none.

@@ -125,6 +125,7 @@ def train(
             device=device,
             resume=resume,
             tensorboard=tensorboard,
+            tell=say,
             report=lambda what, done, total, note: told(done, total, note, what),
         )
     if first:

@@ -85,6 +85,7 @@ def tune_text(
             validation=held_out,
             config=config,
             device=device,
+            tell=say,
             report=lambda what, done, total, note: report(done, total, note, what),
         )
     losses = " ".join(f"{loss:.3f}" for loss in result.losses)

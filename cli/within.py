@@ -12,6 +12,7 @@ from mmn_index.evaluation.benchmarks import Benchmark, Files, departures, differ
 
 from .features import open_features, usable_split
 from .output import print_json, print_table, progress, say
+from .sentences import fitting
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
@@ -81,6 +82,7 @@ def recall_within(
         split, left_out = usable_split(files.annotations, opened, model.config.input_dim, strict=strict)
         if benchmark and left_out:
             raise _incomplete(benchmark, left_out, len(split.videos))
+        split = fitting(split, model)
         remarks = []
         if benchmark:
             own = SETTINGS[benchmark.setting].model

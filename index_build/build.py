@@ -46,7 +46,8 @@ class Source:
 
     Attributes:
         features: their snippets.
-        durations: seconds by video id, None where the features say them; given, only these videos are indexed.
+        durations: seconds by video id, None where the features say them; given, only these videos are
+        indexed.
             Else all of the file, with the durations that it states.
         annotations: the file that the durations are of.
         metadata: a CSV or Parquet file of the user's own columns, by `video_id`.
@@ -122,7 +123,14 @@ def build(
     sentences = _sentences(about, hubs)
     default = _score(score, about, hubs if sentences is not None else None)
     model = checkpoint.load(checkpoint_path, device)
-    bank = None if hubs is None or sentences is None else _bank(model, about, sentences, hubs)
+    bank = None
+    if hubs is not None and sentences is not None:
+        shorter = model.tokenizer.shortened(sentences)
+        if cut := sum(a != b for a, b in zip(sentences, shorter, strict=True)):
+            remarks.append(
+                f"{cut:,} sentences of the bank are longer than the text encoder reads, and are cut."
+            )
+        bank = _bank(model, about, shorter, hubs)
     with IndexWriter(root) as writer:
         if writer.manifest is not None and not overwrite:
             raise OutputError(
@@ -316,7 +324,8 @@ def check_backbone(about: CheckpointInfo, features: FeatureFile, model: Path) ->
 
 
 def usable_of(source: Source, dim: int) -> tuple[list[PlannedVideo], list[LeftOut]]:
-    """The videos to index, and those that cannot be. What is missing or broken shows before anything is written.
+    """The videos to index, and those that cannot be. What is missing or broken shows before anything is
+    written.
 
     Raises:
         FeatureError, AnnotationError: nothing can be used, or something cannot and the source is strict.

@@ -93,7 +93,9 @@ def _read_csv(path: Path, known: pa.Schema) -> pa.Table:
 
 
 def _too_long(values: Sequence[str]) -> bool:
-    """Whether values are whole numbers of which one has no room in 64 bits: as fractions they would be rounded."""
+    """Whether values are whole numbers of which one has no room in 64 bits: as fractions they would be
+    rounded.
+    """
     given = [value.removeprefix("-") for value in values if value]
     if not all(value.isdecimal() and value.isascii() and len(value) <= 38 for value in given):
         return False
@@ -127,13 +129,14 @@ def _comparable(column: pa.ChunkedArray, name: str, known: pa.DataType | None, p
     except pa.ArrowInvalid as error:
         raise AnnotationError(f"{path}: column '{name}' holds {kind}: {error}.") from error
     raise AnnotationError(
-        f"{path}: column '{name}' holds {kind}, which a search cannot compare. Write it as text, numbers, dates or "
+        f"{path}: column '{name}' holds {kind}, which a search cannot compare. Write it as text, numbers, "
+        "dates or "
         "times, or leave it out."
     )
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def rows_for(table: pa.Table, video_ids: Sequence[str], path: Path) -> tuple[pa.Table, list[str]]:
@@ -157,11 +160,13 @@ def rows_for(table: pa.Table, video_ids: Sequence[str], path: Path) -> tuple[pa.
     remarks = []
     if strangers:
         remarks.append(
-            f"{path}: {len(strangers):,} of its {len(places):,} rows name no video, e.g. '{strangers[0]}'.{cause}"
+            f"{path}: {len(strangers):,} of its {len(places):,} rows name no video, e.g. "
+            f"'{strangers[0]}'.{cause}"
         )
     if without:
         remarks.append(
-            f"{path}: has no row for {len(without):,} of the {len(video_ids):,} videos, e.g. '{without[0]}': their "
+            f"{path}: has no row for {len(without):,} of the {len(video_ids):,} videos, e.g. "
+            f"'{without[0]}': their "
             "columns are empty."
         )
     return table.drop_columns([_KEY]).take(pa.array(found, type=pa.int64())), remarks

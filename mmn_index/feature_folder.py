@@ -1,4 +1,4 @@
-"""Snippet features as a folder of NumPy files: one .npy or .npz a video, called by its path below the folder."""
+"""Snippet features as a folder of NumPy files: one .npy or .npz for each video, called by its path in there."""
 
 import hashlib
 import os
@@ -92,8 +92,8 @@ class FolderFeatures:
             if len(kinds) > 1 and not self._chosen:
                 raise FeatureError(f"{file}: video '{name}' {feature_names.several(kinds)}.")
             with np.load(file, allow_pickle=False) as packed:
-                if lacking := [kind for kind in kinds if kind not in packed.files] or not kinds:
-                    wanted = f"called {', '.join(self._chosen)}" if lacking is not True else "of two axes"
+                if not kinds or not set(kinds) <= set(packed.files):
+                    wanted = f"called {', '.join(kinds)}" if kinds else "of two axes"
                     raise FeatureError(
                         f"{file}: has no array of floats {wanted}, only {', '.join(packed.files) or 'none'}."
                     )

@@ -1,8 +1,8 @@
 """Snippet features in HDF5: which datasets there are, links followed.
 
-Links are followed within the file, and to other files in the same folder or below it: a file that somebody else
-made must not choose which files of this machine are read. What a link or a virtual dataset would read elsewhere
-is refused, as is a dataset whose values lie in a file that is not HDF5.
+Links are followed within the file, and to other files in the same folder or below it: a file that somebody
+else made must not choose which files of this machine are read. What a link or a virtual dataset would read
+elsewhere is refused, as is a dataset whose values lie in a file that is not HDF5.
 """
 
 from collections.abc import Sequence
@@ -76,8 +76,11 @@ class Hdf5Features:
             return []
         more = f" and {len(self._again) - 3:,} more" if len(self._again) > 3 else ""
         return [
-            f"{self.path}: {len(self._again):,} names lead to features that have another name too, and count as "
-            f"videos of their own: {', '.join(self._again[:3])}{more}."
+            (
+                f"{self.path}: {len(self._again):,} names lead to features that have another name too, and "
+                "count as "
+                f"videos of their own: {', '.join(self._again[:3])}{more}."
+            )
         ]
 
     def attribute(self, video_id: str | None, name: str) -> object | None:

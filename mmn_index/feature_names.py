@@ -106,7 +106,8 @@ def several(kinds: Sequence[str]) -> str:
 def _kinds(below: Mapping[str, Sequence[str]], shape: Callable[[str, str], tuple[int, ...]]) -> list[str]:
     """The names that come back below many videos; none where each array is a video of its own.
 
-    As many videos as kinds, at least: the folders of `porch/cam1 ... porch/cam9, hall/cam1 ...` are not videos.
+    As many videos as kinds, at least: the folders of `porch/cam1 ... porch/cam9, hall/cam1 ...` are not
+    videos.
     """
     found = sorted({kind for present in below.values() for kind in present})
     most = max((len(present) for present in below.values()), default=0)

@@ -1,8 +1,8 @@
-"""A video's snippets, (S, D), rows in time order: read from HDF5 or from a folder of NumPy files, written to HDF5.
+"""A video's snippets, (S, D), rows in time order: read from HDF5 or a folder of NumPy files, written to HDF5.
 
 The layout is the one that the benchmarks use: the dataset is called like the video, or lies one
-level deeper under a common name (ActivityNet's `v_xyz/c3d_features`); see feature_names.py. Files written here
-carry attributes as well: `backbone` and `rate` (snippets a second) on the file, `duration` (seconds) and
+level deeper under a common name (ActivityNet's `v_xyz/c3d_features`); see feature_names.py. Files written
+here carry attributes as well: `backbone` and `rate` (snippets a second) on the file, `duration` (seconds) and
 `source` (path of the video file) on each dataset.
 """
 
@@ -32,7 +32,8 @@ class FeatureFile:
 
     Args:
         path: an HDF5 file, or a folder with an .npy or .npz file a video.
-        names: of several arrays below each video's name, such as rgb and flow, the ones to read, side by side.
+        names: of several arrays below each video's name, such as rgb and flow, the ones to read, side by
+        side.
         rate: snippets a second, where the file does not say so.
 
     Attributes:
@@ -165,7 +166,8 @@ class FeatureFile:
             shape = array.shape or ()  # of an empty dataset there is none
             if len(shape) != 2 or 0 in shape:
                 raise FeatureError(
-                    f"{self.path}: video '{video_id}' has features of shape {shape}, expected (snippets, width)."
+                    f"{self.path}: video '{video_id}' has features of shape {shape}, expected (snippets, "
+                    "width)."
                 )
             if array.dtype.kind != "f":
                 raise FeatureError(
@@ -241,7 +243,8 @@ class FeatureFile:
 
 
 def _native(values: np.ndarray) -> np.ndarray:
-    """Floats as torch takes them: in this machine's byte order, of 4 or 8 bytes. Half precision is too short to
+    """Floats as torch takes them: in this machine's byte order, of 4 or 8 bytes. Half precision is too short
+    to
     sum squares in.
     """
     return values.astype(np.float32 if values.dtype.itemsize <= 4 else np.float64, copy=False)

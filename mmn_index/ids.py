@@ -23,7 +23,8 @@ def likely_cause(wanted: Sequence[str], known: Collection[str]) -> str:
             best = (
                 len(pairs),
                 (
-                    f"{said(ours, theirs)} {len(pairs):,} of these {len(wanted):,} match, such as '{ours}' and "
+                    f"{said(ours, theirs)} {len(pairs):,} of these {len(wanted):,} match, such as '{ours}' "
+                    "and "
                     f"'{theirs}'."
                 ),
             )

@@ -173,11 +173,24 @@ def test_a_failed_build_keeps_the_old_index(
         file["v5"][0, 0] = np.inf
     old = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     command.fails(
-        "build", world / "run" / "model", tmp_path / "bad.h5", "-o", copy, "--overwrite", says="'v5' has NaN"
+        "build",
+        world / "run" / "model",
+        tmp_path / "bad.h5",
+        "-o",
+        copy,
+        "--overwrite",
+        "--strict",
+        says="'v5' has NaN",
     )
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == old
     command.fails(
-        "build", world / "run" / "model", tmp_path / "bad.h5", "-o", tmp_path / "new.mmn", says="'v5' has NaN"
+        "build",
+        world / "run" / "model",
+        tmp_path / "bad.h5",
+        "-o",
+        tmp_path / "new.mmn",
+        "--strict",
+        says="'v5' has NaN",
     )
     assert not (tmp_path / "new.mmn").exists()
 

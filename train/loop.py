@@ -59,6 +59,7 @@ def train(
     resume: bool = False,
     tensorboard: bool = False,
     report: Report = lambda what, done, total, note: None,
+    tell: Callable[[str], None] = lambda remark: None,
 ) -> TrainResult:
     """Train a model into the folder `out`; resume.py says what lies there.
 
@@ -72,6 +73,7 @@ def train(
         resume: take up the run that `out` holds, if it holds one.
         tensorboard: write metrics for TensorBoard too.
         report: called with (what, done, total, a note for people).
+        tell: called with remarks for people.
 
     Raises:
         OutputError: `out` holds something already, or cannot be written.
@@ -105,6 +107,11 @@ def train(
             model = checkpoint.load(init).to(place)
         else:
             model = MMN(setting.model, *load_pretrained(setting.model.text_model)).to(place)
+        annotations = annotations.worded(model.tokenizer.shortened)
+        validation = validation and validation.worded(model.tokenizer.shortened)
+        for split in (annotations, validation):
+            if split and split.cut and processes.first:
+                tell(split.cut_remark)
         data = TrainingSet(
             annotations,
             features,

@@ -1,11 +1,13 @@
-"""The forms in which annotations come, read into one: an entry a video.
+"""The forms in which annotations come, read into one: an entry for each video.
 
-    object    {video: {"duration": seconds, "timestamps": [[start, end], ...], "sentences": [...]}}   Charades-STA and
-                                                                                ActivityNet Captions, as json
-              {video: {"fps": ..., "num_frames": ..., "timestamps": in frames, "sentences": [...]}}   TACoS
-    list      video start end##sentence                                         Charades-STA, as its authors give it
-    lines     {"qid", "query", "duration", "vid", "relevant_windows": [[start, end], ...]}            QVHighlights
-              {"desc_id", "desc", "duration", "vid_name", "ts": [start, end]}                         TVR
+    Charades-STA and ActivityNet Captions as json, and TACoS:
+        {video: {"duration": seconds, "timestamps": [[start, end], ...], "sentences": [...]}}
+        {video: {"fps": ..., "num_frames": ..., "timestamps": in frames, "sentences": [...]}}
+    Charades-STA as its authors give it, a list:
+        video start end##sentence
+    QVHighlights and TVR, a line of json for each sentence:
+        {"qid", "query", "duration", "vid", "relevant_windows": [[start, end], ...]}
+        {"desc_id", "desc", "duration", "vid_name", "ts": [start, end]}
 
 A list says no durations. A sentence of QVHighlights with several windows is a sentence for each of them.
 """
@@ -20,8 +22,10 @@ from typing import Any
 from ..errors import AnnotationError
 
 _FORMS = (
-    "Expected json {video: {duration, timestamps, sentences}}, text with a line `video start end##sentence` each "
-    "(Charades-STA), or jsonl of QVHighlights (query, duration, vid, relevant_windows) or TVR (desc, duration, "
+    "Expected json {video: {duration, timestamps, sentences}}, text with a line `video start end##sentence` "
+    "each "
+    "(Charades-STA), or jsonl of QVHighlights (query, duration, vid, relevant_windows) or TVR (desc, "
+    "duration, "
     "vid_name, ts)."
 )
 
@@ -165,7 +169,8 @@ def _listed(path: Path, number: int, line: str) -> _Line:
     times = [_number(part) for part in parts[1:]]
     if not separator or len(parts) < 3 or None in times or not sentence.strip():
         raise AnnotationError(
-            f"{path}: line {number}: is {line.strip()!r:.60}, expected `video start end##sentence` with times in "
+            f"{path}: line {number}: is {line.strip()!r:.60}, expected `video start end##sentence` with "
+            "times in "
             "seconds."
         )
     moment = [time for time in times if time is not None]
@@ -190,7 +195,8 @@ def _collect(path: Path, lines: list[_Line], needed: bool) -> Entries:
             before = entry.setdefault("duration", line.duration)
             if abs(before - line.duration) > 0.1 * max(before, line.duration):
                 raise AnnotationError(
-                    f"{path}: line {line.number}: '{line.video_id}' lasts {line.duration:g} seconds, an earlier "
+                    f"{path}: line {line.number}: '{line.video_id}' lasts {line.duration:g} seconds, an "
+                    "earlier "
                     f"line says {before:g}."
                 )
         for moment in line.moments or [[0.0, 0.0]]:  # no window: empty, left out as empty moments are

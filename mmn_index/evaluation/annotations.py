@@ -1,4 +1,4 @@
-"""Videos with their moments and sentences, from the files of the benchmarks; annotation_forms.py has their forms.
+"""Videos with their moments and sentences, from the benchmarks' files; annotation_forms.py has their forms.
 
 A list "labels", one a sentence, may say which action a sentence is about: moments with the same
 label then count as right answers to each other's sentences when a whole collection is searched.
@@ -7,7 +7,7 @@ label then count as right answers to each other's sentences when a whole collect
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,12 +46,34 @@ class Annotations:
     clamped: int  # sentences whose moment reached outside the video and was cut
     written: int = 0  # above every position: sentences of the file, or TVR's largest desc_id and one
     unknown: tuple[str, ...] = ()  # videos of a form without lengths, of which nobody knew the length
+    cut: int = 0  # sentences that were cut to what a text encoder reads
     estimated: int = 0  # videos whose length is the end of their last moment
 
     @property
     def num_sentences(self) -> int:
         """Sentences of all videos."""
         return sum(len(video.sentences) for video in self.videos)
+
+    def worded(self, shortened: Callable[[Sequence[str]], list[str]]) -> "Annotations":
+        """The same with sentences that a text encoder can read, see SentenceTokenizer.shortened."""
+        given = [sentence for video in self.videos for sentence in video.sentences]
+        found = shortened(given)
+        wordings = iter(found)
+        return replace(
+            self,
+            videos=tuple(
+                replace(video, sentences=tuple(next(wordings) for _ in video.sentences))
+                for video in self.videos
+            ),
+            cut=sum(a != b for a, b in zip(given, found, strict=True)),
+        )
+
+    @property
+    def cut_remark(self) -> str:
+        """How many sentences are cut, for people; empty where none is."""
+        if not self.cut:
+            return ""
+        return f"{self.path}: {self.cut:,} sentences are longer than the text encoder reads, and are cut."
 
     @property
     def digest(self) -> str:
@@ -82,7 +104,8 @@ class Annotations:
             )
         if self.estimated:
             found.append(
-                f"{self.path}: does not say how long its videos are; {self.estimated:,} are taken to end with "
+                f"{self.path}: does not say how long its videos are; {self.estimated:,} are taken to end "
+                "with "
                 "their last moment."
             )
         return found
@@ -95,7 +118,8 @@ def read_annotations(
     video.
 
     Args:
-        length: of videos in a form that does not say it, such as a feature file's `stated`. Videos that it does
+        length: of videos in a form that does not say it, such as a feature file's `stated`. Videos that it
+        does
             not know either are left out, and named in `unknown`.
         estimate: take a video of unknown length to end with its last moment: enough for wordings.
 
@@ -106,7 +130,8 @@ def read_annotations(
     entries = read_entries(path)
     if not entries.lengths and length is None and not estimate:
         raise AnnotationError(
-            f"{path}: a Charades-STA list does not say how long videos are, and no feature file is read here that "
+            f"{path}: a Charades-STA list does not say how long videos are, and no feature file is read "
+            "here that "
             "would. Give the json form, with durations."
         )
     unknown, estimated = _add_lengths(entries, length, estimate)
@@ -123,12 +148,19 @@ def read_annotations(
             f"{path}: has no sentence with a start before its end{_outside(entries) if dropped else ''}."
         )
     return Annotations(
-        path, tuple(videos), dropped, clamped, entries.written or before, tuple(unknown), estimated
+        path,
+        tuple(videos),
+        dropped,
+        clamped,
+        written=entries.written or before,
+        unknown=tuple(unknown),
+        estimated=estimated,
     )
 
 
 def read_durations(path: str | os.PathLike[str]) -> dict[str, float | None]:
-    """Seconds of every video of an annotation file, those without a sentence included; None in a form that does
+    """Seconds of every video of an annotation file, those without a sentence included; None in a form that
+    does
     not say them.
 
     Raises:
@@ -142,7 +174,9 @@ def read_durations(path: str | os.PathLike[str]) -> dict[str, float | None]:
 
 
 def _add_lengths(entries: Entries, length: Length | None, estimate: bool) -> tuple[list[str], int]:
-    """Complete entries of a form without lengths; which stayed unknown and are taken out, how many are estimated."""
+    """Complete entries of a form without lengths; which stayed unknown and are taken out, how many are
+    estimated.
+    """
     unknown: list[str] = []
     estimated = 0
     for video_id, entry in [] if entries.lengths else list(entries.videos.items()):
@@ -165,7 +199,8 @@ def _outside(entries: Entries) -> str:
         for start, end in entry["timestamps"]:
             if float(start) < float(end):
                 return (
-                    f" inside its video: the first is from {float(start) / fps:g} to {float(end) / fps:g}, and "
+                    f" inside its video: the first is from {float(start) / fps:g} to {float(end) / fps:g}, "
+                    "and "
                     f"'{video_id}' lasts {duration:g} seconds. Such times may be milliseconds, or frames"
                 )
     return ""

@@ -1,8 +1,8 @@
-"""Which annotated videos can be used: those whose features, or moments in an index, are there, of the length that
-the annotations say.
+"""Which annotated videos can be used: those whose features, or moments in an index, are there and have the
+length that the annotations say.
 
-Of thousands of videos some are always gone, cut anew or damaged. They are left out and named, and the others are
-used. Where nothing is left, or one mistake explains all, that is an error.
+Of thousands of videos some are always gone, cut anew or damaged. They are left out and named, and the others
+are used. Where nothing is left, or one mistake explains all, that is an error.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -79,7 +79,8 @@ def usable_videos(
         durations = dict.fromkeys([*features.video_ids, *features.broken])
     if features.video_ids and features.dim != dim:
         raise FeatureError(
-            f"{features.path}: has features of width {features.dim}, expected {dim}. Was the model trained on "
+            f"{features.path}: has features of width {features.dim}, expected {dim}. Was the model trained "
+            "on "
             "other features?"
         )
     gone = (name for name in durations if name not in features and name not in features.broken)
@@ -169,7 +170,8 @@ def _known(annotated: float | None, seconds: float | None, name: str, path: Path
     if found is None:
         raise FeatureError(
             f"{path}: does not say how long video '{name}' is (no attribute `duration` or `rate`). Name an "
-            "annotation file that does with --videos, or say how many snippets there are a second with --rate."
+            "annotation file that does with --videos, or say how many snippets there are a second with "
+            "--rate."
         )
     return found
 
@@ -207,14 +209,16 @@ def _check_factor(
     times = f"{factor:,.4g} times" if factor >= 1 else f"1/{1 / factor:,.4g} of"
     hint = f"Does {meant[1]} give {meant[0]}?" if meant else "Is a rate or a unit wrong?"
     raise AnnotationError(
-        f"{source}: gives all {len(both):,} videos {times} the length that {where} gives (video '{name}': {ours:g} "
+        f"{source}: gives all {len(both):,} videos {times} the length that {where} gives (video '{name}': "
+        f"{ours:g} "
         f"against {theirs:g} seconds). {hint} Expected seconds."
     )
 
 
 def _contradiction(name: str, annotated: float, seconds: float, source: Path, where: Path) -> str:
     return (
-        f"{source}: video '{name}' lasts {annotated:g} seconds there and {seconds:g} in {where}. Is it another cut "
+        f"{source}: video '{name}' lasts {annotated:g} seconds there and {seconds:g} in {where}. Is it "
+        "another cut "
         "of the video, or are times in milliseconds or frames?"
     )
 
@@ -223,7 +227,8 @@ def _all_missing(missing: list[str], known: Collection[str], where: Path, source
     there = f"e.g. '{next(iter(known))}'" if known else "none"
     cause = likely_cause(missing, known) or "Do they belong together?"
     return (
-        f"{where}: has none of the {len(missing):,} videos of {source}, e.g. '{missing[0]}' (it has {len(known):,}, "
+        f"{where}: has none of the {len(missing):,} videos of {source}, e.g. '{missing[0]}' (it has "
+        f"{len(known):,}, "
         f"{there}). {cause}"
     )
 
