@@ -19,6 +19,13 @@ from mmn_index.index.segment import VIDEO_COLUMNS
 
 _KEY = "video_id"
 _NONE = pa.schema([])
+_AS_THEY_ARE = (
+    pa.types.is_null,
+    pa.types.is_boolean,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_timestamp,
+)
 _LONG = pa.decimal128(38, 0)  # whole numbers that int64 has no room for
 
 
@@ -123,9 +130,8 @@ def _comparable(column: pa.ChunkedArray, name: str, known: pa.DataType | None, p
             return column.cast(pa.float64())
         if pa.types.is_decimal(kind):
             return column.cast(pa.decimal128(38, kind.scale))
-        if pa.types.is_null(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
-            if not (pa.types.is_duration(kind) or pa.types.is_interval(kind)):
-                return column
+        if any(known_kind(kind) for known_kind in _AS_THEY_ARE):
+            return column
     except pa.ArrowInvalid as error:
         raise AnnotationError(f"{path}: column '{name}' holds {kind}: {error}.") from error
     raise AnnotationError(

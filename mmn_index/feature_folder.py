@@ -1,4 +1,4 @@
-"""Snippet features as a folder of NumPy files: one .npy or .npz for each video, called by its path in there."""
+"""Snippet features as a folder of NumPy files, an .npy or .npz for each video, called by its path in it."""
 
 import hashlib
 import os

@@ -68,7 +68,7 @@ def usable_videos(
         FeatureError: the features have another width, or nothing is left.
         AnnotationError: the lengths of all videos are off by one factor.
     """
-    if durations is None:
+    if durations is None or not any(name in features for name in durations):
         if features.kinds:
             raise FeatureError(
                 f"{features.path}: its videos have several arrays of features ({', '.join(features.kinds)}). "
@@ -76,6 +76,7 @@ def usable_videos(
                 f"{','.join(features.kinds[:2])} to read them side by side. If each is a video of its own, "
                 "name the videos with --videos."
             )
+    if durations is None:
         durations = dict.fromkeys([*features.video_ids, *features.broken])
     if features.video_ids and features.dim != dim:
         raise FeatureError(
