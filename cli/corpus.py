@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import print_json, print_table, progress, say
-from .sentences import fitting_lines, read_split
+from .sentences import fitting_lines, searchable_split
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
@@ -42,20 +42,15 @@ def corpus_recall(
     """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file
     of predictions. Returns the videos that are left out.
     """
-    from mmn_index.errors import AnnotationError
     from mmn_index.evaluation.corpus import IndexRank
     from mmn_index.evaluation.folder import write_report
     from mmn_index.evaluation.queries import indexed, queries_of
     from mmn_index.evaluation.report import evaluate_corpus
     from mmn_index.evaluation.tvr import write_predictions
-    from mmn_index.evaluation.usable import searchable
-    from mmn_index.left_out import refuse
 
     index, chosen = _open(root, score, hub, device)
     corpus = indexed(index)
-    split, left_out = searchable(read_split(annotations, corpus.lengths.get), corpus.lengths, root)
-    if strict:
-        refuse(left_out, AnnotationError)
+    split, left_out = searchable_split(annotations, corpus, root, strict=strict)
     queries = queries_of(split, corpus)
     embeddings = _embed(index, queries.sentences, device)
     rank = IndexRank(index, embeddings, chosen)
@@ -182,8 +177,8 @@ def _show(
         for table in tables(result, with_intervals=False):
             show(table)
         click.echo(
-            f"\nA hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, "
-            "no NMS."
+            f"\nA hit: {_HIT}. ± 95 %: half of the row's widest bootstrap interval. Chance: random order, no "
+            "NMS."
         )
         return
     show(summary_table(result))

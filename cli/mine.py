@@ -7,7 +7,7 @@ import click
 from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import progress, say
-from .sentences import fitting, read_split
+from .sentences import fitting, searchable_split
 
 
 @click.command()
@@ -70,18 +70,12 @@ def mine(
     from mmn_index.train.mining import read_positives, write_negatives
 
     from mmn_index import checkpoint
-    from mmn_index.errors import AnnotationError
     from mmn_index.evaluation.queries import indexed
-    from mmn_index.evaluation.usable import searchable
     from mmn_index.index import MomentIndex
-    from mmn_index.left_out import refuse
 
     listed = read_positives(positives) if positives else None
     opened = MomentIndex(index, device)
-    known = indexed(opened).lengths
-    split, left_out = searchable(read_split(annotations, known.get), known, index)
-    if strict:
-        refuse(left_out, AnnotationError)
+    split, left_out = searchable_split(annotations, indexed(opened), index, strict=strict)
     model = checkpoint.load(opened.model_path, device)
     split = fitting(split, model)
     similar = Alike.of(model, meanings(split)[0], cosine=alike, labels=True)

@@ -37,8 +37,7 @@ from .train import draw_curves
     "selection",
     type=click.Choice(["validation", "test", "last"]),
     help="Which epoch is kept: the best on the validation split (or a hold-out), the best on the test split "
-    "(the "
-    "paper's practice; it flatters), or the last.  [default: as the setting says]",
+    "(the paper's practice; it flatters), or the last.  [default: as the setting says]",
 )
 @click.option("--config", help="Another setting than the data set's own, for experiments.")
 @click.option("--text-model", help="Hub id or local directory of the text encoder; overrides the setting's.")

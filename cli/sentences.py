@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mmn_index.evaluation.annotations import Annotations, Length
+    from mmn_index.evaluation.queries import Corpus
+    from mmn_index.left_out import LeftOut
     from mmn_index.model import MMN
 
 
@@ -26,6 +28,24 @@ def read_split(path: Path, length: "Length | None" = None, *, estimate: bool = F
     for remark in split.remarks:
         say(remark)
     return split
+
+
+def searchable_split(
+    path: Path, corpus: "Corpus", root: Path, *, strict: bool
+) -> "tuple[Annotations, list[LeftOut]]":
+    """The videos of an annotation file that an index has, and those that are left out.
+
+    Raises:
+        AnnotationError: the file cannot be used, or a video cannot and it is strict.
+    """
+    from mmn_index.errors import AnnotationError
+    from mmn_index.evaluation.usable import searchable
+    from mmn_index.left_out import refuse
+
+    split, left_out = searchable(read_split(path, corpus.lengths.get), corpus.lengths, root)
+    if strict:
+        refuse(left_out, AnnotationError)
+    return split, left_out
 
 
 def fitting(split: "Annotations", model: "MMN") -> "Annotations":

@@ -125,7 +125,7 @@ def train(
             device=device,
             resume=resume,
             tensorboard=tensorboard,
-            tell=say,
+            tell=say if first else _silent,
             report=lambda what, done, total, note: told(done, total, note, what),
         )
     if first:

@@ -262,8 +262,8 @@ def _sentences(about: CheckpointInfo, hubs: Hubs | None) -> Sequence[str] | None
     if not own and hubs.correction:
         raise QueryError(
             f"{about.path}: does not say which sentences it was trained with (it was converted, or saved by "
-            "an older version), and "
-            "hubs are corrected by them. Name some with --bank, such as its training annotations."
+            "an older version), and hubs are corrected by them. Name some with --bank, such as its training "
+            "annotations."
         )
     return own or None
 

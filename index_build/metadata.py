@@ -136,8 +136,7 @@ def _comparable(column: pa.ChunkedArray, name: str, known: pa.DataType | None, p
         raise AnnotationError(f"{path}: column '{name}' holds {kind}: {error}.") from error
     raise AnnotationError(
         f"{path}: column '{name}' holds {kind}, which a search cannot compare. Write it as text, numbers, "
-        "dates or "
-        "times, or leave it out."
+        "dates or times, or leave it out."
     )
 
 
@@ -172,7 +171,6 @@ def rows_for(table: pa.Table, video_ids: Sequence[str], path: Path) -> tuple[pa.
     if without:
         remarks.append(
             f"{path}: has no row for {len(without):,} of the {len(video_ids):,} videos, e.g. "
-            f"'{without[0]}': their "
-            "columns are empty."
+            f"'{without[0]}': their columns are empty."
         )
     return table.drop_columns([_KEY]).take(pa.array(found, type=pa.int64())), remarks

@@ -78,8 +78,7 @@ class Hdf5Features:
         return [
             (
                 f"{self.path}: {len(self._again):,} names lead to features that have another name too, and "
-                "count as "
-                f"videos of their own: {', '.join(self._again[:3])}{more}."
+                f"count as videos of their own: {', '.join(self._again[:3])}{more}."
             )
         ]
 

@@ -284,8 +284,7 @@ class FeatureWriter:
                 if old.backbone != backbone or old.rate != rate:
                     raise FeatureError(
                         f"{self.path}: holds features of {old.backbone} at {old.rate} snippets a second, not "
-                        f"of {backbone} "
-                        f"at {rate}. Features of two kinds do not mix: choose another file."
+                        f"of {backbone} at {rate}. Features of two kinds do not mix: choose another file."
                     )
                 self._done = set(old.video_ids)
         # The backbone and rate are in the folder's name, so that parts of an earlier run with other ones stay

@@ -24,8 +24,7 @@ def likely_cause(wanted: Sequence[str], known: Collection[str]) -> str:
                 len(pairs),
                 (
                     f"{said(ours, theirs)} {len(pairs):,} of these {len(wanted):,} match, such as '{ours}' "
-                    "and "
-                    f"'{theirs}'."
+                    f"and '{theirs}'."
                 ),
             )
     if best[0]:

@@ -32,7 +32,7 @@ from mmn_index.model import MMN
 from mmn_index.text_encoder import load_pretrained
 
 from .alike import Alike
-from .batches import Group, TrainingSet, derived_seed, draw_negatives, split_epoch
+from .batches import Group, TrainingSet, derived_seed, draw_negatives, readable, split_epoch
 from .config import Setting, TrainConfig
 from .distributed import World, world
 from .embedding import index_videos
@@ -107,11 +107,8 @@ def train(
             model = checkpoint.load(init).to(place)
         else:
             model = MMN(setting.model, *load_pretrained(setting.model.text_model)).to(place)
-        annotations = annotations.worded(model.tokenizer.shortened)
-        validation = validation and validation.worded(model.tokenizer.shortened)
-        for split in (annotations, validation):
-            if split and split.cut and processes.first:
-                tell(split.cut_remark)
+        annotations = readable(annotations, model, tell)
+        validation = validation and readable(validation, model, tell)
         data = TrainingSet(
             annotations,
             features,

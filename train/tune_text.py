@@ -37,7 +37,7 @@ from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score
 
 from .alike import Alike, meanings
-from .batches import derived_seed
+from .batches import derived_seed, readable
 from .embedding import index_videos
 
 _MATCH = 0.5  # temporal IoU from which a proposal matches an annotated moment
@@ -104,11 +104,8 @@ def tune_text(
     """
     config = config or TuneConfig()
     about, model = checkpoint.info(source), checkpoint.load(source, device)
-    annotations = annotations.worded(model.tokenizer.shortened)
-    validation = validation and validation.worded(model.tokenizer.shortened)
-    for split in (annotations, validation):
-        if split and split.cut:
-            tell(split.cut_remark)
+    annotations = readable(annotations, model, tell)
+    validation = validation and readable(validation, model, tell)
     if features.dim != about.config.input_dim:
         raise FeatureError(
             f"{features.path}: features have width {features.dim}, {source} expects {about.config.input_dim}."

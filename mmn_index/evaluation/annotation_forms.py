@@ -23,10 +23,8 @@ from ..errors import AnnotationError
 
 _FORMS = (
     "Expected json {video: {duration, timestamps, sentences}}, text with a line `video start end##sentence` "
-    "each "
-    "(Charades-STA), or jsonl of QVHighlights (query, duration, vid, relevant_windows) or TVR (desc, "
-    "duration, "
-    "vid_name, ts)."
+    "each (Charades-STA), or jsonl of QVHighlights (query, duration, vid, relevant_windows) or TVR (desc, "
+    "duration, vid_name, ts)."
 )
 
 
@@ -170,8 +168,7 @@ def _listed(path: Path, number: int, line: str) -> _Line:
     if not separator or len(parts) < 3 or None in times or not sentence.strip():
         raise AnnotationError(
             f"{path}: line {number}: is {line.strip()!r:.60}, expected `video start end##sentence` with "
-            "times in "
-            "seconds."
+            "times in seconds."
         )
     moment = [time for time in times if time is not None]
     return _Line(number, parts[0].strip(), sentence.strip(), [moment], None, None)
@@ -196,8 +193,7 @@ def _collect(path: Path, lines: list[_Line], needed: bool) -> Entries:
             if abs(before - line.duration) > 0.1 * max(before, line.duration):
                 raise AnnotationError(
                     f"{path}: line {line.number}: '{line.video_id}' lasts {line.duration:g} seconds, an "
-                    "earlier "
-                    f"line says {before:g}."
+                    f"earlier line says {before:g}."
                 )
         for moment in line.moments or [[0.0, 0.0]]:  # no window: empty, left out as empty moments are
             entry["timestamps"].append(moment)

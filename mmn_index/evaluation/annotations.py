@@ -105,8 +105,7 @@ class Annotations:
         if self.estimated:
             found.append(
                 f"{self.path}: does not say how long its videos are; {self.estimated:,} are taken to end "
-                "with "
-                "their last moment."
+                "with their last moment."
             )
         return found
 
@@ -130,9 +129,8 @@ def read_annotations(
     entries = read_entries(path)
     if not entries.lengths and length is None and not estimate:
         raise AnnotationError(
-            f"{path}: a Charades-STA list does not say how long videos are, and no feature file is read "
-            "here that "
-            "would. Give the json form, with durations."
+            f"{path}: a Charades-STA list does not say how long videos are, and no feature file is read here "
+            "that would. Give the json form, with durations."
         )
     unknown, estimated = _add_lengths(entries, length, estimate)
     videos, dropped, clamped, before = [], 0, 0, 0
@@ -200,8 +198,7 @@ def _outside(entries: Entries) -> str:
             if float(start) < float(end):
                 return (
                     f" inside its video: the first is from {float(start) / fps:g} to {float(end) / fps:g}, "
-                    "and "
-                    f"'{video_id}' lasts {duration:g} seconds. Such times may be milliseconds, or frames"
+                    f"and '{video_id}' lasts {duration:g} seconds. Such times may be milliseconds, or frames"
                 )
     return ""
 

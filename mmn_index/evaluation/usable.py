@@ -68,22 +68,9 @@ def usable_videos(
         FeatureError: the features have another width, or nothing is left.
         AnnotationError: the lengths of all videos are off by one factor.
     """
-    if durations is None or not any(name in features for name in durations):
-        if features.kinds:
-            raise FeatureError(
-                f"{features.path}: its videos have several arrays of features ({', '.join(features.kinds)}). "
-                f"Choose with --feature-name {features.kinds[0]}, or with --feature-name "
-                f"{','.join(features.kinds[:2])} to read them side by side. If each is a video of its own, "
-                "name the videos with --videos."
-            )
+    _check_file(features, durations, dim)
     if durations is None:
         durations = dict.fromkeys([*features.video_ids, *features.broken])
-    if features.video_ids and features.dim != dim:
-        raise FeatureError(
-            f"{features.path}: has features of width {features.dim}, expected {dim}. Was the model trained "
-            "on "
-            "other features?"
-        )
     gone = (name for name in durations if name not in features and name not in features.broken)
     missing = dict.fromkeys(gone)
     if len(missing) == len(durations):
@@ -109,6 +96,24 @@ def usable_videos(
     if not kept:
         raise FeatureError(_nothing(left_out, len(durations)))
     return kept, left_out
+
+
+def _check_file(features: FeatureFile, wanted: Collection[str] | None, dim: int) -> None:
+    """Refuse a file of which no video would fit."""
+    if features.kinds and (wanted is None or not any(name in features for name in wanted)):
+        first = features.kinds[0]
+        raise FeatureError(
+            f"{features.path}: its videos have several arrays of features ({', '.join(features.kinds)}). "
+            f"Choose with --feature-name {first}, or with --feature-name {','.join(features.kinds[:2])} to "
+            "read "
+            "them side by side. If each is a video of its own, name the videos with --videos."
+        )
+    if features.video_ids and features.dim != dim:
+        raise FeatureError(
+            f"{features.path}: has features of width {features.dim}, expected {dim}. Was the model trained "
+            "on "
+            "other features?"
+        )
 
 
 def searchable(
@@ -211,16 +216,14 @@ def _check_factor(
     hint = f"Does {meant[1]} give {meant[0]}?" if meant else "Is a rate or a unit wrong?"
     raise AnnotationError(
         f"{source}: gives all {len(both):,} videos {times} the length that {where} gives (video '{name}': "
-        f"{ours:g} "
-        f"against {theirs:g} seconds). {hint} Expected seconds."
+        f"{ours:g} against {theirs:g} seconds). {hint} Expected seconds."
     )
 
 
 def _contradiction(name: str, annotated: float, seconds: float, source: Path, where: Path) -> str:
     return (
         f"{source}: video '{name}' lasts {annotated:g} seconds there and {seconds:g} in {where}. Is it "
-        "another cut "
-        "of the video, or are times in milliseconds or frames?"
+        "another cut of the video, or are times in milliseconds or frames?"
     )
 
 
@@ -229,8 +232,7 @@ def _all_missing(missing: list[str], known: Collection[str], where: Path, source
     cause = likely_cause(missing, known) or "Do they belong together?"
     return (
         f"{where}: has none of the {len(missing):,} videos of {source}, e.g. '{missing[0]}' (it has "
-        f"{len(known):,}, "
-        f"{there}). {cause}"
+        f"{len(known):,}, {there}). {cause}"
     )
 
 
