@@ -87,11 +87,10 @@ def _read_csv(path: Path, known: pa.Schema) -> pa.Table:
     types = {_KEY: pa.string()} | {
         field.name: field.type for field in known if pa.types.is_string(field.type)
     }
-    types |= {
-        name: _LONG
-        for place, name in enumerate(rows[0] if rows else ())
-        if name not in types and _too_long([row[place] for row in rows[1:] if place < len(row)])
-    }
+    for place, name in enumerate(rows[0] if rows else ()):
+        digits = _long_digits([row[place] for row in rows[1:] if place < len(row)])
+        if digits and name not in types:
+            types[name] = _LONG if digits <= _LONG.precision else pa.string()
     return arrow_csv.read_csv(
         pa.BufferReader(cleaned.getvalue().encode()),
         parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
@@ -99,14 +98,18 @@ def _read_csv(path: Path, known: pa.Schema) -> pa.Table:
     )
 
 
-def _too_long(values: Sequence[str]) -> bool:
-    """Whether values are whole numbers of which one has no room in 64 bits: as fractions they would be
-    rounded.
+def _long_digits(values: Sequence[str]) -> int:
+    """Most digits of whole numbers of which one has no room in 64 bits: as fractions they would be rounded.
+    Else
+    0.
     """
-    given = [value.removeprefix("-") for value in values if value]
-    if not all(value.isdecimal() and value.isascii() and len(value) <= 38 for value in given):
-        return False
-    return any(len(value) > 18 and not -(2**63) <= int(value) < 2**63 for value in values if value)
+    given = [value for value in values if value]
+    digits = [value.removeprefix("-") for value in given]
+    if not all(value.isdecimal() and value.isascii() for value in digits):
+        return 0
+    most = max(map(len, digits), default=0)
+    fits = most < 19 or (most == 19 and all(-(2**63) <= int(value) < 2**63 for value in given))
+    return 0 if fits else most
 
 
 def _comparable(column: pa.ChunkedArray, name: str, known: pa.DataType | None, path: Path) -> pa.ChunkedArray:

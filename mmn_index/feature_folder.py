@@ -26,6 +26,7 @@ class FolderFeatures:
     def __init__(self, path: Path, kinds: Sequence[str]) -> None:
         self.path, self._chosen = path, tuple(kinds)
         self.remarks: list[str] = []
+        self._last: tuple[tuple[str, ...], list[Any]] = ((), [])
         lost: dict[str, str] = {}
         self._files: dict[str, Path] = {}
         others: Counter[str] = Counter()
@@ -69,7 +70,10 @@ class FolderFeatures:
         Raises:
             FeatureError: a file cannot be read, or does not hold the one array that is looked for.
         """
-        return [array for name in self.parts[video_id] for array in self._load(name)]
+        names = self.parts[video_id]
+        if self._last[0] != names:  # shape, then values: a packed file is read once
+            self._last = names, [array for name in names for array in self._load(name)]
+        return self._last[1]
 
     @property
     def state(self) -> str:

@@ -13,6 +13,7 @@ import h5py
 from . import feature_names
 from .errors import FeatureError
 
+_NO_TEXT = "has a name that is not UTF-8: rename it"
 _HOPS = 16  # links that lead to links
 
 
@@ -41,7 +42,8 @@ class Hdf5Features:
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
-            raise FeatureError(f"{path}: cannot be read as HDF5 ({error}). Is it complete?") from error
+            hint = "Name the folder." if path.suffix in (".npy", ".npz") else "Is it complete?"
+            raise FeatureError(f"{path}: cannot be read as HDF5 ({error}). {hint}") from error
         self._files = {path.resolve(): self._file}
         self._root = path.resolve().parent
         self._places: dict[str, tuple[h5py.File, str]] = {}
@@ -125,6 +127,9 @@ class Hdf5Features:
         """All datasets below a group, under the names by which they are reached."""
         group = file[place or "/"]
         for name in group:
+            if isinstance(name, bytes):  # what h5py makes of a name that is not UTF-8
+                self._lost[f"{shown}{name.decode(errors='backslashreplace')}"] = _NO_TEXT
+                continue
             known, owner, target = f"{shown}{name}", file, f"{place}/{name}"
             try:
                 hard = group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD
@@ -132,7 +137,7 @@ class Hdf5Features:
                     owner, target = self._follow(file, target)
                 item = group[name] if hard else owner[target]
             except UnicodeEncodeError:
-                self._lost[ascii(known)] = "has a name that is not UTF-8. Rename it"
+                self._lost[ascii(known)] = _NO_TEXT
             except _NoWayError as error:
                 self._lost[known] = str(error)
             except (KeyError, OSError, RuntimeError) as error:

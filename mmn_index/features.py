@@ -24,6 +24,8 @@ from .feature_folder import FolderFeatures
 from .feature_hdf5 import Hdf5Features
 
 _PART = ".h5"
+_SAMPLE = 100  # videos
+_HUGE = 1e15  # the square of a value that is larger does not leave room for a sum
 _MOST = 1e9  # seconds, or snippets a second: a number that is larger means something else
 
 
@@ -49,7 +51,7 @@ class FeatureFile:
     ) -> None:
         self.path = Path(path)
         self._rate = rate
-        if not self.path.exists():
+        if not (self.path.is_dir() or self.path.is_file()):
             raise FeatureError(
                 f"{self.path}: no such feature file. `mmn-index extract` makes one from video files."
             )
@@ -95,8 +97,7 @@ class FeatureFile:
     @property
     def backbone(self) -> str | None:
         """What made the features, where the file says so."""
-        value = self._stored.attribute(None, "backbone")
-        return None if value is None else str(value)
+        return _text(self._stored.attribute(None, "backbone"))
 
     @property
     def rate(self) -> float | None:
@@ -112,14 +113,15 @@ class FeatureFile:
 
     @cached_property
     def dim(self) -> int:
-        """Width D that most videos have; `read` checks every video's own.
+        """Width D that most videos have, of a sample; `read` checks every video's own.
 
         Raises:
             FeatureError: no video has features.
         """
         widths: Counter[int] = Counter()
         first: FeatureError | None = None
-        for video_id in self.video_ids:
+        ids = self.video_ids
+        for video_id in ids[:: max(1, len(ids) // _SAMPLE)]:
             try:
                 widths[self.shape(video_id)[1]] += 1
             except FeatureError as error:
@@ -152,8 +154,7 @@ class FeatureFile:
     def source(self, video_id: str) -> str | None:
         """Path of the video file that the features were made of, where the file says so."""
         self._check_known(video_id)
-        value = self._stored.attribute(video_id, "source")
-        return None if value is None else str(value)
+        return _text(self._stored.attribute(video_id, "source"))
 
     def shape(self, video_id: str) -> tuple[int, int]:
         """Number of snippets and width of a video's features, which are not read.
@@ -206,7 +207,13 @@ class FeatureFile:
             raise FeatureError(
                 f"{self.path}: video '{video_id}' cannot be read ({error}). Is the file complete?"
             ) from error
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        largest = np.abs(values).max(axis=1)
+        if np.isfinite(largest).all() and largest.max() > _HUGE:
+            raise FeatureError(
+                f"{self.path}: video '{video_id}' has values up to {largest.max():.3g}, too large to be "
+                "features. Extract this video again."
+            )
+        bad = np.flatnonzero(~np.isfinite(largest))
         if len(bad):
             raise FeatureError(
                 f"{self.path}: video '{video_id}' has NaN or infinite values in {len(bad)} of {len(values)} "
@@ -216,7 +223,7 @@ class FeatureFile:
 
     def _positive(self, value: object, what: str, unit: str) -> float:
         try:
-            number = float(value) if np.ndim(value) == 0 else math.nan  # type: ignore[arg-type]
+            number = float(np.asarray(value).item())  # one number, in an array or not
         except (TypeError, ValueError):
             number = math.nan
         if not 0 < number < _MOST:
@@ -240,6 +247,13 @@ class FeatureFile:
     def _why_broken(self) -> str:
         video_id, why = next(iter(self.broken.items()))
         return f"Video '{video_id}' {why}."
+
+
+def _text(value: object) -> str | None:
+    """An attribute's text, which some programs keep as bytes."""
+    if value is None:
+        return None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _native(values: np.ndarray) -> np.ndarray:

@@ -66,14 +66,9 @@ class SentenceTokenizer:
     def shortened(self, sentences: Sequence[str]) -> list[str]:
         """The sentences, without the end of those that have more tokens than the encoder reads."""
         found = list(sentences)
-        # A token has a byte or more, so that most sentences need no look. Special tokens come on top.
-        longest = self._max_tokens - 8
-        long = [
-            n for n, s in enumerate(found) if len(s.encode(errors="replace")) > longest and not _no_text(s)
-        ]
-        for number, encoding in zip(
-            long, self._tokenizer.encode_batch([found[number] for number in long]), strict=True
-        ):
+        whole = [number for number, sentence in enumerate(found) if not _no_text(sentence)]
+        encodings = self._tokenizer.encode_batch([found[number] for number in whole])
+        for number, encoding in zip(whole, encodings, strict=True):
             over = len(encoding.ids) - self._max_tokens
             ends = [
                 end

@@ -381,3 +381,21 @@ def test_numbers_that_are_no_features(tmp_path: Path, kind: str) -> None:
         pytest.raises(FeatureError, match=r"expected floats\. Convert"),
     ):
         file.read("v")
+
+
+def test_names_that_are_no_text_and_values_that_are_no_features(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["v"] = floats()
+        file["huge"] = floats() * np.float32(1e37)
+        file.attrs["backbone"], file.attrs["rate"] = np.bytes_("mine"), np.array([4.0])
+        space = h5py.h5s.create_simple((8, 3))
+        h5py.h5d.create(file.id, b"caf\xe9", h5py.h5t.IEEE_F32LE, space)
+    with FeatureFile(tmp_path / "f.h5") as file:
+        assert (file.backbone, file.rate, file.duration("v")) == ("mine", 4.0, 2.0)
+        assert file.video_ids == ["huge", "v"]
+        assert file.broken == {"caf\\xe9": "has a name that is not UTF-8: rename it"}
+        with pytest.raises(FeatureError, match=r"'huge' has values up to \d"):
+            file.read("huge")
+    np.save(tmp_path / "v.npy", floats())
+    with pytest.raises(FeatureError, match=r"Name the folder\."):
+        FeatureFile(tmp_path / "v.npy")

@@ -619,6 +619,7 @@ LONG = "12345678901234567891"
         ("video_id,at\nv0,09:30:00\nv1,18:00:00\n", "at=09:30:00", "0"),
         (f"video_id,n\nv0,{LONG}\nv1,{LONG[:-1]}2\n", f"n={LONG}", "0"),
         (f"video_id,n\nv0,{LONG}\nv1,{LONG[:-1]}2\nv2,5\nv3,\n", f"n>{LONG}", "1"),
+        (f"video_id,n\nv0,{LONG * 3}\nv1,{LONG * 2}{LONG[:-1]}2\n", f"n={LONG * 3}", "0"),
         ("video_id,n\nv0,9223372036854775807\nv1,-9223372036854775808\n", "n=9223372036854775807", "0"),
         (" video_id , place \n v0 , porch \nv1,\tyard\n\n", "place=porch", "0"),
         ('video_id,place\nv0,"porch, left"\nv1,"two\nlines"\n', "place=porch, left", "0"),

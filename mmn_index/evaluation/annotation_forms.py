@@ -67,7 +67,7 @@ def read_entries(path: Path, *, moments: bool = True) -> Entries:
         AnnotationError: it is missing or has none of the forms; the message names a broken line's number.
     """
     text = _text(path)
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for _, line in _lines(text)), "")
     if _is_row(first):
         return _collect(path, [_row(path, number, line) for number, line in _lines(text)], moments)
     if "##" in first and not first.lstrip().startswith(("{", "[")):
@@ -90,7 +90,7 @@ def is_list(text: str) -> bool:
     >>> is_list("AO8RW 0.0 6.9##a person is putting a book on a shelf."), is_list("a person opens a door")
     (True, False)
     """
-    head, found, _ = next((line for line in text.splitlines() if line.strip()), "").partition("##")
+    head, found, _ = next((line for _, line in _lines(text)), "").partition("##")
     return bool(found) and all(_number(x) is not None for x in head.split()[-2:]) and len(head.split()) > 2
 
 
