@@ -1,5 +1,6 @@
 """mmn-index train: annotations and features to a checkpoint."""
 
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,9 @@ def train(
         )
     if first:
         _tell_result(result, out)
-        tell_left_out(left_out, out)
+        # To torchrun another exit code is a failure: it would print a traceback, or start the run again.
+        with suppress(click.exceptions.Exit) if processes.size > 1 else nullcontext():
+            tell_left_out(left_out, out)
 
 
 def _silent(*_: Any, **__: Any) -> None:
