@@ -1,17 +1,22 @@
 """mmn-index build, add and update: a checkpoint and features to an index."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .features import feature_options, open_features
+from .left_out import strict_option, tell_left_out
 from .numbers import Real
 from .output import progress, say
 from .sentences import read_sentences
 
 if TYPE_CHECKING:
     from mmn_index.index_build.build import BuildResult, Source
+
+    from mmn_index.features import FeatureFile
 
 _VECTORS = "auto, exact, ivf-pq, ivf-sq8, ivf-rabitq or a FAISS factory string such as IVF4096,SQ8"
 
@@ -22,7 +27,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--videos",
             type=click.Path(path_type=Path),
-            help="Annotation file (json): index only its videos, with its durations.",
+            help="Annotation file: index only its videos, with its durations.",
         ),
         click.option(
             "--metadata",
@@ -32,7 +37,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--device", default="cpu", show_default=True),
     ):
         command = option(command)
-    return vector_options(command)
+    return vector_options(feature_options(strict_option(command)))
 
 
 def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,9 +90,8 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--bank",
     type=click.Path(path_type=Path),
-    help="Sentences to measure moments against, so that hubs can be corrected: an annotation file (json), or "
-    "text with a "
-    "sentence a line. If not given, those that the model was trained with.",
+    help="Sentences to measure moments against, so that hubs can be corrected: an annotation file, or text "
+    "with a sentence a line. If not given, those that the model was trained with.",
 )
 @click.option("--hub", type=float, help="Default hub correction, from 0 (none) to 1; 0.5 if not given.")
 @click.option("--hub-kind", default="csls", show_default=True, help="csls or softmax.")
@@ -120,13 +124,18 @@ def build(
     from mmn_index.index_build.build import Hubs
     from mmn_index.index_build.build import build as run
 
-    from mmn_index.features import FeatureFile
-
     hubs = Hubs(None if bank is None else read_sentences(bank), hub_kind, hub)
-    with FeatureFile(features) as opened, progress("embedding videos") as report:
-        made = _source(opened, **source)
+    with open_features(features) as opened, progress("checking features") as report:
+        made = _source(opened, report, **source)
         result = run(
-            checkpoint, made, out, score=score, hubs=hubs, overwrite=overwrite, device=device, report=report
+            checkpoint,
+            made,
+            out,
+            score=score,
+            hubs=hubs,
+            overwrite=overwrite,
+            device=device,
+            report=partial(report, what="embedding videos"),
         )
     _tell(result)
     if result.bank is None:
@@ -137,6 +146,7 @@ def build(
     else:
         whose = f"of {bank}" if bank else "that the model was trained with"
         say(f"Hubs are measured by {result.bank:,} sentences {whose}; hub correction {result.hub:g}.")
+    tell_left_out(result.left_out, out)
 
 
 @click.command()
@@ -170,20 +180,23 @@ def update(features: Path, root: Path, device: str, **source: Any) -> None:
 def _add(features: Path, root: Path, device: str, *, update: bool, **source: Any) -> None:
     from mmn_index.index_build.build import add as run
 
-    from mmn_index.features import FeatureFile
-
-    with FeatureFile(features) as opened, progress("embedding videos") as report:
-        result = run(root, _source(opened, **source), update=update, device=device, report=report)
+    with open_features(features) as opened, progress("checking features") as report:
+        embedding = partial(report, what="embedding videos")
+        made = _source(opened, report, **source)
+        result = run(root, made, update=update, device=device, report=embedding)
     _tell(result)
+    tell_left_out(result.left_out, root)
 
 
 def _source(
-    features: Any,
+    features: "FeatureFile",
+    report: Callable[[int, int], None],
     videos: Path | None,
     metadata: Path | None,
     vectors: str,
     max_bytes_per_moment: float | None,
     max_latency: float | None,
+    strict: bool,
 ) -> "Source":
     from mmn_index.index_build.build import Source
     from mmn_index.index_build.candidates import Wish
@@ -191,8 +204,11 @@ def _source(
     from mmn_index.evaluation.annotations import read_durations
 
     durations = read_durations(videos) if videos else None
-    return Source(features, durations, metadata, Wish(vectors, max_bytes_per_moment, max_latency))
+    wish = Wish(vectors, max_bytes_per_moment, max_latency)
+    return Source(features, durations, videos, metadata, wish, strict, report)
 
 
 def _tell(result: "BuildResult") -> None:
+    for remark in result.remarks:
+        say(remark)
     say(f"{result.root}: {result.moments:,} moments of {result.videos:,} videos, {result.entry.reason}.")

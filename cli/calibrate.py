@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from .build import index_option
+from .features import feature_options, open_features, usable_split
+from .left_out import strict_option, tell_left_out
 from .output import print_line, print_table, progress, say
-from .sentences import read_split
+from .sentences import fitting
 
 if TYPE_CHECKING:
     from mmn_index.index_build.calibration import Tried
@@ -31,7 +33,11 @@ _ANSWERED = 0.95  # of the searches for what is there, when thresholds are sugge
 )
 @click.option("--keep-score", is_flag=True, help="Fit confidences only.")
 @click.option("--device", default="cpu", show_default=True)
-def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, device: str) -> None:
+@feature_options
+@strict_option
+def calibrate(
+    features: Path, root: Path, annotations: Path, keep_score: bool, device: str, strict: bool
+) -> None:
     """Fit an index's score and its confidences on validation videos, whose snippets are in FEATURES.
 
     The videos need not be in the index, and are not added to it. Afterwards every hit has a confidence, the
@@ -42,29 +48,27 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         mmn-index calibrate features.h5 --annotations val.json
         mmn-index search "person opens door" --min-confidence 0.5
     """
-    from mmn_index.index_build.build import validation_index
-    from mmn_index.index_build.calibration import chosen, fit_confidence, try_scores
+    from mmn_index.index_build.calibration import chosen, fit_confidence, try_scores, validation_index
     from mmn_index.index_build.change import set_ranking
 
     from mmn_index import checkpoint
     from mmn_index.evaluation.queries import indexed, queries_of
     from mmn_index.evaluation.refusal import absent_hits, best_confidence, present_hits, wordings
-    from mmn_index.features import FeatureFile
     from mmn_index.index import MomentIndex
     from mmn_index.places import check_folder
 
-    split = read_split(annotations)
     index = MomentIndex(root)
     check_folder(root)
     model = checkpoint.load(index.model_path, device)
-    durations = {video.video_id: video.duration for video in split.videos}
     with tempfile.TemporaryDirectory(prefix="mmn-index-") as aside, progress("embedding videos") as report:
-        with FeatureFile(features) as opened:
+        with open_features(features) as opened:
+            split, left_out = usable_split(annotations, opened, model.config.input_dim, strict=strict)
+            durations = {video.video_id: video.duration for video in split.videos}
             held = validation_index(
                 index, model, opened, durations, Path(aside) / "validation.mmn", report=report
             )
         corpus = indexed(held)
-        queries = queries_of(split, corpus)
+        queries = queries_of(fitting(split, model), corpus)
         embeddings = model.embed_collection(queries.sentences)
         score = index.manifest.score
         tried = [] if keep_score else try_scores(held, embeddings, queries, report=report)
@@ -82,6 +86,7 @@ def calibrate(features: Path, root: Path, annotations: Path, keep_score: bool, d
         f"{calibration.hits:,} hits, calibration error on these {calibration.error:.3f}."
     )
     _suggest(best_confidence(present, calibration), best_confidence(absent, calibration), len(numbers))
+    tell_left_out(left_out, annotations)
 
 
 def _suggest(present: "Tensor", absent: "Tensor", sentences: int) -> None:

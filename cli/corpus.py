@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .output import print_json, print_line, print_table, progress, say
+from .sentences import fitting_lines, searchable_split
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from mmn_index.evaluation.report import CorpusReport
     from mmn_index.evaluation.tables import Table
     from mmn_index.index import MomentIndex
+    from mmn_index.left_out import LeftOut
     from mmn_index.scoring import Embeddings, Score
 
 _HIT = (
@@ -22,7 +24,7 @@ _ANSWERED = 95  # percent of the searches for what is there
 
 def corpus_recall(
     root: Path,
-    split: "Annotations",
+    annotations: Path,
     train: "Annotations | None",
     *,
     score: str | None,
@@ -33,9 +35,10 @@ def corpus_recall(
     everything: bool,
     as_json: bool,
     device: str,
-) -> None:
+    strict: bool,
+) -> "list[LeftOut]":
     """Search every sentence of a split in an index; print what was found, and keep it in a folder and a file
-    of predictions.
+    of predictions. Returns the videos that are left out.
     """
     from mmn_index.evaluation.corpus import IndexRank
     from mmn_index.evaluation.folder import write_report
@@ -45,6 +48,7 @@ def corpus_recall(
 
     index, chosen = _open(root, score, hub, device)
     corpus = indexed(index)
+    split, left_out = searchable_split(annotations, corpus, root, strict=strict)
     queries = queries_of(split, corpus)
     embeddings = _embed(index, queries.sentences, device)
     rank = IndexRank(index, embeddings, chosen)
@@ -74,6 +78,7 @@ def corpus_recall(
             predictions, [one for one in result.lists if one.nms in (None, nms)], queries, corpus
         )
         say(f"{predictions}: lists of 100 for every sentence, NMS {nms:g}.")
+    return left_out
 
 
 def pool_recall(
@@ -124,7 +129,7 @@ def predictions_recall(
 
     corpus = annotated(split)
     queries = queries_of(split, corpus)
-    lists = read_predictions(path, queries, corpus, split.num_sentences + split.dropped)
+    lists = read_predictions(path, queries, corpus, split.written)
     result = evaluate_lists(lists, queries, corpus, train)
     title = f"{path}, {len(queries):,} queries, {len(corpus.ids):,} annotated videos"
     _show(title, result, everything=everything, as_json=as_json, about={"scope": "predictions"})
@@ -210,7 +215,8 @@ def _embed(index: "MomentIndex", sentences: tuple[str, ...], device: str) -> "Em
     from mmn_index import checkpoint
 
     index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
-    return checkpoint.load(index.model_path, device).embed_collection(sentences)
+    model = checkpoint.load(index.model_path, device)
+    return model.embed_collection(fitting_lines(sentences, model, "the annotations"))
 
 
 def _about(index: "MomentIndex", score: "Score") -> dict[str, Any]:

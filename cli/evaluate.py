@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -12,10 +12,15 @@ from mmn_index.errors import ConfigError
 from mmn_index.evaluation.benchmarks import BENCHMARKS, Benchmark, Files, Published, further_off, locate
 
 from .build import index_option
+from .features import feature_options
+from .left_out import strict_option, tell_left_out
 from .numbers import Real
 from .output import say
 from .sentences import read_split
 from .within import metric_of, recall_within
+
+if TYPE_CHECKING:
+    from mmn_index.left_out import LeftOut
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Asked:
     everything: bool
     as_json: bool
     device: str
+    strict: bool
 
     def unused(self, *names: str) -> str:
         """Those of some options that were given, to be named in an error."""
@@ -62,12 +68,12 @@ class Asked:
 @click.option(
     "--features",
     type=click.Path(path_type=Path),
-    help="Snippet features, HDF5.  [default: those of --dataset]",
+    help="Snippet features: HDF5, or a folder of .npy files.  [default: those of --dataset]",
 )
 @click.option(
     "--annotations",
     type=click.Path(path_type=Path),
-    help="Split to evaluate, json.  [default: that of --dataset]",
+    help="Split to evaluate.  [default: that of --dataset]",
 )
 @click.option("--corpus", is_flag=True, help="Search an index: SVMR, VR and VCMR over its whole collection.")
 @index_option
@@ -132,6 +138,8 @@ class Asked:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--device", default="cpu", show_default=True)
+@feature_options
+@strict_option
 def evaluate(**options: Any) -> None:
     """Evaluate CHECKPOINT within annotated videos, beside chance and what was published; with --corpus, an
     index as a whole.
@@ -145,7 +153,6 @@ def evaluate(**options: Any) -> None:
         mmn-index eval --mvmr charades_test_mvmr.json --index charades.mmn
     """
     from mmn_index import checkpoint as checkpoints
-    from mmn_index.evaluation.annotations import read_annotations
     from mmn_index.index import MomentIndex
     from mmn_index.places import check_file, check_folder
 
@@ -172,24 +179,26 @@ def evaluate(**options: Any) -> None:
     if not (asked.checkpoint or asked.corpus or asked.predictions):
         return
     files = _files(benchmark, asked)
-    split = read_split(files.annotations)
-    train = read_annotations(asked.seen) if asked.seen else None
+    train = read_split(asked.seen, estimate=True) if asked.seen else None
     tables = {"everything": asked.everything, "as_json": asked.as_json}
     if asked.predictions:
-        predictions_recall(asked.predictions, split, train, **tables)
+        predictions_recall(asked.predictions, read_split(files.annotations), train, **tables)
     values: Mapping[str, float] = {}
     remarks: list[str] = []
+    left_out: list[LeftOut] = []
+    shared["strict"] = asked.strict or benchmark is not None
     if asked.checkpoint is not None:
         if asked.corpus:
             found = checkpoints.info(asked.checkpoint).fingerprint
             MomentIndex(asked.root).check_model(found, str(asked.checkpoint))
-        how: dict[str, Any] = {"as_json": asked.as_json, "device": asked.device}
-        values, remarks = recall_within(asked.checkpoint, benchmark, files, metric, split, train, **how)
+        how: dict[str, Any] = {"as_json": asked.as_json, "device": asked.device, "strict": asked.strict}
+        values, remarks, left_out = recall_within(asked.checkpoint, benchmark, files, metric, train, **how)
     if asked.corpus:
         shared["folder"], shared["predictions"] = asked.folder, asked.write_predictions
-        corpus_recall(asked.root, split, train, everything=asked.everything, **shared)
+        left_out += corpus_recall(asked.root, files.annotations, train, everything=asked.everything, **shared)
     if reference is not None and asked.points is not None:
         _assert_within(values, reference, asked.points, remarks)
+    tell_left_out([*dict.fromkeys(left_out)], files.annotations)
 
 
 def _check_usage(asked: Asked) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from .build import index_option, vector_options
+from .features import feature_options, open_features
 from .output import print_json, print_line, print_table, progress, say
 
 
@@ -150,6 +151,7 @@ def info(root: Path, as_json: bool) -> None:
 @click.option(
     "--features", type=click.Path(path_type=Path), help="Embed a sample of videos again from these snippets."
 )
+@feature_options
 def verify(root: Path, features: Path | None) -> None:
     """Read every byte of an index and compare: checksums, counts, rows, and what its candidate index finds.
 
@@ -161,10 +163,8 @@ def verify(root: Path, features: Path | None) -> None:
 
     from mmn_index.index_build.verify import verify as run
 
-    from mmn_index.features import FeatureFile
-
     with ExitStack() as stack:
-        opened = stack.enter_context(FeatureFile(features)) if features else None
+        opened = stack.enter_context(open_features(features)) if features else None
         wrong = run(root, opened, lambda text: say(f"right: {text}"))
     if wrong:
         raise click.ClickException(" ".join(wrong))

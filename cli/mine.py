@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
+from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import progress, say
-from .sentences import read_split
+from .sentences import fitting, searchable_split
 
 
 @click.command()
 @click.option("--index", type=click.Path(path_type=Path), required=True, help="Index of the training videos.")
-@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
+@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split.")
 @click.option(
     "--count",
     type=Whole(1),
@@ -42,6 +43,7 @@ from .sentences import read_split
     required=True,
     help="Parquet file to write.",
 )
+@strict_option
 def mine(
     index: Path,
     annotations: Path,
@@ -51,6 +53,7 @@ def mine(
     positives: Path | None,
     device: str,
     out: Path,
+    strict: bool,
 ) -> None:
     """Find moments that the model takes for right answers and that are none: hard negatives for `train
     --hard-negatives`.
@@ -67,14 +70,16 @@ def mine(
     from mmn_index.train.mining import read_positives, write_negatives
 
     from mmn_index import checkpoint
+    from mmn_index.evaluation.queries import indexed
     from mmn_index.index import MomentIndex
     from mmn_index.places import check_file
 
     check_file(out)
-    split = read_split(annotations)
     listed = read_positives(positives) if positives else None
     opened = MomentIndex(index, device)
+    split, left_out = searchable_split(annotations, indexed(opened), index, strict=strict)
     model = checkpoint.load(opened.model_path, device)
+    split = fitting(split, model)
     similar = Alike.of(model, meanings(split)[0], cosine=alike, labels=True)
     with progress("mining") as report:
         mined = run(
@@ -87,3 +92,4 @@ def mine(
     points = (5, 25, 50, 75, 95)
     margins = "  ".join(f"{p} %: {value:.3f}" for p, value in zip(points, mined.margins(points), strict=True))
     say(f"below the own moment's score, percentiles: {margins}")
+    tell_left_out(left_out, out)

@@ -7,6 +7,7 @@ import click
 
 from mmn_index.evaluation.benchmarks import BENCHMARKS
 
+from .features import chosen_names, feature_options
 from .numbers import Whole
 from .output import print_json, print_line, print_table, progress, say
 from .train import draw_curves
@@ -36,8 +37,7 @@ from .train import draw_curves
     "selection",
     type=click.Choice(["validation", "test", "last"]),
     help="Which epoch is kept: the best on the validation split (or a hold-out), the best on the test split "
-    "(the "
-    "paper's practice; it flatters), or the last.  [default: as the setting says]",
+    "(the paper's practice; it flatters), or the last.  [default: as the setting says]",
 )
 @click.option("--config", help="Another setting than the data set's own, for experiments.")
 @click.option("--text-model", help="Hub id or local directory of the text encoder; overrides the setting's.")
@@ -55,6 +55,7 @@ from .train import draw_curves
     required=True,
     help="Folder for the runs; one with unfinished runs is taken up.",
 )
+@feature_options
 def reproduce(
     dataset: str,
     data: Path | None,
@@ -97,6 +98,7 @@ def reproduce(
             out,
             data=data or benchmark.folder,
             features=features,
+            feature_names=chosen_names(),
             seeds=range(seeds),
             selection=chosen,
             device=device,

@@ -10,7 +10,7 @@ import click
 
 from .build import index_option
 from .output import clock, print_json, print_line, print_table, say
-from .sentences import read_lines
+from .sentences import fitting_lines, read_lines
 
 if TYPE_CHECKING:
     from mmn_index.index import MomentIndex
@@ -118,6 +118,8 @@ def search(
     chosen = index.manifest.with_score(asked.score, asked.hub)
     made = _options(index, calibrated=asked.text_side is None, **options)
     model = None if asked.like is not None else _model(index, asked.text_side, device)
+    if model is not None and queries is not None:
+        sentences = fitting_lines(sentences, model, str(queries))
     if model is not None and (asked.also is not None or asked.then is not None):
         _pairs(index, model, sentences[0], asked, chosen, made, as_json)
         return

@@ -1,27 +1,67 @@
 """Files of sentences: a line each, or an annotation file."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .output import say
 
 if TYPE_CHECKING:
-    from mmn_index.evaluation.annotations import Annotations
+    from collections.abc import Sequence
+
+    from mmn_index.evaluation.annotations import Annotations, Length
+    from mmn_index.evaluation.queries import Corpus
+    from mmn_index.left_out import LeftOut
+    from mmn_index.model import MMN
 
 
-def read_split(path: Path) -> "Annotations":
-    """An annotation file; what was not taken as it is written is said.
+def read_split(path: Path, length: "Length | None" = None, *, estimate: bool = False) -> "Annotations":
+    """An annotation file, as `read_annotations`; what was not taken as it is written is said.
 
     Raises:
         AnnotationError: it cannot be read, or holds none.
     """
     from mmn_index.evaluation.annotations import read_annotations
 
-    split = read_annotations(path)
+    split = read_annotations(path, length, estimate=estimate)
     for remark in split.remarks:
         say(remark)
     return split
+
+
+def searchable_split(
+    path: Path, corpus: "Corpus", root: Path, *, strict: bool
+) -> "tuple[Annotations, list[LeftOut]]":
+    """The videos of an annotation file that an index has, and those that are left out.
+
+    Raises:
+        AnnotationError: the file cannot be used, or a video cannot and it is strict.
+    """
+    from mmn_index.errors import AnnotationError
+    from mmn_index.evaluation.usable import searchable
+    from mmn_index.left_out import refuse
+
+    split, left_out = searchable(read_split(path, corpus.lengths.get), corpus.lengths, root)
+    if strict:
+        refuse(left_out, AnnotationError)
+    return split, left_out
+
+
+def fitting(split: "Annotations", model: "MMN") -> "Annotations":
+    """A split with sentences as long as a model reads; how many are cut is said."""
+    cut = split.worded(model.tokenizer.shortened)
+    if cut.cut:
+        say(cut.cut_remark)
+    return cut
+
+
+def fitting_lines(lines: "Sequence[str]", model: "MMN", where: str) -> list[str]:
+    """Sentences as long as a model reads; how many are cut is said."""
+    cut = model.tokenizer.shortened(lines)
+    if count := sum(a != b for a, b in zip(lines, cut, strict=True)):
+        say(f"{where}: {count:,} sentences are longer than the text encoder reads, and are cut.")
+    return cut
 
 
 def read_lines(path: Path) -> list[str]:
@@ -48,11 +88,20 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_sentences(path: Path) -> list[str]:
-    """All sentences of an annotation file (.json), or the lines of a text file.
+    """All sentences of an annotation file (.json, .jsonl, or a Charades-STA list), or the lines of a text
+    file.
 
     Raises:
         AnnotationError, QueryError: it cannot be read, or holds none.
     """
-    if path.suffix != ".json":
-        return read_lines(path)
-    return [sentence for video in read_split(path).videos for sentence in video.sentences]
+    from mmn_index.evaluation.annotation_forms import is_list
+    from mmn_index.evaluation.annotations import read_annotations
+
+    if path.suffix not in (".json", ".jsonl"):
+        lines = read_lines(path)
+        if not is_list(lines[0]):
+            return lines
+    split = read_annotations(path, estimate=True)
+    for remark in replace(split, estimated=0).remarks:  # lengths do not matter here
+        say(remark)
+    return [sentence for video in split.videos for sentence in video.sentences]

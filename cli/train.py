@@ -1,29 +1,39 @@
 """mmn-index train: annotations and features to a checkpoint."""
 
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .features import feature_options, open_features, usable_split
+from .left_out import strict_option, tell_left_out
 from .numbers import Whole
 from .output import progress, say
 
 if TYPE_CHECKING:
-    from mmn_index.train.config import TrainConfig
+    from mmn_index.train.config import Setting, TrainConfig
+    from mmn_index.train.resume import TrainResult
 
     from mmn_index.evaluation.annotations import Annotations
+    from mmn_index.features import FeatureFile
+    from mmn_index.left_out import LeftOut
 
 
 @click.command()
-@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
+@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split.")
 @click.option(
     "--val",
     type=click.Path(path_type=Path),
-    help="Validation split, json: measured after each epoch, and with train.select: best it chooses the one "
-    "that is "
-    "kept.",
+    help="Validation split: measured after each epoch, and with train.select: best it chooses the one "
+    "that is kept.",
 )
-@click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features, HDF5.")
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Snippet features: HDF5, or a folder of .npy files.",
+)
 @click.option(
     "--config",
     default="collection",
@@ -63,6 +73,8 @@ if TYPE_CHECKING:
     required=True,
     help="New folder for the run.",
 )
+@feature_options
+@strict_option
 def train(
     annotations: Path,
     val: Path | None,
@@ -76,6 +88,7 @@ def train(
     resume: bool,
     tensorboard: bool,
     out: Path,
+    strict: bool,
 ) -> None:
     """Train an MMN. OUT/model is the checkpoint, OUT/metrics.jsonl has a line an epoch, OUT/curves.png shows
     them.
@@ -87,29 +100,21 @@ def train(
     Example:
         mmn-index train --annotations train.json --val val.json --features f.h5 --config mine.yaml -o run
     """
-    from mmn_index.train.config import load_setting, override
-    from mmn_index.train.distributed import first_process
+    from mmn_index.train.distributed import first_process, world
     from mmn_index.train.loop import train as run
 
-    from mmn_index.evaluation.annotations import read_annotations
-    from mmn_index.features import FeatureFile
-
-    if init is not None and text_model is not None:
-        raise click.UsageError(
-            "--init brings its text encoder along: leave out --text-model.", click.get_current_context()
-        )
-    changes: dict[str, dict[str, Any]] = {}
-    if text_model is not None:
-        changes["model"] = {"text_model": text_model}
-    if seed is not None:
-        changes["train"] = {"seed": seed}
-    setting = override(load_setting(config), changes, "options")
-    split = read_annotations(annotations)
-    held_out = read_annotations(val) if val else None
+    setting = _setting(config, text_model, init, seed)
     first = first_process()
-    if first:
-        tell_about(split, held_out, setting.train)
-    with progress("training") as report, FeatureFile(features) as opened:
+    with (
+        progress("training") as report,
+        open_features(features, quiet=not first) as opened,
+        world(device) as (processes, _),
+    ):
+        told = report if first else _silent
+        fitting = _splits(annotations, val, opened, strict) if first else None
+        split, held_out, left_out = processes.share(fitting)  # all processes leave out the same
+        if first:
+            tell_about(split, held_out, setting.train)
         result = run(
             setting,
             split,
@@ -121,26 +126,60 @@ def train(
             device=device,
             resume=resume,
             tensorboard=tensorboard,
-            report=lambda what, done, total, note: report(done, total, note, what) if first else None,
+            tell=say if first else _silent,
+            report=lambda what, done, total, note: told(done, total, note, what),
         )
     if first:
-        if result.before:
-            say(
-                f"{out}: this run has ended already, nothing was trained. Train on with --init "
-                f"{result.checkpoint} and a new -o."
-            )
-        scores = " ".join(f"{name} {value:.1f}" for name, value in (result.validation or {}).items())
-        say(
-            f"{result.checkpoint}: weights of epoch "
-            f"{result.epoch}{', validation ' + scores if scores else ''}."
+        _tell_result(result, out)
+        # To torchrun another exit code is a failure: it would print a traceback, or start the run again.
+        with suppress(click.exceptions.Exit) if processes.size > 1 else nullcontext():
+            tell_left_out(left_out, out)
+
+
+def _silent(*_: Any, **__: Any) -> None:
+    """What the other processes of a run report."""
+
+
+def _setting(config: str, text_model: str | None, init: Path | None, seed: int | None) -> "Setting":
+    """The named setting with what options override."""
+    from mmn_index.train.config import load_setting, override
+
+    if init is not None and text_model is not None:
+        raise click.UsageError(
+            "--init brings its text encoder along: leave out --text-model.", click.get_current_context()
         )
-        draw_curves(out)
+    changes: dict[str, dict[str, Any]] = {}
+    if text_model is not None:
+        changes["model"] = {"text_model": text_model}
+    if seed is not None:
+        changes["train"] = {"seed": seed}
+    return override(load_setting(config), changes, "options")
+
+
+def _splits(
+    annotations: Path, val: Path | None, features: "FeatureFile", strict: bool
+) -> "tuple[Annotations, Annotations | None, list[LeftOut]]":
+    """What can be trained on, what can be validated on, and what is left out of them."""
+    split, left_out = usable_split(annotations, features, features.dim, strict=strict)
+    if val is None:
+        return split, None, left_out
+    held_out, more = usable_split(val, features, features.dim, strict=strict)
+    return split, held_out, [*dict.fromkeys([*left_out, *more])]
+
+
+def _tell_result(result: "TrainResult", out: Path) -> None:
+    if result.before:
+        say(
+            f"{out}: this run has ended already, nothing was trained. Train on with --init "
+            f"{result.checkpoint} and a new -o."
+        )
+    scores = " ".join(f"{name} {value:.1f}" for name, value in (result.validation or {}).items())
+    say(f"{result.checkpoint}: weights of epoch {result.epoch}{', validation ' + scores if scores else ''}.")
+    draw_curves(out)
 
 
 def tell_about(split: "Annotations", held_out: "Annotations | None", config: "TrainConfig") -> None:
     """Remarks on what will be trained on and how an epoch is chosen."""
-    for remark in (*split.remarks, *(held_out.remarks if held_out else ())):
-        say(remark)
     if config.alike_labels and (without := sum(video.labels is None for video in split.videos)):
         say(
             f"{split.path}: {without} of {len(split.videos)} videos have no labels; of their sentences only "

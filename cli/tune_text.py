@@ -1,23 +1,25 @@
 """mmn-index tune-text: the text side of a checkpoint, tuned against its frozen video side."""
 
+from functools import partial
 from pathlib import Path
 
 import click
 
+from .features import feature_options, open_features, usable_split
+from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import progress, say
-from .sentences import read_split
 
 
 @click.command("tune-text")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split, json.")
+@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Training split.")
 @click.option(
     "--val",
     type=click.Path(path_type=Path),
-    help="Validation split, json: chooses the epoch that is kept, 0 included.",
+    help="Validation split: chooses the epoch that is kept, 0 included.",
 )
-@click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features, HDF5.")
+@click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features.")
 @click.option("--epochs", type=Whole(1), default=10, show_default=True)
 @click.option("--lr", type=Real(0, min_open=True), default=1e-4, show_default=True, help="Learning rate.")
 @click.option(
@@ -39,6 +41,8 @@ from .sentences import read_split
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="New checkpoint."
 )
+@feature_options
+@strict_option
 def tune_text(
     checkpoint: Path,
     annotations: Path,
@@ -51,6 +55,7 @@ def tune_text(
     seed: int,
     device: str,
     out: Path,
+    strict: bool,
 ) -> None:
     """Tune the text side of CHECKPOINT for searching a whole collection; what is indexed with it stays valid.
 
@@ -64,13 +69,17 @@ def tune_text(
     from mmn_index.train.tune_text import TuneConfig
     from mmn_index.train.tune_text import tune_text as run
 
-    from mmn_index.features import FeatureFile
     from mmn_index.places import check_folder
 
     check_folder(out)
     config = TuneConfig(epochs=epochs, lr=lr, negatives=negatives, alike=alike, seed=seed)
-    split, held_out = read_split(annotations), read_split(val) if val else None
-    with progress("tuning") as report, FeatureFile(features) as opened:
+    held_out = None
+    with progress("tuning") as report, open_features(features) as opened:
+        check = partial(usable_split, features=opened, dim=opened.dim, strict=strict)
+        split, left_out = check(annotations)
+        if val:
+            held_out, more = check(val)
+            left_out = [*dict.fromkeys([*left_out, *more])]
         result = run(
             checkpoint,
             split,
@@ -79,6 +88,7 @@ def tune_text(
             validation=held_out,
             config=config,
             device=device,
+            tell=say,
             report=lambda what, done, total, note: report(done, total, note, what),
         )
     losses = " ".join(f"{loss:.3f}" for loss in result.losses)
@@ -90,3 +100,4 @@ def tune_text(
         f"{result.checkpoint}: text side of epoch "
         f"{result.epoch}{' (untouched)' if result.epoch == 0 else ''}."
     )
+    tell_left_out(left_out, out)

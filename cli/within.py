@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmn_index.errors import FeatureError
 from mmn_index.evaluation.benchmarks import Benchmark, Files, departures, differences
 
+from .features import open_features, usable_split
 from .output import print_json, print_line, print_table, progress, say
+from .sentences import fitting
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
     from mmn_index.evaluation.within_video import VideoRecall
+    from mmn_index.left_out import LeftOut
 
 _HIT = "IoU >= m (inclusive, float32)"
 
@@ -56,24 +60,27 @@ def recall_within(
     benchmark: Benchmark | None,
     files: Files,
     metric: Metric,
-    split: "Annotations",
     train: "Annotations | None",
     *,
     as_json: bool,
     device: str,
-) -> tuple[Mapping[str, float], list[str]]:
-    """Print the results within the right video; returns those of all queries, and in what they are not the
-    benchmark's.
+    strict: bool,
+) -> "tuple[Mapping[str, float], list[str], list[LeftOut]]":
+    """Print the results within the right video; returns those of all queries, in what they are not the
+    benchmark's, and the videos that are left out.
     """
     from mmn_index.train.config import SETTINGS
 
     from mmn_index import checkpoint as checkpoints
     from mmn_index.clips import stored_pre_clips
     from mmn_index.evaluation.within_video import evaluate_videos
-    from mmn_index.features import FeatureFile
 
     model = checkpoints.load(checkpoint, device)
-    with FeatureFile(files.features) as opened, progress("within the video") as report:
+    with open_features(files.features) as opened, progress("within the video") as report:
+        split, left_out = usable_split(files.annotations, opened, model.config.input_dim, strict=strict)
+        if benchmark and left_out:
+            raise _incomplete(benchmark, left_out, len(split.videos))
+        split = fitting(split, model)
         remarks = []
         if benchmark:
             own = SETTINGS[benchmark.setting].model
@@ -100,7 +107,15 @@ def recall_within(
             f"{metric.nms:g}"
         )
         _show(title, results, as_json)
-    return results["all"], remarks
+    return results["all"], remarks, left_out
+
+
+def _incomplete(benchmark: Benchmark, left_out: "Sequence[LeftOut]", others: int) -> FeatureError:
+    """Published numbers are over all videos: a number over fewer would not be comparable."""
+    return FeatureError(
+        f"{len(left_out):,} of the {len(left_out) + others:,} videos of {benchmark.name} cannot be used, and "
+        f"its numbers are over all of them. {left_out[0].why} Without --dataset they are left out."
+    )
 
 
 def _groups(result: "VideoRecall", wordings: set[str] | None) -> dict[str, dict[str, float]]:

@@ -17,11 +17,13 @@ from mmn_index.clips import stored_pre_clips
 from mmn_index.device import find_devices
 from mmn_index.embedding import embed_in_batches
 from mmn_index.errors import AnnotationError, FeatureError, MomentIndexError, OutputError, QueryError
+from mmn_index.evaluation.usable import usable_videos
 from mmn_index.features import FeatureFile
 from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
 from mmn_index.index.bank import read_bank, write_bank
 from mmn_index.index.manifest import read_manifest
 from mmn_index.index.segment import VIDEO_COLUMNS
+from mmn_index.left_out import LeftOut, refuse
 from mmn_index.model import MMN
 from mmn_index.negatives import Bank, make_bank
 from mmn_index.places import check_folder
@@ -45,16 +47,23 @@ class Source:
 
     Attributes:
         features: their snippets.
-        durations: seconds by video id; given, only these videos are indexed. Else all of the file, with the
-            durations that it states.
+        durations: seconds by video id, None where the features say them; given, only these videos are
+        indexed.
+            Else all of the file, with the durations that it states.
+        annotations: the file that the durations are of.
         metadata: a CSV or Parquet file of the user's own columns, by `video_id`.
         wish: which candidate index.
+        strict: what cannot be used is an error; else it is left out.
+        checked: called with (videos read, videos in all) while the features are looked through.
     """
 
     features: FeatureFile
-    durations: Mapping[str, float] | None = None
+    durations: Mapping[str, float | None] | None = None
+    annotations: Path | None = None
     metadata: Path | None = None
     wish: Wish = field(default_factory=Wish)
+    strict: bool = False
+    checked: Report = lambda done, total: None
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,8 @@ class BuildResult:
     entry: SegmentEntry
     bank: int | None = None  # sentences that moments were measured against
     hub: float = 0.0  # the index's default correction
+    left_out: tuple[LeftOut, ...] = ()  # videos that could not be used
+    remarks: tuple[str, ...] = ()  # on the metadata
 
 
 @dataclass(frozen=True)
@@ -107,9 +118,9 @@ def build(
         OutputError: `root` exists or cannot be written.
     """
     about = checkpoint.info(checkpoint_path)
-    _check_backbone(about, source.features, checkpoint_path)
-    videos = _videos(source)
-    metadata = _metadata(source, videos)
+    check_backbone(about, source.features, checkpoint_path)
+    videos, left_out = usable_of(source, about.config.input_dim)
+    metadata, remarks = _metadata(source, videos)
     sentences = _sentences(about, hubs)
     default = _score(score, about, hubs if sentences is not None else None)
     check_folder(root)
@@ -120,14 +131,22 @@ def build(
                 "or choose another place with -o."
             )
         model = checkpoint.load(checkpoint_path, device)
-        bank = None if hubs is None or sentences is None else _bank(model, about, sentences, hubs)
+        bank = None
+        if hubs is not None and sentences is not None:
+            shorter = model.tokenizer.shortened(sentences)
+            if cut := sum(a != b for a, b in zip(sentences, shorter, strict=True)):
+                remarks.append(
+                    f"{cut:,} sentences of the bank are longer than the text encoder reads, and are cut."
+                )
+            bank = _bank(model, about, shorter, hubs)
         backbone = source.features.backbone or about.features
         manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
         manifest = replace(manifest, bank=None if bank is None else write_bank(bank, root))
-        entry = _segment(writer, manifest, model, videos, source, bank, report, metadata, device)
+        entry = write_segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
+    count = None if bank is None else len(bank.sentences)
     return BuildResult(
-        root, len(videos), entry.moments, entry, None if bank is None else len(bank.sentences), default.hub
+        root, len(videos), entry.moments, entry, count, default.hub, tuple(left_out), tuple(remarks)
     )
 
 
@@ -151,8 +170,8 @@ def add(
     """
     path = root / read_manifest(root).model_folder
     about = checkpoint.info(path)
-    _check_backbone(about, source.features, path)
-    videos = _videos(source)
+    check_backbone(about, source.features, path)
+    videos, left_out = usable_of(source, about.config.input_dim)
     model = checkpoint.load(path, device)
     with IndexWriter(root) as writer:
         manifest = opened(writer)
@@ -171,47 +190,14 @@ def add(
         left = {entry.id for entry in old}
         tables = [segment.table.schema for segment in current.segments if segment.entry.id in left]
         columns = pa.unify_schemas([VIDEO_COLUMNS, *tables])
-        metadata = _metadata(source, videos, columns)
+        metadata, remarks = _metadata(source, videos, columns)
         _check_columns(columns, metadata, source.metadata)
         bank = None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau, device)
-        entry = _segment(writer, manifest, model, videos, source, bank, report, metadata, device)
+        entry = write_segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         writer.publish(replace(manifest, segments=(*old, entry)))
-    return BuildResult(root, len(videos), entry.moments, entry)
-
-
-def validation_index(
-    index: MomentIndex,
-    model: MMN,
-    features: FeatureFile,
-    durations: Mapping[str, float],
-    root: Path,
-    *,
-    report: Report = lambda done, total: None,
-) -> MomentIndex:
-    """Other videos as an index of their own: embedded with an index's model, measured against its bank,
-    scanned exactly.
-
-    Args:
-        model: the index's, from its `model_path`.
-        durations: seconds by video id, of the videos to take.
-        root: where to write it.
-
-    Raises:
-        FeatureError: a video has no usable features, or they are of another backbone.
-        OutputError: it cannot be written.
-    """
-    about = checkpoint.info(index.model_path)
-    index.check_model(about.fingerprint, str(index.model_path))
-    _check_backbone(about, features, index.model_path)
-    source = Source(features, durations, wish=Wish("exact"))
-    videos = _videos(source)
-    with IndexWriter(root) as writer:
-        manifest = replace(
-            index.manifest, segments=(), bank=None if index.bank is None else write_bank(index.bank, root)
-        )
-        entry = _segment(writer, manifest, model, videos, source, index.bank, report)
-        writer.publish(replace(manifest, segments=(entry,)), index.model_path)
-    return MomentIndex(root, str(model.device))
+    return BuildResult(
+        root, len(videos), entry.moments, entry, left_out=tuple(left_out), remarks=tuple(remarks)
+    )
 
 
 def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
@@ -231,7 +217,7 @@ def encode(model: MMN, features: FeatureFile, video_ids: Sequence[str]) -> Itera
     )
 
 
-def _segment(
+def write_segment(
     writer: IndexWriter,
     manifest: Manifest,
     model: MMN,
@@ -247,10 +233,8 @@ def _segment(
     factory, reason = choose(
         moments, model.config.joint_dim, source.wish, hubs=bank is not None, devices=devices
     )
-    stat = os.stat(source.features.path)
-    origin = (
-        f"{manifest.fingerprint} {os.path.abspath(source.features.path)} {stat.st_size} {stat.st_mtime_ns}"
-    )
+    # Of a file that has changed since, nothing is taken up.
+    origin = f"{manifest.fingerprint} {os.path.abspath(source.features.path)} {source.features.state}"
     segment = writer.segment(model.grid, model.config.joint_dim, videos, origin, metadata)
     report(segment.done, len(videos))
     left = [video.video_id for video in videos[segment.done :]]
@@ -280,8 +264,8 @@ def _sentences(about: CheckpointInfo, hubs: Hubs | None) -> Sequence[str] | None
     if not own and hubs.correction:
         raise QueryError(
             f"{about.path}: does not say which sentences it was trained with (it was converted, or saved by "
-            "an older version), and "
-            "hubs are corrected by them. Name some with --bank, such as its training annotations."
+            "an older version), and hubs are corrected by them. Name some with --bank, such as its training "
+            "annotations."
         )
     return own or None
 
@@ -302,12 +286,12 @@ def _score(name: str, about: CheckpointInfo, hubs: Hubs | None) -> Score:
 
 def _metadata(
     source: Source, videos: Sequence[PlannedVideo], known: pa.Schema = VIDEO_COLUMNS
-) -> pa.Table | None:
+) -> tuple[pa.Table | None, list[str]]:
+    """The user's columns, and what is to be said of them."""
     if source.metadata is None:
-        return None
-    return rows_for(
-        read_metadata(source.metadata, known), [video.video_id for video in videos], source.metadata
-    )
+        return None, []
+    table = read_metadata(source.metadata, known)
+    return rows_for(table, [video.video_id for video in videos], source.metadata)
 
 
 def _check_columns(here: pa.Schema, metadata: pa.Table | None, path: Path | None) -> None:
@@ -328,7 +312,12 @@ def opened(writer: IndexWriter) -> Manifest:
     return writer.manifest
 
 
-def _check_backbone(about: CheckpointInfo, features: FeatureFile, model: Path) -> None:
+def check_backbone(about: CheckpointInfo, features: FeatureFile, model: Path) -> None:
+    """Refuse features of another backbone than the model's.
+
+    Raises:
+        FeatureError: they are.
+    """
     if about.features is not None and features.backbone is not None and about.features != features.backbone:
         raise FeatureError(
             f"{features.path}: holds features of backbone '{features.backbone}', but {model} was trained on "
@@ -336,26 +325,17 @@ def _check_backbone(about: CheckpointInfo, features: FeatureFile, model: Path) -
         )
 
 
-def _videos(source: Source) -> list[PlannedVideo]:
-    """The videos to index. Missing features show before anything is written."""
-    features, given = source.features, source.durations
-    if given is not None:
-        missing = [video_id for video_id in given if video_id not in features]
-        if missing:
-            raise FeatureError(
-                f"{features.path}: has no features of {len(missing)} of {len(given)} videos, e.g. "
-                f"'{missing[0]}'. Do annotations and features belong together?"
-            )
-        return [
-            PlannedVideo(video_id, features.source(video_id), seconds) for video_id, seconds in given.items()
-        ]
-    found = []
-    for video_id in features.video_ids:
-        duration = features.duration(video_id)
-        if duration is None:
-            raise FeatureError(
-                f"{os.fspath(features.path)}: does not say how long video '{video_id}' is (no attribute "
-                "`duration` or `rate`). Name an annotation file that does with --videos."
-            )
-        found.append(PlannedVideo(video_id, features.source(video_id), duration))
-    return found
+def usable_of(source: Source, dim: int) -> tuple[list[PlannedVideo], list[LeftOut]]:
+    """The videos to index, and those that cannot be. What is missing or broken shows before anything is
+    written.
+
+    Raises:
+        FeatureError, AnnotationError: nothing can be used, or something cannot and the source is strict.
+    """
+    features = source.features
+    kept, left_out = usable_videos(
+        source.durations, features, dim, source.annotations or features.path, report=source.checked
+    )
+    if source.strict:
+        refuse(left_out, FeatureError)
+    return [PlannedVideo(name, features.source(name), seconds) for name, seconds in kept.items()], left_out

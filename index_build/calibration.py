@@ -9,20 +9,28 @@ are for something absent.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mmn_index import checkpoint
 from mmn_index.confidence import Calibration, fit
 from mmn_index.evaluation.corpus import DEPTHS, IndexRank, Report, batches, silent
 from mmn_index.evaluation.queries import Queries
 from mmn_index.evaluation.recall import average_precision, best_ious, hits
 from mmn_index.evaluation.refusal import HIT, Judged, meaning, wordings
-from mmn_index.index import MomentIndex
+from mmn_index.features import FeatureFile
+from mmn_index.index import IndexWriter, MomentIndex, PlannedVideo
+from mmn_index.index.bank import write_bank
+from mmn_index.model import MMN
 from mmn_index.scoring import HUB_SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions
+
+from .build import Source, check_backbone, write_segment
+from .candidates import Wish
 
 WEIGHTS = (0.5, 0.7, 1.0, 1.4, 2.0)  # of the contrastive cosine
 HUBS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -39,6 +47,41 @@ class Tried:
     def mean(self) -> float:
         """Mean average precision, 0 to 1."""
         return float(self.precisions.mean())
+
+
+def validation_index(
+    index: MomentIndex,
+    model: MMN,
+    features: FeatureFile,
+    durations: Mapping[str, float],
+    root: Path,
+    *,
+    report: Report = silent,
+) -> MomentIndex:
+    """Other videos as an index of their own: embedded with an index's model, measured against its bank,
+    scanned exactly.
+
+    Args:
+        model: the index's, from its `model_path`.
+        durations: seconds by video id, of the videos to take.
+        root: where to write it.
+
+    Raises:
+        FeatureError: a video has no usable features, or they are of another backbone.
+        OutputError: it cannot be written.
+    """
+    about = checkpoint.info(index.model_path)
+    index.check_model(about.fingerprint, str(index.model_path))
+    check_backbone(about, features, index.model_path)
+    source = Source(features, durations, wish=Wish("exact"))
+    videos = [PlannedVideo(name, features.source(name), seconds) for name, seconds in durations.items()]
+    with IndexWriter(root) as writer:
+        manifest = replace(
+            index.manifest, segments=(), bank=None if index.bank is None else write_bank(index.bank, root)
+        )
+        entry = write_segment(writer, manifest, model, videos, source, index.bank, report)
+        writer.publish(replace(manifest, segments=(entry,)), index.model_path)
+    return MomentIndex(root, str(model.device))
 
 
 def try_scores(

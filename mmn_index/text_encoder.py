@@ -63,6 +63,25 @@ class SentenceTokenizer:
             mask[number, : len(row)] = True
         return ids, mask
 
+    def shortened(self, sentences: Sequence[str]) -> list[str]:
+        """The sentences, without the end of those that have more tokens than the encoder reads."""
+        found = list(sentences)
+        whole = [number for number, sentence in enumerate(found) if not _no_text(sentence)]
+        encodings = self._tokenizer.encode_batch([found[number] for number in whole])
+        for number, encoding in zip(whole, encodings, strict=True):
+            over = len(encoding.ids) - self._max_tokens
+            ends = [
+                end
+                for (_, end), special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+                if not special
+            ]
+            # A word that is cut may fall into more tokens than it had as a whole.
+            while over > 0 and len(ends) > over:
+                del ends[-over:]
+                found[number] = found[number][: ends[-1]].rstrip()
+                over = len(self._tokenizer.encode(found[number]).ids) - self._max_tokens
+        return found
+
     @property
     def size(self) -> int:
         """Words of the vocabulary."""

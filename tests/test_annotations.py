@@ -143,6 +143,97 @@ def test_moments_outside_their_video_are_left_out_and_said(tmp_path: Path) -> No
     )
 
 
+def rows(path: Path, *lines: object) -> Path:
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return path
+
+
+QV = {"qid": 1, "query": "a dog runs", "duration": 20, "vid": "v", "relevant_windows": [[2, 8], [12, 30]]}
+TVR = {"desc_id": 7, "desc": "a dog runs", "duration": 20.0, "vid_name": "v", "ts": [2, 8], "type": "v"}
+
+
+def test_lines_of_qvhighlights(tmp_path: Path) -> None:
+    other = {**QV, "query": "a cat sits", "relevant_windows": [[1, 5]]}
+    none = {**QV, "query": "nothing", "relevant_windows": []}
+    split = read_annotations(rows(tmp_path / "a.jsonl", QV, {**other, "vid": "w"}, "", none, other))
+    first, second = split.videos
+    assert (first.video_id, first.sentences) == ("v", ("a dog runs", "a dog runs", "a cat sits"))
+    assert (first.duration, first.moments.tolist()) == (20, [[2, 8], [12, 20], [1, 5]])
+    assert (second.video_id, second.sentences) == ("w", ("a cat sits",))
+    assert (first.positions, second.positions) == ((0, 1, 4), (2,))
+    assert (split.dropped, split.clamped, split.written) == (1, 1, 5)
+
+
+def test_lines_of_tvr_keep_the_numbers_of_their_sentences(tmp_path: Path) -> None:
+    path = rows(tmp_path / "a.jsonl", TVR, {**TVR, "desc_id": 3, "vid_name": "w"}, {**TVR, "desc_id": 90})
+    split = read_annotations(path)
+    assert [(video.video_id, video.positions) for video in split.videos] == [("v", (7, 90)), ("w", (3,))]
+    assert split.written == 91
+    assert read_durations(path) == {"v": 20, "w": 20}
+
+
+def test_a_test_split_without_answers_names_videos_and_nothing_else(tmp_path: Path) -> None:
+    hidden = {name: value for name, value in QV.items() if name != "relevant_windows"}
+    path = rows(tmp_path / "a.jsonl", hidden)
+    assert read_durations(path) == {"v": 20}
+    with pytest.raises(AnnotationError, match="line 1: says of no moment"):
+        read_annotations(path)
+
+
+def test_a_charades_list(tmp_path: Path) -> None:
+    text = ("AO8RW 0.0 6.9##a person opens ## a door.", "  my video 24.3 50##sits.", "", "AO8RW 5 5##no.")
+    path = rows(tmp_path / "a.txt", *text)
+    split = read_annotations(path, {"AO8RW": 33.0, "my video": 30.0}.get)
+    assert [(v.video_id, v.duration, v.sentences, v.moments.tolist()) for v in split.videos] == [
+        ("AO8RW", 33, ("a person opens ## a door.",), [[0, pytest.approx(6.9)]]),
+        ("my video", 30, ("sits.",), [[pytest.approx(24.3), 30]]),
+    ]
+    assert (split.dropped, split.clamped, split.unknown) == (1, 1, ())
+    assert read_annotations(path, {"AO8RW": 33.0}.get).unknown == ("my video",)
+    assert read_durations(path) == {"AO8RW": None, "my video": None}
+    with pytest.raises(AnnotationError, match="does not say how long"):
+        read_annotations(path)
+    guessed = read_annotations(path, estimate=True)
+    assert ([video.duration for video in guessed.videos], guessed.estimated) == ([6.9, 50], 2)
+    assert "2 are taken to end with their last moment" in " ".join(guessed.remarks[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ((TVR, "{half"), "line 2: Expecting"),
+        ((TVR, [1]), r"line 2: is \[1\], not an object"),
+        ((QV, "", {**QV, "duration": "long"}), "line 3: duration is 'long'"),
+        ((QV, {**QV, "duration": 0}), "line 2: duration is 0"),
+        ((QV, {**QV, "relevant_windows": [[1]]}), r"line 2: a moment is \[1\]"),
+        ((QV, {**QV, "relevant_windows": [[1, float("nan")]]}), "line 2: a moment is"),
+        ((QV, {**QV, "relevant_windows": 3}), "line 2: relevant_windows is 3"),
+        ((QV, {**QV, "query": " "}), "line 2: query is ' '"),
+        ((QV, {**QV, "vid": 3}), "line 2: vid is 3"),
+        ((QV, {**QV, "duration": 40}), "line 2: 'v' lasts 40 seconds, an earlier line says 20"),
+        (("v 1 2##a", "v 1 2 a"), "line 2: is 'v 1 2 a', expected `video start end##sentence`"),
+        (("v 1 2##a", "v 1 x##a"), "line 2"),
+        (("v 1 2##a", "", "v 1 2## "), "line 3"),
+        (("a person runs",), "Expected json .*start end##sentence.*QVHighlights .* TVR"),
+        (([["v", 20, [1, 2], "a"]],), "found list. Expected json"),
+    ],
+)
+def test_broken_lines_are_named_by_their_number(tmp_path: Path, lines: tuple[object, ...], says: str) -> None:
+    path = rows(tmp_path / "a.any", *lines)
+    with pytest.raises(AnnotationError, match=says) as caught:
+        read_annotations(path, lambda _: 50.0)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_times_in_milliseconds_are_not_called_empty(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.json", {"v": {"duration": 20, "timestamps": [[2000, 8500]], "sentences": ["a"]}}
+    )
+    with pytest.raises(AnnotationError, match="first is from 2000 to 8500, and 'v' lasts 20 seconds"):
+        read_annotations(path)
+
+
 def test_no_file_and_no_json(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no such"):
         read_annotations(tmp_path / "a.json")

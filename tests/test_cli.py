@@ -140,9 +140,9 @@ def test_training_says_what_does_not_fit(world: Path, command: Command, tmp_path
     (tmp_path / "full" / "letter.txt").touch()
     train("-o", tmp_path / "full", says="exists already and holds no run")
     train("-o", world / "features.h5" / "run", says="cannot be written")
-    write_annotations(tmp_path / "more.json", 7)
-    train("--annotations", tmp_path / "more.json", says="no features of video 'v6'")
-    train("--val", tmp_path / "more.json", says="no features of video 'v6'")
+    write_annotations(tmp_path / "others.json", 3, prefix="w")
+    train("--annotations", tmp_path / "others.json", says="has none of the 3 videos")
+    train("--val", tmp_path / "others.json", says="has none of the 3 videos")
     assert not (
         tmp_path / "r" / "setting.json"
     ).exists()  # so that the folder can be used with the right files
@@ -169,16 +169,8 @@ def test_build_says_what_does_not_fit(world: Path, command: Command, tmp_path: P
     command.fails("build", model, features, "-o", world, says="left alone")
     command.fails("build", model, features, "-o", out, "--score", "best", says="no score is called 'best'")
     write_annotations(tmp_path / "more.json", 7)
-    command.fails(
-        "build",
-        model,
-        features,
-        "-o",
-        out,
-        "--videos",
-        tmp_path / "more.json",
-        says="no features of 1 of 7 videos, e.g. 'v6'",
-    )
+    strict = ("--videos", tmp_path / "more.json", "--strict")
+    command.fails("build", model, features, "-o", out, *strict, says="no features of video 'v6'")
     write_features(tmp_path / "wide.h5", 2, dim=DIM + 1)
     command.fails("build", model, tmp_path / "wide.h5", "-o", out, says=f"width {DIM + 1}, expected {DIM}")
     write_features(tmp_path / "bare.h5", 2, attributes=False)
@@ -544,18 +536,16 @@ def test_clock() -> None:
     assert [clock(x) for x in (0, 83.25, 59.96, 3723.5)] == ["00:00.0", "01:23.2", "01:00.0", "1:02:03.5"]
 
 
-def test_a_nan_in_the_features_stops_evaluation_by_name(
-    world: Path, command: Command, tmp_path: Path
-) -> None:
+def test_a_nan_in_the_features_is_no_result(world: Path, command: Command, tmp_path: Path) -> None:
     shutil.copy(world / "features.h5", tmp_path / "f.h5")
+    shutil.copy(world / "train.json", tmp_path / "a.json")
     with h5py.File(tmp_path / "f.h5", "r+") as file:
         file["v2"][1, 1] = np.nan
-    command.fails(
-        "eval",
-        world / "run" / "model",
-        "--features",
-        tmp_path / "f.h5",
-        "--annotations",
-        world / "train.json",
-        says="'v2' has NaN",
-    )
+    evaluation = ("eval", world / "run" / "model", "--features", tmp_path / "f.h5", "--annotations")
+    result = command.run(*evaluation, tmp_path / "a.json")
+    assert result.exit_code == 3
+    assert "left out: " in result.stderr
+    assert "10 queries" in result.stdout
+    assert "'v2' has NaN" in (tmp_path / "a.json.left-out.txt").read_text()
+    command.fails(*evaluation, tmp_path / "a.json", "--strict", says="'v2' has NaN")
+    command.fails(*evaluation, tmp_path / "a.json", "--dataset", "tacos", says="1 of the 6 videos of tacos")

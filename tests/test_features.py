@@ -165,3 +165,238 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
             file.read("words")
         with pytest.raises(FeatureError, match="no features of video 'v9'"):
             file.read("v9")
+
+
+def floats(rows: int = 8, dim: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, dim)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", "<f2", ">f2", "f8", "g"])
+def test_floats_of_any_width_and_byte_order_are_read(tmp_path: Path, kind: str) -> None:
+    import torch
+
+    values = floats().astype(kind)
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["v"] = values
+    with FeatureFile(tmp_path / "f.h5") as file:
+        found = file.read("v")
+    assert np.array_equal(found, values.astype(found.dtype))
+    assert found.dtype == (np.float32 if values.dtype.itemsize <= 4 else np.float64)
+    assert torch.from_numpy(found).shape == (8, 3)
+
+
+def linked(folder: Path) -> Path:
+    """A file with a link of every kind."""
+    (folder / "parts").mkdir()
+    with h5py.File(folder / "parts" / "part.h5", "w") as file:
+        file["a/features"] = floats(seed=1)
+        file["next"] = h5py.ExternalLink("../more.h5", "/b")  # from part to part
+        file["here"] = h5py.SoftLink("a/features")
+    with h5py.File(folder / "more.h5", "w") as file:
+        file["b"] = floats(seed=2)
+    with h5py.File(folder / "f.h5", "w") as file:
+        file["own"] = floats(seed=3)
+        file["same"] = file["own"]
+        file["soft"] = h5py.SoftLink("/own")
+        file["sub/rel"] = h5py.SoftLink("../own")  # HDF5 knows no "..": leads nowhere
+        file["sub/near"] = h5py.SoftLink("deep")
+        file["sub/deep"] = floats(seed=4)
+        file["group"] = h5py.SoftLink("/sub")
+        file["up"] = h5py.SoftLink("/")
+        file["ext"] = h5py.ExternalLink("parts/part.h5", "/a/features")
+        file["through"] = h5py.ExternalLink("parts/part.h5", "next")
+        file["inside"] = h5py.ExternalLink(str(folder / "parts" / "part.h5"), "here")
+        file["gone"] = h5py.SoftLink("/nothing")
+        file["nofile"] = h5py.ExternalLink("none.h5", "/a")
+        file["loop1"] = h5py.SoftLink("/loop2")
+        file["loop2"] = h5py.SoftLink("/loop1")
+    return folder / "f.h5"
+
+
+def test_links_are_followed_in_the_file_and_in_its_folder(tmp_path: Path) -> None:
+    with FeatureFile(linked(tmp_path)) as file:
+        for names, seed in (
+            (("own", "same", "soft"), 3),
+            (("sub/deep", "sub/near", "group/deep", "group/near"), 4),
+            (("ext", "inside"), 1),
+            (("through",), 2),
+        ):
+            for name in names:
+                assert np.array_equal(file.read(name), floats(seed=seed)), name
+        assert {"gone", "nofile", "loop1", "loop2", "sub/rel"} <= file.broken.keys()
+        assert not any(name.startswith("up/") for name in file.video_ids)  # it leads back to the top
+        for name, says in (("gone", "not there"), ("nofile", "no such file"), ("loop1", "circle")):
+            with pytest.raises(FeatureError, match=says):
+                file.read(name)
+        assert "'same' (as 'own')" in file.remarks[0]
+
+
+def test_a_file_does_not_choose_which_files_are_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["v"] = floats()
+    floats().tofile(tmp_path / "secret.bin")
+    (tmp_path / "given").mkdir()
+    with h5py.File(tmp_path / "given" / "f.h5", "w") as file:
+        file["fine"] = floats()
+        file["absolute"] = h5py.ExternalLink(str(secret), "/v")
+        file["relative"] = h5py.ExternalLink("../secret.h5", "/v")
+        file["around"] = h5py.SoftLink("/relative")
+        file.create_dataset(
+            "raw", (8, 3), "f4", external=[(str(tmp_path / "secret.bin"), 0, h5py.h5f.UNLIMITED)]
+        )
+        layout = h5py.VirtualLayout((8, 3), "f4")
+        layout[:] = h5py.VirtualSource(str(secret), "v", (8, 3))
+        file.create_virtual_dataset("virtual", layout)
+        layout = h5py.VirtualLayout((8, 3), "f4")
+        layout[:] = h5py.VirtualSource("part.h5", "v", (8, 3))
+        file.create_virtual_dataset("near", layout)
+    with h5py.File(tmp_path / "given" / "part.h5", "w") as file:
+        file["v"] = floats(seed=5)
+    (tmp_path / "given" / "way.h5").symlink_to(secret)
+    with h5py.File(tmp_path / "given" / "f.h5", "r+") as file:
+        file["symlink"] = h5py.ExternalLink("way.h5", "/v")
+    with FeatureFile(tmp_path / "given" / "f.h5") as file:
+        assert np.array_equal(file.read("fine"), floats())
+        assert np.array_equal(file.read("near"), floats(seed=5))
+        for name in ("absolute", "relative", "around", "symlink", "virtual"):
+            with pytest.raises(FeatureError, match=r"not in the folder of f\.h5"):
+                file.read(name)
+        with pytest.raises(FeatureError, match=r"secret\.bin, which is not HDF5"):
+            file.read("raw")
+
+
+def two_streams(path: Path, frames: int = 8) -> Path:
+    with h5py.File(path, "w") as file:
+        for number in range(3):
+            file[f"v{number}/rgb"] = floats(8, 3, number)
+            file[f"v{number}/flow"] = floats(frames if number == 1 else 8, 2, number + 10)
+    return path
+
+
+def test_several_arrays_of_a_video_are_a_choice(tmp_path: Path) -> None:
+    path = two_streams(tmp_path / "f.h5")
+    with FeatureFile(path, ("rgb",)) as file:
+        assert file.video_ids == ["v0", "v1", "v2"]
+        assert np.array_equal(file.read("v1", 3), floats(8, 3, 1))
+    with FeatureFile(path, ("flow", "rgb")) as file:
+        assert file.dim == 5
+        assert np.array_equal(file.read("v2"), np.hstack([floats(8, 2, 12), floats(8, 3, 2)]))
+    with FeatureFile(path) as file:
+        assert file.kinds == ("flow", "rgb")
+        with pytest.raises(FeatureError, match=r"\(flow, rgb\)\. Choose with --feature-name flow"):
+            file.read("v0")
+    with pytest.raises(FeatureError, match=r"called audio\. The names that there are: flow, rgb"):
+        FeatureFile(path, ("audio",))
+    with FeatureFile(two_streams(tmp_path / "g.h5", 7), ("rgb", "flow")) as file:
+        with pytest.raises(FeatureError, match="'v1' have 8 and 7 snippets"):
+            file.read("v1")
+        assert file.read("v0").shape == (8, 5)
+
+
+def test_what_lies_beside_the_features_is_no_choice(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        for number in range(3):
+            file[f"v{number}/features"] = floats(seed=number)
+            file[f"v{number}/change_points"] = np.arange(6).reshape(3, 2)
+            file[f"v{number}/n_frames"] = 80
+        del file["v2/features"]
+    with FeatureFile(tmp_path / "f.h5") as file:
+        assert file.video_ids == ["v0", "v1"]
+        assert np.array_equal(file.read("v1"), floats(seed=1))
+        assert "v2" in file.broken
+
+
+def test_kinds_before_the_video_and_videos_that_lack_one(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        for number in range(5):
+            file[f"rgb/v{number}"] = floats(seed=number)
+        file["flow/v0"] = floats(8, 2)
+    with FeatureFile(tmp_path / "f.h5", ("rgb", "flow")) as file:
+        assert file.video_ids == ["v0"]
+        assert file.broken["v3"] == "has no features called flow, only rgb"
+
+
+def test_a_folder_of_numpy_files(tmp_path: Path) -> None:
+    (tmp_path / "porch").mkdir()
+    np.save(tmp_path / "porch" / "cam1.npy", floats(seed=1))
+    np.save(tmp_path / "b.v2.npy", floats(seed=2).astype(">f8"))
+    np.savez(tmp_path / "c.npz", features=floats(seed=3), length=np.array(3))
+    np.savez(tmp_path / "d.npz", whatever=floats(seed=4))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (tmp_path / "torn.npy").write_bytes((tmp_path / "b.v2.npy").read_bytes()[:150])
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "c.npz").read_bytes()[:50])
+    (tmp_path / "list.txt").touch()
+    (tmp_path / ".hidden.npy").touch()
+    (tmp_path / "porch" / "again").symlink_to(tmp_path)
+    with FeatureFile(tmp_path, rate=4.0) as file:
+        assert {"porch/cam1", "b.v2", "c", "d"} <= set(file.video_ids)
+        for name, seed in (("porch/cam1", 1), ("c", 3), ("d", 4)):
+            assert np.array_equal(file.read(name), floats(seed=seed))
+        assert file.read("b.v2").dtype == np.float64
+        assert (file.dim, file.duration("d"), file.source("d"), file.backbone) == (3, 2.0, None, None)
+        for name in ("objects", "torn"):
+            with pytest.raises(FeatureError, match="cannot be read as a NumPy array"):
+                file.read(name)
+        assert any("1 .txt" in remark for remark in file.remarks)
+        assert any("has the same name" in remark for remark in file.remarks)  # torn.npz
+        state = file.state
+        np.save(tmp_path / "d2.npy", floats())
+    with FeatureFile(tmp_path) as file:
+        assert file.state != state
+        assert file.duration("d") is None
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FeatureError, match="found no file"):
+        FeatureFile(tmp_path / "none")
+
+
+def test_streams_in_npz_and_in_folders(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", rgb=floats(), flow=floats(8, 2))
+    with FeatureFile(tmp_path) as file:
+        assert file.kinds == ("flow", "rgb")
+        with pytest.raises(FeatureError, match="Choose with --feature-name flow"):
+            file.read("a")
+    with FeatureFile(tmp_path, ("rgb", "flow")) as file:
+        assert file.read("b").shape == (8, 5)
+    (tmp_path / "x" / "v").mkdir(parents=True)
+    np.save(tmp_path / "x" / "v" / "rgb.npy", floats())
+    with FeatureFile(tmp_path / "x", ("rgb",)) as file:
+        assert file.video_ids == ["v"]
+
+
+def test_the_width_is_that_of_most_videos(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["a"] = floats(8, 5)
+        file["b"], file["c"] = floats(), floats()
+    with FeatureFile(tmp_path / "f.h5") as file:
+        assert file.dim == 3
+
+
+@pytest.mark.parametrize("kind", ["i8", "u1", "c8", "?"])
+def test_numbers_that_are_no_features(tmp_path: Path, kind: str) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["v"] = np.ones((3, 2), kind)
+    with (
+        FeatureFile(tmp_path / "f.h5") as file,
+        pytest.raises(FeatureError, match=r"expected floats\. Convert"),
+    ):
+        file.read("v")
+
+
+def test_names_that_are_no_text_and_values_that_are_no_features(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["v"] = floats()
+        file["huge"] = floats() * np.float32(1e37)
+        file.attrs["backbone"], file.attrs["rate"] = np.bytes_("mine"), np.array([4.0])
+        space = h5py.h5s.create_simple((8, 3))
+        h5py.h5d.create(file.id, b"caf\xe9", h5py.h5t.IEEE_F32LE, space)
+    with FeatureFile(tmp_path / "f.h5") as file:
+        assert (file.backbone, file.rate, file.duration("v")) == ("mine", 4.0, 2.0)
+        assert file.video_ids == ["huge", "v"]
+        assert file.broken == {"caf\\xe9": "has a name that is not UTF-8: rename it"}
+        with pytest.raises(FeatureError, match=r"'huge' has values up to \d"):
+            file.read("huge")
+    np.save(tmp_path / "v.npy", floats())
+    with pytest.raises(FeatureError, match=r"Name the folder\."):
+        FeatureFile(tmp_path / "v.npy")

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, write_features
 
 from mmn_index import checkpoint
 from mmn_index.clips import pool_to_pre_clips
@@ -173,11 +173,24 @@ def test_a_failed_build_keeps_the_old_index(
         file["v5"][0, 0] = np.inf
     old = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     command.fails(
-        "build", world / "run" / "model", tmp_path / "bad.h5", "-o", copy, "--overwrite", says="'v5' has NaN"
+        "build",
+        world / "run" / "model",
+        tmp_path / "bad.h5",
+        "-o",
+        copy,
+        "--overwrite",
+        "--strict",
+        says="'v5' has NaN",
     )
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == old
     command.fails(
-        "build", world / "run" / "model", tmp_path / "bad.h5", "-o", tmp_path / "new.mmn", says="'v5' has NaN"
+        "build",
+        world / "run" / "model",
+        tmp_path / "bad.h5",
+        "-o",
+        tmp_path / "new.mmn",
+        "--strict",
+        says="'v5' has NaN",
     )
     assert not (tmp_path / "new.mmn").exists()
 
@@ -206,6 +219,41 @@ def test_a_killed_build_leaves_the_old_index_and_is_cleaned_by_the_next(
     command.ok(*build(world, tmp_path / "new.mmn"))
     for out in (copy, tmp_path / "new.mmn"):
         assert len(list((out / "segments").iterdir())) == 1
+
+
+def test_a_killed_build_begins_anew_with_features_that_have_changed(
+    world: Path, command: Command, tmp_path: Path
+) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from mmn_index import embedding\n"
+        "from mmn_index.cli.main import main\n"
+        "from mmn_index.index.segment import SegmentWriter\n"
+        "import mmn_index.index_build.build as build\n"
+        "embedding._BATCH, build._KEPT = 2, 1\n"
+        "kept = SegmentWriter.keep\n"
+        "def keep(self, done=None):\n"
+        "    kept(self, done)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "SegmentWriter.keep = keep\n"
+        "main(sys.argv[1:])\n"
+    )
+    features, out = tmp_path / "f.h5", tmp_path / "c.mmn"
+    arguments = ["build", str(world / "run" / "model"), str(features), "-o"]
+
+    def embeddings(root: Path) -> np.ndarray:
+        index = MomentIndex(root)
+        return np.concatenate([x.numpy() for x in index.embeddings(np.arange(index.num_moments))], axis=1)
+
+    write_features(features, 6)
+    killed = [sys.executable, "-c", code, *arguments, str(out)]
+    assert subprocess.run(killed, check=False, cwd=tmp_path, capture_output=True).returncode == -9
+    (progress,) = out.glob("segments/*/progress")
+    assert 0 < int(progress.read_text()) < 6
+    write_features(features, 6, seed=1)
+    command.ok(*arguments, out)
+    command.ok(*arguments, tmp_path / "whole.mmn")
+    assert np.array_equal(embeddings(out), embeddings(tmp_path / "whole.mmn"))
 
 
 def test_a_full_disk_is_one_clear_error(

@@ -29,7 +29,7 @@ MAY_IMPORT = {
 # stands for the modules that lie beside the folders.
 FLOORS = ["mmn_index", "mmn_index.video", "mmn_index.index", "mmn_index.search", "mmn_index.evaluation"]
 ONLY_IN = {
-    "h5py": {"mmn_index/features.py", "mmn_index/feature_writer.py"},
+    "h5py": {"mmn_index/feature_writer.py", "mmn_index/feature_hdf5.py"},
     "faiss": {"mmn_index/index/vectors.py"},
     "av": {
         "mmn_index/video/container.py",

@@ -6,6 +6,7 @@ import datetime
 import operator
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from test_search import GRID, brute_force, make_index, random_queries
 
 from mmn_index.errors import AnnotationError, QueryError
 from mmn_index.index import CandidateAbout, MomentIndex, Restriction
+from mmn_index.index.selection import parse_where, select
 from mmn_index.scoring import SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
 
@@ -594,3 +596,124 @@ def test_metadata_in_parquet_that_cannot_be_used(tmp_path: Path) -> None:
         read_metadata(tmp_path / "none.parquet")
     pq.write_table(pa.table({"video_id": [17, 4], "a": [1, 2]}), tmp_path / "numbers.parquet")
     assert read_metadata(tmp_path / "numbers.parquet")["video_id"].to_pylist() == ["17", "4"]
+
+
+ZONED = "video_id,recorded\nv0,2026-01-04T10:00:00Z\nv1,2026-01-05T00:00:00Z\nv2,2026-01-06T01:00:00+02:00\n"
+LOCAL = "video_id,recorded\nv0,2026-01-04 10:00:00.25\nv1,2026-01-05 00:00:00\nv2,2026-01-05 23:00:00\n"
+LONG = "12345678901234567891"
+
+
+@pytest.mark.parametrize(
+    ("text", "condition", "expected"),
+    [
+        (ZONED, "recorded>=2026-01-05", "12"),
+        (ZONED, "recorded>2026-01-05", "2"),
+        (ZONED, "recorded<=2026-01-05", "01"),
+        (ZONED, "recorded=2026-01-05T02:00:00+02:00", "1"),
+        (ZONED, "recorded>=2026-01-05T23:00:00Z", "2"),
+        (ZONED, "recorded>2026-01-05T23:00", ""),
+        (ZONED, "recorded<2026-01-05 00:00:00", "0"),
+        (LOCAL, "recorded>=2026-01-05", "12"),
+        (LOCAL, "recorded<2026-01-04T10:00:00.26", "0"),
+        ("video_id,at\nv0,09:30:00\nv1,18:00:00\n", "at>=18:00", "1"),
+        ("video_id,at\nv0,09:30:00\nv1,18:00:00\n", "at=09:30:00", "0"),
+        (f"video_id,n\nv0,{LONG}\nv1,{LONG[:-1]}2\n", f"n={LONG}", "0"),
+        (f"video_id,n\nv0,{LONG}\nv1,{LONG[:-1]}2\nv2,5\nv3,\n", f"n>{LONG}", "1"),
+        (f"video_id,n\nv0,{LONG * 3}\nv1,{LONG * 2}{LONG[:-1]}2\n", f"n={LONG * 3}", "0"),
+        ("video_id,n\nv0,9223372036854775807\nv1,-9223372036854775808\n", "n=9223372036854775807", "0"),
+        (" video_id , place \n v0 , porch \nv1,\tyard\n\n", "place=porch", "0"),
+        ('video_id,place\nv0,"porch, left"\nv1,"two\nlines"\n', "place=porch, left", "0"),
+        ("video_id,place\nv0,caf\u00e9\n", "place=caf\u00e9", "0"),
+    ],
+)
+def test_what_a_csv_holds_is_compared_as_it_is_meant(
+    tmp_path: Path, text: str, condition: str, expected: str
+) -> None:
+    from mmn_index.index_build.metadata import read_metadata
+
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8-sig")
+    table = read_metadata(tmp_path / "m.csv")
+    found = table.filter(parse_where([condition], table.schema))["video_id"].to_pylist()
+    assert "".join(name[1:] for name in found) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "condition", "expected"),
+    [
+        (pa.array([1, 200], pa.uint8()), "x>=150", "1"),
+        (pa.array([1, 2**64 - 1], pa.uint64()), f"x={2**64 - 1}", "1"),
+        (pa.array([1, 2], pa.uint64()), "x=2", "1"),
+        (pa.array([1.5, 2.5], pa.float32()), "x>2", "1"),
+        (pa.array([1.5, 2.5]).cast(pa.float16()), "x<2", "0"),
+        (pa.array([Decimal("1.25"), Decimal("2.50")]), "x>=2.5", "1"),
+        (pa.array([datetime.time(9), datetime.time(18)], pa.time64("ns")), "x>12:00", "1"),
+        (pa.array([datetime.time(9), datetime.time(18)], pa.time32("ms")), "x<12:00:00", "0"),
+        (pa.array([datetime.date(2026, 1, 1), datetime.date(2026, 2, 1)], pa.date64()), "x=2026-02-01", "1"),
+        (pa.array([datetime.datetime(2026, 1, 1), None], pa.timestamp("ns")), "x>2025-01-31", "0"),
+        (pa.array([" a ", "b"], pa.large_string()), "x=a", "0"),
+        (pa.array(["a", "b"]).dictionary_encode(), "x!=a", "1"),
+        (pa.array([True, False]), "x=true", "0"),
+        (pa.array([[1], [2]]), None, "holds list"),
+        (pa.array([{"a": 1}, None]), None, "holds struct"),
+        (pa.array([b"a", b"b"]), None, "holds binary"),
+        (pa.array([datetime.timedelta(seconds=1), None]), None, "holds duration"),
+    ],
+    ids=lambda value: str(value.type) if isinstance(value, pa.Array) else None,
+)
+def test_every_type_of_a_parquet_file_is_compared_or_refused(
+    tmp_path: Path, values: pa.Array, condition: str | None, expected: str
+) -> None:
+    from mmn_index.index_build.metadata import read_metadata
+
+    pq.write_table(pa.table({"video_id": ["v0", "v1"], "x": values}), tmp_path / "m.parquet")
+    if condition is None:
+        with pytest.raises(AnnotationError, match=f"column 'x' {expected}.* cannot compare"):
+            read_metadata(tmp_path / "m.parquet")
+        return
+    table = read_metadata(tmp_path / "m.parquet")
+    found = table.filter(parse_where([condition], table.schema))["video_id"].to_pylist()
+    assert "".join(name[1:] for name in found) == expected
+
+
+def test_metadata_that_is_no_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    from mmn_index.index_build.metadata import read_metadata
+
+    for encoding, line in (("latin-1", 3), ("utf-16", 1)):
+        (tmp_path / "m.csv").write_bytes("video_id,place\nv0,bar\nv1,caf\u00e9\n".encode(encoding))
+        with pytest.raises(AnnotationError, match=f"line {line} is not UTF-8"):
+            read_metadata(tmp_path / "m.csv")
+
+
+def test_rows_and_videos_that_do_not_match_are_counted(world: Path, command: Command, tmp_path: Path) -> None:
+    rows = "".join(f"v{n}.mp4,yard\n" for n in range(1, 6))
+    (tmp_path / "m.csv").write_text(f"video_id,camera\nv0,porch\n{rows}")
+    made = ("build", world / "run" / "model", world / "features.h5", "-o", tmp_path / "c.mmn", "--overwrite")
+    said = command.ok(*made, "--metadata", tmp_path / "m.csv").stderr
+    assert "5 of its 6 rows name no video, e.g. 'v1.mp4'. Without the suffix '.mp4' 5 of these 5" in said
+    assert "has no row for 5 of the 6 videos, e.g. 'v1'" in said
+    (tmp_path / "m.csv").write_text("video_id,camera\n" + "".join(f"v{n},porch\n" for n in range(6)))
+    said = command.ok(*made, "--metadata", tmp_path / "m.csv").stderr
+    assert "rows name" not in said
+    assert "has no row" not in said
+
+
+def test_bounds_include_their_ends(tmp_path: Path) -> None:
+    """Random times never hit a bound."""
+    index = make_index(tmp_path, 1, videos=2)
+    (part,) = index.segments
+    spans = part.spans(np.arange(part.entry.moments))
+    lengths = spans[:, 1] - spans[:, 0]
+    for name, values, inside in (
+        ("before", spans[:, 1], np.less_equal),
+        ("max_length", lengths, np.less_equal),
+        ("after", spans[:, 0], np.greater_equal),
+        ("min_length", lengths, np.greater_equal),
+    ):
+        bound = np.sort(np.unique(values))[len(np.unique(values)) // 2]
+        restriction = Restriction(**{name: float(bound)})
+        allowed = restriction.allows(spans)
+        assert np.array_equal(allowed, inside(values, bound)), name
+        assert allowed[values == bound].all()
+        assert (values == bound).any()
+        assert not allowed.all()
+        assert select(index.segments, restriction)[0].count == allowed.sum() > 0

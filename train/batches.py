@@ -35,6 +35,14 @@ def derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def readable(split: Annotations, model: MMN, tell: Callable[[str], None]) -> Annotations:
+    """A split with sentences as long as a model's text encoder reads; what is cut is told."""
+    found = split.worded(model.tokenizer.shortened)
+    if found.cut:
+        tell(found.cut_remark)
+    return found
+
+
 def split_epoch(order: Sequence[int], config: TrainConfig) -> list[list[list[int]]]:
     """Cut the videos of an epoch into steps, and each step into groups.
 

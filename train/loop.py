@@ -32,7 +32,7 @@ from mmn_index.model import MMN
 from mmn_index.text_encoder import load_pretrained
 
 from .alike import Alike
-from .batches import Group, TrainingSet, derived_seed, draw_negatives, split_epoch
+from .batches import Group, TrainingSet, derived_seed, draw_negatives, readable, split_epoch
 from .config import Setting, TrainConfig
 from .distributed import World, world
 from .embedding import index_videos
@@ -59,6 +59,7 @@ def train(
     resume: bool = False,
     tensorboard: bool = False,
     report: Report = lambda what, done, total, note: None,
+    tell: Callable[[str], None] = lambda remark: None,
 ) -> TrainResult:
     """Train a model into the folder `out`; resume.py says what lies there.
 
@@ -72,6 +73,7 @@ def train(
         resume: take up the run that `out` holds, if it holds one.
         tensorboard: write metrics for TensorBoard too.
         report: called with (what, done, total, a note for people).
+        tell: called with remarks for people.
 
     Raises:
         OutputError: `out` holds something already, or cannot be written.
@@ -105,6 +107,8 @@ def train(
             model = checkpoint.load(init).to(place)
         else:
             model = MMN(setting.model, *load_pretrained(setting.model.text_model)).to(place)
+        annotations = readable(annotations, model, tell)
+        validation = validation and readable(validation, model, tell)
         data = TrainingSet(
             annotations,
             features,

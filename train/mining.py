@@ -9,7 +9,7 @@ negatives, but each video gives its best moment or none.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from mmn_index.errors import AnnotationError, OutputError
-from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations, read_json
+from mmn_index.evaluation.annotation_forms import read_json
+from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations
 from mmn_index.index import MomentIndex
 from mmn_index.model import MMN
 from mmn_index.moments import temporal_iou
@@ -105,7 +106,8 @@ def mine(
             f"{index.root}, e.g. '{missing[0]}'. Build an index of the training videos."
         )
     split = _Split(annotations, alike, positives or {})
-    rows, left_out = [], Counter(dict.fromkeys((ALIKE, LISTED, MARGIN), 0))
+    rows: list[dict[str, object]] = []
+    left_out = Counter(dict.fromkeys((ALIKE, LISTED, MARGIN), 0))
     total = len(split.texts)
     for first in range(0, total, _SENTENCES):
         batch = range(first, min(first + _SENTENCES, total))
@@ -115,21 +117,15 @@ def mine(
         ]  # removed videos are last
         own = _own_scores(index, model, split, batch)
         for place, sentence in enumerate(batch):
-            rank = 0
-            for video in order[place].tolist():
-                moment = _Moment.of(index, int(best[place, video]), float(values[place, video]))
-                if moment.video_id == split.video_id(sentence):
-                    continue
-                reason = split.reason(sentence, moment)
-                if reason is None and margin is not None and moment.score > own[place] - margin:
-                    reason = MARGIN
-                if reason is not None:
-                    left_out[reason] += 1
-                    continue
-                rank += 1
-                rows.append(split.row(sentence, moment, own[place], rank, index))
-                if rank == count:
-                    break
+            ranked = (
+                _Moment.of(index, int(best[place, video]), float(values[place, video]))
+                for video in order[place].tolist()
+            )
+            most = math.inf if margin is None else own[place] - margin
+            kept = split.negatives(sentence, ranked, most, count, left_out)
+            rows += [
+                split.row(sentence, moment, own[place], rank, index) for rank, moment in enumerate(kept, 1)
+            ]
         report(batch.stop, total)
     return Mined(pa.Table.from_pylist(rows, SCHEMA), left_out)
 
@@ -257,6 +253,25 @@ class _Split:
         overlap = (other.moments[:, 0] < end) & (other.moments[:, 1] > start)
         ours = self._known[video.video_id][1][number]
         return ALIKE if bool(self._alike(ours[None], theirs[overlap]).any()) else None
+
+    def negatives(
+        self, sentence: int, ranked: Iterable[_Moment], most: float, count: int, left_out: Counter[str]
+    ) -> list[_Moment]:
+        """The first `count` of some moments that are negatives of a sentence and score at most `most`; the
+        others are counted by reason.
+        """
+        found: list[_Moment] = []
+        for moment in ranked:
+            if moment.video_id == self.video_id(sentence):
+                continue
+            reason = self.reason(sentence, moment) or (MARGIN if moment.score > most else None)
+            if reason is not None:
+                left_out[reason] += 1
+                continue
+            found.append(moment)
+            if len(found) == count:
+                break
+        return found
 
     def row(
         self, sentence: int, hit: _Moment, positive: float, rank: int, index: MomentIndex

@@ -114,6 +114,7 @@ def reproduce(
     *,
     data: Path,
     features: Path | None = None,
+    feature_names: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     selection: str = "validation",
     device: str = "cpu",
@@ -125,6 +126,7 @@ def reproduce(
         setting: the benchmark's own, or another for an experiment.
         data: folder with the benchmark's files.
         features: this file in place of the folder's.
+        feature_names: of several arrays below each video's name, the ones to read; see FeatureFile.
         selection: which epoch is kept. "validation": the best on the validation split or, where the data set
             has none, on the setting's hold-out; "test": the best on the test split, as the paper's authors
             chose by their logs, which flatters the result; "last".
@@ -138,7 +140,7 @@ def reproduce(
     splits = _splits(benchmark, data, features)
     path = features or data / benchmark.features
     results, epochs = {}, {}
-    with FeatureFile(path) as opened, world(device):
+    with FeatureFile(path, feature_names) as opened, world(device):
         check_features(benchmark, opened, splits.values())
         validation = splits.get("test" if selection == "test" else "val")
         for seed in seeds:

@@ -37,7 +37,7 @@ from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score
 
 from .alike import Alike, meanings
-from .batches import derived_seed
+from .batches import derived_seed, readable
 from .embedding import index_videos
 
 _MATCH = 0.5  # temporal IoU from which a proposal matches an annotated moment
@@ -85,6 +85,7 @@ def tune_text(
     config: TuneConfig | None = None,
     device: str = "cpu",
     report: Report = lambda what, done, total, note: None,
+    tell: Callable[[str], None] = lambda remark: None,
 ) -> TuneResult:
     """Tune the LayerNorm and the heads of a checkpoint's text side; its video side and its transformer stay
     as they are.
@@ -95,6 +96,7 @@ def tune_text(
         validation: searched as a collection of its own after each epoch, and before the first one; the best
             one is kept: by average precision where it has labels, else by R@1,IoU=0.5. Without it the last
             epoch is kept.
+        tell: called with remarks for people.
 
     Raises:
         CheckpointError, FeatureError, AnnotationError, QueryError, ConfigError: input that does not fit.
@@ -102,6 +104,8 @@ def tune_text(
     """
     config = config or TuneConfig()
     about, model = checkpoint.info(source), checkpoint.load(source, device)
+    annotations = readable(annotations, model, tell)
+    validation = validation and readable(validation, model, tell)
     if features.dim != about.config.input_dim:
         raise FeatureError(
             f"{features.path}: features have width {features.dim}, {source} expects {about.config.input_dim}."

@@ -1,18 +1,13 @@
-"""Videos with their moments and sentences, from the json forms of the benchmarks.
-
-    {video: {"duration": seconds, "timestamps": [[start, end], ...], "sentences": [...]}}   Charades-STA,
-                                                                                        ActivityNet
-    {video: {"fps": ..., "num_frames": ..., "timestamps": in frames, "sentences": [...]}}   TACoS
+"""Videos with their moments and sentences, from the benchmarks' files; annotation_forms.py has their forms.
 
 A list "labels", one a sentence, may say which action a sentence is about: moments with the same
 label then count as right answers to each other's sentences when a whole collection is searched.
 """
 
 import hashlib
-import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import AnnotationError
+from .annotation_forms import Entries, read_entries
 
+Length = Callable[[str], float | None]  # seconds of a video, None where nobody knows
 _T = TypeVar("_T")
 
 
@@ -47,11 +44,36 @@ class Annotations:
     videos: tuple[AnnotatedVideo, ...]
     dropped: int  # sentences whose start is not before their end, or whose moment has no part in the video
     clamped: int  # sentences whose moment reached outside the video and was cut
+    written: int = 0  # above every position: sentences of the file, or TVR's largest desc_id and one
+    unknown: tuple[str, ...] = ()  # videos of a form without lengths, of which nobody knew the length
+    cut: int = 0  # sentences that were cut to what a text encoder reads
+    estimated: int = 0  # videos whose length is the end of their last moment
 
     @property
     def num_sentences(self) -> int:
         """Sentences of all videos."""
         return sum(len(video.sentences) for video in self.videos)
+
+    def worded(self, shortened: Callable[[Sequence[str]], list[str]]) -> "Annotations":
+        """The same with sentences that a text encoder can read, see SentenceTokenizer.shortened."""
+        given = [sentence for video in self.videos for sentence in video.sentences]
+        found = shortened(given)
+        wordings = iter(found)
+        return replace(
+            self,
+            videos=tuple(
+                replace(video, sentences=tuple(next(wordings) for _ in video.sentences))
+                for video in self.videos
+            ),
+            cut=sum(a != b for a, b in zip(given, found, strict=True)),
+        )
+
+    @property
+    def cut_remark(self) -> str:
+        """How many sentences are cut, for people; empty where none is."""
+        if not self.cut:
+            return ""
+        return f"{self.path}: {self.cut:,} sentences are longer than the text encoder reads, and are cut."
 
     @property
     def digest(self) -> str:
@@ -80,70 +102,110 @@ class Annotations:
                 f"{self.path}: the moments of {self.clamped:,} sentences reach outside their video and are "
                 "cut."
             )
+        if self.estimated:
+            found.append(
+                f"{self.path}: does not say how long its videos are; {self.estimated:,} are taken to end "
+                "with their last moment."
+            )
         return found
 
 
-def read_annotations(path: str | os.PathLike[str]) -> Annotations:
+def read_annotations(
+    path: str | os.PathLike[str], length: Length | None = None, *, estimate: bool = False
+) -> Annotations:
     """Read one split. A sentence is kept if its start is before its end as written, and then cut to the
     video.
+
+    Args:
+        length: of videos in a form that does not say it, such as a feature file's `stated`. Videos that it
+        does
+            not know either are left out, and named in `unknown`.
+        estimate: take a video of unknown length to end with its last moment: enough for wordings.
 
     Raises:
         AnnotationError: the file is missing, is not of this form, or has no usable sentence.
     """
     path = Path(path)
-    videos, dropped, clamped, written = [], 0, 0, 0
-    for video, lost, cut in _entries(path, _video):
-        video = replace(video, positions=tuple(written + position for position in video.positions))
-        dropped, clamped, written = dropped + lost, clamped + cut, written + lost + len(video.sentences)
+    entries = read_entries(path)
+    if not entries.lengths and length is None and not estimate:
+        raise AnnotationError(
+            f"{path}: a Charades-STA list does not say how long videos are, and no feature file is read here "
+            "that would. Give the json form, with durations."
+        )
+    unknown, estimated = _add_lengths(entries, length, estimate)
+    videos, dropped, clamped, before = [], 0, 0, 0
+    for video, lost, cut in _each(path, entries, _video):
+        own = entries.positions and entries.positions[video.video_id]
+        positions = tuple(own[position] if own else before + position for position in video.positions)
+        video = replace(video, positions=positions)
+        dropped, clamped, before = dropped + lost, clamped + cut, before + lost + len(video.sentences)
         if video.sentences:
             videos.append(video)
-    if not videos:
-        raise AnnotationError(f"{path}: has no sentence with a start before its end.")
-    return Annotations(path, tuple(videos), dropped, clamped)
+    if not videos and not unknown:
+        raise AnnotationError(
+            f"{path}: has no sentence with a start before its end{_outside(entries) if dropped else ''}."
+        )
+    return Annotations(
+        path,
+        tuple(videos),
+        dropped,
+        clamped,
+        written=entries.written or before,
+        unknown=tuple(unknown),
+        estimated=estimated,
+    )
 
 
-def read_durations(path: str | os.PathLike[str]) -> dict[str, float]:
-    """Seconds of every video of an annotation file, those without a sentence included.
+def read_durations(path: str | os.PathLike[str]) -> dict[str, float | None]:
+    """Seconds of every video of an annotation file, those without a sentence included; None in a form that
+    does
+    not say them.
 
     Raises:
         AnnotationError: the file is missing, or is not of this form.
     """
-    return dict(_entries(Path(path), lambda video_id, entry: (video_id, _duration(entry)[0])))
+    path = Path(path)
+    entries = read_entries(path, moments=False)
+    if not entries.lengths:
+        return dict.fromkeys(entries.videos)
+    return dict(_each(path, entries, lambda video_id, entry: (video_id, _duration(entry)[0])))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """An object with an entry a video.
-
-    Raises:
-        AnnotationError: the file is missing, is something else, or has two entries of one name.
+def _add_lengths(entries: Entries, length: Length | None, estimate: bool) -> tuple[list[str], int]:
+    """Complete entries of a form without lengths; which stayed unknown and are taken out, how many are
+    estimated.
     """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found := dict(pairs)) < len(pairs):
-            twice = next(
-                name
-                for number, (name, _) in enumerate(pairs)
-                if name in [other for other, _ in pairs[:number]]
-            )
-            raise ValueError(f"'{twice}' stands there twice")
-        return found
-
-    if not path.exists():
-        raise AnnotationError(f"{path}: no such annotation file.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
-    except (ValueError, OSError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise AnnotationError(f"{path}: cannot be read as JSON ({reason}).") from error
-    if not isinstance(content, dict) or not content:
-        found = "an empty one" if content == {} else type(content).__name__
-        raise AnnotationError(f"{path}: expected an object with one entry a video, found {found}.")
-    return content
+    unknown: list[str] = []
+    estimated = 0
+    for video_id, entry in [] if entries.lengths else list(entries.videos.items()):
+        seconds = None if length is None else length(video_id)
+        if seconds is None and estimate:
+            seconds = max(end for _, end in entry["timestamps"])
+            estimated += 1
+        if seconds is None or seconds <= 0:
+            unknown.append(video_id)
+            del entries.videos[video_id]
+        else:
+            entry["duration"] = seconds
+    return unknown, estimated
 
 
-def _entries(path: Path, read: Callable[[str, Any], _T]) -> Iterator[_T]:
+def _outside(entries: Entries) -> str:
+    """Where the first moment lies, if it is outside its video: times may be in another unit."""
+    for video_id, entry in entries.videos.items():
+        duration, fps = _duration(entry)
+        for start, end in entry["timestamps"]:
+            if float(start) < float(end):
+                return (
+                    f" inside its video: the first is from {float(start) / fps:g} to {float(end) / fps:g}, "
+                    f"and '{video_id}' lasts {duration:g} seconds. Such times may be milliseconds, or frames"
+                )
+    return ""
+
+
+def _each(path: Path, entries: Entries, read: Callable[[str, Any], _T]) -> Iterator[_T]:
     """What is made of each video's entry; what goes wrong says in which."""
-    for video_id, entry in read_json(path).items():
+    for video_id, entry in entries.videos.items():
         try:
             yield read(video_id, entry)
         except (KeyError, TypeError, ValueError) as error:

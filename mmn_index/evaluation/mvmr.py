@@ -25,7 +25,8 @@ from torch import Tensor
 from ..errors import AnnotationError
 from ..index import Restriction
 from ..search import SearchOptions
-from .annotations import read_annotations, read_json
+from .annotation_forms import read_json
+from .annotations import read_annotations
 from .corpus import NO_NMS, Lists, Outcome, Rank, Report, batches, outcomes, silent
 from .queries import Corpus, Queries, count_right, queries_of
 from .recall import Ranked, Right, chances

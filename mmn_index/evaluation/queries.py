@@ -53,6 +53,11 @@ class Corpus:
         """Number of each video by its id."""
         return {video_id: number for number, video_id in self.ids.items()}
 
+    @cached_property
+    def lengths(self) -> dict[str, float]:
+        """Seconds of each video by its id."""
+        return {video_id: self.durations[number] for number, video_id in self.ids.items()}
+
 
 def indexed(index: MomentIndex) -> Corpus:
     """The videos of an index, by its own numbers."""

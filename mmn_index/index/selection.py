@@ -9,6 +9,7 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, time
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,15 @@ _OPERATORS = {
     "<=": operator.le,
     ">": operator.gt,
     "<": operator.lt,
+}
+
+
+_FORMS = {
+    "instant": "2026-01-31 or 2026-01-31T18:00:00Z",
+    "local": "2026-01-31 or 2026-01-31T18:00:00, without a zone",
+    "date": "2026-01-31",
+    "time": "18:00 or 18:00:30",
+    "null": "another column: no video has a value there",
 }
 
 
@@ -120,6 +130,8 @@ def select(segments: Sequence[Segment], restriction: Restriction) -> list[Part]:
 def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression | None:
     """Conditions such as `camera=porch` or `recorded>=2026-01-01` as one expression; they hold together.
 
+    A date compared with times is its midnight. Times without a zone are UTC where the column has one.
+
     Args:
         schema: of the columns that there are: a value is read in the type of its column.
 
@@ -140,14 +152,50 @@ def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression |
                 f"videos have no column '{name}'{f', did you mean {near[0]!r}' if near else ''}; there are "
                 f"{', '.join(schema.names)}."
             )
-        kind = schema.field(name).type
-        try:
-            value = pa.scalar(text).cast(kind)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise QueryError(f"'{condition}': column '{name}' holds {kind}, '{text}' is none.") from error
-        term = _OPERATORS[sign.replace("==", "=")](pc.field(name), value)
+        term = _term(condition, name, schema.field(name).type, sign.replace("==", "="), text)
         found = term if found is None else found & term
     return found
+
+
+def _term(condition: str, name: str, kind: pa.DataType, sign: str, text: str) -> pc.Expression:
+    """One condition, with its value in the type of its column."""
+    try:
+        if pa.types.is_timestamp(kind):
+            value = pa.scalar(_instant(text, zoned=kind.tz is not None), pa.timestamp("us", kind.tz))
+        elif pa.types.is_date(kind):
+            value = pa.scalar(date.fromisoformat(text)).cast(kind)
+        elif pa.types.is_time(kind):
+            value = pa.scalar(time.fromisoformat(text), pa.time64("us"))
+        else:
+            value = pa.scalar(text).cast(kind)
+    except (ValueError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        form = _FORMS.get(_name_of(kind))
+        expected = f" Expected {form}." if form else ""
+        raise QueryError(
+            f"'{condition}': column '{name}' holds {kind}, '{text}' is none.{expected}"
+        ) from error
+    return _OPERATORS[sign](pc.field(name), value)
+
+
+def _instant(text: str, *, zoned: bool) -> datetime:
+    """A time with its day; a date is its midnight. Without a zone it is UTC, where one is needed.
+
+    Raises:
+        ValueError: the text is neither, or has a zone that cannot be compared with.
+    """
+    value = datetime.fromisoformat(text)
+    if value.tzinfo is not None and not zoned:
+        raise ValueError("the column's times have no zone")
+    return value.replace(tzinfo=value.tzinfo or UTC) if zoned else value
+
+
+def _name_of(kind: pa.DataType) -> str:
+    if pa.types.is_timestamp(kind):
+        return "instant" if kind.tz else "local"
+    for name in ("date", "time", "null"):
+        if getattr(pa.types, f"is_{name}")(kind):
+            return name
+    return ""
 
 
 def _select(segment: Segment, schema: pa.Schema, restriction: Restriction) -> Part:

@@ -1,0 +1,90 @@
+"""How commands open snippet features: which arrays of a file, and what is said of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .numbers import Real
+from .output import progress, say
+from .sentences import read_split
+
+if TYPE_CHECKING:
+    from mmn_index.evaluation.annotations import Annotations
+    from mmn_index.features import FeatureFile
+    from mmn_index.left_out import LeftOut
+
+_NAMES, _RATE = "mmn_index.feature_names", "mmn_index.rate"
+
+
+def feature_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that reads features understands; `open_features` looks it up."""
+    command = click.option(
+        "--feature-name",
+        multiple=True,
+        metavar="NAME",
+        expose_value=False,
+        callback=_keep_names,
+        help="Where videos have several arrays of features, such as rgb and flow, the one to read; several "
+        "(rgb,flow) are read side by side.",
+    )(command)
+    return click.option(
+        "--rate",
+        type=Real(0, min_open=True),
+        expose_value=False,
+        callback=_keep_rate,
+        help="Snippets a second, where the features do not say it.",
+    )(command)
+
+
+def chosen_names() -> tuple[str, ...]:
+    """What --feature-name says."""
+    names: tuple[str, ...] = click.get_current_context().meta.get(_NAMES, ())
+    return names
+
+
+@contextmanager
+def open_features(path: Path, *, quiet: bool = False) -> "Iterator[FeatureFile]":
+    """The features of a command's options; what a user should know of the file is said, unless it is quiet.
+
+    Raises:
+        FeatureError: it cannot be read.
+    """
+    from mmn_index.features import FeatureFile
+
+    rate = click.get_current_context().meta.get(_RATE)
+    with FeatureFile(path, chosen_names(), rate) as opened:
+        for remark in () if quiet else opened.remarks:
+            say(remark)
+        yield opened
+
+
+def usable_split(
+    path: Path, features: "FeatureFile", dim: int, *, strict: bool
+) -> "tuple[Annotations, list[LeftOut]]":
+    """The videos of an annotation file that the features are there for, and those that are left out.
+
+    Raises:
+        AnnotationError, FeatureError: a file cannot be used, or a video cannot and it is strict.
+    """
+    from mmn_index.errors import FeatureError
+    from mmn_index.evaluation.usable import usable
+    from mmn_index.left_out import refuse
+
+    split = read_split(path, features.stated)
+    with progress("checking features") as report:
+        split, left_out = usable(split, features, dim, report=report)
+    if strict:
+        refuse(left_out, FeatureError)
+    return split, left_out
+
+
+def _keep_names(context: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
+    names = [name.strip().strip("/") for text in value for name in text.split(",")]
+    context.meta[_NAMES] = tuple(dict.fromkeys(name for name in names if name))
+
+
+def _keep_rate(context: click.Context, _: click.Parameter, value: float | None) -> None:
+    context.meta[_RATE] = value

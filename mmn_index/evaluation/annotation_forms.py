@@ -1,0 +1,234 @@
+"""The forms in which annotations come, read into one: an entry for each video.
+
+    Charades-STA and ActivityNet Captions as json, and TACoS:
+        {video: {"duration": seconds, "timestamps": [[start, end], ...], "sentences": [...]}}
+        {video: {"fps": ..., "num_frames": ..., "timestamps": in frames, "sentences": [...]}}
+    Charades-STA as its authors give it, a list:
+        video start end##sentence
+    QVHighlights and TVR, a line of json for each sentence:
+        {"qid", "query", "duration", "vid", "relevant_windows": [[start, end], ...]}
+        {"desc_id", "desc", "duration", "vid_name", "ts": [start, end]}
+
+A list says no durations. A sentence of QVHighlights with several windows is a sentence for each of them.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import AnnotationError
+
+_FORMS = (
+    "Expected json {video: {duration, timestamps, sentences}}, text with a line `video start end##sentence` "
+    "each (Charades-STA), or jsonl of QVHighlights (query, duration, vid, relevant_windows) or TVR (desc, "
+    "duration, vid_name, ts)."
+)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The content of an annotation file.
+
+    Attributes:
+        videos: an object for each video, as in the json form; unchecked where the file has that form.
+        positions: of each video's sentences in the file, where they are not in the order of `videos`.
+        written: above every position.
+        lengths: whether the form says how long videos are.
+    """
+
+    videos: dict[str, Any]
+    positions: dict[str, list[int]] | None = None
+    written: int = 0
+    lengths: bool = True
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One sentence of a file that has a line for each."""
+
+    number: int  # of the line, from 1
+    video_id: str
+    sentence: str
+    moments: list[list[float]] | None  # None where the file hides them
+    duration: float | None  # seconds
+    position: int | None  # TVR's desc_id
+
+
+def read_entries(path: Path, *, moments: bool = True) -> Entries:
+    """Read a file of any of the forms.
+
+    Args:
+        moments: whether they are needed; test splits of QVHighlights and TVR have none.
+
+    Raises:
+        AnnotationError: it is missing or has none of the forms; the message names a broken line's number.
+    """
+    text = _text(path)
+    first = next((line for _, line in _lines(text)), "")
+    if _is_row(first):
+        return _collect(path, [_row(path, number, line) for number, line in _lines(text)], moments)
+    if "##" in first and not first.lstrip().startswith(("{", "[")):
+        return _collect(path, [_listed(path, number, line) for number, line in _lines(text)], moments)
+    return Entries(_parse(path, text))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object with an entry a video.
+
+    Raises:
+        AnnotationError: the file is missing, is something else, or has two entries of one name.
+    """
+    return _parse(path, _text(path))
+
+
+def is_list(text: str) -> bool:
+    """Whether a text is a Charades-STA list, by its first line.
+
+    >>> is_list("AO8RW 0.0 6.9##a person is putting a book on a shelf."), is_list("a person opens a door")
+    (True, False)
+    """
+    head, found, _ = next((line for _, line in _lines(text)), "").partition("##")
+    return bool(found) and all(_number(x) is not None for x in head.split()[-2:]) and len(head.split()) > 2
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        raise AnnotationError(f"{path}: no such annotation file.")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise AnnotationError(f"{path}: cannot be read as JSON ({reason}).") from error
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            seen: set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise ValueError(f"'{twice}' stands there twice")
+        return found
+
+    try:
+        content = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path}: cannot be read as JSON ({error}). {_FORMS}") from error
+    if not isinstance(content, dict) or not content:
+        found = "an empty one" if content == {} else type(content).__name__
+        raise AnnotationError(f"{path}: expected an object with one entry a video, found {found}. {_FORMS}")
+    return content
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+
+
+def _is_row(line: str) -> bool:
+    """Whether a line is an object that names its video, as in QVHighlights and TVR."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and any(isinstance(row.get(name), str) for name in ("vid", "vid_name"))
+
+
+def _row(path: Path, number: int, line: str) -> _Line:
+    """A line of QVHighlights or TVR."""
+    try:
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError(f"is {row!r:.40}, not an object")
+        tvr = "vid_name" in row
+        video_id = _string(row, "vid_name" if tvr else "vid")
+        sentence = _string(row, "desc" if tvr else "query")
+        duration = _number(row.get("duration"))
+        if duration is None or duration <= 0:
+            raise ValueError(f"duration is {row.get('duration')!r:.40}, expected seconds")
+        found = row.get("ts" if tvr else "relevant_windows")
+        if found is not None:
+            found = [_moment(one) for one in ([found] if tvr else _list(found))]
+        position = row.get("desc_id")
+        known = isinstance(position, int) and not isinstance(position, bool) and position >= 0
+        return _Line(number, video_id, sentence, found, duration, position if tvr and known else None)
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(
+            f"{path}: line {number}: {error}. Expected query, duration, vid and relevant_windows as in "
+            "QVHighlights, or desc, duration, vid_name and ts as in TVR."
+        ) from error
+
+
+def _listed(path: Path, number: int, line: str) -> _Line:
+    """A line of Charades-STA's own files."""
+    head, separator, sentence = line.partition("##")
+    parts = head.rsplit(maxsplit=2)
+    times = [_number(part) for part in parts[1:]]
+    if not separator or len(parts) < 3 or None in times or not sentence.strip():
+        raise AnnotationError(
+            f"{path}: line {number}: is {line.strip()!r:.60}, expected `video start end##sentence` with "
+            "times in seconds."
+        )
+    moment = [time for time in times if time is not None]
+    return _Line(number, parts[0].strip(), sentence.strip(), [moment], None, None)
+
+
+def _collect(path: Path, lines: list[_Line], needed: bool) -> Entries:
+    """Lines by video."""
+    ids = [line.position for line in lines]
+    own = None not in ids and len(set(ids)) == len(ids)  # TVR's, by which predictions name sentences
+    videos: dict[str, Any] = {}
+    positions: dict[str, list[int]] = {}
+    written = 0
+    for line in lines:
+        if line.moments is None and needed:
+            raise AnnotationError(
+                f"{path}: line {line.number}: says of no moment (relevant_windows or ts), as test splits do "
+                "whose answers are hidden. It can name videos (--videos), nothing else."
+            )
+        entry = videos.setdefault(line.video_id, {"timestamps": [], "sentences": []})
+        if line.duration is not None:
+            before = entry.setdefault("duration", line.duration)
+            if abs(before - line.duration) > 0.1 * max(before, line.duration):
+                raise AnnotationError(
+                    f"{path}: line {line.number}: '{line.video_id}' lasts {line.duration:g} seconds, an "
+                    f"earlier line says {before:g}."
+                )
+        for moment in line.moments or [[0.0, 0.0]]:  # no window: empty, left out as empty moments are
+            entry["timestamps"].append(moment)
+            entry["sentences"].append(line.sentence)
+            number = line.position if own and line.position is not None else written
+            positions.setdefault(line.video_id, []).append(number)
+            written = max(written + 1, number + 1) if own else written + 1
+    return Entries(videos, positions, written, lengths=any(line.duration is not None for line in lines))
+
+
+def _string(row: dict[str, Any], name: str) -> str:
+    if not (isinstance(row.get(name), str) and row[name].strip()):
+        raise ValueError(f"{name} is {row.get(name)!r:.40}, expected text")
+    return str(row[name])
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"relevant_windows is {value!r:.40}, expected [[start, end], ...]")
+    return value
+
+
+def _moment(value: Any) -> list[float]:
+    times = [_number(x) for x in value] if isinstance(value, list) else []
+    if len(times) != 2 or None in times:
+        raise ValueError(f"a moment is {value!r:.40}, expected [start, end] in seconds")
+    return [time for time in times if time is not None]
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, of a number or of text that is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
