@@ -52,6 +52,16 @@ def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def self_contained_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Whether what is written needs nothing else."""
+    return click.option(
+        "--self-contained",
+        is_flag=True,
+        help="Keep a copy of a text encoder that training left as it was; else only its name and SHA-256 are "
+        "kept.",
+    )(command)
+
+
 def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The index that a command works on."""
     return click.option(
@@ -94,6 +104,7 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete."
 )
+@self_contained_option
 @source_options
 def build(
     checkpoint: Path,
@@ -104,6 +115,7 @@ def build(
     hub: float | None,
     hub_kind: str,
     overwrite: bool,
+    self_contained: bool,
     device: str,
     **source: Any,
 ) -> None:
@@ -126,7 +138,15 @@ def build(
     with FeatureFile(features) as opened, progress("embedding videos") as report:
         made = _source(opened, **source)
         result = run(
-            checkpoint, made, out, score=score, hubs=hubs, overwrite=overwrite, device=device, report=report
+            checkpoint,
+            made,
+            out,
+            score=score,
+            hubs=hubs,
+            overwrite=overwrite,
+            self_contained=self_contained,
+            device=device,
+            report=report,
         )
     _tell(result)
     if result.bank is None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .numbers import Whole
+from .build import self_contained_option
 from .output import progress, say
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Take up the run in OUT where it was interrupted; begin it if there is none.",
 )
+@self_contained_option
 @click.option(
     "--tensorboard", is_flag=True, help="Write OUT/tensorboard too (needs the package tensorboard)."
 )
@@ -74,6 +76,7 @@ def train(
     seed: int | None,
     device: str,
     resume: bool,
+    self_contained: bool,
     tensorboard: bool,
     out: Path,
 ) -> None:
@@ -87,23 +90,30 @@ def train(
     Example:
         mmn-index train --annotations train.json --val val.json --features f.h5 --config mine.yaml -o run
     """
-    from mmn_index.train.config import load_setting, override
-    from mmn_index.train.distributed import first_process
-    from mmn_index.train.loop import train as run
-
-    from mmn_index.evaluation.annotations import read_annotations
-    from mmn_index.features import FeatureFile
+    from mmn_index.hub import model_folder
 
     if init is not None and text_model is not None:
         raise click.UsageError(
             "--init brings its text encoder along: leave out --text-model.", click.get_current_context()
         )
+    if text_model:
+        model_folder(text_model)  # before all that takes its time: a wrong name is told at once
+    from mmn_index.train.config import load_setting, override
+    from mmn_index.train.distributed import first_process
+
     changes: dict[str, dict[str, Any]] = {}
     if text_model is not None:
         changes["model"] = {"text_model": text_model}
     if seed is not None:
         changes["train"] = {"seed": seed}
     setting = override(load_setting(config), changes, "options")
+    if init is None and not text_model:
+        tell_text_model(setting.model.text_model)
+    from mmn_index.train.loop import train as run
+
+    from mmn_index.evaluation.annotations import read_annotations
+    from mmn_index.features import FeatureFile
+
     split = read_annotations(annotations)
     held_out = read_annotations(val) if val else None
     first = first_process()
@@ -121,6 +131,7 @@ def train(
             device=device,
             resume=resume,
             tensorboard=tensorboard,
+            self_contained=self_contained,
             report=lambda what, done, total, note: report(done, total, note, what) if first else None,
         )
     if first:
@@ -135,6 +146,25 @@ def train(
             f"{result.epoch}{', validation ' + scores if scores else ''}."
         )
         draw_curves(out)
+
+
+def tell_text_model(name: str) -> None:
+    """Which text encoder a setting takes, and whence.
+
+    Raises:
+        ConfigError: it is not on this machine, and the Hub is out of reach.
+    """
+    from mmn_index.train.distributed import first_process
+
+    from mmn_index.hub import local_folder, model_folder
+
+    if not name:
+        return  # the trainer says so
+    if local_folder(name) is None and first_process():
+        say(f"The text encoder {name} is not on this machine: it is looked for on the Hub.")
+    folder = model_folder(name)
+    if first_process():
+        say(f"Text encoder {name}, as the setting says (--text-model names another), from {folder}.")
 
 
 def tell_about(split: "Annotations", held_out: "Annotations | None", config: "TrainConfig") -> None:

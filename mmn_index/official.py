@@ -22,7 +22,8 @@ from .checkpoint import check_weights
 from .config import PAPER, ModelConfig
 from .errors import CheckpointError, ConfigError
 from .model import MMN
-from .text_encoder import SentenceTokenizer, load_tokenizer
+from .pretrained import load_tokenizer
+from .text_encoder import SentenceTokenizer
 
 # Official beginnings of names, and this project's; the first that fits counts.
 _NAMES = (

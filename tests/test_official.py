@@ -85,7 +85,7 @@ def test_what_cannot_be_converted(command: Command, text_model: Path, tmp_path: 
         says="which fits charades and tacos of the paper's settings, not activitynet",
     )
     convert(weights, "--setting", "vgg", says="no setting of the paper is called 'vgg'")
-    convert(golden("activitynet-mini", "weights.pt"), "--tokenizer", tmp_path, says="cannot be loaded")
+    convert(golden("activitynet-mini", "weights.pt"), "--tokenizer", tmp_path, says="no tokenizer in")
     (tmp_path / "text.pth").write_text("hello")
     convert(tmp_path / "text.pth", says="cannot be read as tensors alone")
     (tmp_path / "cut.pth").write_bytes(weights.read_bytes()[:5000])
