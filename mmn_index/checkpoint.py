@@ -276,17 +276,21 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
         words = (about.path / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{where}/tokenizer.json: cannot be read ({error}). Is it complete?") from error
-    bert, tokenizer = rebuild(about.text_config, words, where)
     try:
         weights = load_file(about.path / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{where}/model.safetensors: cannot be read ({error}). Is it complete?"
         ) from error
-    encoder = about.encoder
+    frozen, encoder = None, about.encoder
     if encoder is not None:
-        tensors, encoder = find_encoder(encoder, about.text_config, about.path)
-        weights |= {_BERT + name: tensor for name, tensor in tensors.items()}
+        if twice := [name for name in weights if name.startswith(_BERT)]:
+            raise CheckpointError(
+                f"{where}/model.safetensors: has {twice[0]}, which config.json has elsewhere."
+            )
+        frozen, encoder = find_encoder(encoder, about.text_config, about.path)
+        weights |= {_BERT + name: tensor for name, tensor in state_of(frozen).items()}
+    bert, tokenizer = rebuild(about.text_config, words, where, frozen)
     model = MMN(about.config, bert, tokenizer, encoder)
     for name, first in distinct(model)[1].items():
         if first in weights:  # two names for one tensor, which is written once

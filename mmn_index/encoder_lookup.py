@@ -12,13 +12,13 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from .encoder_source import EncoderSource, state_of
+from .encoder_source import EncoderSource, distinct, state_of
 from .errors import CheckpointError, ConfigError
 from .hub import DEFAULT_TEXT_MODEL, is_repository, local_folder, model_folder
 from .pretrained import transformer_folder
-from .transformer import load_encoder, read_text_config
+from .transformer import load_encoder, new_encoder, read_text_config
 
 ENCODER = "text_encoder.safetensors"  # in a self-contained checkpoint
 VARIABLE = "MMN_TEXT_ENCODER"
@@ -26,8 +26,8 @@ VARIABLE = "MMN_TEXT_ENCODER"
 
 def find_encoder(
     source: EncoderSource, text_config: Mapping[str, Any], checkpoint: Path
-) -> tuple[dict[str, Tensor], EncoderSource]:
-    """The tensors of a frozen encoder by name, and the source with the place where they were found.
+) -> tuple[nn.Module, EncoderSource]:
+    """A frozen encoder with its weights, and the source with the file in the checkpoint, if it is there.
 
     Args:
         text_config: of the encoder, as the checkpoint says it; what lies beside the weights is not looked at.
@@ -43,7 +43,7 @@ def find_encoder(
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{inside}: cannot be read ({error}). Is it complete?") from error
         if source.holds(tensors):
-            return tensors, replace(source, inside=inside)
+            return _with(tensors, text_config, inside), replace(source, inside=inside)
         looked.append(f"{inside} (another encoder, or damaged)")
     for name, folder in _places(source):
         if isinstance(folder, str):
@@ -51,18 +51,31 @@ def find_encoder(
             continue
         try:
             config = read_text_config({**text_config})
-            tensors = state_of(load_encoder(transformer_folder(folder, name), name, config))
+            bert = load_encoder(transformer_folder(folder, name), name, config)
         except ConfigError:
             looked.append(f"{folder} (no encoder of this kind)")
             continue
-        if source.holds(tensors):
-            return tensors, source
+        if source.holds(state_of(bert)):
+            return bert, source
         looked.append(f"{folder} (another encoder)")
     raise CheckpointError(
         f"{checkpoint}: its text encoder '{source.name}' (SHA-256 {source.sha256[:16]}, "
         f"{source.bytes / 1e6:,.1f} MB) is not found; looked in {', '.join(looked)}. Bring it there, name "
         f"its folder in {VARIABLE}, or use a checkpoint or an index made with --self-contained."
     )
+
+
+def _with(tensors: Mapping[str, Tensor], text_config: Mapping[str, Any], file: Path) -> nn.Module:
+    """An encoder with the tensors of a file."""
+    try:
+        bert = new_encoder({**text_config}, str(file))
+        others = distinct(bert)[1]
+        bert.load_state_dict({**tensors, **{name: tensors[first] for name, first in others.items()}})
+    except Exception as error:  # whatever a description makes transformers do
+        raise CheckpointError(
+            f"{file}: is no encoder as config.json describes it ({' '.join(str(error).split())[:200]})."
+        ) from error
+    return bert.eval()
 
 
 def where_encoder(source: EncoderSource, checkpoint: Path) -> Path | None:

@@ -167,9 +167,12 @@ def _try_out(bert: Any, name: str) -> None:
 
 
 def rebuild(
-    text_config: dict[str, Any], tokenizer_json: str, where: str
+    text_config: dict[str, Any], tokenizer_json: str, where: str, found: nn.Module | None = None
 ) -> tuple[nn.Module, SentenceTokenizer]:
-    """The encoder of a checkpoint with untrained weights, and its tokenizer.
+    """The encoder of a checkpoint and its tokenizer.
+
+    Args:
+        found: the encoder; if it is not given, one of untrained weights is made.
 
     Raises:
         CheckpointError: the description is of no encoder known here; the message starts with `where`.
@@ -177,7 +180,7 @@ def rebuild(
     from tokenizers import Tokenizer
 
     try:
-        bert = new_encoder(text_config, where)
+        bert = found or new_encoder(text_config, where)
         tokenizer = Tokenizer.from_str(tokenizer_json)
         made = SentenceTokenizer(tokenizer, filler_of(bert), usable_length(bert))
     except Exception as error:  # the tokenizers library raises bare Exception
