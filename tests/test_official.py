@@ -17,7 +17,7 @@ from mmn_index.official import infer_config, own_name, read_official
 FULL = ("charades-pool", "charades-conv", "activitynet-pool", "activitynet-conv", "tacos-pool", "tacos-conv")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("stvg")])
 def test_a_converted_checkpoint_is_the_official_model(
     name: str, command: Command, text_model: Path, tmp_path: Path
 ) -> None:
