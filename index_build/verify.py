@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import torch
 
 from mmn_index import checkpoint
+from mmn_index.encoder_lookup import find_encoder
+from mmn_index.errors import CheckpointError
 from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, MomentIndex
 from mmn_index.index.manifest import read_manifest
@@ -45,7 +47,8 @@ def verify(
         return verify(root, features, report)  # another process changed it meanwhile
     if index is None:
         return wrong
-    found = checkpoint.info(index.model_path).fingerprint
+    about = checkpoint.info(index.model_path)
+    found = about.fingerprint
     if found != manifest.fingerprint:
         return [
             (
@@ -53,6 +56,12 @@ def verify(
                 f"{manifest.fingerprint[:16]}."
             )
         ]
+    if about.encoder is not None:
+        try:
+            find_encoder(about.encoder, about.text_config, about.path)
+        except CheckpointError as error:
+            return [str(error)]
+        report(f"text encoder {about.encoder.name}, by its SHA-256")
     report(f"checksums of {sum(len(s.entry.files) for s in index.segments)} files and of the model")
     wrong = [text for segment in index.segments for text in (*_rows(segment), *_background(segment))]
     ids = index.video_ids

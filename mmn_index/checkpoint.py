@@ -118,11 +118,7 @@ def save(
         CheckpointError: weights are not finite.
     """
     path = Path(path)
-    for name, tensor in model.state_dict().items():
-        if not tensor.isfinite().all():
-            raise CheckpointError(
-                f"{path}: is not written, for the weights '{name}' are not finite: training has diverged."
-            )
+    _check_finite(model, path)
     if path.exists() and not is_checkpoint(path):
         raise OutputError(f"{path}: exists and is not a checkpoint; it is left alone. Choose another place.")
     frozen = model.source if model.source and model.source.holds(state_of(model.text_encoder.bert)) else None
@@ -156,6 +152,14 @@ def save(
         shutil.rmtree(aside, ignore_errors=True)
         raise OutputError(f"{path}: the checkpoint cannot be written ({error}).") from error
     return str(about["fingerprint"])
+
+
+def _check_finite(model: MMN, path: Path) -> None:
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{path}: is not written, for the weights '{name}' are not finite: training has diverged."
+            )
 
 
 def _describe(model: MMN, frozen: EncoderSource | None, features: str | None) -> dict[str, Any]:
