@@ -156,7 +156,7 @@ def _out_of_reach() -> str:
 def _download(name: str, *, weights: bool, pickles: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()  # the library never prints
     try:

@@ -101,6 +101,7 @@ def load_tokenizer(
             f"text encoder '{name}': no tokenizer in {folder.name} ({folder}). Copy tokenizer.json of the "
             "same model into the folder."
         )
+    backend: Tokenizer | None
     try:
         # As it is in the file: the classes of some models add words that their embedding has no rows for.
         if (folder / "tokenizer.json").is_file():
