@@ -107,7 +107,7 @@ def train(
     if seed is not None:
         changes["train"] = {"seed": seed}
     setting = override(load_setting(config), changes, "options")
-    if init is None and not text_model:
+    if init is None and not text_model and first_process():
         tell_text_model(setting.model.text_model)
     from mmn_index.train.loop import train as run
 
@@ -149,22 +149,14 @@ def train(
 
 
 def tell_text_model(name: str) -> None:
-    """Which text encoder a setting takes, and whence.
+    """Which text encoder a setting takes, and whence; where there is none, the trainer says so."""
+    from mmn_index.hub import local_folder
 
-    Raises:
-        ConfigError: it is not on this machine, and the Hub is out of reach.
-    """
-    from mmn_index.train.distributed import first_process
-
-    from mmn_index.hub import local_folder, model_folder
-
-    if not name:
-        return  # the trainer says so
-    if local_folder(name) is None and first_process():
-        say(f"The text encoder {name} is not on this machine: it is looked for on the Hub.")
-    folder = model_folder(name)
-    if first_process():
+    folder = local_folder(name) if name else None
+    if folder is not None:
         say(f"Text encoder {name}, as the setting says (--text-model names another), from {folder}.")
+    elif name:
+        say(f"The text encoder {name}, as the setting says, is not on this machine: the Hub is asked.")
 
 
 def tell_about(split: "Annotations", held_out: "Annotations | None", config: "TrainConfig") -> None:
