@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .numbers import Whole
 from .build import self_contained_option
+from .numbers import Whole
 from .output import progress, say
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from mmn_index.errors import ConfigError, DependencyError, FeatureError
 from mmn_index.evaluation.annotations import Annotations, hold_out
 from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.features import FeatureFile
+from mmn_index.hub import model_folder
 from mmn_index.model import MMN
 from mmn_index.pretrained import load_pretrained
 
@@ -83,6 +84,8 @@ def train(
     """
     setting = _with_width(setting, features)
     begun = checkpoint.info(init) if init else None
+    if not (init or resume) and setting.model.text_model:
+        model_folder(setting.model.text_model)  # before a folder is made for the run
     if begun:
         setting = replace(setting, model=_of_checkpoint(setting.model, begun, features))
     _check_negatives(setting.train, hard_negatives)
