@@ -39,8 +39,8 @@ from mmn_index.config import ModelConfig
 from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations, read_annotations
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
+from mmn_index.pretrained import load_pretrained, load_tokenizer
 from mmn_index.proposals import ProposalGrid
-from mmn_index.text_encoder import load_pretrained, load_tokenizer
 
 WIDTH, RATE = 4096, 3.0  # of VGG features; snippets a second
 
@@ -130,7 +130,7 @@ def main(
         "options",
     )
     torch.manual_seed(0)
-    bert, tokenizer = load_pretrained(text_model)
+    bert, tokenizer, _ = load_pretrained(text_model)
     model = MMN(setting.model, bert, tokenizer).to(device)
     figures: dict[str, float] = {}
     with FeatureFile(work / "features.h5") as features:

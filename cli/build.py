@@ -57,6 +57,16 @@ def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def self_contained_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Whether what is written needs nothing else."""
+    return click.option(
+        "--self-contained",
+        is_flag=True,
+        help="Keep a copy of a text encoder that training left as it was; else only its name and SHA-256 are "
+        "kept.",
+    )(command)
+
+
 def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The index that a command works on."""
     return click.option(
@@ -98,6 +108,7 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete."
 )
+@self_contained_option
 @source_options
 def build(
     checkpoint: Path,
@@ -108,6 +119,7 @@ def build(
     hub: float | None,
     hub_kind: str,
     overwrite: bool,
+    self_contained: bool,
     device: str,
     **source: Any,
 ) -> None:
@@ -134,6 +146,7 @@ def build(
             score=score,
             hubs=hubs,
             overwrite=overwrite,
+            self_contained=self_contained,
             device=device,
             report=partial(report, what="embedding videos"),
         )

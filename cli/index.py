@@ -1,13 +1,19 @@
 """mmn-index remove, compact, info and verify: what can be done to an index without embedding anything."""
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .build import index_option, vector_options
 from .features import feature_options, open_features
 from .output import print_json, print_line, print_table, progress, say
+
+if TYPE_CHECKING:
+    from mmn_index.encoder_source import EncoderSource
+    from mmn_index.index import MomentIndex, SegmentEntry
 
 
 @click.command()
@@ -67,83 +73,181 @@ def info(root: Path, as_json: bool) -> None:
     from mmn_index.index import MomentIndex
 
     index = MomentIndex(root)
-    manifest = index.manifest
-    size = sum(size for entry in manifest.segments for size, _ in entry.files.values())
-    rows = sum(entry.moments for entry in manifest.segments)
-    removed = sum(len(entry.removed) for entry in manifest.segments)
-    scanned = sum(entry.moments for entry in manifest.segments if entry.candidates is None)
-    columns = index.columns.names
+    weight = Weight.of(index)
     if as_json:
-        print_json(
-            {
-                "version": manifest.version,
-                "moments": index.num_moments,
-                "videos": len(index.video_ids),
-                "removed_videos": removed,
-                "bytes": size,
-                "bytes_per_moment": round(size / rows, 1) if rows else None,
-                "model": manifest.fingerprint,
-                "features": manifest.features,
-                "joint_dim": manifest.joint_dim,
-                "score": manifest.score.name,
-                "hub": manifest.score.hub,
-                "bank": asdict(manifest.bank) if manifest.bank else None,
-                "calibration": asdict(manifest.calibration) if manifest.calibration else None,
-                "columns": columns,
-                "segments": [
-                    {
-                        "id": entry.id,
-                        "videos": entry.videos,
-                        "moments": entry.moments,
-                        "removed_videos": len(entry.removed),
-                        "bytes": sum(size for size, _ in entry.files.values()),
-                        "candidates": asdict(entry.candidates) if entry.candidates else None,
-                        "reason": entry.reason,
-                    }
-                    for entry in manifest.segments
-                ],
-            }
-        )
+        print_json(_record(index, weight))
         return
-    dropped = f", {removed:,} removed videos still on disk" if removed else ""
-    print_line(
-        f"{root}, version {manifest.version}: {index.num_moments:,} moments of {len(index.video_ids):,} "
-        f"videos{dropped}"
+    for line in _description(index, weight):
+        print_line(line)
+    print_table(*_segments(index))
+    entries = index.manifest.segments
+    for reason in dict.fromkeys(entry.reason for entry in entries if entry.reason):
+        print_line(f"search: {reason}")
+    removed = any(entry.removed for entry in entries)
+    scanned = sum(entry.moments for entry in entries if entry.candidates is None)
+    if removed or (len(entries) > 1 and scanned > 200_000) or len(entries) > 8:
+        say("`mmn-index compact` merges the segments and drops removed videos.")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What an index takes on disk, in bytes."""
+
+    moments: int
+    bank: int
+    model: int  # in the index's folder, with the text encoder's weights where they are there
+    manifest: int
+    encoder: "EncoderSource | None"  # a frozen text encoder
+    place: Path | None  # where it lies, as far as that shows without reading it
+
+    @classmethod
+    def of(cls, index: "MomentIndex") -> "Weight":
+        """All of it, as the manifest says, and the text encoder that the model refers to."""
+        from mmn_index import checkpoint
+        from mmn_index.encoder_lookup import where_encoder
+        from mmn_index.index.manifest import NAME
+
+        manifest, path = index.manifest, index.model_path
+        encoder = checkpoint.info(path).encoder
+        return cls(
+            sum(_bytes(entry) for entry in manifest.segments),
+            manifest.bank.bytes if manifest.bank else 0,
+            sum(size for size, _ in manifest.model_files.values()),
+            (index.root / NAME).stat().st_size,
+            encoder,
+            None if encoder is None else where_encoder(encoder, path),
+        )
+
+    @property
+    def inside(self) -> int:
+        """In the index's folder."""
+        return self.moments + self.bank + self.model + self.manifest
+
+    @property
+    def outside(self) -> int:
+        """Of a text encoder that is not in the index's folder."""
+        return self.encoder.bytes if self.encoder and not self._contained else 0
+
+    @property
+    def _contained(self) -> bool:
+        return self.place is not None and self.place.is_file()
+
+    def sentence(self) -> str:
+        """For people."""
+        parts = [("moments", self.moments), ("bank", self.bank), ("model", self.model)]
+        text = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in parts if size)
+        whole = f"{(self.inside + self.outside) / 1e6:,.1f} MB in all"
+        if self.encoder is None or self._contained:
+            return f"{whole}: {text}"
+        where = f"in {self.place}" if self.place else "not found on this machine"
+        return (
+            f"{whole}: {self.inside / 1e6:,.1f} in the index ({text}) and {self.outside / 1e6:,.1f} outside "
+            f"it, the text encoder {self.encoder.name}, {where}"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """For programs."""
+        encoder = self.encoder and {
+            **self.encoder.to_json(),
+            "inside": self._contained,
+            "path": None if self.place is None else str(self.place),
+        }
+        return {
+            "bank_bytes": self.bank,
+            "model_bytes": self.model,
+            "index_bytes": self.inside,
+            "total_bytes": self.inside + self.outside,
+            "text_encoder": encoder,
+        }
+
+
+def _bytes(entry: "SegmentEntry") -> int:
+    return sum(size for size, _ in entry.files.values())
+
+
+def _per_moment(index: "MomentIndex", weight: Weight) -> float | None:
+    rows = sum(entry.moments for entry in index.manifest.segments)
+    return weight.moments / rows if rows else None
+
+
+def _record(index: "MomentIndex", weight: Weight) -> dict[str, Any]:
+    """All of an index as one JSON object."""
+    manifest, each = index.manifest, _per_moment(index, weight)
+    return {
+        "version": manifest.version,
+        "moments": index.num_moments,
+        "videos": len(index.video_ids),
+        "removed_videos": sum(len(entry.removed) for entry in manifest.segments),
+        "bytes": weight.moments,
+        "bytes_per_moment": None if each is None else round(each, 1),
+        **weight.record(),
+        "model": manifest.fingerprint,
+        "features": manifest.features,
+        "joint_dim": manifest.joint_dim,
+        "score": manifest.score.name,
+        "hub": manifest.score.hub,
+        "bank": asdict(manifest.bank) if manifest.bank else None,
+        "calibration": asdict(manifest.calibration) if manifest.calibration else None,
+        "columns": index.columns.names,
+        "segments": [
+            {
+                "id": entry.id,
+                "videos": entry.videos,
+                "moments": entry.moments,
+                "removed_videos": len(entry.removed),
+                "bytes": _bytes(entry),
+                "candidates": asdict(entry.candidates) if entry.candidates else None,
+                "reason": entry.reason,
+            }
+            for entry in manifest.segments
+        ],
+    }
+
+
+def _description(index: "MomentIndex", weight: Weight) -> Iterator[str]:
+    """An index in lines for people."""
+    manifest = index.manifest
+    removed = sum(len(entry.removed) for entry in manifest.segments)
+    yield (
+        f"{index.root}, version {manifest.version}: {index.num_moments:,} moments of "
+        f"{len(index.video_ids):,} videos"
+        f"{f', {removed:,} removed videos still on disk' if removed else ''}"
     )
-    print_line(
-        f"{size / 1e6:,.1f} MB, {size / rows if rows else 0:,.0f} bytes a moment; float16 embeddings of 2 x "
+    yield weight.sentence()
+    yield (
+        f"{_per_moment(index, weight) or 0:,.0f} bytes a moment; float16 embeddings of 2 x "
         f"{manifest.joint_dim}"
     )
-    print_line(
+    yield (
         f"model {manifest.fingerprint[:16]}, features {manifest.features or 'of unknown backbone'}, score "
         f"{manifest.score.name}"
     )
     if manifest.bank is not None:
-        print_line(
+        yield (
             f"bank of {manifest.bank.sentences:,} sentences, {manifest.bank.kind}, hub correction "
             f"{manifest.score.hub:g}"
         )
     if manifest.calibration is not None:
-        print_line(
+        yield (
             f"calibrated on {manifest.calibration.hits:,} hits: weight {manifest.score.weight:g}, "
             f"calibration error {manifest.calibration.error:.3f}"
         )
-    print_line(f"columns for --where: {', '.join(columns)}")
+    yield f"columns for --where: {', '.join(index.columns.names)}"
+
+
+def _segments(index: "MomentIndex") -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of segments."""
     table = []
-    for entry in manifest.segments:
-        megabytes, about = sum(size for size, _ in entry.files.values()) / 1e6, entry.candidates
+    for entry in index.manifest.segments:
+        about = entry.candidates
         how = (
             ["scan", "", "1 (exact)"]
             if about is None
             else [about.factory, str(about.nprobe), f"{about.recall or 0:.3f}"]
         )
         counts = [f"{count:,}" for count in (entry.videos, entry.moments, len(entry.removed))]
-        table.append([entry.id, *counts, f"{megabytes:,.1f}", *how])
-    print_table(["segment", "videos", "moments", "removed", "MB", "search", "nprobe", "recall@10"], table)
-    for reason in dict.fromkeys(entry.reason for entry in manifest.segments if entry.reason):
-        print_line(f"search: {reason}")
-    if removed or (len(manifest.segments) > 1 and scanned > 200_000) or len(manifest.segments) > 8:
-        say("`mmn-index compact` merges the segments and drops removed videos.")
+        table.append([entry.id, *counts, f"{_bytes(entry) / 1e6:,.1f}", *how])
+    return ["segment", "videos", "moments", "removed", "MB", "search", "nprobe", "recall@10"], table
 
 
 @click.command()

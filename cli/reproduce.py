@@ -76,6 +76,10 @@ def reproduce(
     Example:
         mmn-index reproduce charades --data data/charades --seeds 3 --device cuda -o runs/charades
     """
+    from mmn_index.hub import model_folder
+
+    if text_model:
+        model_folder(text_model)  # before all that takes its time: a wrong name is told at once
     from mmn_index.train.config import load_setting, override
     from mmn_index.train.distributed import first_process
     from mmn_index.train.reproduce import reproduce as run

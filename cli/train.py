@@ -1,11 +1,13 @@
 """mmn-index train: annotations and features to a checkpoint."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .build import self_contained_option
 from .features import feature_options, open_features, usable_split
 from .left_out import strict_option, tell_left_out
 from .numbers import Whole
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Take up the run in OUT where it was interrupted; begin it if there is none.",
 )
+@self_contained_option
 @click.option(
     "--tensorboard", is_flag=True, help="Write OUT/tensorboard too (needs the package tensorboard)."
 )
@@ -86,6 +89,7 @@ def train(
     seed: int | None,
     device: str,
     resume: bool,
+    self_contained: bool,
     tensorboard: bool,
     out: Path,
     strict: bool,
@@ -100,10 +104,11 @@ def train(
     Example:
         mmn-index train --annotations train.json --val val.json --features f.h5 --config mine.yaml -o run
     """
+    # First of all, before anything that takes its time: a wrong name of a model is told at once.
+    setting = _setting(config, text_model, init, seed)
     from mmn_index.train.distributed import first_process, world
     from mmn_index.train.loop import train as run
 
-    setting = _setting(config, text_model, init, seed)
     first = first_process()
     with (
         progress("training") as report,
@@ -126,14 +131,12 @@ def train(
             device=device,
             resume=resume,
             tensorboard=tensorboard,
+            self_contained=self_contained,
             tell=say if first else _silent,
             report=lambda what, done, total, note: told(done, total, note, what),
         )
     if first:
-        _tell_result(result, out)
-        # To torchrun another exit code is a failure: it would print a traceback, or start the run again.
-        with suppress(click.exceptions.Exit) if processes.size > 1 else nullcontext():
-            tell_left_out(left_out, out)
+        _tell_result(result, left_out, out, alone=processes.size == 1)
 
 
 def _silent(*_: Any, **__: Any) -> None:
@@ -142,18 +145,26 @@ def _silent(*_: Any, **__: Any) -> None:
 
 def _setting(config: str, text_model: str | None, init: Path | None, seed: int | None) -> "Setting":
     """The named setting with what options override."""
-    from mmn_index.train.config import load_setting, override
+    from mmn_index.hub import model_folder
 
     if init is not None and text_model is not None:
         raise click.UsageError(
             "--init brings its text encoder along: leave out --text-model.", click.get_current_context()
         )
+    if text_model:
+        model_folder(text_model)
+    from mmn_index.train.config import load_setting, override
+    from mmn_index.train.distributed import first_process
+
     changes: dict[str, dict[str, Any]] = {}
     if text_model is not None:
         changes["model"] = {"text_model": text_model}
     if seed is not None:
         changes["train"] = {"seed": seed}
-    return override(load_setting(config), changes, "options")
+    setting = override(load_setting(config), changes, "options")
+    if init is None and not text_model and first_process():
+        tell_text_model(setting.model.text_model)
+    return setting
 
 
 def _splits(
@@ -167,7 +178,7 @@ def _splits(
     return split, held_out, [*dict.fromkeys([*left_out, *more])]
 
 
-def _tell_result(result: "TrainResult", out: Path) -> None:
+def _tell_result(result: "TrainResult", left_out: "Sequence[LeftOut]", out: Path, *, alone: bool) -> None:
     if result.before:
         say(
             f"{out}: this run has ended already, nothing was trained. Train on with --init "
@@ -176,6 +187,20 @@ def _tell_result(result: "TrainResult", out: Path) -> None:
     scores = " ".join(f"{name} {value:.1f}" for name, value in (result.validation or {}).items())
     say(f"{result.checkpoint}: weights of epoch {result.epoch}{', validation ' + scores if scores else ''}.")
     draw_curves(out)
+    # To torchrun another exit code is a failure: it would print a traceback, or start the run again.
+    with nullcontext() if alone else suppress(click.exceptions.Exit):
+        tell_left_out(left_out, out)
+
+
+def tell_text_model(name: str) -> None:
+    """Which text encoder a setting takes, and whence; where there is none, the trainer says so."""
+    from mmn_index.hub import local_folder
+
+    folder = local_folder(name) if name else None
+    if folder is not None:
+        say(f"Text encoder {name}, as the setting says (--text-model names another), from {folder}.")
+    elif name:
+        say(f"The text encoder {name}, as the setting says, is not on this machine: the Hub is asked.")
 
 
 def tell_about(split: "Annotations", held_out: "Annotations | None", config: "TrainConfig") -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,7 @@ def build(
     score: str = "collection",
     hubs: Hubs | None = _OWN,
     overwrite: bool = False,
+    self_contained: bool = False,
     device: str = "cpu",
     report: Report = lambda done, total: None,
 ) -> BuildResult:
@@ -110,6 +112,7 @@ def build(
         score: the index's default ranking, one of scoring.SCORES.
         hubs: the bank of sentences, by which searches can correct hubs; None makes none.
         overwrite: replace an index at `root`, in the moment that the new one is complete.
+        self_contained: keep a copy of a frozen text encoder in the index, which else refers to it.
         report: called with (videos done, videos in all).
 
     Raises:
@@ -143,7 +146,8 @@ def build(
         manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
         manifest = replace(manifest, bank=None if bank is None else write_bank(bank, root))
         entry = write_segment(writer, manifest, model, videos, source, bank, report, metadata, device)
-        writer.publish(replace(manifest, segments=(entry,)), checkpoint_path)
+        encoder = partial(checkpoint.write_encoder, model) if self_contained and about.encoder else None
+        writer.publish(replace(manifest, segments=(entry,)), checkpoint_path, encoder)
     count = None if bank is None else len(bank.sentences)
     return BuildResult(
         root, len(videos), entry.moments, entry, count, default.hub, tuple(left_out), tuple(remarks)

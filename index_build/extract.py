@@ -107,26 +107,40 @@ def extract(
         plan = _plan(found, writer)
         if strict:
             refuse(plan.left_out, VideoError)
-        failed: list[LeftOut] = []
-        again = 0
-        paths = {video_id: found.videos[video_id] for video_id in plan.todo}
-        outcomes = _outcomes(paths, model, rate, workers)
-        for number, (video_id, outcome) in enumerate(outcomes, plan.there + 1):
-            if isinstance(outcome, str):
-                failed.append(LeftOut(str(paths[video_id]), outcome))
-            else:
-                again += writer.origin(video_id) is not None
-                origin = replace(plan.todo[video_id], duration=outcome.duration, stated=outcome.stated)
-                writer.add(video_id, outcome.snippets, **asdict(origin))
-                plan.left_out += _cut_short(paths[video_id], origin)
-            if report is not None:
-                report(number, plan.there + len(paths), video_id)
+        failed, again = _describe_all(found, plan, model, rate, workers, writer, report)
         left_out = plan.left_out + failed
         if strict:
             refuse(left_out, VideoError)
         if not writer.done:
             raise VideoError(_nothing(left_out))
-    return ExtractResult(len(paths) - len(failed), again, plan.there, left_out, found.remarks, Path(out))
+    return ExtractResult(len(plan.todo) - len(failed), again, plan.there, left_out, found.remarks, Path(out))
+
+
+def _describe_all(
+    found: VideoFiles,
+    plan: "_Plan",
+    model: Backbone,
+    rate: float,
+    workers: int,
+    writer: FeatureWriter,
+    report: Report | None,
+) -> tuple[list[LeftOut], int]:
+    """Describe what the plan says into the feature file; what failed, and how many were there already."""
+    failed: list[LeftOut] = []
+    again = 0
+    paths = {video_id: found.videos[video_id] for video_id in plan.todo}
+    outcomes = _outcomes(paths, model, rate, workers)
+    for number, (video_id, outcome) in enumerate(outcomes, plan.there + 1):
+        if isinstance(outcome, str):
+            failed.append(LeftOut(str(paths[video_id]), outcome))
+        else:
+            again += writer.origin(video_id) is not None
+            origin = replace(plan.todo[video_id], duration=outcome.duration, stated=outcome.stated)
+            writer.add(video_id, outcome.snippets, **asdict(origin))
+            plan.left_out += _cut_short(paths[video_id], origin)
+        if report is not None:
+            report(number, plan.there + len(paths), video_id)
+    return failed, again
 
 
 def describe(path: Path, backbone: Backbone, rate: float) -> Described:

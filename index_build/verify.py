@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import torch
 
 from mmn_index import checkpoint
+from mmn_index.encoder_lookup import find_encoder
+from mmn_index.errors import CheckpointError
 from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, MomentIndex
 from mmn_index.index.manifest import read_manifest
@@ -45,14 +47,8 @@ def verify(
         return verify(root, features, report)  # another process changed it meanwhile
     if index is None:
         return wrong
-    found = checkpoint.info(index.model_path).fingerprint
-    if found != manifest.fingerprint:
-        return [
-            (
-                f"{index.model_path}: is model {found[:16]}, the index was built with "
-                f"{manifest.fingerprint[:16]}."
-            )
-        ]
+    if wrong := _model(index, report):
+        return wrong
     report(f"checksums of {sum(len(s.entry.files) for s in index.segments)} files and of the model")
     wrong = [text for segment in index.segments for text in (*_rows(segment), *_background(segment))]
     ids = index.video_ids
@@ -82,6 +78,22 @@ def verify(
             f"candidate index: recall@10 after NMS {measured_recall(index):.3f} against the exact scan, new "
             "queries"
         )
+    return []
+
+
+def _model(index: MomentIndex, report: Callable[[str], None]) -> list[str]:
+    """The model is the one that made the index, and the text encoder that it refers to is there."""
+    about, made_by = checkpoint.info(index.model_path), index.manifest.fingerprint
+    if about.fingerprint != made_by:
+        return [
+            f"{index.model_path}: is model {about.fingerprint[:16]}, the index was built with {made_by[:16]}."
+        ]
+    if about.encoder is not None:
+        try:
+            find_encoder(about.encoder, about.text_config, about.path)
+        except CheckpointError as error:
+            return [str(error)]
+        report(f"text encoder {about.encoder.name}, by its SHA-256")
     return []
 
 

@@ -1,9 +1,11 @@
 """A trained model on disk: a directory with config.json, model.safetensors and tokenizer.json.
 
-Self-contained: the text encoder's weights and tokenizer are inside. No pickle is read or written. A
-checkpoint's fingerprint names its weights and its configuration; an index remembers it. A trained one has
-sentences.txt as well, what it was trained with: an index measures its moments against them (negatives.py).
-They shape no embedding and are no part of the fingerprint.
+The weights of a text encoder that was trained are inside. One that stayed frozen is named, with the SHA-256
+of its weights (encoder_source.py); a self-contained checkpoint holds it in a file of its own,
+text_encoder.safetensors. No pickle is read or written. A checkpoint's fingerprint names its weights, the text
+encoder's included, and its configuration; an index remembers it. A trained one has sentences.txt, too: what
+it was trained with: an index measures its moments against them (negatives.py). They shape no embedding and
+are no part of the fingerprint.
 """
 
 import hashlib
@@ -22,11 +24,14 @@ from safetensors.torch import load_file, save_file
 
 from .config import ModelConfig
 from .device import find_device
+from .encoder_lookup import ENCODER, find_encoder
+from .encoder_source import EncoderSource, distinct, state_of
 from .errors import CheckpointError, OutputError
 from .model import MMN
-from .text_encoder import rebuild
+from .pretrained import rebuild
 
-FORMAT = 1
+_WHOLE, _REFERRING = 1, 2  # formats: with the text encoder's weights, or with a reference to them
+_BERT = "text_encoder.bert."
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
 _SENTENCES = "sentences.txt"
 
@@ -40,6 +45,7 @@ class CheckpointInfo:
     fingerprint: str
     features: str | None  # backbone of the features it was trained on, where known
     text_config: dict[str, Any]
+    encoder: EncoderSource | None = None  # the frozen text encoder; None: its weights are among the others
 
     @property
     def sentences_file(self) -> Path:
@@ -87,7 +93,12 @@ class CheckpointInfo:
 
 
 def save(
-    model: MMN, path: str | os.PathLike[str], *, features: str | None = None, sentences: Iterable[str] = ()
+    model: MMN,
+    path: str | os.PathLike[str],
+    *,
+    features: str | None = None,
+    sentences: Iterable[str] = (),
+    self_contained: bool = False,
 ) -> str:
     """Write a checkpoint aside and put it in place by renaming, replacing an older checkpoint.
 
@@ -96,6 +107,8 @@ def save(
     Args:
         features: backbone of the features that the model was trained on.
         sentences: that it was trained with.
+        self_contained: keep a copy of a frozen text encoder, so that the checkpoint needs nothing else. One
+            that was loaded from a self-contained checkpoint is kept in any case.
 
     Returns:
         The fingerprint.
@@ -105,36 +118,30 @@ def save(
         CheckpointError: weights are not finite.
     """
     path = Path(path)
-    for name, tensor in model.state_dict().items():
-        if not tensor.isfinite().all():
-            raise CheckpointError(
-                f"{path}: is not written, for the weights '{name}' are not finite: training has diverged."
-            )
+    _check_finite(model, path)
     if path.exists() and not is_checkpoint(path):
         raise OutputError(f"{path}: exists and is not a checkpoint; it is left alone. Choose another place.")
-    text_config = model.text_encoder.bert.config.to_dict()  # type: ignore[union-attr,operator]
-    text_config = {
-        k: v for k, v in text_config.items() if k not in ("_name_or_path", "transformers_version", "dtype")
-    }
+    frozen = model.source if model.source and model.source.holds(state_of(model.text_encoder.bert)) else None
     aside = path.with_name(f"{path.name}.tmp")
     try:
         recover(path)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+        tensors = {
+            name: tensor.contiguous().cpu()
+            for name, tensor in distinct(model)[0].items()
+            if not (frozen and name.startswith(_BERT))
+        }
         save_file(tensors, aside / "model.safetensors")
+        if frozen and (self_contained or frozen.inside):
+            write_encoder(model, aside / ENCODER)
         (aside / "tokenizer.json").write_text(model.tokenizer.to_json(), encoding="utf-8")
         # A line each, so that white space within is a blank; the text encoder does not tell the two apart.
         if lines := dict.fromkeys(line for sentence in sentences if (line := " ".join(sentence.split()))):
             (aside / _SENTENCES).write_text("\n".join(lines) + "\n", encoding="utf-8")
         # safetensors writes files that only their owner may read; an index is often another user's to search.
         (aside / "model.safetensors").chmod((aside / "tokenizer.json").stat().st_mode)
-        about = {
-            "format": FORMAT,
-            "model": model.config.to_json(),
-            "features": features,
-            "text_encoder": text_config,
-        }
+        about = _describe(model, frozen, features)
         about["fingerprint"] = fingerprint(aside, about)
         (aside / "config.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
         if path.exists():
@@ -145,6 +152,55 @@ def save(
         shutil.rmtree(aside, ignore_errors=True)
         raise OutputError(f"{path}: the checkpoint cannot be written ({error}).") from error
     return str(about["fingerprint"])
+
+
+def _check_finite(model: MMN, path: Path) -> None:
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{path}: is not written, for the weights '{name}' are not finite: training has diverged."
+            )
+
+
+def _describe(model: MMN, frozen: EncoderSource | None, features: str | None) -> dict[str, Any]:
+    """The content of config.json, but for the fingerprint."""
+    text_config = model.text_encoder.bert.config.to_dict()  # type: ignore[union-attr,operator]
+    for key in ("_name_or_path", "transformers_version", "dtype"):
+        text_config.pop(key, None)
+    about = {
+        "format": _REFERRING if frozen else _WHOLE,
+        "model": model.config.to_json(),
+        "features": features,
+        "text_encoder": text_config,
+    }
+    return about if frozen is None else {**about, "frozen_encoder": frozen.to_json()}
+
+
+def write_encoder(model: MMN, path: Path) -> None:
+    """A model's frozen text encoder as a file; a link to that of the checkpoint it came from, if possible.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
+    if model.source and model.source.inside and model.source.inside.is_file():
+        share(model.source.inside, path)
+        return
+    path.touch()
+    mode = path.stat().st_mode  # see `save`
+    state = state_of(model.text_encoder.bert)
+    save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, path)
+    path.chmod(mode)
+
+
+def share(file: Path, target: Path) -> None:
+    """The same file under another name, without a copy where the file system allows it.
+
+    Only for a file that is never written again: a change of one would be a change of both.
+    """
+    try:
+        os.link(file, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy(file, target)
 
 
 def recover(path: Path) -> None:
@@ -165,6 +221,8 @@ def fingerprint(path: Path, about: dict[str, Any]) -> str:
     """SHA-256 over what shapes a model's results: weights, tokenizer, configuration."""
     digest = hashlib.sha256()
     shaping = {"model": {**about["model"], "text_model": None}, "text_encoder": about["text_encoder"]}
+    if "frozen_encoder" in about:  # where it comes from shapes nothing
+        shaping["frozen_encoder"] = about["frozen_encoder"]["sha256"]
     digest.update(json.dumps(shaping, sort_keys=True).encode())
     for name in ("model.safetensors", "tokenizer.json"):
         with (path / name).open("rb") as file:
@@ -193,12 +251,17 @@ def info(path: str | os.PathLike[str]) -> CheckpointInfo:
         raise CheckpointError(f"{path}: is no complete checkpoint, {', '.join(missing)} missing.")
     try:
         about = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
+        if about["format"] not in (_WHOLE, _REFERRING):
             raise CheckpointError(
-                f"{path}: has format {about['format']}, this version reads format {FORMAT}. Update mmn-index."
+                f"{path}: has format {about['format']}, this version reads formats {_WHOLE} and "
+                f"{_REFERRING}. Update mmn-index."
             )
         config = ModelConfig.from_json(about["model"], f"{path}/config.json")
-        return CheckpointInfo(path, config, about["fingerprint"], about["features"], about["text_encoder"])
+        frozen = about["frozen_encoder"] if about["format"] == _REFERRING else None
+        encoder = frozen and EncoderSource(str(frozen["name"]), str(frozen["sha256"]), int(frozen["bytes"]))
+        return CheckpointInfo(
+            path, config, about["fingerprint"], about["features"], about["text_encoder"], encoder
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}/config.json: is damaged ({error!r}).") from error
 
@@ -217,14 +280,25 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
         words = (about.path / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{where}/tokenizer.json: cannot be read ({error}). Is it complete?") from error
-    bert, tokenizer = rebuild(about.text_config, words, where)
-    model = MMN(about.config, bert, tokenizer)
     try:
         weights = load_file(about.path / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{where}/model.safetensors: cannot be read ({error}). Is it complete?"
         ) from error
+    frozen, encoder = None, about.encoder
+    if encoder is not None:
+        if twice := [name for name in weights if name.startswith(_BERT)]:
+            raise CheckpointError(
+                f"{where}/model.safetensors: has {twice[0]}, which config.json has elsewhere."
+            )
+        frozen, encoder = find_encoder(encoder, about.text_config, about.path)
+        weights |= {_BERT + name: tensor for name, tensor in state_of(frozen).items()}
+    bert, tokenizer = rebuild(about.text_config, words, where, frozen)
+    model = MMN(about.config, bert, tokenizer, encoder)
+    for name, first in distinct(model)[1].items():
+        if first in weights:  # two names for one tensor, which is written once
+            weights[name] = weights[first]
     check_weights(model, weights, f"{where}/model.safetensors")
     model.load_state_dict(weights)
     return model.to(place).eval()

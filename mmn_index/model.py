@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .config import ModelConfig
+from .encoder_source import EncoderSource
 from .errors import CheckpointError
 from .proposals import ProposalGrid
 from .scoring import Embeddings, Score
@@ -22,11 +23,20 @@ class MMN(nn.Module):
     Args:
         bert: the Hugging Face encoder of the text side.
         tokenizer: its tokenizer.
+        source: where its weights can be had, if they are pre-trained ones. Training changes it or not: a
+            checkpoint refers to them where they are still the same.
     """
 
-    def __init__(self, config: ModelConfig, bert: nn.Module, tokenizer: SentenceTokenizer) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        bert: nn.Module,
+        tokenizer: SentenceTokenizer,
+        source: EncoderSource | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
+        self.source = source
         self.grid = ProposalGrid(config.num_clips, config.pooling_counts)
         self.tokenizer = tokenizer
         self.video_encoder = VideoEncoder(config)

@@ -1,17 +1,17 @@
 """The text side of MMN: a Hugging Face encoder, mean pooling, LayerNorm, two linear heads.
 
 A sentence is tokenised with the encoder's own fast tokenizer, which travels with a checkpoint as
-tokenizer.json. Loading never runs code that comes with a model.
+tokenizer.json. pretrained.py finds and loads encoders.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointError, ConfigError, QueryError
+from .errors import QueryError
 from .scoring import Embeddings
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class SentenceTokenizer:
                 f"the sentence {wordy!r:.60}... has {longest} tokens, the text encoder reads at most "
                 f"{self._max_tokens}. Shorten it."
             )
+        if nothing := next((s for s, row in zip(sentences, rows, strict=True) if not row), None):
+            raise QueryError(f"the sentence {nothing!r:.60} has no word that the text encoder knows.")
         ids = torch.full((len(rows), longest), self._pad_id, dtype=torch.int64)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
         for number, row in enumerate(rows):
@@ -84,8 +86,13 @@ class SentenceTokenizer:
 
     @property
     def size(self) -> int:
-        """Words of the vocabulary."""
-        return int(self._tokenizer.get_vocab_size())
+        """Ids that it can give: one more than the highest."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    @property
+    def max_tokens(self) -> int:
+        """The most that a sentence may have, special tokens included."""
+        return self._max_tokens
 
     def to_json(self) -> str:
         """The content of tokenizer.json."""
@@ -102,6 +109,11 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.contrastive_head = nn.Linear(width, joint_dim)
         self.iou_head = nn.Linear(width, joint_dim)
+
+    @cached_property
+    def unused(self) -> frozenset[str]:
+        """Parameters of `bert` that no embedding depends on."""
+        return unused_parameters(self.bert)
 
     def pool(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Mean of the last hidden states over a sentence's tokens, CLS and SEP included: (Q, T) -> (Q,
@@ -128,80 +140,20 @@ def _no_text(sentence: str) -> bool:
     return any("\ud800" <= character <= "\udfff" or character == "\0" for character in sentence)
 
 
-def load_pretrained(name: str) -> tuple[nn.Module, SentenceTokenizer]:
-    """A pre-trained encoder and its tokenizer, by hub id or local directory.
-
-    Raises:
-        ConfigError: nothing usable is found there.
+def unused_parameters(bert: nn.Module) -> frozenset[str]:
+    """Parameters of the parts, such as a pooler, that the last hidden states do not depend on: found by a
+    gradient.
     """
-    from transformers import AutoModel
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # the library never prints
-    if not name:
-        raise ConfigError(
-            "no text encoder is named. Give --text-model a hub id or a directory with a Hugging Face encoder."
-        )
-    try:
-        bert = AutoModel.from_pretrained(
-            name, local_files_only=Path(name).is_dir(), use_safetensors=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise _cannot_load(name, error) from error
-    return bert, load_tokenizer(name, max_tokens(bert.config))
-
-
-def load_tokenizer(name: str, reads: int) -> SentenceTokenizer:
-    """A tokenizer by hub id or local directory, for an encoder that reads so many tokens.
-
-    Raises:
-        ConfigError: nothing usable is found there.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=Path(name).is_dir())
-    except (OSError, ValueError, ImportError) as error:
-        raise _cannot_load(name, error) from error
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ConfigError(
-            f"text encoder '{name}' has no fast tokenizer (tokenizer.json); choose another one."
-        )
-    return SentenceTokenizer(backend, int(tokenizer.pad_token_id or 0), reads)
-
-
-def _cannot_load(name: str, error: Exception) -> ConfigError:
-    return ConfigError(
-        f"text encoder '{name}' cannot be loaded ({str(error).strip().splitlines()[0]}). Expected a hub id "
-        "(with network) or a directory with config.json, model.safetensors and tokenizer.json."
-    )
-
-
-def rebuild(
-    text_config: dict[str, Any], tokenizer_json: str, where: str
-) -> tuple[nn.Module, SentenceTokenizer]:
-    """The encoder of a checkpoint with untrained weights, and its tokenizer.
-
-    Raises:
-        CheckpointError: the description is of no encoder known here; the message starts with `where`.
-    """
-    from tokenizers import Tokenizer
-    from transformers import AutoConfig, AutoModel
-
-    try:
-        config = AutoConfig.for_model(**text_config)
-        bert = AutoModel.from_config(config)
-        tokenizer = Tokenizer.from_str(tokenizer_json)
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise CheckpointError(
-            f"{where}: its text encoder cannot be rebuilt ({error}). Is the checkpoint complete?"
-        ) from error
-    return bert, SentenceTokenizer(tokenizer, int(config.pad_token_id or 0), max_tokens(config))
-
-
-def max_tokens(config: Any) -> int:
-    """How many tokens an encoder reads, special tokens included."""
-    positions = int(config.max_position_embeddings)
-    # RoBERTa and its kin begin to count positions behind the padding id.
-    return positions - int(config.pad_token_id) - 1 if "roberta" in config.model_type else positions
+    training, wanted = bert.training, {name: p.requires_grad for name, p in bert.named_parameters()}
+    device = next(bert.parameters()).device
+    ids = torch.tensor([[0, 1, 1]], device=device)
+    with torch.enable_grad():
+        hidden = bert.eval().requires_grad_()(input_ids=ids, attention_mask=torch.ones_like(ids))
+        named = dict(bert.named_parameters())
+        slopes = torch.autograd.grad(hidden.last_hidden_state.sum(), list(named.values()), allow_unused=True)
+    bert.train(training)
+    for name, parameter in named.items():
+        parameter.requires_grad_(wanted[name])
+    used = {name.split(".")[0] for name, slope in zip(named, slopes, strict=True) if slope is not None}
+    # Whole parts only: within one, which weights take part may depend on the tokens.
+    return frozenset(name for name in named if name.split(".")[0] not in used)

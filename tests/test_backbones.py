@@ -304,7 +304,7 @@ def test_what_is_no_backbone_is_a_clear_error(
         ("pixel", "expected 'pixels'"),
         (str(tmp_path / "nowhere"), "a folder that exists"),
         (str(other), "'bert'"),
-        (str(tmp_path / "empty"), "is the Hub in reach"),
+        (str(tmp_path / "empty"), "the folder of a model?"),
     ]:
         with pytest.raises(ConfigError) as error:
             load_backbone(name)

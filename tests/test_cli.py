@@ -133,7 +133,7 @@ def test_training_says_what_does_not_fit(world: Path, command: Command, tmp_path
     train("--features", tmp_path / "none.h5", says="no such feature file")
     train("--config", "vgg", says="no setting is called 'vgg'")
     train("--config", "charades", says="width 12, the setting expects 4096")
-    train("--text-model", tmp_path / "none", says="cannot be loaded")
+    train("--text-model", tmp_path / "none", says="is no folder that exists")
     train("--text-model", "", says="no text encoder is named")
     train("-o", world / "run", says="holds a finished run")
     (tmp_path / "full").mkdir()

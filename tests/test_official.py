@@ -17,7 +17,7 @@ from mmn_index.official import infer_config, own_name, read_official
 FULL = ("charades-pool", "charades-conv", "activitynet-pool", "activitynet-conv", "tacos-pool", "tacos-conv")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("stvg")])
 def test_a_converted_checkpoint_is_the_official_model(
     name: str, command: Command, text_model: Path, tmp_path: Path
 ) -> None:
@@ -85,7 +85,7 @@ def test_what_cannot_be_converted(command: Command, text_model: Path, tmp_path: 
         says="which fits charades and tacos of the paper's settings, not activitynet",
     )
     convert(weights, "--setting", "vgg", says="no setting of the paper is called 'vgg'")
-    convert(golden("activitynet-mini", "weights.pt"), "--tokenizer", tmp_path, says="cannot be loaded")
+    convert(golden("activitynet-mini", "weights.pt"), "--tokenizer", tmp_path, says="no tokenizer in")
     (tmp_path / "text.pth").write_text("hello")
     convert(tmp_path / "text.pth", says="cannot be read as tensors alone")
     (tmp_path / "cut.pth").write_bytes(weights.read_bytes()[:5000])

@@ -24,6 +24,7 @@ import yaml
 from mmn_index import config
 from mmn_index.config import ModelConfig
 from mmn_index.errors import ConfigError
+from mmn_index.hub import DEFAULT_TEXT_MODEL
 from mmn_index.scoring import SCORES
 
 from .losses import LossConfig
@@ -195,7 +196,7 @@ _SMALL = ModelConfig(
     conv_kernel=5,
     conv_layers=4,
     joint_dim=64,
-    text_model="",
+    text_model=DEFAULT_TEXT_MODEL,
 )
 # The text encoder stays frozen to the end; its dropout is on, as in the paper's first epochs.
 _FROZEN_TEXT = TrainConfig(

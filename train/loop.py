@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from mmn_index.errors import ConfigError, DependencyError, FeatureError
 from mmn_index.evaluation.annotations import Annotations, hold_out
 from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.features import FeatureFile
+from mmn_index.hub import model_folder
 from mmn_index.model import MMN
-from mmn_index.text_encoder import load_pretrained
+from mmn_index.pretrained import load_pretrained
 
 from .alike import Alike
 from .batches import Group, TrainingSet, derived_seed, draw_negatives, readable, split_epoch
@@ -58,6 +60,7 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     tensorboard: bool = False,
+    self_contained: bool = False,
     report: Report = lambda what, done, total, note: None,
     tell: Callable[[str], None] = lambda remark: None,
 ) -> TrainResult:
@@ -72,6 +75,7 @@ def train(
         hard_negatives: what `mmn-index mine` wrote; for train.hard_negatives.
         resume: take up the run that `out` holds, if it holds one.
         tensorboard: write metrics for TensorBoard too.
+        self_contained: the checkpoint gets a copy of a text encoder that stays frozen; else it refers to it.
         report: called with (what, done, total, a note for people).
         tell: called with remarks for people.
 
@@ -82,6 +86,8 @@ def train(
     """
     setting = _with_width(setting, features)
     begun = checkpoint.info(init) if init else None
+    if not (init or resume) and setting.model.text_model:
+        model_folder(setting.model.text_model)  # before a folder is made for the run
     if begun:
         setting = replace(setting, model=_of_checkpoint(setting.model, begun, features))
     _check_negatives(setting.train, hard_negatives)
@@ -124,7 +130,8 @@ def train(
                 held_out[video.video_id] = stored_pre_clips(features, video.video_id, setting.model)
             folder.begin(made_of)
         run = Run(setting, model, data, processes, report, mined)
-        return _epochs(run, folder, annotations, features.backbone, validation, held_out, tensorboard)
+        save = partial(checkpoint.save, features=features.backbone, self_contained=self_contained)
+        return _epochs(run, folder, annotations, save, validation, held_out, tensorboard)
 
 
 class Run:
@@ -320,7 +327,7 @@ def _epochs(
     run: Run,
     folder: RunFolder,
     annotations: Annotations,
-    backbone: str | None,
+    save: Callable[..., str],
     validation: Annotations | None,
     held_out: Mapping[str, Tensor],
     tensorboard: bool,
@@ -367,7 +374,7 @@ def _epochs(
                 board.flush()
             if better:
                 sentences = (sentence for video in annotations.videos for sentence in video.sentences)
-                checkpoint.save(run.model, folder.model, features=backbone, sentences=sentences)
+                save(run.model, folder.model, sentences=sentences)
             folder.save(
                 {
                     **run.state(),
@@ -407,9 +414,9 @@ def start_epoch(model: MMN, config: TrainConfig, loss: LossConfig, epoch: int) -
 
     The frozen text encoder stays in training mode, its dropout active, as in the official code.
     """
+    unused = model.text_encoder.unused  # MMN takes the mean over tokens: some encoders bring a pooler along
     for name, parameter in model.text_encoder.bert.named_parameters():
-        # MMN takes the mean over tokens: a pooler that some encoders bring along is never used.
-        parameter.requires_grad_(epoch > config.freeze_text_epochs and not name.startswith("pooler."))
+        parameter.requires_grad_(epoch > config.freeze_text_epochs and name not in unused)
     model.train()
     late = epoch > config.full_contrastive_epochs
     return loss.contrastive_weight * (config.late_contrastive_factor if late else 1.0)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from mmn_index import checkpoint
 from mmn_index.clips import stored_pre_clips
 from mmn_index.errors import ConfigError, FeatureError, OutputError
-from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations
+from mmn_index.evaluation.annotations import Annotations
 from mmn_index.evaluation.corpus import IndexRank, measure, search_task
 from mmn_index.evaluation.queries import indexed, queries_of
 from mmn_index.features import FeatureFile
@@ -110,49 +110,35 @@ def tune_text(
         raise FeatureError(
             f"{features.path}: features have width {features.dim}, {source} expects {about.config.input_dim}."
         )
+
+    def embedded(split: Annotations, name: str) -> MomentIndex:
+        return index_videos(
+            model,
+            split.videos,
+            lambda video_id: stored_pre_clips(features, video_id, about.config),
+            Path(work) / name,
+            lambda done, total: report(f"embedding {name} videos", done, total, ""),
+        )
+
+    with _work_folder(out) as work:
+        tuning = Tuning(model, annotations, embedded(annotations, "training"), config)
+        held_out = (embedded(validation, "validation"), validation) if validation else None
+        tuned = tuning.run(held_out, report)
+    checkpoint.save(model, out, features=about.features, sentences=about.sentences())
+    return TuneResult(out, *tuned)
+
+
+def _work_folder(out: Path) -> "tempfile.TemporaryDirectory[str]":
+    """A folder beside the checkpoint that is to be written, for as long as it is tuned."""
     if out.exists():
         raise OutputError(f"{out}: exists already. Choose another place with -o.")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        work = tempfile.TemporaryDirectory(prefix=f"{out.name}-", dir=out.parent)
+        return tempfile.TemporaryDirectory(prefix=f"{out.name}-", dir=out.parent)
     except OSError as error:
         raise OutputError(
             f"{out}: cannot be written ({error.strerror}). Choose another place with -o."
         ) from error
-
-    def pre_clips(video_id: str) -> Tensor:
-        return stored_pre_clips(features, video_id, about.config)
-
-    def embedded(videos: tuple[AnnotatedVideo, ...], name: str) -> MomentIndex:
-        what = f"embedding {name} videos"
-        return index_videos(
-            model,
-            videos,
-            pre_clips,
-            Path(work.name) / name,
-            lambda done, total: report(what, done, total, ""),
-        )
-
-    with work:
-        tuning = Tuning(model, annotations, embedded(annotations.videos, "training"), config)
-        held_out = embedded(validation.videos, "validation") if validation else None
-        losses: list[float] = []
-        values: list[float] = []
-        best, kept, metric = -1.0, 0, ""
-        for epoch in range(config.epochs + 1):
-            if epoch:
-                say = partial(report, f"epoch {epoch}")
-                losses.append(tuning.epoch(epoch, say))
-            if validation and held_out:
-                metric, value = _found(held_out, model.eval(), validation)
-                values.append(value)
-            merit = values[-1] if values else float(epoch)
-            if merit > best:
-                best, kept = merit, epoch
-                weights = {name: tensor.clone() for name, tensor in model.text_encoder.state_dict().items()}
-    model.text_encoder.load_state_dict(weights)
-    checkpoint.save(model, out, features=about.features, sentences=about.sentences())
-    return TuneResult(out, kept, tuple(losses), tuple(values), metric)
 
 
 def _found(index: MomentIndex, model: MMN, validation: Annotations) -> tuple[str, float]:
@@ -182,6 +168,33 @@ class Tuning:
         parts = (model.text_encoder.norm, model.text_encoder.contrastive_head, model.text_encoder.iou_head)
         self._trained = [parameter.requires_grad_() for part in parts for parameter in part.parameters()]
         self._optimiser = torch.optim.AdamW(self._trained, lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-5)
+
+    def run(
+        self, held_out: tuple[MomentIndex, Annotations] | None, report: Report
+    ) -> tuple[int, tuple[float, ...], tuple[float, ...], str]:
+        """All epochs; the model ends with the weights of the best one.
+
+        Args:
+            held_out: the validation videos, embedded, and their annotations.
+
+        Returns:
+            What `TuneResult` says after its checkpoint.
+        """
+        losses: list[float] = []
+        values: list[float] = []
+        best, kept, metric, text_side = -1.0, 0, "", self._model.text_encoder
+        for epoch in range(self._config.epochs + 1):
+            if epoch:
+                losses.append(self.epoch(epoch, partial(report, f"epoch {epoch}")))
+            if held_out:
+                metric, value = _found(held_out[0], self._model.eval(), held_out[1])
+                values.append(value)
+            merit = values[-1] if values else float(epoch)
+            if merit > best:
+                best, kept = merit, epoch
+                weights = {name: tensor.clone() for name, tensor in text_side.state_dict().items()}
+        text_side.load_state_dict(weights)
+        return kept, tuple(losses), tuple(values), metric
 
     def epoch(self, epoch: int, report: Callable[[int, int, str], None]) -> float:
         """One pass over the sentences; returns the mean loss. The transformer's dropout is on, as when it was

@@ -14,13 +14,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
 
+from ..checkpoint import share
+from ..encoder_lookup import ENCODER
 from ..errors import OutputError
 from ..proposals import ProposalGrid
 from .manifest import NAME, Manifest, read_manifest, sync_folder
@@ -118,25 +120,42 @@ class IndexWriter:
         self._begun.append(folder)
         return SegmentWriter(folder, grid, joint_dim, videos, metadata)
 
-    def publish(self, manifest: Manifest, model: Path | None = None) -> Manifest:
+    def publish(
+        self, manifest: Manifest, model: Path | None = None, encoder: Callable[[Path], None] | None = None
+    ) -> Manifest:
         """Make a manifest the index's, with the next version, and remove what it does not name.
 
         Args:
             model: the checkpoint directory to keep a copy of, where the index has none of this fingerprint.
+            encoder: writes the file of the model's text encoder, which the checkpoint directory has not.
         """
         manifest = replace(manifest, version=self.manifest.version + 1 if self.manifest else 1)
         if model is not None:
-            folder = self.root / manifest.model_folder
-            files = _files(folder)
-            if self.manifest is None or files != self.manifest.model_files:  # none there, or a damaged one
-                _copy_model(model, folder)
-                files = _files(folder)
-            manifest = replace(manifest, model_files=files)
+            manifest = replace(manifest, model_files=self._keep_model(manifest, model, encoder))
         sync_folder(self.root / "segments")
         manifest.write(self.root)
         self.manifest = manifest
         self._sweep(manifest, (self.root / "segments").iterdir())
         return manifest
+
+    def _keep_model(
+        self, manifest: Manifest, model: Path, encoder: Callable[[Path], None] | None
+    ) -> Mapping[str, tuple[int, str]]:
+        """The files of the model's copy: what is named already and undamaged stays as it is."""
+        folder = self.root / manifest.model_folder
+        files, known = _files(folder), self.manifest.model_files if self.manifest else {}
+        if not known or any(files.get(name) != about for name, about in known.items()):
+            _copy_model(model, folder, encoder)
+            return _files(folder)
+        kept = {name: about for name, about in known.items() if name != ENCODER}
+        if encoder is None and not (model / ENCODER).is_file():
+            return kept  # and the file goes, if there is one, once no manifest names it
+        if ENCODER not in known:
+            aside = self.root / f"{manifest.model_folder}.encoder"
+            _write_encoder(model, aside, encoder)
+            aside.replace(folder / ENCODER)
+            sync_folder(folder)
+        return {**kept, ENCODER: _files(folder)[ENCODER]}
 
     def _undo(self) -> None:
         # What is there now counts: an error may come after the rename. What others left to be taken up stays.
@@ -154,7 +173,11 @@ class IndexWriter:
                 shutil.rmtree(folder, ignore_errors=True)
         for folder in self.root.glob("model-*"):
             if manifest is None or folder.name != manifest.model_folder:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
+                continue
+            for path in folder.iterdir():
+                if path.name not in manifest.model_files:
+                    _remove(path)
         for path in self.root.glob("bank*"):
             if manifest is None or manifest.bank is None or path.name != manifest.bank.file:
                 path.unlink()
@@ -193,13 +216,33 @@ def _files(folder: Path) -> dict[str, tuple[int, str]]:
     )
 
 
-def _copy_model(model: Path, target: Path) -> None:
+def _copy_model(model: Path, target: Path, encoder: Callable[[Path], None] | None) -> None:
     aside = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    for path in sorted(path for path in model.iterdir() if path.is_file()):
+    for path in sorted(path for path in model.iterdir() if path.is_file() and path.name != ENCODER):
         with Path(shutil.copy(path, aside)).open("rb") as file:
             os.fsync(file.fileno())
+    if encoder is not None or (model / ENCODER).is_file():
+        _write_encoder(model, aside / ENCODER, encoder)
     sync_folder(aside)
     shutil.rmtree(target, ignore_errors=True)
     aside.replace(target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write_encoder(model: Path, path: Path, encoder: Callable[[Path], None] | None) -> None:
+    """The file of a text encoder: the checkpoint's own under another name, else a new one."""
+    path.unlink(missing_ok=True)
+    if (model / ENCODER).is_file():
+        share(model / ENCODER, path)
+    elif encoder is not None:
+        encoder(path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import ConfigError
+from ..hub import is_repository, model_folder
 from .picture import FrameSize
 
 if TYPE_CHECKING:
@@ -74,11 +75,14 @@ class VisionModel:
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         local = Path(name).is_dir()
-        if not local and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+        if not local and (name.count("/") != 1 or not is_repository(name)):
             raise ConfigError(
                 f"{name}: no such backbone, expected 'pixels', a folder that exists, or 'owner/name' of the "
                 "Hub."
             )
+        folder = model_folder(
+            name, pickles=True
+        )  # before all that takes its time: a wrong name is told at once
         import torch
         import transformers
 
@@ -86,9 +90,10 @@ class VisionModel:
 
         place = find_device(device)
         with _Quiet(transformers):
-            settings, config = _read_settings(name)
+            settings, config = _read_settings(folder, name)
             self._kind = _kind_of(name, config)
-            self._model = _load_weights(name, self._kind, _vision_config(config)).to(place).eval()
+            model = _load_weights(folder, self._kind, _vision_config(config), name)
+            self._model = model.to(place).eval()
         self._torch = torch
         self.name = f"{Path(name).resolve().name if local else name}#{_POOLING[self._kind]}"
         vision: Any = self._model.config
@@ -144,18 +149,16 @@ def _kind_of(name: str, config: Any) -> str:
     return kind
 
 
-def _read_settings(name: str) -> tuple[dict[str, Any], Any]:
+def _read_settings(folder: Path, name: str) -> tuple[dict[str, Any], Any]:
     """How the model wants its pictures, and its configuration."""
     from transformers import AutoConfig
     from transformers.image_processing_base import ImageProcessingMixin
 
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        settings, _ = ImageProcessingMixin.get_image_processor_dict(name)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{name}: {_reason(error)} Is it a model's folder or Hub name, and is the Hub in reach?"
-        ) from error
+        raise ConfigError(f"{name}: {_reason(error)} Is {folder} the folder of a model?") from error
     return settings, config
 
 
@@ -167,7 +170,7 @@ def _vision_config(config: Any) -> Any:
     return vision
 
 
-def _load_weights(name: str, kind: str, config: Any) -> "torch.nn.Module":
+def _load_weights(folder: Path, kind: str, config: Any, name: str) -> "torch.nn.Module":
     import transformers
 
     classes = {
@@ -177,7 +180,12 @@ def _load_weights(name: str, kind: str, config: Any) -> "torch.nn.Module":
     }
     try:
         model, info = getattr(transformers, classes[kind]).from_pretrained(
-            name, config=config, trust_remote_code=False, weights_only=True, output_loading_info=True
+            folder,
+            config=config,
+            trust_remote_code=False,
+            weights_only=True,
+            output_loading_info=True,
+            local_files_only=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{name}: its weights cannot be loaded. {_reason(error)}") from error
