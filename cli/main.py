@@ -3,11 +3,15 @@
 Heavy modules are imported inside the commands, so that `mmn-index --help` answers at once.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import click
 
 from mmn_index._version import __version__
 from mmn_index.errors import MmnIndexError
 
+from . import BEGUN
 from .build import add, build, update
 from .calibrate import calibrate
 from .convert import convert
@@ -18,6 +22,7 @@ from .mine import mine
 from .playhouse import playhouse
 from .reproduce import reproduce
 from .search import search
+from .stopwatch import Stopwatch
 from .train import train
 from .tune_text import tune_text
 
@@ -56,7 +61,14 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
 class Group(click.Group):
     """Lists its commands by what a person wants. Shows a MmnIndexError as one line with exit code 1; any
     other exception is a bug and keeps its traceback.
+
+    A command's context holds a Stopwatch, which runs since Python started; where a program calls `main` with
+    arguments, since then.
     """
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        named.setdefault("obj", Stopwatch(BEGUN if args is None else None))
+        return super().main(args, *more, **named)
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 from .build import index_option
 from .output import clock, print_json, print_table, say
 from .sentences import read_lines
+from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from mmn_index.index import MomentIndex
@@ -68,7 +69,9 @@ if TYPE_CHECKING:
     "index.",
 )
 @click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
-@click.option("--timeout", type=float, help="Give up after this many seconds.")
+@click.option(
+    "--timeout", type=float, help="Give up after this many seconds, counted from the start of the command."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option(
     "--html",
@@ -108,13 +111,21 @@ def search(
     """
     from mmn_index.index import MomentIndex
 
+    stopwatch = click.get_current_context().ensure_object(Stopwatch)
+    stopwatch.lap("to start")
     asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked)})
     _check_usage(query, queries, html, asked)
     sentences = [query] if query is not None else read_lines(queries) if queries else []
+    if queries:
+        stopwatch.lap("to read the sentences")
     index = MomentIndex(root, device)
     chosen = index.manifest.with_score(asked.score, asked.hub)
     made = _options(index, calibrated=asked.text_side is None, **options)
-    model = None if asked.like is not None else _model(index, asked.text_side, device)
+    made = replace(made, spent=stopwatch.lap("to open the index"))
+    model = None
+    if asked.like is None:
+        model = _model(index, asked.text_side, device, made)
+        made = replace(made, spent=stopwatch.lap("to load the model"))
     if model is not None and (asked.also is not None or asked.then is not None):
         _pairs(index, model, sentences[0], asked, chosen, made, as_json)
         return
@@ -166,14 +177,16 @@ def _check_usage(query: str | None, queries: Path | None, html: Path | None, ask
         raise click.UsageError("--html needs a QUERY.", click.get_current_context())
 
 
-def _model(index: "MomentIndex", text_side: Path | None, device: str) -> "MMN":
-    """What embeds sentences: the index's own model, or another text side of it."""
+def _model(index: "MomentIndex", text_side: Path | None, device: str, options: "SearchOptions") -> "MMN":
+    """What embeds sentences: the index's own model, or another text side of it; not if the time is over."""
     from mmn_index import checkpoint
+    from mmn_index.index.scan import Deadline
 
     if text_side is not None:
         index.check_video_side(checkpoint.info(text_side))
     else:
         index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
+    Deadline(options.timeout, options.spent).check(0, index.num_moments)
     return checkpoint.load(text_side or index.model_path, device)
 
 
