@@ -33,7 +33,6 @@ from mmn_index.index import manifest as manifest_module
 from mmn_index.index import segment as segment_module
 from mmn_index.index import writer as writer_module
 from mmn_index.index.vectors import Vectors, write_vectors
-from mmn_index.negatives import Bank
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
 from mmn_index.search import SearchOptions, search_embeddings
@@ -313,7 +312,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     watched(SegmentWriter, "_write_videos", "videos")
     watched(SegmentWriter, "_write_moments", "moments")
     watched(segment_module, "write_vectors", "vectors")
-    watched(Bank, "write", "bank")
+    watched(build, "write_bank", "bank")
     watched(writer_module, "_copy_model", "model")
     watched(Manifest, "write", "manifest")
     return stages
