@@ -151,7 +151,6 @@ def _answers(
     answers: dict[int, Answer] = {}
     while rounds.open:
         for limit, group in rounds.groups():
-            deadline.check(0, total)
             mine, planes = sought.of(group), rounds.planes(sought.score, group)
             found = index.candidates(
                 mine.queries, sought.score, planes, limit, parts, scan=scan, deadline=deadline
