@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -319,10 +320,13 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, which `leave` makes full."""
-    place = tmp_path / "disk"
-    place.mkdir()
+def disk() -> Iterator[Path]:
+    """A disk of its own, which `leave` makes full; at a short path, since messages name files on it."""
+    with tempfile.TemporaryDirectory() as place:
+        yield from _mounted(Path(place))
+
+
+def _mounted(place: Path) -> Iterator[Path]:
     if shutil.which("mount") is None:
         pytest.skip("there is no `mount` to make a small disk with")
     made = subprocess.run(
