@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 DEMO ?= demo
+JOBS ?= 2
 SIZE = --train 160 --val 24 --test 40
 VIDEOS = 224 videos
 SETTING = playhouse
@@ -55,8 +56,10 @@ demo: $(INSTALLED)
 demo-full:
 	$(MAKE) demo DEMO=demo-full SIZE= VIDEOS='500 videos' SETTING=playhouse
 
+# Two processes of one thread each: threads of several processes would get into each other's way. A file's tests stay together,
+# those of slow files come first (tests/conftest.py). JOBS=1 for one process.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

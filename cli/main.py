@@ -3,6 +3,7 @@
 Heavy modules are imported inside the commands, so that `mmn-index --help` answers at once.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from mmn_index._version import __version__
 from mmn_index.errors import MmnIndexError
 
+from . import BEGUN
 from .build import add, build, update
 from .calibrate import calibrate
 from .convert import convert
@@ -21,6 +23,7 @@ from .output import printable, streams
 from .playhouse import playhouse
 from .reproduce import reproduce
 from .search import search
+from .stopwatch import Stopwatch
 from .train import train
 from .tune_text import tune_text
 
@@ -59,6 +62,9 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
 class Group(click.Group):
     """Lists its commands by what a person wants. Shows a MmnIndexError, or that nothing can be printed, as
     one line with exit code 1; any other exception is a bug and keeps its traceback.
+
+    A command's context holds a Stopwatch, which runs since Python started; where a program calls `main` with
+    arguments, since then.
     """
 
     def invoke(self, ctx: click.Context) -> object:
@@ -71,9 +77,10 @@ class Group(click.Group):
             error.message = "\n".join(lines)  # type: ignore[misc]
             raise
 
-    def main(self, *args: Any, **extra: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        named.setdefault("obj", Stopwatch(BEGUN if args is None else None))
         with streams():
-            return super().main(*args, **extra)
+            return super().main(args, *more, **named)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(len(name) for name in self.commands)

@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .build import index_option
-from .output import clock, print_json, print_line, print_table, say
+from .hits import nothing, print_hits, show_hits
+from .output import clock, print_json, print_table, say
 from .sentences import fitting_lines, read_lines
+from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from mmn_index.index import MomentIndex
@@ -68,7 +70,9 @@ if TYPE_CHECKING:
     "index.",
 )
 @click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
-@click.option("--timeout", type=float, help="Give up after this many seconds.")
+@click.option(
+    "--timeout", type=float, help="Give up after this many seconds, counted from the start of the command."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option(
     "--html",
@@ -109,15 +113,23 @@ def search(
     from mmn_index.index import MomentIndex
     from mmn_index.places import check_file
 
+    stopwatch = click.get_current_context().ensure_object(Stopwatch)
+    stopwatch.lap("to start")
     asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked)})
     _check_usage(query, queries, html, asked)
     if html:
         check_file(html, regular=False)
     sentences = [query] if query is not None else read_lines(queries) if queries else []
+    if queries:
+        stopwatch.lap("to read the sentences")
     index = MomentIndex(root, device)
     chosen = index.manifest.with_score(asked.score, asked.hub)
     made = _options(index, calibrated=asked.text_side is None, **options)
-    model = None if asked.like is not None else _model(index, asked.text_side, device)
+    made = replace(made, spent=stopwatch.lap("to open the index"))
+    model = None
+    if asked.like is None:
+        model = _model(index, asked.text_side, device, made)
+        made = replace(made, spent=stopwatch.lap("to load the model"))
     if model is not None and queries is not None:
         sentences = fitting_lines(sentences, model, str(queries))
     if model is not None and (asked.also is not None or asked.then is not None):
@@ -128,9 +140,9 @@ def search(
         say("No confidences: they are for one sentence, ranked by the index's own model and score.")
     for answer in answers:
         if as_json:
-            _print_hits(index, answer, chosen.name, several=queries is not None)
+            print_hits(index, answer, chosen.name, several=queries is not None)
         else:
-            _show(index, answer, chosen.name, made, several=queries is not None)
+            show_hits(index, answer, chosen.name, made, several=queries is not None)
     if html and model is not None:
         from .page import write_page
 
@@ -171,14 +183,16 @@ def _check_usage(query: str | None, queries: Path | None, html: Path | None, ask
         raise click.UsageError("--html needs a QUERY.", click.get_current_context())
 
 
-def _model(index: "MomentIndex", text_side: Path | None, device: str) -> "MMN":
-    """What embeds sentences: the index's own model, or another text side of it."""
+def _model(index: "MomentIndex", text_side: Path | None, device: str, options: "SearchOptions") -> "MMN":
+    """What embeds sentences: the index's own model, or another text side of it; not if the time is over."""
     from mmn_index import checkpoint
+    from mmn_index.index.scan import Deadline
 
     if text_side is not None:
         index.check_video_side(checkpoint.info(text_side))
     else:
         index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
+    Deadline(options.timeout, options.spent).check(0, index.num_moments)
     return checkpoint.load(text_side or index.model_path, device)
 
 
@@ -229,67 +243,6 @@ def _moment(text: str) -> tuple[str, float, float]:
     return match[1], float(match[2]), float(match[3])
 
 
-def _print_hits(index: "MomentIndex", answer: "Answer", name: str, *, several: bool) -> None:
-    """One JSON object per hit; what there is to say of none goes to stderr."""
-    for hit in answer.hits:
-        print_json(
-            {
-                **({"query": answer.query} if several else {}),
-                "rank": hit.rank,
-                "video": hit.video_id,
-                "start": round(hit.start, 3),
-                "end": round(hit.end, 3),
-                "score": hit.score,
-                "score_name": name,
-                **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
-                "exact": answer.exact,
-                "recall": answer.recall,
-                "uri": index.video(hit.video).uri,
-            }
-        )
-    if not answer.moments:
-        say(_nothing(index))
-    elif not answer.hits and answer.refused is not None:
-        say(f"no match for '{answer.query}': the best moment has a confidence of {answer.refused:.2f}.")
-
-
-def _show(
-    index: "MomentIndex", answer: "Answer", name: str, options: "SearchOptions", *, several: bool
-) -> None:
-    """A table of the hits, and whether it is the exact answer."""
-    if several:
-        print_line(answer.query, apart=True)
-    if not answer.moments:
-        say(_nothing(index))
-        return
-    sure = answer.evidence is not None and index.manifest.calibration is not None
-    rows = []
-    for hit in answer.hits:
-        row = [str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"]
-        rows.append([*row, f"{hit.confidence:.2f}"] if sure else row)
-    if rows or answer.refused is None:
-        print_table(["rank", "video", "start", "end", name, *["confidence"] * sure], rows, left=2)
-    proof = "proven exact"
-    if not answer.exact:
-        proof = (
-            f"not proven: the candidate index finds {answer.recall or 0:.1%} of the exact top 10 (--exact "
-            "scans everything)"
-        )
-    proof = f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, NMS {options.nms:g}."
-    if not rows and answer.refused is not None:
-        proof = (
-            f"no match: the best moment has a confidence of {answer.refused:.2f}, below "
-            f"{options.min_confidence:g}; {proof}"
-        )
-    say(proof)
-
-
-def _nothing(index: "MomentIndex") -> str:
-    if not index.num_moments:
-        return f"{index.root}: is empty: all videos were removed. `mmn-index add` adds some."
-    return "no moment of the index fits what the search is restricted to."
-
-
 def _pairs(
     index: "MomentIndex",
     model: "MMN",
@@ -330,7 +283,7 @@ def _pairs(
             times = [clock(x) for part in (pair.first, pair.second) for x in part[:2]]
             rows.append([str(pair.rank), pair.video_id, *times, f"{pair.score:.3f}"])
     if not pairs:
-        say(_nothing(index) if not index.num_moments else "no video has such a pair of moments.")
+        say(nothing(index) if not index.num_moments else "no video has such a pair of moments.")
     elif not as_json:
         print_table(["rank", "video", "start", "end", "start", "end", "sum of logs"], rows, left=2)
         order = "the second begins after the first has ended" if in_order else "anywhere in the video"

@@ -92,10 +92,10 @@ class ProposalConv(nn.Module):
 
     def features(self, cells: Tensor) -> Tensor:
         """What both heads read: (V, H, N, N) -> (V, P, H')."""
-        # Channels last is faster on CPU, by a third in the forward pass; only the gradients of a single video
-        # take it badly (1.6 s instead of 0.07 s for a small ActivityNet model).
-        alone = self.training and len(cells) == 1
-        x = cells if alone else cells.contiguous(memory_format=torch.channels_last)
+        # Channels last is faster on CPU, by a third in the forward pass; only gradients of few videos take it
+        # badly (8 s instead of 0.1 s for two of a small ActivityNet model; how few, depends on threads).
+        few = self.training and len(cells) < 4
+        x = cells if few else cells.contiguous(memory_format=torch.channels_last)
         for layer, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             count = self.get_buffer(f"count_{layer}").to(x.dtype)
             x = conv(x)

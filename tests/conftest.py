@@ -42,6 +42,27 @@ SENTENCES = (
 DIM = 12  # width of the features
 
 
+# Files whose tests take longest, longest first: where several processes share the tests, none should be left with
+# a long file when the others have finished.
+SLOW = (
+    "test_golden_losses",
+    "test_faults",
+    "test_training",
+    "test_hard_negatives",
+    "test_extract",
+    "test_chance",
+    "test_end_to_end",
+    "test_concurrency",
+    "test_golden_distributed",
+    "test_backbones",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first; the order within a file stays."""
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
 class Command:
     """Runs `mmn-index` in-process; `ok` asserts success, `fails` asserts one clear line and exit code 1."""
 

@@ -2,6 +2,7 @@
 at once.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -527,6 +528,31 @@ def test_verify_finds_a_changed_byte(copy: Path, command: Command, name: str) ->
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     assert name in result.stderr or "cannot be read" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "change"),
+    [("start", 29, 0.5), ("end", 173, -0.25), ("video", 60, 1), ("video_id", 0, "v9")],
+)
+def test_verify_finds_rows_that_do_not_fit_the_grid_though_their_checksum_does(
+    copy: Path, command: Command, column: str, row: int, change: float | str
+) -> None:
+    path = next((copy / "segments").iterdir()) / "moments.parquet"
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[row] = change if isinstance(change, str) else values[row] + change
+    place = table.column_names.index(column)
+    table = table.set_column(
+        place, table.schema.field(column), pa.array(values, table.schema.field(column).type)
+    )
+    pq.write_table(table, path)
+    content = path.read_bytes()
+    about = [len(content), hashlib.sha256(content).hexdigest()]
+    (entry,) = entries(copy)
+    edit(copy, segments=[{**entry, "files": {**entry["files"], path.name: about}}])
+    command.fails(
+        "verify", "--index", copy, says=f"{path}: row {row} disagrees with videos.parquet and the grid"
+    )
 
 
 @torch.inference_mode()

@@ -106,11 +106,11 @@ def test_an_index_that_was_built_anew_with_another_model_meanwhile(
 def test_readers_see_whole_versions_while_a_writer_changes_them(world: Path, memory: Path) -> None:
     """8 processes and 16 threads; every answer is compared with what its version holds."""
     result = subprocess.run(
-        [sys.executable, WORKERS / "worker_concurrency.py", world, memory, "8"],
+        [sys.executable, WORKERS / "worker_concurrency.py", world, memory, "16"],
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert result.returncode == 0, result.stderr

@@ -35,8 +35,8 @@ from mmn_index.evaluation.queries import (
     queries_of,
     tied_videos,
 )
-from mmn_index.evaluation.recall import Ranked
-from mmn_index.evaluation.report import evaluate_corpus, groups
+from mmn_index.evaluation.recall import Ranked, intervals
+from mmn_index.evaluation.report import evaluate_corpus, groups, outcome_records
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score
@@ -156,6 +156,31 @@ def test_the_three_tasks_by_hand() -> None:
     ]
     assert rank.asked[4] == ("VR", None, 1.0, 3, [0, 1, 2, 3])
     assert [asked[:4] for asked in rank.asked[5:]] == [("VCMR", None, 1.0, 100), ("VCMR_on", None, 0.4, 100)]
+
+
+def test_intervals_are_over_wordings_not_over_queries() -> None:
+    """Nine queries of one wording are one draw."""
+    videos = (
+        video(f"{n}", ("a door opens" if n < 9 else f"somebody does {n}", 0, 4), labels=["x"])
+        for n in range(12)
+    )
+    split = split_of(*videos)
+    corpus = corpus_of(split)
+    queries = queries_of(split, corpus)
+    assert queries.clusters.tolist() == [0] * 9 + [1, 2, 3]
+    answers = [[(n, 0, 4) if n % 2 else (n, 4, 8)] for n in range(12)]
+    rank = Given(SVMR=answers, VR=answers, VCMR=answers, VCMR_on=answers)
+    found = [one for lists in search_tasks(queries, corpus, rank) for one in measure(lists, queries, corpus)]
+    records = outcome_records("exact scan", found, queries, corpus, resample=True)
+    differ = 0
+    for record, one in zip(records, found, strict=True):
+        expected, as_single = (
+            (100 * intervals(one.values, clusters)).tolist()
+            for clusters in (queries.clusters, torch.arange(12))
+        )
+        assert list(record["interval"].values()) == [[round(x, 3) for x in ends] for ends in expected]
+        differ += expected != as_single
+    assert differ > 5
 
 
 def test_chance_by_hand() -> None:

@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,6 @@ from mmn_index.index import manifest as manifest_module
 from mmn_index.index import segment as segment_module
 from mmn_index.index import writer as writer_module
 from mmn_index.index.vectors import Vectors, write_vectors
-from mmn_index.negatives import Bank
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
 from mmn_index.search import SearchOptions, search_embeddings
@@ -313,17 +313,20 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     watched(SegmentWriter, "_write_videos", "videos")
     watched(SegmentWriter, "_write_moments", "moments")
     watched(segment_module, "write_vectors", "vectors")
-    watched(Bank, "write", "bank")
+    watched(build, "write_bank", "bank")
     watched(writer_module, "_copy_model", "model")
     watched(Manifest, "write", "manifest")
     return stages
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, which `leave` makes full."""
-    place = tmp_path / "disk"
-    place.mkdir()
+def disk() -> Iterator[Path]:
+    """A disk of its own, which `leave` makes full; at a short path, since messages name files on it."""
+    with tempfile.TemporaryDirectory() as place:
+        yield from _mounted(Path(place))
+
+
+def _mounted(place: Path) -> Iterator[Path]:
     if shutil.which("mount") is None:
         pytest.skip("there is no `mount` to make a small disk with")
     made = subprocess.run(

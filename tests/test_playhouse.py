@@ -234,7 +234,7 @@ def test_train_never_says_a_held_back_wording_and_test_says_half() -> None:
     assert all(m.sentence in ACTIONS[m.label].seen + ACTIONS[m.label].held_back for m in test)
 
 
-def test_plans_depend_on_seed_split_and_number_alone() -> None:
+def test_held_out_plans_depend_on_seed_split_and_number_alone() -> None:
     assert make_plan(3, "val", 7) == make_plan(3, "val", 7)
     others = [make_plan(4, "val", 7), make_plan(3, "test", 7), make_plan(3, "val", 8)]
     assert all(plan.layout != make_plan(3, "val", 7).layout for plan in others)

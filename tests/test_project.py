@@ -178,6 +178,36 @@ def test_the_map_names_every_module() -> None:
     assert not missing
 
 
+def test_every_function_of_the_tests_is_a_test_or_is_used() -> None:
+    """A test whose name lacks `test_` never runs."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").glob("*.py")}
+    # By name, as a fixture that is an argument, or as one that a string names.
+    used = {
+        name
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        for name in (getattr(node, key, None) for key in ("id", "attr", "arg", "value"))
+        if isinstance(name, str)
+    }
+    used |= {
+        alias.name
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    unused = [
+        f"{path.name}: {node.name}"
+        for path, tree in trees.items()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith(("test_", "pytest_"))
+        and node.name not in used
+        and not any("autouse" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert not unused
+
+
 def test_the_tests_that_the_documentation_names_exist() -> None:
     named = re.findall(
         r"(test_\w+\.py)::(test_\w+)", (ROOT / "docs" / "reproducing.md").read_text(encoding="utf-8")

@@ -2,7 +2,9 @@
 indexes, timeouts.
 """
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from torch.nn import functional
 from mmn_index.errors import QueryError
 from mmn_index.index import CandidateAbout, MomentIndex, Restriction
 from mmn_index.scoring import SCORES, Embeddings, Score
-from mmn_index.search import Answer, SearchOptions, search_embeddings, search_like
+from mmn_index.search import Answer, SearchOptions, engine, rounds, search_embeddings, search_like
 from mmn_index.search.pairs import search_pair_embeddings
 
 INVERTED = CandidateAbout("IVF4,SQ8", nprobe=1, depth=16, recall=0.75)
@@ -446,3 +448,23 @@ def test_out_of_time(indexes: dict[str, MomentIndex], options: SearchOptions) ->
             search_embeddings(index, random_queries(0, 1), Score(), options, ["q"])
         with pytest.raises(QueryError, match="no answer within 1e-09 s"):
             search_pair_embeddings(index, random_queries(0, 2), Score(), True, options)
+
+
+@pytest.mark.parametrize("kind", ["one", "candidates"])
+def test_out_of_time_between_two_rounds(
+    indexes: dict[str, MomentIndex], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The first round is in time, but not what comes after it."""
+    now, rank = [0.0], engine.rank
+
+    def takes(*arguments: Any) -> Any:
+        now[0] += 10
+        return rank(*arguments)
+
+    monkeypatch.setattr(rounds, "_DEPTH", 2)
+    monkeypatch.setattr(engine, "rank", takes)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    options, found = SearchOptions(k=40, timeout=5), []
+    with pytest.raises(QueryError, match=r"no answer within 5 s: 0 of 1?,?\d+ moments were scanned"):
+        found += search_embeddings(indexes[kind], random_queries(0, 1), Score(), options, ["q"])
+    assert now[0] == 10

@@ -2,6 +2,8 @@
 eye.
 """
 
+import itertools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -278,6 +280,33 @@ def test_a_part_of_a_part(edges: list[int], first: int, last: int, seed: int | N
     left = [row for n, row in enumerate(numbers) if found.keep is None or found.keep[n]]
     assert left == [row - first for row in allowed if first <= row < last]
     assert found.count == len(left)
+
+
+def test_the_scan_looks_at_the_clock_in_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings, now = torch.zeros(40, 2 * DIM).half(), itertools.count()
+    monkeypatch.setattr(scan, "_BLOCK", (8, 8))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))  # a second passes between two looks
+    arguments = embeddings, None, [(0, 20), (20, 40)], None, random_queries(1, 1), Score("contrastive"), 3
+    with pytest.raises(QueryError, match="no answer within 3 s: 20 of 40 moments were scanned"):
+        best_of_all(*arguments, Deadline(3))
+    assert best_of_all(*arguments, Deadline(6))[0].shape == (1, 3)
+
+
+@pytest.mark.parametrize("count", [2, 9])  # of one product for both spaces, and of two
+@pytest.mark.parametrize("hub", [0.0, 0.5])
+def test_no_score_of_the_scan_on_a_processor_lies_below_the_exact_one(count: int, hub: float) -> None:
+    """Rounding is allowed for: the float32 products alone are below the exact ones about half of the time."""
+    made = torch.randn(2, count + 5000, 64, generator=torch.Generator().manual_seed(count))
+    queries, rows = (torch.nn.functional.normalize(x, dim=2) for x in made.split([count, 5000], dim=1))
+    both, stored = Embeddings(*queries), rows.transpose(0, 1).reshape(5000, 128).half()
+    hubs = torch.rand(5000, generator=torch.Generator().manual_seed(1)) if hub else None
+    found = upper_bounds(stored, hubs, both, Score("contrastive", hub=hub)).double()
+    exact = both.contrastive.double() @ stored[:, :64].double().T
+    exact = exact if hubs is None else exact - hub * hubs.double()
+    assert (found >= exact).all()
+    assert (found - exact).max() < 2e-5
+    plain = both.contrastive @ stored[:, :64].float().T
+    assert (plain.double() < both.contrastive.double() @ stored[:, :64].double().T).double().mean() > 0.2
 
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:

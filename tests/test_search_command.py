@@ -3,6 +3,8 @@ together.
 """
 
 import json
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +14,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import SENTENCES, Command
+from mmn_index.cli import main as cli_main
 from mmn_index.cli.main import main
 from test_index import edit, entries
 
 from mmn_index import checkpoint
 from mmn_index.index import MomentIndex, Restriction
+from mmn_index.model import MMN
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search, search_like
 from mmn_index.search.pairs import search_pair_embeddings
@@ -225,9 +229,53 @@ def test_what_a_search_refuses(lively: Path, command: Command) -> None:
             "--timeout",
             0.000001,
             *index,
-            says="no answer within 1e-06 s: 0 of 174 moments were scanned. Raise --timeout",
+            says=" s to open the index, 0.00 s to search; 0 of 174 moments were scanned. Raise --timeout",
         )
     assert "proven exact" in command.ok("search", "door", "--timeout", 60, *index).stderr
+
+
+@pytest.mark.parametrize(
+    ("timeout", "slow", "says"),
+    [
+        (5, "index", "no answer within 5 s: 6.00 s to start, "),
+        (7, "index", "6.00 s to start, 2.00 s to open the index, 0.00 s to search; 0 of"),
+        (8, "model", "6.00 s to start, 0.00 s to open the index, 4.00 s to load the model, 0.00 s to search"),
+        (9, "sentence", "0.00 s to load the model, 5.00 s to search; 0 of 174 moments were scanned"),
+        (11.5, "sentence", None),
+    ],
+)
+def test_the_timeout_counts_from_the_start_of_the_command(
+    lively: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    timeout: float,
+    slow: str,
+    says: str | None,
+) -> None:
+    """Python took 6 s to come up, on a clock that only this test moves; then one part is slow."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cli_main, "BEGUN", 94.0)
+    owner, name, seconds = {
+        "index": (MomentIndex, "__init__", 2.0),
+        "model": (checkpoint, "load", 4.0),
+        "sentence": (MMN, "embed_sentences", 5.0),
+    }[slow]
+    function = getattr(owner, name)
+
+    def takes(*arguments: Any, **named: Any) -> Any:
+        now[0] += seconds
+        return function(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, takes)
+    monkeypatch.setenv("MMN_INDEX", str(lively / "collection.mmn"))
+    for more in ([], ["--then", "book"]):
+        now[0] = 100.0
+        monkeypatch.setattr(sys, "argv", ["mmn-index", "search", "door", *more, "--timeout", str(timeout)])
+        with pytest.raises(SystemExit) as ended:  # as the installed command calls it, without arguments
+            cli_main.main()
+        assert bool(ended.value.code) == (says is not None)
+        assert says is None or says in capsys.readouterr().err
 
 
 def test_a_candidate_index_on_the_command_line(lively: Path, command: Command, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """8 processes and 16 threads search an index while another process changes it; see test_concurrency.py.
 
-python worker_concurrency.py WORLD FOLDER SECONDS
+python worker_concurrency.py WORLD FOLDER TURNS
 
 Embeddings are random numbers whose seed is a video's id and its generation, which rises with every update and
 shows in the video's duration; the writer notes what the next version will hold before it makes it. So a
@@ -19,6 +19,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search_embeddings
 
 PROCESSES, THREADS, VIDEOS = 8, 16, 20
+VERSIONS = 40  # what the writer makes at least while the others read
+READ = "read"  # a file that says that nobody reads any more
 State = dict[str, int]  # generation of every live video
 
 
@@ -198,22 +201,30 @@ def report(reader: Reader | Writer, wrong: list[str]) -> dict[str, Any]:
     return {"done": dict(reader.done), "versions": sorted(getattr(reader, "versions", [])), "wrong": wrong}
 
 
-def repeat(work: Callable[[], None], end: float) -> list[str]:
-    """Work until the end, or until the first error."""
+def repeat(work: Callable[[], None], enough: Callable[[int], bool]) -> list[str]:
+    """Work until a number of turns is enough, or until the first error."""
     try:
-        while time.monotonic() < end:
+        for turn in count():
+            if enough(turn):
+                break
             work()
     except Exception:
         return [traceback.format_exc()]
     return []
 
 
-def read_alone(folder: Path, seed: int, end: float) -> list[dict[str, Any]]:
+def enough_read(folder: Path, turns: int) -> Callable[[int], bool]:
+    """So many turns, however long they take, and the writer has made its versions, unless it is stuck."""
+    made = folder / "notes" / f"{VERSIONS}.json"
+    return lambda turn: turn >= turns and (made.exists() or turn >= 100 * turns)
+
+
+def read_alone(folder: Path, seed: int, turns: int) -> list[dict[str, Any]]:
     reader = Reader(folder, seed)
-    return [report(reader, repeat(reader.read, end))]
+    return [report(reader, repeat(reader.read, enough_read(folder, turns)))]
 
 
-def read_in_threads(folder: Path, seed: int, end: float) -> list[dict[str, Any]]:
+def read_in_threads(folder: Path, seed: int, turns: int) -> list[dict[str, Any]]:
     """Threads open versions of their own, and search one that all share as well."""
     shared, found = [MomentIndex(folder / "collection.mmn")], []
 
@@ -224,7 +235,7 @@ def read_in_threads(folder: Path, seed: int, end: float) -> list[dict[str, Any]]
             for _ in range(10):
                 reader.search(shared[0])
 
-        found.append(report(reader, repeat(both, end)))
+        found.append(report(reader, repeat(both, enough_read(folder, turns))))
 
     threads = [
         threading.Thread(target=work, args=(Reader(folder, seed + number),)) for number in range(THREADS)
@@ -236,27 +247,30 @@ def read_in_threads(folder: Path, seed: int, end: float) -> list[dict[str, Any]]
     return found
 
 
-def write(world: Path, folder: Path, started: Connection, duration: float) -> list[dict[str, Any]]:
+def write(world: Path, folder: Path, started: Connection) -> list[dict[str, Any]]:
+    """Changes until nobody reads any more."""
     candidates._QUERIES = 8
     writer = Writer(world, folder)
-    end = time.monotonic() + duration
-    started.send(end)
-    return [report(writer, repeat(writer.change, end))]
+    started.send(None)
+    return [report(writer, repeat(writer.change, lambda _: (folder / READ).exists()))]
 
 
-def main(world: Path, folder: Path, duration: float) -> None:
+def main(world: Path, folder: Path, turns: int) -> None:
     """Nothing is computed here: forks of a process in which torch or FAISS has worked hang."""
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     here, there = multiprocessing.Pipe(duplex=False)
-    children = {"writer": forked(write, world, folder, there, duration)}
-    end = here.recv()
+    writer = forked(write, world, folder, there)
+    here.recv()
     os.nice(5)  # readers must not keep the writer from writing
-    children["threads"] = forked(read_in_threads, folder, 1000, end)
+    children = {"threads": forked(read_in_threads, folder, 1000, max(1, turns // 8))}
     for number in range(PROCESSES):
-        children[f"process {number}"] = forked(read_alone, folder, number, end)
+        children[f"process {number}"] = forked(read_alone, folder, number, turns)
+    children["writer"] = writer  # its report comes last: it writes until the others have read
     found = {}
     for name, (child, results) in children.items():
+        if name == "writer":
+            (folder / READ).touch()
         try:
             found[name] = results.recv()
         except EOFError:
@@ -268,4 +282,4 @@ def main(world: Path, folder: Path, duration: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

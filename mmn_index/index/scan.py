@@ -11,7 +11,7 @@ A GPU multiplies the float16 rows as they are and reads them once: a query is tw
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -39,20 +39,26 @@ class Deadline:
     """A moment in time that a search must not pass.
 
     Args:
-        seconds: from now; None never comes.
+        seconds: from the beginning of the first of `spent`, or from now; None never comes.
+        spent: what came before, such as "to start", and its seconds.
     """
 
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
-        self._end = None if seconds is None else time.monotonic() + seconds
+    def __init__(self, seconds: float | None, spent: Sequence[tuple[str, float]] = ()) -> None:
+        self._seconds, self._spent, self._begun = seconds, spent, time.monotonic()
 
     def check(self, done: int, total: int) -> None:
-        """Raise QueryError if it has passed, saying how far the scan was."""
-        if self._end is not None and time.monotonic() > self._end:
-            raise QueryError(
-                f"no answer within {self._seconds:g} s: {done:,} of {total:,} moments were scanned. Raise "
-                "--timeout, or restrict the search (--video, --where)."
-            )
+        """Raise QueryError if it has passed, saying where the time went and how far the scan was."""
+        if self._seconds is None:
+            return
+        searched = time.monotonic() - self._begun
+        if searched + sum(seconds for _, seconds in self._spent) <= self._seconds:
+            return
+        parts = [f"{seconds:.2f} s {what}" for what, seconds in (*self._spent, ("to search", searched))]
+        went = f"{', '.join(parts)}; " if self._spent else ""
+        raise QueryError(
+            f"no answer within {self._seconds:g} s: {went}{done:,} of {total:,} moments were scanned. Raise "
+            "--timeout, or restrict the search (--video, --where)."
+        )
 
 
 @torch.inference_mode()

@@ -54,11 +54,13 @@ def search(
         QueryError: an empty or too long sentence, an unknown score, a restriction that does not fit, or too
             little time. CheckpointError, MomentIndexError: embeddings are not finite.
     """
+    options = options or SearchOptions()
+    deadline = Deadline(options.timeout, options.spent)
+    deadline.check(0, index.num_moments)
     chosen = index.manifest.with_score(score, hub)
     against = None if without is None else model.embed_sentences(without)
-    return search_embeddings(
-        index, model.embed_sentences(sentences), chosen, options or SearchOptions(), sentences, against
-    )
+    queries = model.embed_sentences(sentences)
+    return search_embeddings(index, queries, chosen, options, sentences, against, deadline=deadline)
 
 
 @torch.inference_mode()
@@ -106,16 +108,18 @@ def search_embeddings(
     sentences: Sequence[str],
     against: Embeddings | None = None,
     hidden: frozenset[int] = frozenset(),
+    deadline: Deadline | None = None,
 ) -> list[Answer]:
     """As `search`, with unit query embeddings, two of (Q, C).
 
     Args:
         against: embeddings of what the moments should not be, two of (Q, C).
         hidden: rows that are no answer.
+        deadline: of a search that began before; None counts from now.
     """
     index.check_score(score)
     sought = Sought(Embeddings(*(x.cpu().float() for x in queries)), score, against, hidden)
-    deadline = Deadline(options.timeout)
+    deadline = deadline or Deadline(options.timeout, options.spent)
     answers = _answers(index, sought, options, sentences, deadline)
     # Lists that hold removed videos, or hardly anything, can be visited in vain.
     k = min(options.k, max(1, answers[0].moments)) if answers else 0
@@ -147,7 +151,6 @@ def _answers(
     answers: dict[int, Answer] = {}
     while rounds.open:
         for limit, group in rounds.groups():
-            deadline.check(0, total)
             mine, planes = sought.of(group), rounds.planes(sought.score, group)
             found = index.candidates(
                 mine.queries, sought.score, planes, limit, parts, scan=scan, deadline=deadline

@@ -19,7 +19,10 @@ class SearchOptions:
     per_video: int | None = None  # at most so many moments of a video
     restriction: Restriction = field(default_factory=Restriction)
     exact: bool = False  # scan everything, candidate index or not
-    timeout: float | None = None  # seconds
+    timeout: float | None = None  # seconds, those of `spent` included
+    spent: tuple[
+        tuple[str, float], ...
+    ] = ()  # what came before the search, such as "to start", and its seconds
     evidence: bool = False  # measure what a confidence is computed from
     min_confidence: float | None = None  # leave out hits that are less sure
     # False: the sentences are embedded by another text side than the one that was calibrated

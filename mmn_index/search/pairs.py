@@ -53,18 +53,28 @@ def search_pairs(
         QueryError: a sentence that cannot be read, an unknown score, a restriction that does not fit, or too
             little time.
     """
+    options = options or SearchOptions()
+    deadline = Deadline(options.timeout, options.spent)
+    deadline.check(0, index.num_moments)
     chosen = index.manifest.with_score(score, hub)
-    both = model.embed_sentences([first, second])
-    return search_pair_embeddings(
-        index, Embeddings(*(x.cpu().float() for x in both)), chosen, in_order, options or SearchOptions()
-    )
+    both = Embeddings(*(x.cpu().float() for x in model.embed_sentences([first, second])))
+    return search_pair_embeddings(index, both, chosen, in_order, options, deadline)
 
 
 @torch.inference_mode()
 def search_pair_embeddings(
-    index: MomentIndex, queries: Embeddings, score: Score, in_order: bool, options: SearchOptions
+    index: MomentIndex,
+    queries: Embeddings,
+    score: Score,
+    in_order: bool,
+    options: SearchOptions,
+    deadline: Deadline | None = None,
 ) -> list[Pair]:
-    """As `search_pairs`, with the unit embeddings of the two sentences, two of (2, C)."""
+    """As `search_pairs`, with the unit embeddings of the two sentences, two of (2, C).
+
+    Args:
+        deadline: of a search that began before; None counts from now.
+    """
     if options.per_video is not None:
         raise QueryError("each video answers with one pair of moments: leave out --per-video.")
     if options.min_confidence is not None:
@@ -72,7 +82,8 @@ def search_pair_embeddings(
             "confidences are for the moments of one sentence, not for pairs: leave out --min-confidence."
         )
     index.check_score(score)
-    bounds = _bounds(index, queries, score, in_order, options)
+    deadline = deadline or Deadline(options.timeout, options.spent)
+    bounds = _bounds(index, queries, score, in_order, options, deadline)
     order = np.argsort(-bounds, kind="stable")
     found: list[tuple[float, int, tuple[int, int], np.ndarray]] = []
     for number in order.tolist():
@@ -84,17 +95,23 @@ def search_pair_embeddings(
             found.sort(key=lambda pair: (-pair[0], pair[1]))
             if found[options.k - 1][0] > bounds[number] + _ROUNDING * (1 + abs(bounds[number])):
                 break
+        deadline.check(index.num_moments, index.num_moments)
         found.append(_best_pair(index, number, queries, score, in_order, options))
     found.sort(key=lambda pair: (-pair[0], pair[1]))
     return [_pair(index, rank, *pair) for rank, pair in enumerate(found[: options.k], 1)]
 
 
 def _bounds(
-    index: MomentIndex, queries: Embeddings, score: Score, in_order: bool, options: SearchOptions
+    index: MomentIndex,
+    queries: Embeddings,
+    score: Score,
+    in_order: bool,
+    options: SearchOptions,
+    deadline: Deadline,
 ) -> np.ndarray:
     """(videos,) float32: what no pair of a video is above; -inf for a video that has none."""
     count = len(index.manifest.grid)
-    deadline, done, total = Deadline(options.timeout), 0, index.num_moments
+    done, total = 0, index.num_moments
     bounds = [np.full(segment.entry.videos, -np.inf, dtype=np.float32) for segment in index.segments]
     step = max(1, _BLOCK // count)
     for segment, part, found in zip(index.segments, index.parts(options.restriction), bounds, strict=True):
