@@ -37,10 +37,10 @@ def tell_left_out(found: Sequence[LeftOut], beside: Path) -> None:
         return
     for one in found[:SHOWN]:
         say(f"left out: {one.why}")
-    more = f", {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+    first = f" (the first {SHOWN} are shown)" if len(found) > SHOWN else ""
     try:
         path.write_text("".join(f"{printable(one.why)}\n" for one in found), encoding="utf-8")
-        say(f"{len(found):,} left out in all{more}; the whole list is in {path}.")
+        say(f"{len(found):,} left out in all{first}; the whole list is in {path}.")
     except OSError as error:
-        say(f"{len(found):,} left out in all{more}; {path} cannot be written ({error.strerror}).")
+        say(f"{len(found):,} left out in all{first}; {path} cannot be written ({error.strerror}).")
     raise click.exceptions.Exit(EXIT_CODE)

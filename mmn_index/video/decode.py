@@ -18,6 +18,9 @@ import numpy as np
 from ..errors import ConfigError
 from .container import open_video
 from .picture import FrameSize, Picture, orientation, shown_size
+from .thumbnails import thumbnails
+
+__all__ = ["FrameSize", "FrameWalk", "VideoInfo", "frames_at_rate", "num_ticks", "probe", "thumbnails"]
 
 _SAME = 1e-6  # seconds; times closer than this are one time, told with different rounding
 
