@@ -1,7 +1,8 @@
 """mmn-index reproduce: train and evaluate on a benchmark, beside its published numbers."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,15 @@ from .features import chosen_names, feature_options
 from .numbers import Whole
 from .output import print_json, print_line, print_table, progress, say
 from .train import draw_curves
+
+if TYPE_CHECKING:
+    from mmn_index.train.reproduce import Reproduction
+
+_KEPT = {
+    "validation": "the best epoch on the validation split or hold-out",
+    "test": "the best epoch ON THE TEST SPLIT (the paper's practice: it flatters)",
+    "last": "the last epoch",
+}
 
 
 @click.command()
@@ -86,15 +96,13 @@ def reproduce(
 
     benchmark = BENCHMARKS[dataset]
     setting = load_setting(config or benchmark.setting)
-    changes: dict[str, Any] = {"model": {"text_model": text_model}} if text_model is not None else {}
-    setting = override(setting, changes, "options")
+    if text_model is not None:
+        setting = override(setting, {"model": {"text_model": text_model}}, "options")
     first = first_process()
     chosen = selection or ("last" if setting.train.select == "last" else "validation")
     if first and chosen == "validation" and "val" not in benchmark.splits:
-        say(
-            f"{dataset} has no validation split: {setting.train.hold_out:.0%} of the training videos are "
-            "held out to choose by."
-        )
+        share = f"{setting.train.hold_out:.0%} of the training videos"
+        say(f"{dataset} has no validation split: {share} are held out to choose by.")
     with progress("training") as report:
         result = run(
             benchmark,
@@ -115,34 +123,26 @@ def reproduce(
     if as_json:
         print_json(result.to_json())
         return
-    how = {
-        "validation": "the best epoch on the validation split or hold-out",
-        "test": "the best epoch ON THE TEST SPLIT (the paper's practice: it flatters)",
-        "last": "the last epoch",
-    }[chosen]
-    setting_name = f"setting {config}, not the data set's own" if config else f"setting {benchmark.setting}"
-    print_line(
-        f"{dataset}, test split, {setting_name}, {how}, score {setting.train.score}, NMS {benchmark.nms:g}:",
-        apart=True,
-    )
-    columns = list(result.mean)
+    name = f"{config}, not the data set's own" if config else benchmark.setting
+    _show(result, f"setting {name}, {_KEPT[chosen]}, score {setting.train.score}")
+
+
+def _show(result: "Reproduction", how: str) -> None:
+    """Every seed beside what was published, and the verdict."""
+    columns, benchmark = list(result.mean), result.benchmark
+    print_line(f"{benchmark.name}, test split, {how}, NMS {benchmark.nms:g}:", apart=True)
+
+    def row(name: str, values: Mapping[str, float], form: str = ".2f") -> list[str]:
+        return [name, *(f"{values[c]:{form}}" if c in values else "" for c in columns)]
+
     rows = [
-        [f"seed {seed} (epoch {result.epochs[seed]})", *(f"{values[c]:.2f}" for c in columns)]
-        for seed, values in result.seeds.items()
+        row(f"seed {seed} (epoch {result.epochs[seed]})", values) for seed, values in result.seeds.items()
     ]
     if result.deviation:
-        rows.append(["mean", *(f"{result.mean[c]:.2f}" for c in columns)])
-        rows.append(["standard deviation", *(f"{result.deviation[c]:.2f}" for c in columns)])
-    for published in benchmark.published:
-        rows.append(
-            [
-                published.name,
-                *(f"{published.values[c]:.2f}" if c in published.values else "" for c in columns),
-            ]
-        )
+        rows += [row("mean", result.mean), row("standard deviation", result.deviation)]
+    rows += [row(published.name, published.values) for published in benchmark.published]
     if benchmark.reference:
-        difference = result.to_json()["difference"]
-        rows.append(["difference", *(f"{difference[c]:+.2f}" if c in difference else "" for c in columns)])
+        rows.append(row("difference", result.to_json()["difference"], "+.2f"))
     print_table(["", *columns], rows)
     for published in benchmark.published:
         print_line(f"{published.name}: {published.source}.")

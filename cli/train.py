@@ -107,7 +107,7 @@ def train(
     # First of all, before anything that takes its time: a wrong name of a model is told at once.
     setting = _setting(config, text_model, init, seed)
     from mmn_index.train.distributed import first_process, world
-    from mmn_index.train.loop import train as run
+    from mmn_index.train.run import train as run
 
     first = first_process()
     with (

@@ -466,7 +466,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(
         "train.mining.mine",
         "evaluation.within_video.evaluate_videos",
         "index_build.extract.find_videos",
-        "train.loop.load_pretrained",
+        "train.run.load_pretrained",
     ):
         module, _, name = place.rpartition(".")
         monkeypatch.setattr(importlib.import_module(f"mmn_index.{module}"), name, work)

@@ -54,7 +54,8 @@ class Alike:
     @classmethod
     def of(cls, model: MMN, texts: Sequence[str], *, cosine: float, labels: bool) -> "Alike":
         """With the embeddings of a model's text encoder as it is now."""
-        return cls(pooled(model, texts) if cosine else None, cosine=cosine, labels=labels)
+        vectors = functional.normalize(pooled(model, texts), dim=1) if cosine else None
+        return cls(vectors, cosine=cosine, labels=labels)
 
     def __call__(self, ours: Tensor, theirs: Tensor) -> Tensor:
         """Which of (A, 2) and (B, 2) meanings are alike: (A, B) bool."""
@@ -69,17 +70,13 @@ class Alike:
 
 @torch.no_grad()
 def pooled(model: MMN, texts: Sequence[str]) -> Tensor:
-    """Unit embeddings of texts by the text encoder alone, without dropout and without our heads: (texts,
-    width).
-    """
+    """Texts by the text encoder alone, without dropout and without our heads: (texts, width)."""
     bert, training = model.text_encoder.bert, model.text_encoder.bert.training
     bert.eval()
     parts = []
     for first in range(0, len(texts), _BATCH):
         ids, mask = model.tokenizer(texts[first : first + _BATCH])
-        parts.append(
-            functional.normalize(model.text_encoder.pool(ids.to(model.device), mask.to(model.device)), dim=1)
-        )
+        parts.append(model.text_encoder.pool(ids.to(model.device), mask.to(model.device)))
     bert.train(training)
     return torch.cat(parts)
 

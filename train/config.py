@@ -55,6 +55,8 @@ class TrainConfig:
     text_lr_factor: float = 0.1  # the text encoder's rate is lr times this
     milestones: tuple[int, ...] = (8, 13)  # the rate is a tenth from the epoch after each of these on
     freeze_text_epochs: int = 4  # the text encoder is not trained up to this epoch
+    # dropout of the text encoder; without it, a frozen one embeds every sentence once and for all
+    text_dropout: bool = True
     full_contrastive_epochs: int = 7  # after this epoch the contrastive losses count ...
     late_contrastive_factor: float = 0.01  # ... this much of their weight (officially called ONLY_IOU)
     weight_decay: float = 1e-5  # on every parameter

@@ -32,22 +32,31 @@ class Objective(nn.Module):
     Args:
         alike: says which sentences of different videos are no negatives of each other; None: all are
             negatives.
+        texts: (texts, width) what a frozen text encoder without dropout makes of the distinct texts; None:
+            it embeds each group's.
     """
 
     def __init__(
-        self, model: MMN, loss: LossConfig, config: TrainConfig, world: World, alike: Alike | None = None
+        self,
+        model: MMN,
+        loss: LossConfig,
+        config: TrainConfig,
+        world: World,
+        alike: Alike | None = None,
+        texts: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self._loss = loss
         self._alike = alike
+        self.texts = texts
         self._everything = config.negatives == "global"
         self._precision = PRECISIONS[config.precision]
         self._world = world
 
     def forward(self, groups: Sequence[Group]) -> Tensor:
         """(3,): the losses of the IoU head, of videos and of sentences, not yet weighted."""
-        embedded = [self._embed(group) for group in groups]
+        embedded = [self.embed(group) for group in groups]
         videos, sentences = (
             Embeddings(*(torch.cat(parts) for parts in zip(*side, strict=True)))
             for side in zip(*embedded, strict=True)
@@ -71,7 +80,8 @@ class Objective(nn.Module):
         asked = pairs[:, : len(meanings)]
         return replace(batch, alike=asked, described=described(pairs, video_of, matches, videos))
 
-    def _embed(self, group: Group) -> tuple[Embeddings, Embeddings]:
+    def embed(self, group: Group) -> tuple[Embeddings, Embeddings]:
+        """Unit embeddings of the group's videos, (V, P, C), and of its sentences, (S, C)."""
         # Seeded for the group, dropout is the same wherever and after whichever interruption the group is
         # computed.
         torch.manual_seed(group.seed)
@@ -81,7 +91,10 @@ class Objective(nn.Module):
             torch.autocast(device, dtype=self._precision, enabled=self._precision is not None),
         ):
             video = self.model.video_encoder(group.pre_clips)
-            text = self.model.text_encoder(group.ids, group.mask)
+            if self.texts is None:
+                text = self.model.text_encoder(group.ids, group.mask)
+            else:
+                text = self.model.text_encoder.project(self.texts[group.meanings[:, 0]])
         # The losses exponentiate cosines / 0.1: they stay in the precision of the weights.
         exact = self.model.text_encoder.norm.weight.dtype
         return unit(Embeddings(*(x.to(exact) for x in video))), unit(Embeddings(*(x.to(exact) for x in text)))

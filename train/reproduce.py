@@ -23,7 +23,8 @@ from mmn_index.features import FeatureFile
 
 from .config import Setting
 from .distributed import first_process, world
-from .loop import Report, train
+from .loop import Report
+from .run import train
 
 WITHIN = 0.5  # points; what MMN's authors call a good reproduction (MCG-NJU/MMN issue 5)
 SELECTIONS = ("validation", "test", "last")
