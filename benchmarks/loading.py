@@ -29,7 +29,7 @@ import h5py
 import numpy as np
 import torch
 from mmn_index.train.batches import TrainingSet, derived_seed, split_epoch
-from mmn_index.train.config import load_setting, override
+from mmn_index.train.config import Setting, load_setting, override
 from mmn_index.train.distributed import World
 from mmn_index.train.loop import Run, start_epoch
 from torch.utils.data import DataLoader, Dataset
@@ -102,6 +102,59 @@ def videos_a_second(groups: Callable[[], Iterator[int]]) -> float:
     return seen / (time.perf_counter() - started)
 
 
+def loading(
+    data: TrainingSet,
+    plan: list[list[list[int]]],
+    work: Path,
+    split: Annotations,
+    config: ModelConfig,
+    text_model: str,
+    workers: int,
+) -> dict[str, float]:
+    """Videos a second of an epoch's reading, here and one item at a time."""
+
+    def ours() -> Iterator[int]:
+        for step in plan:
+            for number, group in enumerate(step):
+                yield len(data.group(group, number, seed=0, epoch=1).pre_clips)
+
+    figures = {f"loading, this project{epoch}": videos_a_second(ours) for epoch in ("", ", second epoch")}
+    for count in dict.fromkeys((0, workers)):
+        # no open file goes to a worker
+        plain = OneItemAtATime(work / "features.h5", split.videos, config, text_model)
+        loader = DataLoader(
+            plain,
+            batch_size=12,
+            shuffle=True,
+            num_workers=count,
+            collate_fn=collate,
+            multiprocessing_context="spawn" if count else None,
+        )
+        name = f"loading, one item at a time, {count} workers"
+        figures[name] = videos_a_second(lambda loader=loader: (len(group["pre_clips"]) for group in loader))  # type: ignore[misc]
+        figures[f"ratio to {name}"] = figures["loading, this project, second epoch"] / figures[name]
+    return figures
+
+
+def training(
+    setting: Setting, model: MMN, data: TrainingSet, plan: list[list[list[int]]], steps: int
+) -> Iterator[int]:
+    """The trainer's own steps; yields the videos of each."""
+    run = Run(setting, model, data, World(), lambda what, done, total, note: None)
+    weight = start_epoch(model, setting.train, setting.loss, 1)
+    for number, step in enumerate(plan[: steps or None]):
+        groups = [
+            data.group(group, place, seed=derived_seed(0, 1, number, place), epoch=1)
+            for place, group in enumerate(step)
+        ]
+        losses, _ = run.step(groups, len(step), weight)
+        if number % 10 == 0:
+            click.echo(f"step {number + 1}/{len(plan)}: losses {losses.tolist()}", err=True)
+        yield sum(len(group) for group in step)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
 @click.command(help=__doc__)
 @click.argument("work", type=click.Path(path_type=Path))
 @click.argument("result", type=click.Path(path_type=Path))
@@ -140,45 +193,9 @@ def main(
     order = torch.randperm(len(split.videos)).tolist()
     plan = split_epoch(order, setting.train)
 
-    def ours() -> Iterator[int]:
-        for step in plan:
-            for number, group in enumerate(step):
-                yield len(data.group(group, number, seed=0, epoch=1).pre_clips)
-
-    figures["loading, this project"] = videos_a_second(ours)
-    figures["loading, this project, second epoch"] = videos_a_second(ours)
-    for count in dict.fromkeys((0, workers)):
-        # no open file goes to a worker
-        plain = OneItemAtATime(work / "features.h5", split.videos, setting.model, text_model)
-        loader = DataLoader(
-            plain,
-            batch_size=12,
-            shuffle=True,
-            num_workers=count,
-            collate_fn=collate,
-            multiprocessing_context="spawn" if count else None,
-        )
-        name = f"loading, one item at a time, {count} workers"
-        figures[name] = videos_a_second(lambda loader=loader: (len(group["pre_clips"]) for group in loader))  # type: ignore[misc]
-        figures[f"ratio to {name}"] = figures["loading, this project, second epoch"] / figures[name]
-
-    run = Run(setting, model, data, World(), lambda what, done, total, note: None)
-    weight = start_epoch(model, setting.train, setting.loss, 1)
-
-    def training() -> Iterator[int]:
-        for number, step in enumerate(plan[: steps or None]):
-            groups = [
-                data.group(group, place, seed=derived_seed(0, 1, number, place), epoch=1)
-                for place, group in enumerate(step)
-            ]
-            losses, _ = run.step(groups, len(step), weight)
-            if number % 10 == 0:
-                click.echo(f"step {number + 1}/{len(plan)}: losses {losses.tolist()}", err=True)
-            yield sum(len(group) for group in step)
-        if model.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    figures[f"training, {steps or len(plan)} of {len(plan)} steps of an epoch"] = videos_a_second(training)
+    figures |= loading(data, plan, work, split, setting.model, text_model, workers)
+    name = f"training, {steps or len(plan)} of {len(plan)} steps of an epoch"
+    figures[name] = videos_a_second(lambda: training(setting, model, data, plan, steps))
     about = {
         "command": " ".join(["python", sys.argv[0], "WORK", "RESULT.json", *sys.argv[3:]]),
         "unit": "videos a second, unless said otherwise",

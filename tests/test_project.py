@@ -143,6 +143,20 @@ def test_help_says_ranges_in_words(command: click.Command) -> None:
     assert not re.search(r"\bx[<>]", text)
 
 
+LARGEST = 350  # lines of a module; a function has at most 60
+CODE = sorted(path for folder in [*PACKAGES.values(), "benchmarks"] for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_and_functions_are_of_a_size_to_read(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LARGEST
+    assert "fmt: skip" not in text
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, f"{node.name} is longer than 60 lines"
+
+
 def test_no_room_without_a_purpose() -> None:
     for path in sources():
         assert not {"utils", "helpers", "common", "misc"} & set(path.with_suffix("").parts), path

@@ -85,7 +85,8 @@ def train(
         )
         measured = None
         if processes.first:
-            measured = validation and Validation(validation, features, model, setting.train)
+            if validation is not None:
+                measured = Validation(validation, features, model, setting.train)
             folder.begin(made_of)
         run = Run(setting, model, data, processes, report, mined)
         save = partial(checkpoint.save, features=features.backbone, self_contained=self_contained)
