@@ -116,7 +116,7 @@ def test_durations_may_come_from_videos_without_a_sentence(
     lively: Path, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "d.json").write_text(
-        json.dumps({f"v{n}": {"duration": 9 + n, "timestamps": [], "sentences": []} for n in (1, 4)})
+        json.dumps({f"v{n}": {"duration": 21 + n, "timestamps": [], "sentences": []} for n in (1, 4)})
     )
     command.ok(
         "build",
@@ -128,8 +128,8 @@ def test_durations_may_come_from_videos_without_a_sentence(
         tmp_path / "c.mmn",
     )
     assert MomentIndex(tmp_path / "c.mmn").videos.select(["video_id", "duration"]).to_pylist() == [
-        {"video_id": "v1", "duration": 10.0},
-        {"video_id": "v4", "duration": 13.0},
+        {"video_id": "v1", "duration": 22.0},
+        {"video_id": "v4", "duration": 25.0},
     ]
 
 

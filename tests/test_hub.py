@@ -70,7 +70,12 @@ def test_a_name_that_is_nothing(name: str, says: str) -> None:
 def test_a_name_server_and_a_network_that_never_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(hub, "getproxies", dict)
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(20))
+
+    def slow(*_: object, **__: object) -> None:
+        time.sleep(20)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", slow)
     started = time.monotonic()
     with pytest.raises(ConfigError, match=r"cannot be reached \(no answer\)"):
         hub.model_folder("nobody/nothing-of-this-name")

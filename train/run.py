@@ -55,7 +55,7 @@ def train(
         hard_negatives: what `mmn-index mine` wrote; for train.hard_negatives.
         resume: take up the run that `out` holds, if it holds one.
         tensorboard: write metrics for TensorBoard too.
-        self_contained: the checkpoint gets a copy of a text encoder that stays frozen; else it refers to it.
+        self_contained: the checkpoint copies a text encoder that stays frozen; else it refers to it.
         report, tell: called with (what, done, total, a note for people), and with remarks for people.
 
     Raises:
@@ -85,8 +85,7 @@ def train(
         )
         measured = None
         if processes.first:
-            if validation is not None:
-                measured = Validation(validation, features, model, setting.train)
+            measured = Validation.of(validation, features, model, setting.train)
             folder.begin(made_of)
         run = Run(setting, model, data, processes, report, mined)
         save = partial(checkpoint.save, features=features.backbone, self_contained=self_contained)

@@ -28,6 +28,13 @@ class Validation:
             video.video_id: stored_pre_clips(features, video.video_id, model.config) for video in split.videos
         }
 
+    @classmethod
+    def of(
+        cls, split: Annotations | None, features: FeatureFile, model: MMN, config: TrainConfig
+    ) -> "Validation | None":
+        """None without a split."""
+        return None if split is None else cls(split, features, model, config)
+
     def __call__(self, model: MMN) -> dict[str, float]:
         """R@n,IoU=m in percent."""
         score, nms = self._config.score, self._config.nms
