@@ -7,9 +7,9 @@
 PYTHON ?= python3
 DEMO ?= demo
 JOBS ?= 2
-SIZE = --train 160 --val 24 --test 40
-VIDEOS = 224 videos
-SETTING = playhouse
+SIZE = --train 200 --val 25 --test 40
+VIDEOS = 265 videos
+SETTING = playhouse-small
 FAISS := $(if $(GPU),gpu,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(FAISS)

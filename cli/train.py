@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "--config",
     default="collection",
     show_default=True,
-    help="collection, charades, activitynet, tacos, ucf-moments, playhouse, or a YAML file.",
+    help="collection, charades, activitynet, tacos, ucf-moments, playhouse, playhouse-small, or a YAML file.",
 )
 @click.option("--text-model", help="Hub id or local directory of the text encoder; overrides the setting's.")
 @click.option(

@@ -266,6 +266,7 @@ def info(path: str | os.PathLike[str]) -> CheckpointInfo:
         raise CheckpointError(f"{path}/config.json: is damaged ({error!r}).") from error
 
 
+@torch.inference_mode(False)  # a caller's would make weights that have no gradients
 def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
     """Load a model, in eval mode.
 

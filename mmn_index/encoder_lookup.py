@@ -52,8 +52,8 @@ def find_encoder(
         try:
             config = read_text_config({**text_config})
             bert = load_encoder(transformer_folder(folder, name), name, config)
-        except ConfigError:
-            looked.append(f"{folder} (no encoder of this kind)")
+        except ConfigError as error:
+            looked.append(f"{folder} (no encoder of this kind: {str(error).split('. ')[0]})")
             continue
         if source.holds(state_of(bert)):
             return bert, source

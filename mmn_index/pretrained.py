@@ -34,6 +34,7 @@ class Pretrained(NamedTuple):
     source: EncoderSource
 
 
+@torch.inference_mode(False)  # as what is not used is found by a gradient
 def load_pretrained(name: str) -> Pretrained:
     """A pre-trained encoder and its tokenizer, by hub id or local directory.
 

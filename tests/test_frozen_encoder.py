@@ -178,10 +178,10 @@ def test_another_or_a_missing_encoder_is_named(
     save_file(weights, moved / "model.safetensors", {"format": "pt"})
     fails(f"{moved} (another encoder)")
     (moved / "model.safetensors").write_bytes(b"nothing")
-    fails(f"{moved} (no encoder of this kind)")
+    fails(f"{moved} (no encoder of this kind: ")
     (moved / "model.safetensors").unlink()
     torch.save({}, moved / "pytorch_model.bin")
-    fails(f"{moved} (no encoder of this kind)")
+    fails(f"{moved} (no encoder of this kind: ")
     monkeypatch.setenv("MMN_TEXT_ENCODER", "nobody/nothing")
     fails(f"{text} (no such folder)")
 
@@ -325,3 +325,9 @@ def test_a_search_does_not_become_slow_by_it(run: Path) -> None:
     started = time.process_time()
     checkpoint.load(run)
     assert time.process_time() - started < 2
+
+
+def test_a_model_loads_inside_inference_mode(world: Path) -> None:
+    with torch.inference_mode():
+        model = checkpoint.load(world / "run" / "model")
+    assert not any(parameter.is_inference() for parameter in model.parameters())
