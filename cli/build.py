@@ -125,7 +125,7 @@ def build(
 ) -> None:
     """Embed every proposal of every video of FEATURES with CHECKPOINT and write a searchable index.
 
-    Killed or interrupted, the same command goes on where it stopped.
+    Killed or interrupted, the same command resumes where it stopped.
 
     \b
     Example:

@@ -18,7 +18,7 @@ from .sentences import fitting, searchable_split
     type=Whole(1),
     default=10,
     show_default=True,
-    help="Negatives a sentence, of as many videos.",
+    help="Negatives per sentence, each from another video.",
 )
 @click.option(
     "--alike",
@@ -55,7 +55,7 @@ def mine(
     out: Path,
     strict: bool,
 ) -> None:
-    """Find moments that the model takes for right answers and that are none: hard negatives for `train
+    """Find moments that the model wrongly takes for right answers: hard negatives for `train
     --hard-negatives`.
 
     For every training sentence the best-scored moments of other videos. Left out are moments that overlap one

@@ -63,7 +63,7 @@ _KEPT = {
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for the runs; one with unfinished runs is taken up.",
+    help="Folder for the runs; unfinished runs in it resume.",
 )
 @feature_options
 def reproduce(

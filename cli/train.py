@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 @click.option(
     "--resume",
     is_flag=True,
-    help="Take up the run in OUT where it was interrupted; begin it if there is none.",
+    help="Resume the run in OUT, or begin it if there is none.",
 )
 @self_contained_option
 @click.option(
@@ -97,7 +97,7 @@ def train(
     """Train an MMN. OUT/model is the checkpoint, OUT/metrics.jsonl has a line an epoch, OUT/curves.png shows
     them.
 
-    A run that was interrupted goes on with --resume and ends with the same weights. Over several processes:
+    An interrupted run resumes with --resume and ends with the same weights. Over several processes:
     torchrun --no-python --nproc-per-node 4 mmn-index train ... --device cuda
 
     \b

@@ -130,7 +130,7 @@ def build(
     with IndexWriter(root) as writer:
         if writer.manifest is not None and not overwrite:
             raise OutputError(
-                f"{root}: an index stands there already. `add` adds videos to it, --overwrite replaces it, "
+                f"{root}: there is an index already. `add` adds videos to it, --overwrite replaces it, "
                 "or choose another place with -o."
             )
         model = checkpoint.load(checkpoint_path, device)

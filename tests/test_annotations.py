@@ -239,9 +239,7 @@ def test_no_file_and_no_json(tmp_path: Path) -> None:
         read_annotations(tmp_path / "a.json")
     for text in (b"\xff\xfe{", b"[" * 100_000, b'{"v": {}, "w": {}, "v": {}}'):
         (tmp_path / "a.json").write_bytes(text)
-        with pytest.raises(
-            AnnotationError, match="'v' stands there twice" if text.startswith(b"{") else "JSON"
-        ):
+        with pytest.raises(AnnotationError, match="'v' appears twice" if text.startswith(b"{") else "JSON"):
             read_annotations(tmp_path / "a.json")
     with pytest.raises(AnnotationError, match=r"JSON .*directory"):
         read_annotations(tmp_path)

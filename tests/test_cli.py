@@ -498,9 +498,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(
         ["tune-text", model, "--annotations", split, "--features", features, "-o", below],
     ):
         command.fails(*arguments, says=f"{tmp_path}/")
-    command.fails(
-        "build", model, features, "-o", world / "collection.mmn", says="an index stands there already"
-    )
+    command.fails("build", model, features, "-o", world / "collection.mmn", says="there is an index already")
     monkeypatch.setattr("mmn_index.places.tempfile.TemporaryFile", refuse)
     command.fails(
         "calibrate",

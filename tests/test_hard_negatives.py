@@ -262,7 +262,7 @@ def test_what_does_not_fit(world: Path, home: Path, command: Command) -> None:
     for old, new, says in (
         ("alike_cosine: 1, ", "", "needs train.alike_cosine"),
         ("hard_negatives: 1", "hard_negatives: -1", "must be 0 or above"),
-        ("hard_negatives: 1", "refresh_epochs: 1", "mines for nobody"),
+        ("hard_negatives: 1", "refresh_epochs: 1", "so none are used"),
     ):
         (home / "wrong.yaml").write_text((home / "file.yaml").read_text().replace(old, new))
         command.fails(*arguments(world, home, "wrong", out), says=says)

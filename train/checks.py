@@ -49,7 +49,7 @@ def _of_checkpoint(wanted: ModelConfig, begun: CheckpointInfo, features: Feature
             f"model.{name} is {ours[name]!r}, the checkpoint has {theirs[name]!r}" for name in different
         )
         raise ConfigError(
-            f"{begun.path}: the setting is of another model ({what}). Begin with the setting that it was "
+            f"{begun.path}: the setting describes another model ({what}). Begin with the setting that it was "
             "trained with."
         )
     if begun.features and features.backbone and begun.features != features.backbone:

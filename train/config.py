@@ -102,7 +102,10 @@ class TrainConfig:
                 "show what another sentence of the group describes."
             )
         if self.refresh_epochs and not self.hard_negatives:
-            raise ConfigError("train.refresh_epochs mines for nobody while train.hard_negatives is 0.")
+            raise ConfigError(
+                "train.refresh_epochs mines hard negatives, but train.hard_negatives is 0, so none are used. "
+                "Set both, or neither."
+            )
         self._check_ranges()
 
     def _check_ranges(self) -> None:

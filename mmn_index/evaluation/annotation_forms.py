@@ -109,7 +109,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
             seen: set[str] = set()
             twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise ValueError(f"'{twice}' stands there twice")
+            raise ValueError(f"'{twice}' appears twice")
         return found
 
     try:

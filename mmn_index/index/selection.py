@@ -172,7 +172,7 @@ def _term(condition: str, name: str, kind: pa.DataType, sign: str, text: str) ->
         form = _FORMS.get(_name_of(kind))
         expected = f" Expected {form}." if form else ""
         raise QueryError(
-            f"'{condition}': column '{name}' holds {kind}, '{text}' is none.{expected}"
+            f"'{condition}': column '{name}' holds {kind}, '{text}' is not one.{expected}"
         ) from error
     return _OPERATORS[sign](pc.field(name), value)
 
