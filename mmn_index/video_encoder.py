@@ -95,12 +95,13 @@ class ProposalConv(nn.Module):
         self._wide = config.conv_dim >= _WIDE
         self.cells: Tensor
         self.register_buffer("cells", grid.cells, persistent=False)
-        live = functional.pad(grid.mask, (padding,) * 4)
         self.sparse = []
-        for layer, count in enumerate(masked_counts(grid.mask, kernel, layers)):
-            self.register_buffer(f"count_{layer}", count, persistent=False)
-            self.sparse.append(SparseConv(live, count > 0, kernel))
-            live = count > 0
+        with torch.device("cpu"):  # a model of shapes alone, on the meta device, has positions as well
+            live = functional.pad(grid.mask, (padding,) * 4)
+            for layer, count in enumerate(masked_counts(grid.mask, kernel, layers)):
+                self.register_buffer(f"count_{layer}", count, persistent=False)
+                self.sparse.append(SparseConv(live, count > 0, kernel))
+                live = count > 0
         # Of the last layer's live positions, the heads read the cells.
         self.rows: Tensor
         self.register_buffer("rows", grid.mask[live].nonzero()[:, 0], persistent=False)

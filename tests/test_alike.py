@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import SENTENCES, Command
 from mmn_index.train.alike import Alike, meanings, pooled
+from torch.nn import functional
 
 from mmn_index import checkpoint
 from mmn_index.evaluation.annotations import read_annotations
@@ -44,7 +45,7 @@ def test_meanings_are_distinct_texts_and_labels(world: Path) -> None:
 
 def test_cosines_are_of_the_encoder_without_dropout_or_heads(world: Path) -> None:
     model = checkpoint.load(world / "run" / "model").train()
-    found = pooled(model, SENTENCES)
+    found = functional.normalize(pooled(model, SENTENCES), dim=1)
     assert model.text_encoder.bert.training
     assert not found.requires_grad
     model.eval()

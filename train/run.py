@@ -64,9 +64,9 @@ def train(
         DependencyError: TensorBoard is not installed.
     """
     begun = checkpoint.info(init) if init else None
+    setting = fitting(setting, features, begun, hard_negatives)
     if not (init or resume) and setting.model.text_model:
         model_folder(setting.model.text_model)  # before a folder is made for the run
-    setting = fitting(setting, features, begun, hard_negatives)
     if validation is None and setting.train.select == "best" and setting.train.hold_out:
         annotations, validation = hold_out(annotations, setting.train.hold_out)
     made_of = _made_of(setting, begun, annotations, validation)
