@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmn_index.train.alike import Alike, described
-from mmn_index.train.losses import Batch, LossConfig, mmn_losses
+from mmn_index.train.losses import Batch, LossConfig, iou_loss, mmn_losses
 
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
@@ -217,3 +217,22 @@ def test_an_alike_pair_has_no_gradient() -> None:
     assert loss == 0  # each positive is compared with its own sentence alone
     assert leaves.grad is not None
     assert leaves.grad.abs().max() < 1e-12
+
+
+def test_gradients_do_not_depend_on_which_thread_is_first() -> None:
+    """Several sentences of one video add to the same gradient."""
+    before = torch.get_num_threads()
+    generator = torch.Generator().manual_seed(0)
+    videos = torch.randn(4, 428, 64, generator=generator).requires_grad_()
+    sentences = torch.randn(13, 64, generator=generator)
+    of = torch.tensor([0] * 2 + [1] * 7 + [2] * 2 + [3] * 2)
+    batch = Batch(of, torch.zeros(13, 2), torch.rand(13, 428, generator=generator))
+    try:
+        torch.set_num_threads(2)
+        found = [
+            torch.autograd.grad(iou_loss(videos, sentences, batch, LossConfig()), videos)[0]
+            for _ in range(40)
+        ]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], other) for other in found)

@@ -93,7 +93,8 @@ def iou_loss(videos: Tensor, sentences: Tensor, batch: Batch, config: LossConfig
     """Binary cross entropy between sigmoid(10 cos) and the scaled IoU, over all sentences and proposals of
     their video.
     """
-    cosine = torch.einsum("spc,sc->sp", videos[batch.video_of], sentences)
+    # index_select, as torch sums the gradients of videos[...] in an order that differs from run to run.
+    cosine = torch.einsum("spc,sc->sp", videos.index_select(0, batch.video_of), sentences)
     return iou_cross_entropy(torch.sigmoid(IOU_SCALE * cosine), batch.targets, config)
 
 
@@ -129,7 +130,8 @@ def video_loss(
     video whose moment has an IoU with s below `sentence_removal_iou`.
     """
     count = len(sentences)
-    proposals = videos[batch.video_of[:, None], positives]  # (S, k, C)
+    rows = (batch.video_of[:, None] * videos.shape[1] + positives).flatten()
+    proposals = videos.flatten(0, 1).index_select(0, rows).view(*positives.shape, -1)  # (S, k, C)
     logits = proposals @ sentences.T  # (S, k, S')
     own = torch.eye(count, dtype=torch.bool, device=logits.device)
     logits = torch.where(own[:, None], logits - config.margin, logits) / config.tau_video
