@@ -1,5 +1,6 @@
 """Files of sentences: a line each, or an annotation file."""
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -75,13 +76,21 @@ def read_lines(path: Path) -> list[str]:
     try:
         # As bytes: stdin's own decoding depends on the locale. The mark that some editors begin a file with
         # is no word.
-        text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8-sig")
+        if str(path) != "-":
+            content = path.read_bytes()
+        elif sys.stdin is None:  # closed, as daemons close it
+            raise OSError("it is closed")
+        else:
+            content = sys.stdin.buffer.read()
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise QueryError(
             f"{'stdin' if str(path) == '-' else path}: cannot be read ({error}). Expected a text file with a "
             "sentence a line."
         ) from error
-    found = [line.strip() for line in text.splitlines() if line.strip()]
+    # Not splitlines, which ends a line at form feeds and at separators of Unicode as well.
+    lines = re.split(r"\r\n|\n|\r", text)
+    found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise QueryError(f"{'stdin' if str(path) == '-' else path}: holds no sentence, expected one a line.")
     return found

@@ -222,7 +222,10 @@ class FeatureFile:
         except (TypeError, ValueError):
             number = math.nan
         if not 0 < number < _MOST:
-            raise FeatureError(f"{self.path}: {what} is {value!r:.60}, expected {unit}, a number above 0.")
+            raise FeatureError(
+                f"{self.path}: {what} is {value!s:.60}, expected {unit}, a number above 0 and below "
+                f"{_MOST:,.0f}."
+            )
         return number
 
     def _check_known(self, video_id: str) -> None:

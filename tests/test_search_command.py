@@ -16,9 +16,11 @@ from click.testing import CliRunner
 from conftest import SENTENCES, Command
 from mmn_index.cli import main as cli_main
 from mmn_index.cli.main import main
+from mmn_index.cli.sentences import read_lines
 from test_index import edit, entries
 
 from mmn_index import checkpoint
+from mmn_index.errors import QueryError
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.model import MMN
 from mmn_index.scoring import Embeddings, Score
@@ -312,3 +314,17 @@ def test_a_candidate_index_on_the_command_line(lively: Path, command: Command, t
     restricted = command.ok("search", SENTENCES[0], *index, "--video", "v2")
     assert "proven exact" in restricted.stderr
     assert {line.split()[1] for line in restricted.stdout.splitlines()[1:]} == {"v2"}
+
+
+def test_only_line_ends_end_a_sentence(lively: Path, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_bytes("a person\u2028runs\x0cdown\r\nthe door\rdown\n".encode())
+    found = command.ok(
+        "search", "--queries", tmp_path / "q.txt", "--index", lively / "collection.mmn", "-k", 1, "--json"
+    ).stdout
+    assert len(found.splitlines()) == 3
+
+
+def test_a_closed_stdin_is_one_line(lively: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmn_index.cli.sentences.sys.stdin", None)
+    with pytest.raises(QueryError, match="stdin: cannot be read"):
+        read_lines(Path("-"))

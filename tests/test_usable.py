@@ -364,3 +364,15 @@ def test_long_sentences_are_cut_in_batches_and_refused_alone(
     command.ok(
         "build", tmp_path / "run" / "model", world / "features.h5", "-o", tmp_path / "d.mmn"
     )  # its own bank
+
+
+def test_a_duration_that_contradicts_the_file_s_own_rate(tmp_path: Path) -> None:
+    write_features(tmp_path / "f.h5", 6)
+    with h5py.File(tmp_path / "f.h5", "r+") as file:
+        file["v1"].attrs["duration"] = 21_000.0
+        file["v2"].attrs["duration"] = 2.0
+    with FeatureFile(tmp_path / "f.h5") as features:
+        kept, left_out = usable_videos(None, features, DIM, Path("f.h5"))
+    assert sorted(kept) == ["v0", "v3", "v4", "v5"]
+    assert [one.what for one in left_out] == ["v1", "v2"]
+    assert "its attribute 'duration' says 21,000.0. Is the duration in milliseconds" in left_out[0].why

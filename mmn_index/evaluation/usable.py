@@ -87,6 +87,7 @@ def usable_videos(
                 raise FeatureError(f"{features.path}: no features of video '{name}'. {cause}".rstrip())
             features.read(name, dim)
             seconds = features.duration(name)
+            _check_own(features, name, seconds)
             if annotated is not None and _far(annotated, seconds, snippets[name]):
                 raise FeatureError(_contradiction(name, annotated, seconds or 0.0, source, features.path))
             kept[name] = _known(annotated, seconds, name, features.path)
@@ -105,14 +106,12 @@ def _check_file(features: FeatureFile, wanted: Collection[str] | None, dim: int)
         raise FeatureError(
             f"{features.path}: its videos have several arrays of features ({', '.join(features.kinds)}). "
             f"Choose with --feature-name {first}, or with --feature-name {','.join(features.kinds[:2])} to "
-            "read "
-            "them side by side. If each is a video of its own, name the videos with --videos."
+            "read them side by side. If each is a video of its own, name the videos with --videos."
         )
     if features.video_ids and features.dim != dim:
         raise FeatureError(
             f"{features.path}: has features of width {features.dim}, expected {dim}. Was the model trained "
-            "on "
-            "other features?"
+            "on other features, or are snippets and width exchanged?"
         )
 
 
@@ -161,6 +160,19 @@ def _far(annotated: float, seconds: float | None, snippet: float) -> bool:
     if seconds is None:
         return False
     return abs(annotated - seconds) > max(snippet, _FAR * max(annotated, seconds))
+
+
+def _check_own(features: FeatureFile, name: str, seconds: float | None) -> None:
+    """Whether a file's own length of a video agrees with its snippets and their rate, where it says both."""
+    if seconds is None or features.rate is None:
+        return
+    count = features.shape(name)[0]
+    if _far(count / features.rate, seconds, 1 / features.rate):
+        raise FeatureError(
+            f"{features.path}: video '{name}' has {count:,} snippets at {features.rate:g} per second, so "
+            f"{count / features.rate:,.1f} seconds, but its attribute 'duration' says {seconds:,.1f}. Is the "
+            "duration in milliseconds or frames, or is the rate wrong?"
+        )
 
 
 def _snippet(features: FeatureFile, name: str, seconds: float | None) -> float:
