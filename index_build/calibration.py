@@ -115,7 +115,7 @@ def chosen(tried: Sequence[Tried], own: Score) -> Score:
     the index has.
 
     The error is that of their difference, sentence by sentence: a grid's maximum alone would follow the noise
-        of a few sentences.
+    of a few sentences.
     """
     best = max(tried, key=lambda one: one.mean)
     count = len(best.precisions)

@@ -1,12 +1,12 @@
 """Which candidate index a segment gets, why, and how well it finds.
 
 Exact where it is quick enough: up to SCANNED moments a scan takes some tens of milliseconds on two cores and
-    needs nothing beside the embeddings; who says how long a search may take has it measured instead. Beyond,
-    an inverted file (FAISS IVF) finds candidates in a hundredth of the time. Of its codes, PQ keeps two bits
-    a dimension and is the quickest (fast-scan), RaBitQ keeps one bit, SQ8 a byte and ranks candidates most
-    truly but reads the most. Whichever it is, candidates are scored from the float16 embeddings, so the
-    choice decides about speed, memory and how many of the best are found, never about a score.
-    benchmarks/README.md has the figures.
+needs nothing beside the embeddings; who says how long a search may take has it measured instead. Beyond, an
+inverted file (FAISS IVF) finds candidates in a hundredth of the time. Of its codes, PQ keeps two bits a
+dimension and is the quickest (fast-scan), RaBitQ keeps one bit, SQ8 a byte and ranks candidates most truly
+but reads the most. Whichever it is, candidates are scored from the float16 embeddings, so the choice decides
+about speed, memory and how many of the best are found, never about a score. benchmarks/README.md has the
+figures.
 """
 
 import time

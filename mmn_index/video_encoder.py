@@ -1,7 +1,7 @@
 """The video side of MMN: pre-clips -> clips -> sparse 2D map -> an embedding pair for every proposal.
 
 Shapes: V videos, M pre-clips, N clips, D input width, H featpool width, H' map width, P proposals, C joint
-    width.
+width.
 """
 
 import torch

@@ -150,8 +150,8 @@ def check_sums_of_gradients(case: Case, gradients: dict[str, Tensor | None]) -> 
     """Norm, sum and largest value of every parameter's gradient, before clipping.
 
     One such number of a gradient can be met better by chance than its elements are: where its own noise is
-        smaller, the relative noise of the whole tensor counts, of the largest value, the norm, and the sum of
-        all sizes (signs cancel).
+    smaller, the relative noise of the whole tensor counts, of the largest value, the norm, and the sum of all
+    sizes (signs cancel).
     """
     expected = case.numbers["train_batch"]["grad"]
     largest = max(entry["l2"] for entry in expected.values())

@@ -4,11 +4,11 @@ test_faults.py.
 python worker_kills.py PLAN
 
 PLAN is JSON: `folder`, `kills`, `seed` and `commands`, by name: `base`, an index to begin with or null;
-    `arguments`, with {root} for the index; `again`, one or more lists of arguments that lead to the same
-    content, for those who try again. A line of JSON is printed for every kill.
+`arguments`, with {root} for the index; `again`, one or more lists of arguments that lead to the same content,
+for those who try again. A line of JSON is printed for every kill.
 
 Nothing is computed in this process: it imports everything once, and its children are forks of it. Forks of a
-    process in which torch or FAISS has already worked hang.
+process in which torch or FAISS has already worked hang.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """Which sentences mean the same, so that what one describes is no negative of the other.
 
 A sentence is known by its meaning, two numbers: the row of its text among the distinct texts of its split,
-    and the number of its label, -1 where it has none. Alike are equal texts; equal labels, where labels
-    count; and texts whose embeddings by the pre-trained text encoder, before any training of ours, have a
-    cosine from some value on.
+and the number of its label, -1 where it has none. Alike are equal texts; equal labels, where labels count;
+and texts whose embeddings by the pre-trained text encoder, before any training of ours, have a cosine from
+some value on.
 """
 
 from collections.abc import Sequence

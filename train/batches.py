@@ -47,10 +47,10 @@ def split_epoch(order: Sequence[int], config: TrainConfig) -> list[list[list[int
     """Cut the videos of an epoch into steps, and each step into groups.
 
     `negatives: group` cuts as the official sampler deals videos to GPUs: the order is filled up with its own
-        beginning to a multiple of the number of groups, each group number owns one contiguous part and takes
-        `group_size` of it a step; the last step may be smaller. With `negatives: global` a video must not
-        meet its own copy, so nothing is filled up: the videos are spread evenly over the steps, and each
-        step's over its groups.
+    beginning to a multiple of the number of groups, each group number owns one contiguous part and takes
+    `group_size` of it a step; the last step may be smaller. With `negatives: global` a video must not meet
+    its own copy, so nothing is filled up: the videos are spread evenly over the steps, and each step's over
+    its groups.
     """
     groups = config.num_groups
     if config.negatives == "group":

@@ -1,8 +1,7 @@
 """The three losses of MMN, over the videos of one batch.
 
 Shapes: V videos, S sentences of all videos, P proposals, C joint width, k positives a sentence. All
-    embeddings are unit vectors. y is the temporal IoU of a sentence's moment with each proposal of its own
-    video.
+embeddings are unit vectors. y is the temporal IoU of a sentence's moment with each proposal of its own video.
 
 The paper's losses take everything in another video for a negative. What a batch says is alike is left out of
 them, and `iou_negatives` shows the IoU head other videos too; both are off unless a setting asks for them.

@@ -300,7 +300,7 @@ def _best_of_videos(index: MomentIndex, model: MMN, texts: Sequence[str]) -> tup
     """Every video's best moment for each text, (Q, V) scores and rows; -inf for videos that were removed.
 
     What a search for one moment a video returns, in the end of all videos: a sentence may have to go far down
-        the list.
+    the list.
     """
     queries, score, per_video = model.embed_sentences(texts), index.manifest.score, len(index.manifest.grid)
     values, rows = [], []

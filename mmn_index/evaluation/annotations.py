@@ -219,7 +219,7 @@ def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annot
     """Keep back a share of the videos for validation: those whose ids have the smallest SHA-256.
 
     So the choice depends on nothing but the ids: not on a seed, nor on the order or the other videos' number
-        of sentences.
+    of sentences.
 
     Returns:
         The rest, and the videos that were kept back; at least one each.

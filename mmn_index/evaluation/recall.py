@@ -123,7 +123,7 @@ def intervals(
     """Bootstrap intervals of means over queries that come in clusters: percentiles over resampled clusters.
 
     Queries of one wording are answered alike, so they are drawn together: as single draws they would look
-        like more evidence than they are.
+    like more evidence than they are.
 
     Args:
         values: (Q, n) float64, n measurements of each query.

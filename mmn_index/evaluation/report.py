@@ -1,8 +1,8 @@
 """The evaluation of a collection as a whole, as records.
 
 A record is a flat mapping: what was measured (`part`, `task`, `nms`, `right`, `iou`, `queries`) and the
-    numbers, in percent. Tables and pictures (corpus_tables.py) are made of records alone, so that they never
-    disagree.
+numbers, in percent. Tables and pictures (tables.py) are made of records alone, so that they never
+disagree.
 """
 
 from collections.abc import Mapping, Sequence

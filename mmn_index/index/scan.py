@@ -7,7 +7,7 @@ vectors is off by C roundings at most, which are added to both cosines before th
 rises in both.
 
 A GPU multiplies the float16 rows as they are and reads them once: a query is two float16 vectors there, its
-    rounded self and what rounding took off.
+rounded self and what rounding took off.
 """
 
 import time

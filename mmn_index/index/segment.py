@@ -1,9 +1,9 @@
 """One segment: the moments of some videos, never changed once it is written.
 
 A moment is a row number: row n of embeddings.npy is row n of moments.parquet and vector n of vectors.faiss.
-    Every video has all P proposals of the grid, so row n is proposal n % P of video n // P: that is how a
-    search knows what a row means. There is no second table that could disagree with the first;
-    moments.parquet says the same to other programs.
+Every video has all P proposals of the grid, so row n is proposal n % P of video n // P: that is how a search
+knows what a row means. There is no second table that could disagree with the first; moments.parquet says the
+same to other programs.
 """
 
 import hashlib

@@ -115,8 +115,8 @@ class Vectors:
     """Search in a candidate index; safe from several threads.
 
     The file is opened at once and read at the first search: codes of millions of moments take seconds to
-        read, and whoever adds, removes or looks up needs none. What is open stays readable when another
-        process removes it.
+    read, and whoever adds, removes or looks up needs none. What is open stays readable when another process
+    removes it.
 
     Args:
         count, width: how many vectors of how many numbers it has to hold.

@@ -2,8 +2,8 @@
 manifest.
 
 What a manifest does not name does not belong to the index: a segment that is being written, or what a killed
-    process left. The next change removes it, but for a segment of the same plan, which is taken up where it
-    stopped.
+process left. The next change removes it, but for a segment of the same plan, which is taken up where it
+stopped.
 
 The lock is held on the index directory itself (flock): the kernel drops it when the process ends, however it
 ends, so no lock is ever stale. Over network file systems it holds as far as they support flock.

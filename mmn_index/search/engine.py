@@ -52,7 +52,8 @@ def search(
 
     Raises:
         QueryError: an empty or too long sentence, an unknown score, a restriction that does not fit, or too
-            little time. CheckpointError, MomentIndexError: embeddings are not finite.
+            little time.
+        CheckpointError, MomentIndexError: embeddings are not finite.
     """
     options = options or SearchOptions()
     deadline = Deadline(options.timeout, options.spent)
