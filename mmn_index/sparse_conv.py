@@ -45,7 +45,6 @@ class SparseConv:
         pairs = sum(len(read) for read, _ in taps)
         self.plain = pairs * _PLAIN_IS_FASTER > target.numel() * kernel**2
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
         """The convolution without bias: (V, R, C) -> (V, R', C').
 

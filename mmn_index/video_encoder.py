@@ -4,6 +4,8 @@ Shapes: V videos, M pre-clips, N clips, D input width, H featpool width, H' map 
 width.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -210,6 +212,15 @@ class VideoEncoder(nn.Module):
         self.featpool = FeatPool(config)
         self.proposal_map = ProposalMap(config, grid)
         self.proposal_conv = ProposalConv(config, grid)
+
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """As that of a Module, without the sparse convolutions: lists of rows are nothing to compile.
+
+        They are told here, for a decorator of theirs would load the compiler with every command: a second.
+        """
+        conv = self.proposal_conv
+        conv.of_live_positions = torch.compiler.disable(conv.of_live_positions)  # type: ignore[method-assign]
+        super().compile(*arguments, **options)
 
     def forward(self, pre_clips: Tensor) -> Embeddings:
         embeddings: Embeddings = self.proposal_conv(self.proposal_map(self.featpool(pre_clips)))

@@ -1,5 +1,8 @@
 """The video side on live positions alone against the same on the whole map, in training and afterwards."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,7 +11,7 @@ from torch.nn import functional
 from mmn_index.config import ModelConfig
 from mmn_index.proposals import ProposalGrid
 from mmn_index.sparse_conv import SparseConv
-from mmn_index.video_encoder import ProposalConv
+from mmn_index.video_encoder import ProposalConv, VideoEncoder
 
 GRIDS = [(16, (7,), 3, 2), (16, (7, 4), 5, 3), (8, (3, 2), 5, 1), (12, (11,), 3, 4)]
 
@@ -147,3 +150,34 @@ def test_wide_layers_take_the_live_positions_and_mixed_precision_the_map(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             made.features(torch.zeros(1, 6, 8, 8, dtype=dtype))
     assert taken == ["live", "map", "map", "map", "live", "map"]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # PyTorch asks itself while it compiles
+def test_a_compiled_video_encoder_computes_the_same() -> None:
+    config = ModelConfig(
+        input_dim=12,
+        num_pre_clips=16,
+        featpool_kernel=2,
+        num_clips=8,
+        pooling_counts=(7,),
+        featpool_dim=64,
+        conv_dim=64,
+        conv_kernel=3,
+        conv_layers=2,
+        joint_dim=16,
+    )
+    encoder = VideoEncoder(config)
+    pre_clips = torch.randn(2, 16, 12)
+    plain = encoder(pre_clips)
+    encoder.compile(backend="eager")  # captures the graph, which needs no compiler of C++
+    compiled = encoder(pre_clips)
+    assert torch.equal(compiled.iou, plain.iou)
+    assert torch.equal(compiled.contrastive, plain.contrastive)
+    compiled.iou.sum().backward()
+    assert encoder.proposal_conv.convs[0].weight.grad is not None
+
+
+def test_a_search_does_not_load_the_compiler() -> None:
+    """It would take a second of every start."""
+    code = "import mmn_index.search.engine, sys; assert 'torch._dynamo' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
