@@ -219,7 +219,7 @@ class VideoEncoder(nn.Module):
         They are told here, for a decorator of theirs would load the compiler with every command: a second.
         """
         conv = self.proposal_conv
-        conv.of_live_positions = torch.compiler.disable(conv.of_live_positions)  # type: ignore[method-assign]
+        conv.of_live_positions = torch.compiler.disable(conv.of_live_positions)  # type: ignore[method-assign,no-untyped-call]
         super().compile(*arguments, **options)
 
     def forward(self, pre_clips: Tensor) -> Embeddings:
