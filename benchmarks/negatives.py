@@ -24,8 +24,9 @@ import click
 import ladder
 import torch
 import yaml
-from mmn_index.index_build.build import Hubs, Source, build
+from mmn_index.index_build.build import Hubs, build
 from mmn_index.index_build.calibration import fit_confidence, validation_index
+from mmn_index.index_build.source import Source
 from negatives_page import COLLECTION, PRODUCT, SHIPPED, Step, write_page
 
 from mmn_index import checkpoint

@@ -14,7 +14,8 @@ from .output import progress, say
 from .sentences import read_sentences
 
 if TYPE_CHECKING:
-    from mmn_index.index_build.build import BuildResult, Source
+    from mmn_index.index_build.build import BuildResult
+    from mmn_index.index_build.source import Source
 
     from mmn_index.features import FeatureFile
 
@@ -211,14 +212,14 @@ def _source(
     max_latency: float | None,
     strict: bool,
 ) -> "Source":
-    from mmn_index.index_build.build import Source
     from mmn_index.index_build.candidates import Wish
+    from mmn_index.index_build.source import Source
 
     from mmn_index.evaluation.annotations import read_durations
 
     durations = read_durations(videos) if videos else None
     wish = Wish(vectors, max_bytes_per_moment, max_latency)
-    return Source(features, durations, videos, metadata, wish, strict, report)
+    return Source(features, durations, videos, metadata, wish, None, strict, report)
 
 
 def _tell(result: "BuildResult") -> None:

@@ -51,18 +51,19 @@ def calibrate(
     from mmn_index.index_build.calibration import chosen, fit_confidence, try_scores, validation_index
     from mmn_index.index_build.change import set_ranking
 
-    from mmn_index import checkpoint
     from mmn_index.evaluation.queries import indexed, queries_of
     from mmn_index.evaluation.refusal import absent_hits, best_confidence, present_hits, wordings
     from mmn_index.index import MomentIndex
+    from mmn_index.models import load_model, model_info
     from mmn_index.places import check_folder
 
     index = MomentIndex(root)
     check_folder(root)
-    model = checkpoint.load(index.model_path, device)
+    model = load_model(index.model_path, device)
+    width = model_info(index.model_path).input_dim
     with tempfile.TemporaryDirectory(prefix="mmn-index-") as aside, progress("embedding videos") as report:
         with open_features(features) as opened:
-            split, left_out = usable_split(annotations, opened, model.config.input_dim, strict=strict)
+            split, left_out = usable_split(annotations, opened, width, strict=strict)
             durations = {video.video_id: video.duration for video in split.videos}
             held = validation_index(
                 index, model, opened, durations, Path(aside) / "validation.mmn", report=report

@@ -212,10 +212,10 @@ def _score(score: "Score") -> str:
 
 def _embed(index: "MomentIndex", sentences: tuple[str, ...], device: str) -> "Embeddings":
     """Query embeddings by the model that made the index, two of (Q, C)."""
-    from mmn_index import checkpoint
+    from mmn_index.models import load_model, model_info
 
-    index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
-    model = checkpoint.load(index.model_path, device)
+    index.check_model(model_info(index.model_path).fingerprint, str(index.model_path))
+    model = load_model(index.model_path, device)
     return model.embed_collection(fitting_lines(sentences, model, "the annotations"))
 
 

@@ -103,12 +103,12 @@ class Weight:
     @classmethod
     def of(cls, index: "MomentIndex") -> "Weight":
         """All of it, as the manifest says, and the text encoder that the model refers to."""
-        from mmn_index import checkpoint
         from mmn_index.encoder_lookup import where_encoder
         from mmn_index.index.manifest import NAME
+        from mmn_index.models import model_info
 
         manifest, path = index.manifest, index.model_path
-        encoder = checkpoint.info(path).encoder
+        encoder = model_info(path).encoder
         return cls(
             sum(_bytes(entry) for entry in manifest.segments),
             manifest.bank.bytes if manifest.bank else 0,
@@ -184,6 +184,7 @@ def _record(index: "MomentIndex", weight: Weight) -> dict[str, Any]:
         "model": manifest.fingerprint,
         "features": manifest.features,
         "joint_dim": manifest.joint_dim,
+        "spaces": manifest.spaces,
         "score": manifest.score.name,
         "hub": manifest.score.hub,
         "bank": asdict(manifest.bank) if manifest.bank else None,
@@ -215,8 +216,8 @@ def _description(index: "MomentIndex", weight: Weight) -> Iterator[str]:
     )
     yield weight.sentence()
     yield (
-        f"{_per_moment(index, weight) or 0:,.0f} bytes a moment; float16 embeddings of 2 x "
-        f"{manifest.joint_dim}"
+        f"{_per_moment(index, weight) or 0:,.0f} bytes a moment; float16 embeddings of "
+        f"{manifest.spaces} x {manifest.joint_dim}"
     )
     yield (
         f"model {manifest.fingerprint[:16]}, features {manifest.features or 'of unknown backbone'}, score "

@@ -16,10 +16,11 @@ from PIL import Image
 
 from mmn_index.errors import OutputError, VideoError
 from mmn_index.index import MomentIndex
-from mmn_index.model import MMN
+from mmn_index.moment_model import MomentModel
 from mmn_index.origin import path_of
 from mmn_index.scoring import Score
 from mmn_index.search import Answer, Hit, score_map
+from mmn_index.windows import Window
 
 from .output import clock, printable
 
@@ -78,7 +79,7 @@ figcaption { color: var(--soft); font-size: .78rem; line-height: 1.35; margin-to
 """
 
 
-def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score: Score) -> None:
+def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answer, score: Score) -> None:
     """Write the page of an answer.
 
     Raises:
@@ -92,8 +93,9 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
     )
     with torch.inference_mode():
         query = model.embed_sentences([answer.query])
+    count = len(model.grid)
     cards = "\n".join(
-        _card(index, hit, score_map(index, model.grid, query, hit.video, score)) for hit in answer.hits
+        _card(index, hit, score_map(index, model.grid, query, hit.row // count, score)) for hit in answer.hits
     )
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -101,8 +103,8 @@ def write_page(path: Path, index: MomentIndex, model: MMN, answer: Answer, score
         f'initial-scale=1">\n<title>{_text(answer.query)}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{_text(answer.query)}</h1>\n"
         f'<p class="about">{found}, {proof}. Score: {escape(score.name)}.<br>'
-        "The map beside a moment shows the score of every proposal of its video, down by where the proposal "
-        "begins and right by "
+        "The map beside a moment shows the score of every proposal of its video, or of the window of a long "
+        "video, down by where the proposal begins and right by "
         "where it ends; brighter is better, and the moment itself is "
         f"framed.</p>\n{cards}\n</body>\n</html>\n"
     )
@@ -128,7 +130,7 @@ def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
         f'<div class="line" role="img" aria-label="The moment within the video">'
         f'<span style="left:{left:.2f}%;width:{width:.2f}%"></span></div>\n'
         f'<div class="ends"><span>{clock(0)}</span><span>{clock(video.duration)}</span></div>\n</div>\n'
-        f"{_map(cells, hit, video.duration)}\n</article>"
+        f"{_map(cells, hit, index.rows.window_of(hit.row))}\n</article>"
     )
 
 
@@ -160,7 +162,7 @@ def _strip(path: Path | None, hit: Hit) -> str:
     return f'<div class="strip">{"".join(tags)}</div>'
 
 
-def _map(cells: np.ndarray, hit: Hit, duration: float) -> str:
+def _map(cells: np.ndarray, hit: Hit, window: Window) -> str:
     """The 2D map as a picture; rows are where a proposal begins, columns where it ends, and the hit is
     framed.
     """
@@ -177,8 +179,9 @@ def _map(cells: np.ndarray, hit: Hit, duration: float) -> str:
     picture = Image.fromarray(np.concatenate([colours, alpha], axis=2).round().astype(np.uint8), "RGBA")
     buffer = io.BytesIO()
     picture.resize((count * _CELL, count * _CELL), Image.Resampling.NEAREST).save(buffer, "PNG")
-    side, clip = count * _CELL, duration / count
-    row, column = round(hit.start / clip), round(hit.end / clip) - 1
+    side, clip = count * _CELL, window.length / count
+    row, column = round((hit.start - window.start) / clip), round((hit.end - window.start) / clip) - 1
+    begin = f"from {clock(window.start)} " if window.start else ""
     return (
         f'<figure><svg viewBox="0 0 {side} {side}" role="img" aria-label="Score of every proposal of the '
         'video">'
@@ -187,7 +190,8 @@ def _map(cells: np.ndarray, hit: Hit, duration: float) -> str:
         f'<rect x="{column * _CELL - 1}" y="{row * _CELL - 1}" width="{_CELL + 2}" height="{_CELL + 2}" '
         'fill="none" '
         f'stroke="var(--mark)" stroke-width="2"/></svg>'
-        f"<figcaption>ends &rarr; {clock(duration)}, begins &darr;</figcaption></figure>"
+        f"<figcaption>{begin}ends &rarr; {clock(window.start + window.length)}, begins &darr;</figcaption>"
+        "</figure>"
     )
 
 

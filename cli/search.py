@@ -16,7 +16,7 @@ from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from mmn_index.index import MomentIndex
-    from mmn_index.model import MMN
+    from mmn_index.moment_model import MomentModel
     from mmn_index.scoring import Score
     from mmn_index.search import Answer, SearchOptions
 
@@ -183,22 +183,25 @@ def _check_usage(query: str | None, queries: Path | None, html: Path | None, ask
         raise click.UsageError("--html needs a QUERY.", click.get_current_context())
 
 
-def _model(index: "MomentIndex", text_side: Path | None, device: str, options: "SearchOptions") -> "MMN":
+def _model(
+    index: "MomentIndex", text_side: Path | None, device: str, options: "SearchOptions"
+) -> "MomentModel":
     """What embeds sentences: the index's own model, or another text side of it; not if the time is over."""
     from mmn_index import checkpoint
     from mmn_index.index.scan import Deadline
+    from mmn_index.models import load_model, model_info
 
     if text_side is not None:
         index.check_video_side(checkpoint.info(text_side))
     else:
-        index.check_model(checkpoint.info(index.model_path).fingerprint, str(index.model_path))
+        index.check_model(model_info(index.model_path).fingerprint, str(index.model_path))
     Deadline(options.timeout, options.spent).check(0, index.num_moments)
-    return checkpoint.load(text_side or index.model_path, device)
+    return load_model(text_side or index.model_path, device)
 
 
 def _answers(
     index: "MomentIndex",
-    model: "MMN | None",
+    model: "MomentModel | None",
     sentences: Sequence[str],
     asked: Asked,
     options: "SearchOptions",
@@ -245,7 +248,7 @@ def _moment(text: str) -> tuple[str, float, float]:
 
 def _pairs(
     index: "MomentIndex",
-    model: "MMN",
+    model: "MomentModel",
     first: str,
     asked: Asked,
     score: "Score",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations, Length
     from mmn_index.evaluation.queries import Corpus
     from mmn_index.left_out import LeftOut
-    from mmn_index.model import MMN
+    from mmn_index.moment_model import MomentModel
 
 
 def read_split(path: Path, length: "Length | None" = None, *, estimate: bool = False) -> "Annotations":
@@ -49,17 +49,17 @@ def searchable_split(
     return split, left_out
 
 
-def fitting(split: "Annotations", model: "MMN") -> "Annotations":
+def fitting(split: "Annotations", model: "MomentModel") -> "Annotations":
     """A split with sentences as long as a model reads; how many are cut is said."""
-    cut = split.worded(model.tokenizer.shortened)
+    cut = split.worded(model.shortened)
     if cut.cut:
         say(cut.cut_remark)
     return cut
 
 
-def fitting_lines(lines: "Sequence[str]", model: "MMN", where: str) -> list[str]:
+def fitting_lines(lines: "Sequence[str]", model: "MomentModel", where: str) -> list[str]:
     """Sentences as long as a model reads; how many are cut is said."""
-    cut = model.tokenizer.shortened(lines)
+    cut = model.shortened(lines)
     if count := sum(a != b for a, b in zip(lines, cut, strict=True)):
         say(f"{where}: {count:,} sentences are longer than the text encoder reads, and are cut.")
     return cut

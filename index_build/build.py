@@ -2,10 +2,8 @@
 videos of one.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,58 +11,26 @@ import numpy as np
 import pyarrow as pa
 
 from mmn_index import checkpoint
-from mmn_index.checkpoint import CheckpointInfo
-from mmn_index.clips import stored_pre_clips
-from mmn_index.device import find_devices
-from mmn_index.embedding import embed_in_batches
-from mmn_index.errors import AnnotationError, FeatureError, MomentIndexError, OutputError, QueryError
-from mmn_index.evaluation.usable import usable_videos
-from mmn_index.features import FeatureFile
-from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
+from mmn_index.errors import AnnotationError, MomentIndexError, OutputError, QueryError
+from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
 from mmn_index.index.bank import read_bank, write_bank
 from mmn_index.index.manifest import read_manifest
-from mmn_index.index.segment import VIDEO_COLUMNS
-from mmn_index.left_out import LeftOut, refuse
+from mmn_index.index.segment_files import VIDEO_COLUMNS
+from mmn_index.left_out import LeftOut
 from mmn_index.model import MMN
+from mmn_index.models import load_model, model_info
+from mmn_index.moment_model import ModelInfo, MomentModel
 from mmn_index.negatives import Bank, make_bank
 from mmn_index.places import check_folder
 from mmn_index.scoring import HUB_SCORES, Score
 
-from .candidates import Wish, choose, tune
+from .embed import write_segment
 from .metadata import read_metadata, rows_for
-
-_KEPT = 8  # batches after which finished videos are brought to the disk
+from .source import Report, Source, check_backbone, usable_of
 
 # Of a quarter, a half, three quarters and all of h, a half gave the highest label AP on the validation split
 # of ucf-moments with csls: two points more than no correction, where softmax gave one.
 DEFAULT_HUB = 0.5
-
-Report = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What videos to index, and how.
-
-    Attributes:
-        features: their snippets.
-        durations: seconds by video id, None where the features say them; given, only these videos are
-        indexed.
-            Else all of the file, with the durations that it states.
-        annotations: the file that the durations are of.
-        metadata: a CSV or Parquet file of the user's own columns, by `video_id`.
-        wish: which candidate index.
-        strict: what cannot be used is an error; else it is left out.
-        checked: called with (videos read, videos in all) while the features are looked through.
-    """
-
-    features: FeatureFile
-    durations: Mapping[str, float | None] | None = None
-    annotations: Path | None = None
-    metadata: Path | None = None
-    wish: Wish = field(default_factory=Wish)
-    strict: bool = False
-    checked: Report = lambda done, total: None
 
 
 @dataclass(frozen=True)
@@ -99,7 +65,7 @@ def build(
     source: Source,
     root: Path,
     *,
-    score: str = "collection",
+    score: str | None = None,
     hubs: Hubs | None = _OWN,
     overwrite: bool = False,
     self_contained: bool = False,
@@ -109,7 +75,7 @@ def build(
     """Embed every valid proposal of every video and publish them as a new index.
 
     Args:
-        score: the index's default ranking, one of scoring.SCORES.
+        score: the index's default ranking, one of scoring.SCORES; None as it suits the model.
         hubs: the bank of sentences, by which searches can correct hubs; None makes none.
         overwrite: replace an index at `root`, in the moment that the new one is complete.
         self_contained: keep a copy of a frozen text encoder in the index, which else refers to it.
@@ -120,33 +86,34 @@ def build(
             nothing is published.
         OutputError: `root` exists or cannot be written.
     """
-    about = checkpoint.info(checkpoint_path)
+    about = model_info(checkpoint_path)
     check_backbone(about, source.features, checkpoint_path)
-    videos, left_out = usable_of(source, about.config.input_dim)
+    videos, left_out = usable_of(source, about)
     metadata, remarks = _metadata(source, videos)
     sentences = _sentences(about, hubs)
-    default = _score(score, about, hubs if sentences is not None else None)
+    default = _score(score or about.score, about, hubs if sentences is not None else None)
     check_folder(root)
     with IndexWriter(root) as writer:
         if writer.manifest is not None and not overwrite:
-            raise OutputError(
-                f"{root}: there is an index already. `add` adds videos to it, --overwrite replaces it, "
-                "or choose another place with -o."
-            )
-        model = checkpoint.load(checkpoint_path, device)
-        bank = None
-        if hubs is not None and sentences is not None:
-            shorter = model.tokenizer.shortened(sentences)
-            if cut := sum(a != b for a, b in zip(sentences, shorter, strict=True)):
-                remarks.append(
-                    f"{cut:,} sentences of the bank are longer than the text encoder reads, and are cut."
-                )
-            bank = _bank(model, about, shorter, hubs)
+            raise _there_already(root)
+        model = load_model(checkpoint_path, device)
+        bank = _bank(model, about, sentences, hubs, remarks)
         backbone = source.features.backbone or about.features
-        manifest = Manifest(about.fingerprint, backbone, about.config.joint_dim, model.grid, default, ())
-        manifest = replace(manifest, bank=None if bank is None else write_bank(bank, root))
+        manifest = Manifest(
+            about.fingerprint,
+            backbone,
+            about.joint_dim,
+            model.grid,
+            default,
+            (),
+            bank=None if bank is None else write_bank(bank, root),
+            spaces=about.spaces,
+            longest=about.longest,
+        )
         entry = write_segment(writer, manifest, model, videos, source, bank, report, metadata, device)
-        encoder = partial(checkpoint.write_encoder, model) if self_contained and about.encoder else None
+        encoder = None
+        if self_contained and about.encoder and isinstance(model, MMN):
+            encoder = partial(checkpoint.write_encoder, model)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path, encoder)
     count = None if bank is None else len(bank.sentences)
     return BuildResult(
@@ -173,10 +140,10 @@ def add(
         OutputError: it cannot be written.
     """
     path = root / read_manifest(root).model_folder
-    about = checkpoint.info(path)
+    about = model_info(path)
     check_backbone(about, source.features, path)
-    videos, left_out = usable_of(source, about.config.input_dim)
-    model = checkpoint.load(path, device)
+    videos, left_out = usable_of(source, about)
+    model = load_model(path, device)
     with IndexWriter(root) as writer:
         manifest = opened(writer)
         current = MomentIndex.of(root, manifest)
@@ -214,53 +181,14 @@ def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
     return found
 
 
-def encode(model: MMN, features: FeatureFile, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
-    """Embed videos of a feature file in batches; see embedding.embed_in_batches."""
-    return embed_in_batches(
-        model, lambda video_id: stored_pre_clips(features, video_id, model.config), video_ids
+def _there_already(root: Path) -> OutputError:
+    return OutputError(
+        f"{root}: there is an index already. `add` adds videos to it, --overwrite replaces it, or choose "
+        "another place with -o."
     )
 
 
-def write_segment(
-    writer: IndexWriter,
-    manifest: Manifest,
-    model: MMN,
-    videos: list[PlannedVideo],
-    source: Source,
-    bank: Bank | None,
-    report: Report,
-    metadata: pa.Table | None = None,
-    device: str = "cpu",
-) -> SegmentEntry:
-    """Write the segment of some videos; one that a killed process left is taken up."""
-    moments, devices = len(videos) * len(model.grid), find_devices(device)
-    factory, reason = choose(
-        moments, model.config.joint_dim, source.wish, hubs=bank is not None, devices=devices
-    )
-    # Of a file that has changed since, nothing is taken up.
-    origin = f"{manifest.fingerprint} {os.path.abspath(source.features.path)} {source.features.state}"
-    segment = writer.segment(model.grid, model.config.joint_dim, videos, origin, metadata)
-    report(segment.done, len(videos))
-    left = [video.video_id for video in videos[segment.done :]]
-    with ThreadPoolExecutor(1) as disk:
-        kept: Future[None] | None = None
-        for number, batch in enumerate(encode(model, source.features, left), 1):
-            for embeddings in batch:
-                segment.add(embeddings)
-            report(segment.done, len(videos))
-            if number % _KEPT == 0:
-                if kept is not None:
-                    kept.result()
-                kept = disk.submit(segment.keep, segment.done)
-        if kept is not None:
-            kept.result()
-    segment.keep()
-    hubs = None if bank is None else bank.hubs(segment.embeddings)
-    entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
-    return tune(writer.root, manifest, replace(entry, reason=reason))
-
-
-def _sentences(about: CheckpointInfo, hubs: Hubs | None) -> Sequence[str] | None:
+def _sentences(about: ModelInfo, hubs: Hubs | None) -> Sequence[str] | None:
     """Of the bank; None where there is to be none, or none are known."""
     if hubs is None or hubs.sentences is not None:
         return None if hubs is None else hubs.sentences
@@ -274,18 +202,35 @@ def _sentences(about: CheckpointInfo, hubs: Hubs | None) -> Sequence[str] | None
     return own or None
 
 
-def _bank(model: MMN, about: CheckpointInfo, sentences: Sequence[str], hubs: Hubs) -> Bank:
+def _bank(
+    model: MomentModel,
+    about: ModelInfo,
+    sentences: Sequence[str] | None,
+    hubs: Hubs | None,
+    remarks: list[str],
+) -> Bank | None:
+    """The bank of some sentences; what is to be said of it is added to the remarks."""
+    if hubs is None or sentences is None:
+        return None
+    shorter = model.shortened(sentences)
+    if cut := sum(a != b for a, b in zip(sentences, shorter, strict=True)):
+        remarks.append(f"{cut:,} sentences of the bank are longer than the text encoder reads, and are cut.")
     where = "the bank" if hubs.sentences is not None else str(about.sentences_file)
     try:
-        return make_bank(model, sentences, hubs.kind)
+        return make_bank(model, shorter, hubs.kind, about.tau)
     except QueryError as error:
         raise QueryError(f"{where}: {error}") from error
 
 
-def _score(name: str, about: CheckpointInfo, hubs: Hubs | None) -> Score:
+def _score(name: str, about: ModelInfo, hubs: Hubs | None) -> Score:
     known = DEFAULT_HUB if hubs is not None and name in HUB_SCORES else 0.0
     hub = known if hubs is None or hubs.correction is None else hubs.correction
-    return Score(name, about.config.power, about.config.tau, hub)
+    if about.spaces == 1 and name != about.score:
+        raise QueryError(
+            f"{about.path}: has no IoU head, so the only score is '{about.score}', not '{name}'. Leave out "
+            "--score."
+        )
+    return Score(name, about.power, about.tau, hub)
 
 
 def _metadata(
@@ -314,32 +259,3 @@ def opened(writer: IndexWriter) -> Manifest:
     if writer.manifest is None:
         raise MomentIndexError(f"{writer.root}: is no moment index. `mmn-index build` makes one.")
     return writer.manifest
-
-
-def check_backbone(about: CheckpointInfo, features: FeatureFile, model: Path) -> None:
-    """Refuse features of another backbone than the model's.
-
-    Raises:
-        FeatureError: they are.
-    """
-    if about.features is not None and features.backbone is not None and about.features != features.backbone:
-        raise FeatureError(
-            f"{features.path}: holds features of backbone '{features.backbone}', but {model} was trained on "
-            f"'{about.features}'. Extract the videos with --backbone {about.features}."
-        )
-
-
-def usable_of(source: Source, dim: int) -> tuple[list[PlannedVideo], list[LeftOut]]:
-    """The videos to index, and those that cannot be. What is missing or broken shows before anything is
-    written.
-
-    Raises:
-        FeatureError, AnnotationError: nothing can be used, or something cannot and the source is strict.
-    """
-    features = source.features
-    kept, left_out = usable_videos(
-        source.durations, features, dim, source.annotations or features.path, report=source.checked
-    )
-    if source.strict:
-        refuse(left_out, FeatureError)
-    return [PlannedVideo(name, features.source(name), seconds) for name, seconds in kept.items()], left_out

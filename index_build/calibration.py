@@ -16,21 +16,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmn_index import checkpoint
 from mmn_index.confidence import Calibration, fit
 from mmn_index.evaluation.corpus import DEPTHS, IndexRank, Report, batches, silent
 from mmn_index.evaluation.queries import Queries
 from mmn_index.evaluation.recall import average_precision, best_ious, hits
 from mmn_index.evaluation.refusal import HIT, Judged, meaning, wordings
 from mmn_index.features import FeatureFile
-from mmn_index.index import IndexWriter, MomentIndex, PlannedVideo
+from mmn_index.index import IndexWriter, MomentIndex
 from mmn_index.index.bank import write_bank
-from mmn_index.model import MMN
+from mmn_index.models import model_info
+from mmn_index.moment_model import MomentModel
 from mmn_index.scoring import HUB_SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions
 
-from .build import Source, check_backbone, write_segment
 from .candidates import Wish
+from .embed import write_segment
+from .source import Source, check_backbone, planned
 
 WEIGHTS = (0.5, 0.7, 1.0, 1.4, 2.0)  # of the contrastive cosine
 HUBS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -51,7 +52,7 @@ class Tried:
 
 def validation_index(
     index: MomentIndex,
-    model: MMN,
+    model: MomentModel,
     features: FeatureFile,
     durations: Mapping[str, float],
     root: Path,
@@ -70,11 +71,11 @@ def validation_index(
         FeatureError: a video has no usable features, or they are of another backbone.
         OutputError: it cannot be written.
     """
-    about = checkpoint.info(index.model_path)
+    about = model_info(index.model_path)
     index.check_model(about.fingerprint, str(index.model_path))
     check_backbone(about, features, index.model_path)
     source = Source(features, durations, wish=Wish("exact"))
-    videos = [PlannedVideo(name, features.source(name), seconds) for name, seconds in durations.items()]
+    videos = planned(features, durations, about.windows)
     with IndexWriter(root) as writer:
         manifest = replace(
             index.manifest, segments=(), bank=None if index.bank is None else write_bank(index.bank, root)

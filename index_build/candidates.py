@@ -22,6 +22,7 @@ from mmn_index.errors import ConfigError
 from mmn_index.index import Manifest, MomentIndex, SegmentEntry
 from mmn_index.index.scan import upper_bounds
 from mmn_index.index.vectors import HUB_WIDTH, bytes_a_moment, check_factory, lists_of
+from mmn_index.model import unit
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search_embeddings
 
@@ -66,11 +67,12 @@ class Wish:
 
 
 def choose(
-    moments: int, joint_dim: int, wish: Wish, *, hubs: bool = False, devices: Sequence[torch.device] = ()
+    moments: int, width: int, wish: Wish, *, hubs: bool = False, devices: Sequence[torch.device] = ()
 ) -> tuple[str | None, str]:
     """A FAISS factory string (None: scan) for a segment, and the reason in words.
 
     Args:
+        width: numbers of an embedding: 2 C, or C of a model with one space.
         hubs: whether the index has a bank, so that h is a part of every vector.
         devices: that the index is built on. What GPUs have no room to scan gets codes that FAISS searches
             there.
@@ -78,18 +80,19 @@ def choose(
     Raises:
         ConfigError: nothing fits into the bytes a moment.
     """
-    width, kept = 2 * joint_dim + HUB_WIDTH * hubs, 4 * (joint_dim + hubs)  # float16 embeddings, float32 h
+    stored = width
+    width, kept = stored + HUB_WIDTH * hubs, 2 * stored + 4 * hubs  # float16 embeddings, float32 h
     room = None if wish.max_bytes_per_moment is None else wish.max_bytes_per_moment - kept
     if room is not None and room < 0:
         raise ConfigError(
             f"--max-bytes-per-moment {wish.max_bytes_per_moment:g}: the embeddings alone take {kept} bytes "
-            f"a moment ({2 * joint_dim} float16 numbers{' and h' if hubs else ''}), which exact scores "
+            f"a moment ({stored} float16 numbers{' and h' if hubs else ''}), which exact scores "
             "need. Allow more, or train with a smaller model.joint_dim."
         )
     if wish.vectors == "exact":
         return None, "scanned exactly, as asked for"
     if wish.max_latency is not None:
-        if (needed := scan_milliseconds(moments, joint_dim)) <= wish.max_latency:
+        if (needed := scan_milliseconds(moments, stored)) <= wish.max_latency:
             allowed = f"{wish.max_latency:g} are allowed"
             return None, f"scanned exactly: a scan takes about {needed:,.1f} ms here, {allowed}"
     elif wish.vectors == "auto" and moments <= SCANNED:
@@ -133,13 +136,13 @@ def _asked_for(factory: str, moments: int, width: int, kept: int, wish: Wish) ->
     return factory, f"{factory}, as asked for"
 
 
-def scan_milliseconds(moments: int, joint_dim: int) -> float:
+def scan_milliseconds(moments: int, width: int) -> float:
     """What an exact scan for one query takes on this machine, by one of up to _BLOCK random moments in
     memory.
     """
     rows = min(moments, _BLOCK)
-    embeddings = torch.randn(rows, 2 * joint_dim).half()
-    query = Embeddings(torch.randn(1, joint_dim), torch.randn(1, joint_dim))
+    embeddings = torch.randn(rows, width).half()
+    query = Embeddings(*torch.randn(1, width).tensor_split([(width + 1) // 2], dim=1))
     times = []
     for _ in range(7):
         started = time.perf_counter()
@@ -196,9 +199,10 @@ def measuring_queries(index: MomentIndex, seed: int = 0) -> Embeddings:
     easy a query: its own video holds the answer.)
     """
     random = np.random.default_rng(seed)
-    count = len(index.manifest.grid)
-    rows = random.choice(np.flatnonzero(index.live), _QUERIES) * count + random.integers(count, size=_QUERIES)
-    moments = Embeddings(*(part.float() for part in index.embeddings(rows)))
+    videos = random.choice(np.flatnonzero(index.live), _QUERIES).tolist()
+    own = [index.rows_of(video) for video in videos]
+    rows = np.array([rows[random.integers(len(rows))] for rows in own])
+    moments = unit(Embeddings(*(part.float() for part in index.embeddings(rows))))
     alike = _answers(index, moments, SearchOptions(k=_ALIKE, per_video=1, exact=True))
     turned = []
     for space in (0, 1):

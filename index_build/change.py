@@ -12,7 +12,7 @@ import pyarrow as pa
 from mmn_index.confidence import Calibration
 from mmn_index.errors import MomentIndexError
 from mmn_index.index import CandidateAbout, IndexWriter, MomentIndex, PlannedVideo, Restriction
-from mmn_index.index.segment import EMBEDDINGS, HUBS, VIDEO_COLUMNS, VIDEOS
+from mmn_index.index.segment_files import EMBEDDINGS, HUBS, VIDEO_COLUMNS, VIDEOS, WINDOWS
 from mmn_index.index.selection import select
 from mmn_index.scoring import Score
 
@@ -44,8 +44,8 @@ def remove(root: Path, video_ids: Sequence[str]) -> RemoveResult:
         index = MomentIndex.of(root, manifest)
         select(index.segments, Restriction(videos=tuple(video_ids)))  # names what is not there
         manifest = writer.publish(replace(manifest, segments=tuple(tombstones(index, set(video_ids)))))
-        left = sum(entry.videos - len(entry.removed) for entry in manifest.segments)
-        return RemoveResult(len(set(video_ids)), left, left * len(manifest.grid))
+        left = MomentIndex.of(root, manifest)
+        return RemoveResult(len(set(video_ids)), int(left.live.sum()), left.num_moments)
 
 
 def set_ranking(root: Path, score: Score, calibration: Calibration, seen: int) -> None:
@@ -89,31 +89,37 @@ def compact(
             files = part.entry.files
             if wrong := list(
                 changed(
-                    part.folder, {name: files[name] for name in (EMBEDDINGS, HUBS, VIDEOS) if name in files}
+                    part.folder,
+                    {name: files[name] for name in (EMBEDDINGS, HUBS, VIDEOS, WINDOWS) if name in files},
                 )
             ):
                 raise MomentIndexError(" ".join(wrong))
         table = index.videos.take(pa.array(numbers))
         known = table.select(["video_id", "uri", "duration"]).to_pylist()
-        videos = [PlannedVideo(row["video_id"], row["uri"], row["duration"]) for row in known]
+        videos = [
+            PlannedVideo(row["video_id"], row["uri"], row["duration"], tuple(index.rows.windows_of(number)))
+            for number, row in zip(numbers.tolist(), known, strict=True)
+        ]
         own = table.drop_columns(VIDEO_COLUMNS.names)
-        factory, reason = choose(index.num_moments, manifest.joint_dim, wish, hubs=manifest.bank is not None)
+        factory, reason = choose(index.num_moments, manifest.width, wish, hubs=manifest.bank is not None)
         segment = writer.segment(
-            manifest.grid, manifest.joint_dim, videos, f"compact {wish}", own if own.num_columns else None
+            manifest.grid,
+            manifest.joint_dim,
+            videos,
+            f"compact {wish}",
+            own if own.num_columns else None,
+            spaces=manifest.spaces,
         )
-        for done in range(segment.done, len(videos)):
-            moments = index.embeddings(index.rows_of(int(numbers[done])))
-            segment.add(np.concatenate([x.numpy() for x in moments], axis=1))
+        rows = index.rows_in(index.parts(Restriction()))
+        for done in range(segment.done, segment.windows):
+            count = len(manifest.grid)
+            segment.add(index.vectors(rows[done * count : (done + 1) * count]).numpy())
             if (done + 1) % 256 == 0:
                 segment.keep()
-                report(done + 1, len(videos))
+                report(done + 1, segment.windows)
         segment.keep()
-        report(len(videos), len(videos))
-        hubs = (
-            index.hubs(np.flatnonzero(np.repeat(index.live, len(manifest.grid)))).numpy()
-            if manifest.bank
-            else None
-        )
+        report(segment.windows, segment.windows)
+        hubs = index.hubs(rows).numpy() if manifest.bank else None
         entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
         entry = tune(root, manifest, replace(entry, reason=reason))
         writer.publish(replace(manifest, segments=(entry,)))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from mmn_index.errors import AnnotationError
 from mmn_index.ids import likely_cause
-from mmn_index.index.segment import VIDEO_COLUMNS
+from mmn_index.index.segment_files import VIDEO_COLUMNS
 
 _KEY = "video_id"
 _NONE = pa.schema([])

@@ -13,15 +13,21 @@ from mmn_index.errors import CheckpointError
 from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, MomentIndex
 from mmn_index.index.manifest import read_manifest
-from mmn_index.index.segment import BACKGROUND, EMBEDDINGS, HUBS, MOMENTS, Segment, digest
+from mmn_index.index.segment import Segment
+from mmn_index.index.segment_files import BACKGROUND, EMBEDDINGS, HUBS, MOMENTS, digest
+from mmn_index.models import load_model, model_info
 from mmn_index.negatives import Bank
+from mmn_index.windows import WindowOf
+from mmn_index.zero_shot import is_zero_shot
 
-from .build import encode
 from .candidates import measured_recall
+from .embed import encode
 
 _SAMPLE = 16  # videos that are embedded again
+_WINDOWS = 4  # of each of them
 _HUBS = 1 << 12  # rows of a segment whose h is computed again
 _SAME = 1e-5  # of float32, summed in another order
+_LONGER = 1.001  # times: float16 makes some vectors a little longer
 _CLOSE = 2e-3  # float16 keeps 11 bits of numbers below 1; batches of another size differ by less
 
 
@@ -50,7 +56,11 @@ def verify(
     if wrong := _model(index, report):
         return wrong
     report(f"checksums of {sum(len(s.entry.files) for s in index.segments)} files and of the model")
-    wrong = [text for segment in index.segments for text in (*_rows(segment), *_background(segment))]
+    wrong = [
+        text
+        for segment in index.segments
+        for text in (*_rows(segment), *_lengths(segment, manifest.spaces), *_background(segment))
+    ]
     ids = index.video_ids
     if len(set(ids)) != len(ids):
         wrong.append(f"{root}: a video is there twice.")
@@ -83,14 +93,17 @@ def verify(
 
 def _model(index: MomentIndex, report: Callable[[str], None]) -> list[str]:
     """The model is the one that made the index, and the text encoder that it refers to is there."""
-    about, made_by = checkpoint.info(index.model_path), index.manifest.fingerprint
+    about, made_by = model_info(index.model_path), index.manifest.fingerprint
     if about.fingerprint != made_by:
         return [
             f"{index.model_path}: is model {about.fingerprint[:16]}, the index was built with {made_by[:16]}."
         ]
     if about.encoder is not None:
         try:
-            find_encoder(about.encoder, about.text_config, about.path)
+            if is_zero_shot(about.path):
+                load_model(about.path)
+            else:
+                find_encoder(about.encoder, checkpoint.info(about.path).text_config, about.path)
         except CheckpointError as error:
             return [str(error)]
         report(f"text encoder {about.encoder.name}, by its SHA-256")
@@ -124,11 +137,13 @@ def _rows(segment: Segment) -> Iterator[str]:
     """Row n of moments.parquet has to say what row n of the embeddings is taken for."""
     first = 0
     for batch in pq.ParquetFile(segment.folder / MOMENTS).iter_batches(
-        1 << 16, columns=["video", "video_id", "start", "end"]
+        1 << 16, columns=["video", "video_id", "start", "end", "window"]
     ):
         rows = np.arange(first, first + len(batch))
-        spans, videos = segment.spans(rows), rows // segment.per_video
+        spans, windows = segment.spans(rows), rows // segment.per_window
+        videos = segment.window_videos[windows]
         same = (batch["video"].to_numpy() == videos) & (batch["start"].to_numpy() == spans[:, 0])
+        same &= batch["window"].to_numpy() == windows
         same &= (batch["end"].to_numpy() == spans[:, 1]) & (
             np.array(batch["video_id"].to_pylist()) == segment.names[videos]
         )
@@ -139,6 +154,21 @@ def _rows(segment: Segment) -> Iterator[str]:
             )
             return
         first += len(batch)
+
+
+def _lengths(segment: Segment, spaces: int) -> Iterator[str]:
+    """What a scan proves rests on no embedding being longer than the manifest says."""
+    count = segment.entry.moments
+    for first in range(0, count, 1 << 16):
+        part = segment.embeddings[first : first + (1 << 16)].float()
+        lengths = part.view(len(part), spaces, -1).norm(dim=2).amax(dim=1)
+        if not float(lengths.max()) <= segment.longest * _LONGER:
+            row = first + int(lengths.argmax())
+            yield (
+                f"{segment.folder / EMBEDDINGS}: row {row:,} has length {float(lengths.max()):.4g}, expected "
+                f"at most {segment.longest:g}. Build the index again."
+            )
+            return
 
 
 def _background(segment: Segment) -> Iterator[str]:
@@ -169,7 +199,7 @@ def _hubs(index: MomentIndex, bank: Bank) -> Iterator[str]:
 
 
 def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, list[str]]:
-    model = checkpoint.load(index.model_path)
+    model = load_model(index.model_path)
     live = np.flatnonzero(index.live)
     if not len(live):
         return 0, []
@@ -182,15 +212,21 @@ def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, lis
                 f"'{index.video_id(int(chosen[0]))}'."
             )
         ]
-    wrong, number = [], iter(present)
-    for batch in encode(model, features, [index.video_id(n) for n in present]):
+    wrong = []
+    windows = [
+        (number, WindowOf(index.video_id(number), index.video(number).duration, window), first)
+        for number in present
+        for first, window in enumerate(index.rows.windows_of(number)[:_WINDOWS])
+    ]
+    count, places = len(index.manifest.grid), iter(windows)
+    for batch in encode(model, features, [where for _, where, _ in windows]):
         for made in batch:
-            video = next(number)
-            stored = torch.cat(list(index.embeddings(index.rows_of(video))), dim=1).float().numpy()
-            off = float(np.abs(stored - made).max())
+            video, where, place = next(places)
+            rows = index.rows_of(video)[place * count : (place + 1) * count]
+            off = float(np.abs(index.vectors(rows).float().numpy() - made).max())
             if off > _CLOSE:
                 wrong.append(
-                    f"{index.root}: video '{index.video_id(video)}' embedded again differs by {off:.4f}. "
+                    f"{index.root}: video '{where.video_id}' embedded again differs by {off:.4f}. "
                     "Were its features changed?"
                 )
     return len(present), wrong

@@ -10,6 +10,7 @@ are no part of the fingerprint.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable
@@ -29,11 +30,13 @@ from .encoder_source import EncoderSource, distinct, state_of
 from .errors import CheckpointError, OutputError
 from .model import MMN
 from .pretrained import rebuild
+from .windows import WindowRule
 
 _WHOLE, _REFERRING = 1, 2  # formats: with the text encoder's weights, or with a reference to them
 _BERT = "text_encoder.bert."
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
 _SENTENCES = "sentences.txt"
+_STRETCHED = 1.5  # times the longest video of the training that one map still covers
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,15 @@ class CheckpointInfo:
     features: str | None  # backbone of the features it was trained on, where known
     text_config: dict[str, Any]
     encoder: EncoderSource | None = None  # the frozen text encoder; None: its weights are among the others
+    durations: tuple[float, float] | None = None  # median and longest of the training videos, in seconds
+
+    @property
+    def windows(self) -> WindowRule:
+        """How longer videos than it was trained on are cut; not at all where that is not known."""
+        if self.durations is None:
+            return WindowRule()
+        median, longest = self.durations
+        return WindowRule(median, _STRETCHED * longest, coarse=False)
 
     @property
     def sentences_file(self) -> Path:
@@ -98,6 +110,7 @@ def save(
     *,
     features: str | None = None,
     sentences: Iterable[str] = (),
+    durations: tuple[float, float] | None = None,
     self_contained: bool = False,
 ) -> str:
     """Write a checkpoint aside and put it in place by renaming, replacing an older checkpoint.
@@ -107,8 +120,9 @@ def save(
     Args:
         features: backbone of the features that the model was trained on.
         sentences: that it was trained with.
-        self_contained: keep a copy of a frozen text encoder, so that the checkpoint needs nothing else. One
-            that was loaded from a self-contained checkpoint is kept in any case.
+        durations: median and longest of the videos that it was trained on, in seconds.
+        self_contained: keep a copy of a frozen text encoder; one that came out of a self-contained checkpoint
+            is kept in any case.
 
     Returns:
         The fingerprint.
@@ -117,8 +131,7 @@ def save(
         OutputError: the place cannot be written, or holds something that is no checkpoint.
         CheckpointError: weights are not finite.
     """
-    path = Path(path)
-    _check_finite(model, path)
+    _check_finite(model, path := Path(path))
     if path.exists() and not is_checkpoint(path):
         raise OutputError(f"{path}: exists and is not a checkpoint; it is left alone. Choose another place.")
     frozen = model.source if model.source and model.source.holds(state_of(model.text_encoder.bert)) else None
@@ -127,21 +140,16 @@ def save(
         recover(path)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        tensors = {
-            name: tensor.contiguous().cpu()
-            for name, tensor in distinct(model)[0].items()
-            if not (frozen and name.startswith(_BERT))
-        }
-        save_file(tensors, aside / "model.safetensors")
+        save_file(_own_tensors(model, frozen), aside / "model.safetensors")
         if frozen and (self_contained or frozen.inside):
             write_encoder(model, aside / ENCODER)
         (aside / "tokenizer.json").write_text(model.tokenizer.to_json(), encoding="utf-8")
         # A line each, so that white space within is a blank; the text encoder does not tell the two apart.
-        if lines := dict.fromkeys(line for sentence in sentences if (line := " ".join(sentence.split()))):
+        if lines := dict.fromkeys(filter(None, (" ".join(sentence.split()) for sentence in sentences))):
             (aside / _SENTENCES).write_text("\n".join(lines) + "\n", encoding="utf-8")
         # safetensors writes files that only their owner may read; an index is often another user's to search.
         (aside / "model.safetensors").chmod((aside / "tokenizer.json").stat().st_mode)
-        about = _describe(model, frozen, features)
+        about = _describe(model, frozen, features, durations)
         about["fingerprint"] = fingerprint(aside, about)
         (aside / "config.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
         if path.exists():
@@ -154,6 +162,12 @@ def save(
     return str(about["fingerprint"])
 
 
+def _own_tensors(model: MMN, frozen: EncoderSource | None) -> dict[str, torch.Tensor]:
+    """The weights without those of a frozen text encoder."""
+    tensors = distinct(model)[0].items()
+    return {n: t.contiguous().cpu() for n, t in tensors if not (frozen and n.startswith(_BERT))}
+
+
 def _check_finite(model: MMN, path: Path) -> None:
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
@@ -162,7 +176,9 @@ def _check_finite(model: MMN, path: Path) -> None:
             )
 
 
-def _describe(model: MMN, frozen: EncoderSource | None, features: str | None) -> dict[str, Any]:
+def _describe(
+    model: MMN, frozen: EncoderSource | None, features: str | None, durations: tuple[float, float] | None
+) -> dict[str, Any]:
     """The content of config.json, but for the fingerprint."""
     text_config = model.text_encoder.bert.config.to_dict()  # type: ignore[union-attr,operator]
     for key in ("_name_or_path", "transformers_version", "dtype"):
@@ -173,6 +189,8 @@ def _describe(model: MMN, frozen: EncoderSource | None, features: str | None) ->
         "features": features,
         "text_encoder": text_config,
     }
+    if durations:
+        about["durations"] = list(durations)
     return about if frozen is None else {**about, "frozen_encoder": frozen.to_json()}
 
 
@@ -259,8 +277,13 @@ def info(path: str | os.PathLike[str]) -> CheckpointInfo:
         config = ModelConfig.from_json(about["model"], f"{path}/config.json")
         frozen = about["frozen_encoder"] if about["format"] == _REFERRING else None
         encoder = frozen and EncoderSource(str(frozen["name"]), str(frozen["sha256"]), int(frozen["bytes"]))
+        durations = about.get("durations")
+        if durations is not None:
+            middle, longest = durations = tuple(float(seconds) for seconds in durations)
+            if not 0 < middle <= longest < math.inf:
+                raise ValueError(f"durations {durations}, expected the median and the longest")
         return CheckpointInfo(
-            path, config, about["fingerprint"], about["features"], about["text_encoder"], encoder
+            path, config, about["fingerprint"], about["features"], about["text_encoder"], encoder, durations
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}/config.json: is damaged ({error!r}).") from error

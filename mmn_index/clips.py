@@ -3,6 +3,8 @@
 The rounding rule is the official implementation's to the bit: released weights were trained with it.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,6 +12,7 @@ from torch.nn import functional
 from .config import ModelConfig
 from .errors import FeatureError
 from .features import FeatureFile
+from .windows import WindowOf
 
 
 def pool_to_pre_clips(snippets: Tensor, num_pre_clips: int) -> Tensor:
@@ -44,3 +47,25 @@ def stored_pre_clips(features: FeatureFile, video_id: str, config: ModelConfig) 
     return pool_to_pre_clips(
         torch.from_numpy(features.read(video_id, config.input_dim)), config.num_pre_clips
     ).float()
+
+
+def window_pre_clips(features: FeatureFile, where: WindowOf, config: ModelConfig) -> Tensor:
+    """As `stored_pre_clips`, of a window of the video."""
+    first, last = snippets_of(features, where)
+    snippets = features.read(where.video_id, config.input_dim, first, last)
+    return pool_to_pre_clips(torch.from_numpy(snippets), config.num_pre_clips).float()
+
+
+def snippets_of(features: FeatureFile, where: WindowOf, *, outward: bool = False) -> tuple[int, int]:
+    """Which snippets of a video lie in a window: the first, and the one behind the last; at least one.
+
+    Snippets cover a video evenly, whatever their rate.
+
+    Args:
+        outward: those that lie in it only in part as well.
+    """
+    count = features.shape(where.video_id)[0]
+    scale, window = count / where.duration, where.window
+    low, high = window.start * scale, (window.start + window.length) * scale
+    first = min(max(math.floor(low) if outward else round(low), 0), count - 1)
+    return first, max(first + 1, min(math.ceil(high) if outward else round(high), count))

@@ -2,39 +2,47 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import CheckpointError
-from .model import MMN
+from .moment_model import MomentModel
 
-_BATCH = 16  # videos that go through the encoder together
+_BATCH = 16  # videos, or windows of them, that go through the encoder together
+
+Video = TypeVar("Video")
 
 
 @torch.inference_mode()
 def embed_in_batches(
-    model: MMN, pre_clips: Callable[[str], Tensor], video_ids: Sequence[str]
+    model: MomentModel,
+    pre_clips: Callable[[Video], Tensor],
+    videos: Sequence[Video],
+    name: Callable[[Video], str] = str,
 ) -> Iterator[list[np.ndarray]]:
-    """Embed every proposal of every video.
+    """Embed every proposal of every video, or of every window of some.
 
     The next batch is read, in a thread of its own, while the model works on this one.
 
     Args:
-        pre_clips: (M, D) of a video, by its id.
+        pre_clips: what `embed_videos` of the model wants of one; (M, D) of MMN.
+        name: of a video, for messages.
 
     Yields:
-        A batch of videos, in the order given: (P, 2 C) float32 each, contrastive then iou.
+        A batch of videos, in the order given: (P, 2 C) float32 each, contrastive then iou; (P, C) of a model
+        with one space.
 
     Raises:
         CheckpointError: embeddings are not finite.
     """
 
-    def read(part: Sequence[str]) -> Tensor:
-        return torch.stack([pre_clips(video_id) for video_id in part])
+    def read(part: Sequence[Video]) -> Tensor:
+        return torch.stack([pre_clips(video) for video in part])
 
-    batches = [video_ids[first : first + _BATCH] for first in range(0, len(video_ids), _BATCH)]
+    batches = [videos[first : first + _BATCH] for first in range(0, len(videos), _BATCH)]
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, batches[0]) if batches else None
         for number in range(len(batches)):
@@ -45,8 +53,8 @@ def embed_in_batches(
             for place, embeddings in enumerate(made):
                 if not np.isfinite(embeddings).all():
                     raise CheckpointError(
-                        f"the model embeds video '{video_ids[number * _BATCH + place]}' as numbers that are "
-                        "not finite: its "
-                        "training has diverged, or the features are not of the kind that it was trained on."
+                        f"the model embeds video '{name(videos[number * _BATCH + place])}' as numbers that "
+                        "are not finite: its training has diverged, or the features are not of the kind that "
+                        "it was trained on."
                     )
             yield list(made)

@@ -6,13 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .clips import window_pre_clips
 from .config import ModelConfig
 from .encoder_source import EncoderSource
 from .errors import CheckpointError
+from .features import FeatureFile
 from .proposals import ProposalGrid
 from .scoring import Embeddings, Score
 from .text_encoder import SentenceTokenizer, TextEncoder
 from .video_encoder import VideoEncoder
+from .windows import WindowOf
 
 _AT_ONCE = 256  # sentences that go through the encoder together
 
@@ -50,6 +53,18 @@ class MMN(nn.Module):
     def score(self, name: str) -> Score:
         """One of scoring.SCORES with this model's parameters."""
         return Score(name, power=self.config.power, tau=self.config.tau)
+
+    def prepare(self, features: FeatureFile, where: WindowOf) -> Tensor:
+        """The pre-clips of a window of a video, (M, D) float32 on the CPU.
+
+        Raises:
+            FeatureError: the video has no usable features.
+        """
+        return window_pre_clips(features, where, self.config)
+
+    def shortened(self, sentences: Sequence[str]) -> list[str]:
+        """The sentences, without the end of those that have more tokens than the text encoder reads."""
+        return self.tokenizer.shortened(sentences)
 
     def embed_videos(self, pre_clips: Tensor) -> Embeddings:
         """Unit embeddings of every valid proposal: (V, M, D) -> two of (V, P, C)."""

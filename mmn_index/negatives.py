@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError, QueryError
-from .model import MMN
+from .moment_model import MomentModel
 
 KINDS = ("softmax", "csls")
 _NEIGHBOURS = 3  # csls takes the mean of the largest one in so many of the bank's cosines
@@ -62,7 +62,7 @@ class Bank:
 
     @torch.inference_mode()
     def hubs(self, embeddings: Tensor) -> np.ndarray:
-        """The number h of moments: (n, 2 C) float16, contrastive first -> (n,) float32."""
+        """The number h of moments: (n, 2 C) or (n, C) float16, contrastive first -> (n,) float32."""
         count, dim = self.contrastive.shape
         found = torch.empty(len(embeddings))
         step = max(1, _BLOCK // count)
@@ -98,9 +98,11 @@ class Bank:
         return float((self.contrastive.double().cpu() @ query.double()).max())
 
 
-def make_bank(model: MMN, sentences: Sequence[str], kind: str) -> Bank:
-    """The bank of some sentences, each taken once, at the model's temperature; of very many it takes every
-    n-th.
+def make_bank(model: MomentModel, sentences: Sequence[str], kind: str, tau: float) -> Bank:
+    """The bank of some sentences, each taken once; of very many it takes every n-th.
+
+    Args:
+        tau: the model's temperature.
 
     Raises:
         ConfigError: no such kind.
@@ -109,7 +111,7 @@ def make_bank(model: MMN, sentences: Sequence[str], kind: str) -> Bank:
     distinct = tuple(dict.fromkeys(sentences))
     distinct = distinct[:: -(-len(distinct) // _MOST) or 1]
     contrastive = model.embed_collection(distinct).contrastive.to(model.device)
-    return Bank(distinct, contrastive, kind, model.config.tau, max(1, round(len(distinct) / _NEIGHBOURS)))
+    return Bank(distinct, contrastive, kind, tau, max(1, round(len(distinct) / _NEIGHBOURS)))
 
 
 def _log_mean_exp(x: Tensor) -> Tensor:

@@ -19,13 +19,13 @@ def test_the_background_is_a_weighted_sample_of_all_moments(
     """What it says of the mean score of random queries is off by no more than its own standard error,
     about.
     """
-    monkeypatch.setattr("mmn_index.index.segment._SAMPLE", 120)
+    monkeypatch.setattr("mmn_index.index.segment_files._SAMPLE", 120)
     monkeypatch.setattr("mmn_index.index.segment._LEAST", 20)
     root = make_index(tmp_path, 4, videos=40, segments=3).root
     remove(root, ["v01", "v07", "v20", "v30", "v31"])
     index, queries = MomentIndex(root), random_queries(1, 400)
-    rows, embeddings, weights = index.background()
-    assert index.background()[0] is rows  # once a version
+    rows, embeddings, weights = index.background
+    assert index.background[0] is rows  # once a version
     assert weights.sum() == pytest.approx(index.num_moments)
     assert np.array_equal(index.vectors(rows).numpy(), embeddings)
     assert index.live[index.videos_of(rows)].all()
@@ -35,7 +35,7 @@ def test_the_background_is_a_weighted_sample_of_all_moments(
         c, i = (q.double() @ x.double().T for q, x in zip(queries, index.embeddings(some), strict=True))
         return Score().log(c, i).numpy()
 
-    found, of = scores(rows), np.searchsorted(index._first_row, rows, side="right")
+    found, of = scores(rows), np.searchsorted(index.rows.first, rows, side="right")
     error = np.zeros(400)
     for part in np.unique(of):
         own, count = found[:, of == part], weights[of == part].sum()
@@ -50,18 +50,18 @@ def test_the_background_is_a_weighted_sample_of_all_moments(
 def test_a_background_of_removed_videos_is_drawn_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmn_index.index.segment._SAMPLE", 30)
+    monkeypatch.setattr("mmn_index.index.segment_files._SAMPLE", 30)
     monkeypatch.setattr("mmn_index.index.segment._LEAST", 5)
     root = make_index(tmp_path, 4, videos=12).root
     remove(root, [f"v{number:02d}" for number in range(11)])
     index = MomentIndex(root)
-    rows, embeddings, weights = index.background()
+    rows, embeddings, weights = index.background
     assert len(rows) == len(set(rows.tolist())) == 30
     assert set(index.videos_of(rows).tolist()) == {11}
     assert np.array_equal(index.vectors(rows).numpy(), embeddings)
     assert weights.sum() == pytest.approx(index.num_moments)
     remove(root, ["v11"])
-    assert [part.shape for part in MomentIndex(root).background()] == [(0,), (0, 10), (0,)]
+    assert [part.shape for part in MomentIndex(root).background] == [(0,), (0, 10), (0,)]
 
 
 def test_a_background_of_other_moments_is_found(tmp_path: Path) -> None:

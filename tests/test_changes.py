@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from conftest import SENTENCES, Command, write_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmn_index.index_build import candidates
-from mmn_index.index_build.build import Source, add, encode
+from mmn_index.index_build.build import add
 from mmn_index.index_build.candidates import Wish
 from mmn_index.index_build.change import compact, remove
+from mmn_index.index_build.embed import encode
+from mmn_index.index_build.source import Source
 from mmn_index.index_build.verify import _rows, verify
 from test_index import edit, entries
 from test_search import GRID, make_index, random_queries
@@ -36,6 +38,7 @@ from mmn_index.model import MMN
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
+from mmn_index.windows import Window, WindowOf
 
 GRIDS = (ProposalGrid(3, (2,)), ProposalGrid(1, ()), ProposalGrid(14, (3, 2)))  # divisions that are not exact
 TEXT = st.text(
@@ -126,7 +129,7 @@ def test_what_is_written_is_read(
 
 
 def test_moments_are_written_in_groups_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmn_index.index.segment._GROUP", 3 * len(GRID))
+    monkeypatch.setattr("mmn_index.index.segment_writer._GROUP", 3 * len(GRID))
     index = make_index(tmp_path, 1, videos=8, durations=(30.0, 31.0))
     written = pq.ParquetFile(index.segments[0].folder / "moments.parquet")
     assert written.num_row_groups == 3
@@ -182,13 +185,26 @@ def model(lively: Path) -> MMN:
     return checkpoint.load(lively / "model")
 
 
+def whole(features: FeatureFile, video_ids: Sequence[str]) -> list[WindowOf]:
+    """Videos, each as one window."""
+    return [
+        WindowOf(video_id, seconds, Window(0.0, seconds))
+        for video_id in video_ids
+        if (seconds := features.duration(video_id))
+    ]
+
+
 @pytest.fixture(scope="module")
 def embedded(files: dict[str, Path], model: MMN) -> dict[tuple[str, str], np.ndarray]:
     """What a video's stored embeddings have to be, by file and id."""
     found = {}
     for name, path in files.items():
         with FeatureFile(path) as features:
-            arrays = [array for batch in encode(model, features, features.video_ids) for array in batch]
+            arrays = [
+                array
+                for batch in encode(model, features, whole(features, features.video_ids))
+                for array in batch
+            ]
             found.update(
                 {(name, video_id): array for video_id, array in zip(features.video_ids, arrays, strict=True)}
             )
@@ -346,7 +362,7 @@ def test_update_replaces_videos_in_one_change(
     assert sorted(index.video_ids) == [f"v{n}" for n in range(7)]
     with FeatureFile(files["new"]) as new, FeatureFile(lively / "features.h5") as old:
         for video_id, features in (("v2", new), ("v6", new), ("v3", old)):
-            made = next(encode(model, features, [video_id]))[0]
+            made = next(encode(model, features, whole(features, [video_id])))[0]
             stored = torch.cat(
                 list(index.embeddings(index.rows_of(index.number_of(video_id)))), dim=1
             ).numpy()
@@ -483,7 +499,7 @@ def test_verify_finds_nothing_wrong_in_what_changes_leave(
     )
     command.ok("remove", "v1", "v7", "--index", copy)
     result = command.ok("verify", "--index", copy).stderr
-    assert "right: checksums of 9 files and of the model" in result
+    assert "right: checksums of 11 files and of the model" in result
     assert "in all 232 rows" in result
     assert re.search(
         r"right: candidate index: recall@10 after NMS (0\.9\d\d|1\.000) against the exact scan", result
@@ -638,8 +654,8 @@ def test_room_for_a_moment(lively: Path, copy: Path, command: Command, tmp_path:
 def test_what_can_be_scanned_in_time_is_scanned(
     lively: Path, copy: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def milliseconds(moments: int, joint_dim: int) -> float:
-        assert (moments, joint_dim) == (174, 6)
+    def milliseconds(moments: int, width: int) -> float:
+        assert (moments, width) == (174, 12)
         return 3.0
 
     assert 0 < candidates.scan_milliseconds(200_000, 64) < candidates.scan_milliseconds(20_000_000, 64)

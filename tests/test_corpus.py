@@ -189,9 +189,9 @@ def test_chance_by_hand() -> None:
     # Of the ten moments of 8 seconds, an IoU of 1/2 with [0,4] have [0,2] [0,4] [0,6] [0,8] [2,4]; with [2,8]
     # there are [2,6] [2,8] [4,8] [0,8] [0,6]; with [4,8], as with [0,4], five; with [0,2] two, itself and
     # [0,4].
-    counts = count_right(queries.right["own"], corpus.durations, GRID, 0.5)
+    counts = count_right(queries.right["own"], corpus, 0.5)
     assert counts.tolist() == [5, 5, 5, 2]
-    assert count_right(queries.right["text"], corpus.durations, GRID, 0.5).tolist() == [10, 5, 10, 2]
+    assert count_right(queries.right["text"], corpus, 0.5).tolist() == [10, 5, 10, 2]
     lists = search_tasks(queries, corpus, Given(), nms=1.0)
     chance = {
         (one.task, one.right, one.iou): one.chance()["R@1"]
@@ -360,7 +360,7 @@ def test_ceilings_by_hand() -> None:
     split = split_of(video("a", ("x", 0, 4), ("y", 0.0, 0.5)), video("b", ("X.", 2, 6), ("z", 0, 8)))
     corpus = corpus_of(split)
     queries = queries_of(split, corpus)
-    assert proposal_oracle(queries, corpus, GRID, 0.5) == 0.75  # [0, 0.5] has 1/4 with [0,2] at best
+    assert proposal_oracle(queries, corpus, 0.5) == 0.75  # [0, 0.5] has 1/4 with [0,2] at best
     assert tied_videos(queries).tolist() == [2, 1, 2, 1]
     assert text_oracle(queries) == 0.75  # (1/2 + 1 + 1/2 + 1) / 4
 
@@ -387,7 +387,7 @@ def test_the_ambiguity_of_the_benchmarks(name: str, file: str, shared: float, ce
     # Share of queries that some proposal meets at 0.5 and 0.7, counted once more without this project's
     # arithmetic.
     expected = {"charades": (100.0, 99.6), "activitynet": (98.9, 97.3), "tacos": (97.2, 90.1)}[name]
-    assert tuple(round(100 * proposal_oracle(queries, corpus, grid, m), 1) for m in (0.5, 0.7)) == expected
+    assert tuple(round(100 * proposal_oracle(queries, corpus, m), 1) for m in (0.5, 0.7)) == expected
 
 
 def test_texts_are_normalised() -> None:

@@ -22,8 +22,8 @@ import pytest
 import torch
 from click.testing import Result
 from conftest import WORDS, Command, write_features
-from mmn_index.index_build import build, candidates
-from mmn_index.index_build.build import Source
+from mmn_index.index_build import build, candidates, embed
+from mmn_index.index_build.source import Source
 from mmn_index.index_build.verify import verify
 
 from mmn_index import embedding
@@ -31,12 +31,13 @@ from mmn_index.errors import MomentIndexError
 from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, MomentIndex, PlannedVideo, SegmentWriter
 from mmn_index.index import manifest as manifest_module
-from mmn_index.index import segment as segment_module
+from mmn_index.index import segment_writer as segment_module
 from mmn_index.index import writer as writer_module
 from mmn_index.index.vectors import Vectors, write_vectors
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
 from mmn_index.search import SearchOptions, search_embeddings
+from mmn_index.windows import WindowOf
 
 WORKERS = Path(__file__).parent
 
@@ -150,12 +151,12 @@ def test_a_build_goes_on_where_it_was_killed(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, batches: int, left: int
 ) -> None:
     monkeypatch.setattr(embedding, "_BATCH", 2)
-    monkeypatch.setattr(build, "_KEPT", kept)
-    encode, encoded = build.encode, []
+    monkeypatch.setattr(embed, "_KEPT", kept)
+    encode, encoded = embed.encode, []
 
-    def counted(model: Any, features: FeatureFile, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
-        encoded.append(list(video_ids))
-        return encode(model, features, video_ids)
+    def counted(model: Any, features: FeatureFile, windows: Sequence[WindowOf]) -> Iterator[list[np.ndarray]]:
+        encoded.append([window.video_id for window in windows])
+        return encode(model, features, windows)
 
     def dies(*arguments: Any) -> Iterator[list[np.ndarray]]:
         yield from itertools.islice(counted(*arguments), batches)
@@ -163,7 +164,7 @@ def test_a_build_goes_on_where_it_was_killed(
 
     with FeatureFile(world / "features.h5") as file:
         for out, function in (("whole.mmn", counted), ("killed.mmn", dies), ("killed.mmn", counted)):
-            monkeypatch.setattr(build, "encode", function)
+            monkeypatch.setattr(embed, "encode", function)
             with contextlib.suppress(Killed):
                 build.build(world / "run" / "model", Source(file), tmp_path / out)
     everything = [f"v{number}" for number in range(6)]
@@ -176,6 +177,7 @@ def test_a_build_goes_on_where_it_was_killed(
         "hubs.npy",
         "moments.parquet",
         "videos.parquet",
+        "windows.parquet",
     ]
 
 
@@ -207,24 +209,24 @@ def test_a_mistake_does_not_cost_what_a_killed_command_has_done(
     world: Path, copy: Path, features: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedding, "_BATCH", 2)
-    monkeypatch.setattr(build, "_KEPT", 1)
-    encode, encoded = build.encode, []
+    monkeypatch.setattr(embed, "_KEPT", 1)
+    encode, encoded = embed.encode, []
 
     def dies(*arguments: Any) -> Iterator[list[np.ndarray]]:
         yield from itertools.islice(encode(*arguments), 1)
         raise Killed
 
-    def counted(model: Any, file: FeatureFile, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
-        encoded.extend(video_ids)
-        return encode(model, file, video_ids)
+    def counted(model: Any, file: FeatureFile, windows: Sequence[WindowOf]) -> Iterator[list[np.ndarray]]:
+        encoded.extend(window.video_id for window in windows)
+        return encode(model, file, windows)
 
-    monkeypatch.setattr(build, "encode", dies)
+    monkeypatch.setattr(embed, "encode", dies)
     with pytest.raises(Killed), FeatureFile(features / "new.h5") as file:
         build.add(copy, Source(file))
     command.fails("remove", "nobody", "--index", copy, says="no video 'nobody'")
     command.fails("build", world / "run" / "model", features / "more.h5", "-o", copy, says="--overwrite")
     command.fails("add", features / "more.h5", "--index", copy, says="already")
-    monkeypatch.setattr(build, "encode", counted)
+    monkeypatch.setattr(embed, "encode", counted)
     command.ok("add", features / "new.h5", "--index", copy)
     assert encoded == ["x2", "x3", "x4"]
 
@@ -264,7 +266,7 @@ def test_what_a_manifest_names_is_on_the_disk_before_the_manifest(
     )
     command.ok("add", features / "more.h5", "--index", root)
     command.ok("compact", "--index", root)
-    assert seen == [16, 22, 15]
+    assert seen == [17, 24, 16]  # windows.parquet among them
     assert root.stat().st_ino in synced
 
 
@@ -472,11 +474,18 @@ def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(copy: Path, comma
             with contextlib.suppress(MomentIndexError):
                 MomentIndex(copy)
         path.write_bytes(content)
-    five = ["background.npy", "embeddings.npy", "hubs.npy", "moments.parquet", "videos.parquet"]
+    six = [
+        "background.npy",
+        "embeddings.npy",
+        "hubs.npy",
+        "moments.parquet",
+        "videos.parquet",
+        "windows.parquet",
+    ]
     bank = MomentIndex(copy).manifest.bank
     assert bank is not None
     model = ["config.json", "model.safetensors", "sentences.txt", "tokenizer.json"]
-    assert sorted(seen) == sorted(["manifest.json", bank.file, *model, *five, *five, "vectors.faiss"])
+    assert sorted(seen) == sorted(["manifest.json", bank.file, *model, *six, *six, "vectors.faiss"])
     command.ok("verify", "--index", copy)
 
 

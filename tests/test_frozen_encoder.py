@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import DIM, SENTENCES, Command
-from mmn_index.index_build.build import Source, build
+from mmn_index.index_build.build import build
+from mmn_index.index_build.source import Source
 from mmn_index.index_build.verify import verify
 from safetensors.torch import load_file, save_file
 

@@ -86,7 +86,7 @@ def test_sentences_are_embedded_once_each_whatever_the_batch(
 ) -> None:
     model = checkpoint.load(world / "run" / "model")
     monkeypatch.setattr(mmn, "_AT_ONCE", 2)
-    bank = make_bank(model, [*SENTENCES, *SENTENCES[:2]], "softmax")
+    bank = make_bank(model, [*SENTENCES, *SENTENCES[:2]], "softmax", model.config.tau)
     assert bank.sentences == SENTENCES
     with torch.inference_mode():
         assert torch.allclose(bank.contrastive, model.embed_sentences(SENTENCES).contrastive, atol=1e-6)
@@ -105,7 +105,7 @@ def test_a_bank_that_cannot_be(
     world: Path, sentences: list[str], kind: str, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        make_bank(checkpoint.load(world / "run" / "model"), sentences, kind)
+        make_bank(checkpoint.load(world / "run" / "model"), sentences, kind, 0.1)
 
 
 # Searching
@@ -519,7 +519,7 @@ def test_a_damaged_h_is_found(copy: Path, command: Command) -> None:
 
 def sign(root: Path) -> None:
     """Bytes and checksums of the files as they are now."""
-    from mmn_index.index.segment import digest
+    from mmn_index.index.segment_files import digest
 
     content = json.loads((root / "manifest.json").read_text())
     for entry in content["segments"]:

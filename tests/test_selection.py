@@ -302,7 +302,7 @@ def chosen(index: MomentIndex, *conditions: str) -> str:
     parts = index.parts(index.where(conditions))
     rows = [
         first + row
-        for first, part in zip(index._first_row, parts, strict=False)
+        for first, part in zip(index.rows.first, parts, strict=False)
         for run in part.runs
         for row in range(*run)
     ]

@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from forks import forked
 from mmn_index.index_build import build, candidates, change
-from mmn_index.index_build.build import Source
 from mmn_index.index_build.candidates import Wish
+from mmn_index.index_build.source import Source
 
 from mmn_index import checkpoint
 from mmn_index.features import FeatureFile

@@ -34,7 +34,7 @@ import torch
 import tqdm  # noqa: F401
 from forks import forked
 from mmn_index.cli.main import main
-from mmn_index.index_build import build, candidates, change  # noqa: F401
+from mmn_index.index_build import build, candidates, change, embed  # noqa: F401
 from mmn_index.index_build.verify import verify
 from transformers import AutoConfig, AutoModel, BertModel  # noqa: F401
 
@@ -42,14 +42,16 @@ from mmn_index import embedding
 from mmn_index.evaluation import annotations  # noqa: F401
 from mmn_index.index import MomentIndex
 from mmn_index.index.manifest import NAME, read_manifest
-from mmn_index.index.segment import PROGRESS
+from mmn_index.index.segment_files import PROGRESS
 
 TRACED = (
     "writer.py",
     "segment.py",
+    "segment_writer.py",
     "manifest.py",
     "vectors.py",
     "build.py",
+    "embed.py",
     "change.py",
     "candidates.py",
     "bank.py",
@@ -207,13 +209,13 @@ def examine(
 
 def answer(requests: Connection) -> None:
     """A child that lives on and looks at indexes, so that only the first look is slow."""
-    encode = build.encode
+    encode = embed.encode
 
     def counted(model: Any, features: Any, video_ids: Any) -> Any:
         encoded.append(len(video_ids))
         return encode(model, features, video_ids)
 
-    build.encode = counted
+    embed.encode = counted
     while (request := requests.recv()) is not None:
         function, *arguments = request
         try:
@@ -275,5 +277,5 @@ def kill_them(plan: dict[str, Any]) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-    embedding._BATCH, build._KEPT, candidates._QUERIES = 2, 1, 8
+    embedding._BATCH, embed._KEPT, candidates._QUERIES = 2, 1, 8
     kill_them(json.loads(Path(sys.argv[1]).read_text()))

@@ -215,7 +215,8 @@ class _Moment:
     @classmethod
     def of(cls, index: MomentIndex, row: int, score: float) -> "_Moment":
         start, end = index.spans(np.array([row]))[0].tolist()
-        return cls(index.video_id(row // len(index.manifest.grid)), start, end, score, row)
+        video = int(index.videos_of(np.array([row]))[0])
+        return cls(index.video_id(video), start, end, score, row)
 
 
 class _Split:
@@ -302,15 +303,18 @@ def _best_of_videos(index: MomentIndex, model: MMN, texts: Sequence[str]) -> tup
     What a search for one moment a video returns, in the end of all videos: a sentence may have to go far down
     the list.
     """
-    queries, score, per_video = model.embed_sentences(texts), index.manifest.score, len(index.manifest.grid)
+    queries, score = model.embed_sentences(texts), index.manifest.score
     values, rows = [], []
     for first in range(0, len(index.live), _VIDEOS):
         last = min(first + _VIDEOS, len(index.live))
-        block = np.arange(first * per_video, last * per_video)
+        of_videos = [index.rows_of(video) for video in range(first, last)]
+        block = np.concatenate(of_videos)
         moments = Embeddings(*(x.to(model.device).float() for x in index.embeddings(block)))
-        value, proposal = score(*cosines(queries, moments)).view(len(texts), -1, per_video).max(dim=2)
-        values.append(value.cpu())
-        rows.append(proposal.cpu() + torch.arange(first, last) * per_video)
+        scores = torch.split(score(*cosines(queries, moments)), [len(own) for own in of_videos], dim=1)
+        best = [own.max(dim=1) for own in scores]
+        values.append(torch.stack([value for value, _ in best], dim=1).cpu())
+        place = torch.stack([place for _, place in best], dim=1).cpu()
+        rows.append(place + torch.tensor([own[0] for own in of_videos]))
     return torch.cat(values, dim=1).masked_fill(~torch.from_numpy(index.live), -torch.inf), torch.cat(
         rows, dim=1
     )

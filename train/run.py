@@ -22,7 +22,7 @@ from mmn_index.pretrained import load_pretrained
 from .batches import TrainingSet, readable
 from .checks import check_spread, fitting
 from .config import Setting
-from .distributed import world
+from .distributed import World, world
 from .loop import LOSSES, Report, Run
 from .losses import Losses
 from .mining import read_negatives
@@ -79,17 +79,44 @@ def train(
         model = _model(setting, init).to(place)
         annotations = readable(annotations, model, tell)
         validation = validation and readable(validation, model, tell)
-        cache, reading = folder.pre_clips, partial(_reading, report)
-        data = TrainingSet(
-            annotations, features, model, cache, crop=setting.train.crop, world=processes, report=reading
-        )
+        data = _data(annotations, features, model, folder, setting, processes, report)
         measured = None
         if processes.first:
             measured = Validation.of(validation, features, model, setting.train)
             folder.begin(made_of)
         run = Run(setting, model, data, processes, report, mined)
-        save = partial(checkpoint.save, features=features.backbone, self_contained=self_contained)
+        save = _saving(features, annotations, self_contained)
         return _epochs(run, folder, annotations, save, measured, tensorboard)
+
+
+def _data(
+    annotations: Annotations,
+    features: FeatureFile,
+    model: MMN,
+    folder: RunFolder,
+    setting: Setting,
+    processes: World,
+    report: Report,
+) -> TrainingSet:
+    return TrainingSet(
+        annotations,
+        features,
+        model,
+        folder.pre_clips,
+        crop=setting.train.crop,
+        world=processes,
+        report=partial(_reading, report),
+    )
+
+
+def _saving(features: FeatureFile, annotations: Annotations, self_contained: bool) -> Callable[..., str]:
+    """`checkpoint.save` with what this run was trained on."""
+    return partial(
+        checkpoint.save,
+        features=features.backbone,
+        durations=annotations.durations,
+        self_contained=self_contained,
+    )
 
 
 def _made_of(

@@ -124,7 +124,9 @@ def tune_text(
         tuning = Tuning(model, annotations, embedded(annotations, "training"), config)
         held_out = (embedded(validation, "validation"), validation) if validation else None
         tuned = tuning.run(held_out, report)
-    checkpoint.save(model, out, features=about.features, sentences=about.sentences())
+    checkpoint.save(
+        model, out, features=about.features, sentences=about.sentences(), durations=about.durations
+    )
     return TuneResult(out, *tuned)
 
 

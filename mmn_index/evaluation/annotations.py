@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 import torch
@@ -53,6 +54,12 @@ class Annotations:
     def num_sentences(self) -> int:
         """Sentences of all videos."""
         return sum(len(video.sentences) for video in self.videos)
+
+    @property
+    def durations(self) -> tuple[float, float]:
+        """Seconds of the videos: their median, and the longest."""
+        lengths = [video.duration for video in self.videos]
+        return median(lengths), max(lengths)
 
     def worded(self, shortened: Callable[[Sequence[str]], list[str]]) -> "Annotations":
         """The same with sentences that a text encoder can read, see SentenceTokenizer.shortened."""

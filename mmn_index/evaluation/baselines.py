@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..moments import nms_top
+from ..moments import nms_top, temporal_iou
 from ..proposals import ProposalGrid
 from ..search import SearchOptions
 from .annotations import Annotations
@@ -80,12 +80,12 @@ def whole_video(grid: ProposalGrid) -> Tensor:
     return torch.full((len(grid),), -torch.inf).index_fill_(0, length.argmax()[None], 0.0)
 
 
-def proposal_oracle(queries: Queries, corpus: Corpus, grid: ProposalGrid, m: float) -> float:
+def proposal_oracle(queries: Queries, corpus: Corpus, m: float) -> float:
     """Share of queries, 0 to 1, that some proposal meets with an IoU of at least m: no ranking of proposals
     reaches more.
     """
     met = [
-        hits(grid.iou_targets(queries.moments[numbers], corpus.durations[video]), m).any(dim=1).sum()
+        hits(temporal_iou(queries.moments[numbers][:, None], corpus.spans(video)[None]), m).any(dim=1).sum()
         for video, numbers in queries.by_video()
     ]
     return float(sum(met)) / len(queries)

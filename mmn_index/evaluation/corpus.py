@@ -242,7 +242,6 @@ def evaluate_sizes(
 
     Videos without queries, which only distract, go first.
     """
-    grid = corpus.proposals
     asked = set(queries.videos.tolist())
     random = np.random.default_rng(seed)
     order = [
@@ -256,7 +255,7 @@ def evaluate_sizes(
         restriction = Restriction(videos=tuple(corpus.ids[number] for number in chosen))
         rows = torch.isin(queries.videos, torch.tensor(chosen)).nonzero()[:, 0].tolist()
         right = [queries.right["own"][row] for row in rows]
-        part = Corpus({n: corpus.ids[n] for n in chosen}, corpus.durations, grid)
+        part = replace(corpus, ids={n: corpus.ids[n] for n in chosen})
         own: list[Outcome] = []
         for threshold in dict.fromkeys([NO_NMS, nms]):
             options = SearchOptions(k=DEPTHS[-1], nms=threshold, restriction=restriction)
@@ -266,7 +265,7 @@ def evaluate_sizes(
                 report(len(ranked), len(rows), what=f"VCMR, {_nms(threshold)}, {size} videos")
             lists = Lists("VCMR", threshold, ranked)
             own += outcomes(lists, "own", right, IOUS, DEPTHS, _chances("VCMR", right, part))
-        points.append(SizePoint(size, size * len(grid), len(rows), tuple(own)))
+        points.append(SizePoint(size, part.num_moments, len(rows), tuple(own)))
         size //= 2
     return points
 
@@ -275,16 +274,17 @@ def _chances(task: str, right: Sequence[Right], corpus: Corpus) -> Chance | None
     """Chance of R@k where moments (VR: videos) come in random order; unknown where moments are not those of a
     grid.
     """
-    grid = corpus.grid
-    if grid is None:
+    if corpus.grid is None:
         return None
-    total = {"SVMR": len(grid), "VR": len(corpus.ids), "VCMR": len(corpus.ids) * len(grid)}[task]
+    total: int | Tensor = len(corpus.ids) if task == "VR" else corpus.num_moments
+    if task == "SVMR":
+        total = torch.tensor([corpus.count(next(iter(one.distinct))) for one in right])
 
     @cache
     def counts(m: float | None) -> Tensor:
         if m is None:
             return torch.tensor([len(one.distinct) for one in right])
-        return count_right(right, corpus.durations, grid, m)
+        return count_right(right, corpus, m)
 
     return lambda m, k: chances(counts(m), total, k)
 

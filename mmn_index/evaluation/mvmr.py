@@ -102,13 +102,11 @@ def evaluate_pools(
     pools: Pools, corpus: Corpus, rank: Rank, *, nms: float = 0.5, report: Report = silent
 ) -> list[Outcome]:
     """Search every sentence in its own pool, without NMS and with it."""
-    grid = corpus.proposals
+    totals = torch.tensor([sum(corpus.count(corpus.numbers[name]) for name in pool) for pool in pools.videos])
     alike: dict[frozenset[str], list[int]] = {}
     for number, pool in enumerate(pools.videos):
         alike.setdefault(frozenset(pool), []).append(number)
-    counts: dict[float | None, Tensor] = {
-        m: count_right(pools.right, corpus.durations, grid, m) for m in IOUS
-    }
+    counts: dict[float | None, Tensor] = {m: count_right(pools.right, corpus, m) for m in IOUS}
     found: list[Outcome] = []
     for threshold in dict.fromkeys([NO_NMS, nms]):
         ranked: dict[int, Ranked] = {}
@@ -126,7 +124,7 @@ def evaluate_pools(
             pools.right,
             IOUS,
             DEPTHS,
-            lambda m, k: chances(counts[m], pools.size * len(grid), k),
+            lambda m, k: chances(counts[m], totals, k),
         )
     return found
 

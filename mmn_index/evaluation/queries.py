@@ -11,7 +11,7 @@ Charades-STA 32.6 % share their text with a query of another video.
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -19,7 +19,9 @@ from torch import Tensor
 
 from ..errors import AnnotationError
 from ..index import MomentIndex
+from ..moments import temporal_iou
 from ..proposals import ProposalGrid
+from ..windows import Window
 from .annotations import Annotations
 from .recall import Right, hits
 
@@ -39,7 +41,8 @@ class Corpus:
 
     ids: Mapping[int, str]
     durations: Mapping[int, float]  # seconds
-    grid: ProposalGrid | None  # of every video; None where moments are not those of a grid
+    grid: ProposalGrid | None  # of every window; None where moments are not those of a grid
+    windows: Mapping[int, Sequence[Window]] = field(default_factory=dict)  # of videos that have several
 
     @property
     def proposals(self) -> ProposalGrid:
@@ -47,6 +50,20 @@ class Corpus:
         if self.grid is None:
             raise ValueError("the moments of this corpus are not those of a grid")
         return self.grid
+
+    def spans(self, number: int) -> Tensor:
+        """(P, 2) float32 seconds: the proposals of a video, those of all its windows."""
+        windows = self.windows.get(number) or (Window(0.0, self.durations[number]),)
+        return torch.cat([self.proposals.seconds(length) + start for start, length in windows])
+
+    def count(self, number: int) -> int:
+        """How many proposals a video has."""
+        return len(self.proposals) * max(1, len(self.windows.get(number, ())))
+
+    @property
+    def num_moments(self) -> int:
+        """Proposals of all videos."""
+        return sum(map(self.count, self.ids))
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -63,7 +80,13 @@ def indexed(index: MomentIndex) -> Corpus:
     """The videos of an index, by its own numbers."""
     live = index.live.nonzero()[0].tolist()
     ids, durations = (index.videos[name].to_pylist() for name in ("video_id", "duration"))
-    return Corpus({n: ids[n] for n in live}, {n: durations[n] for n in live}, index.manifest.grid)
+    windows = {n: index.rows.windows_of(n) for n in live}
+    return Corpus(
+        {n: ids[n] for n in live},
+        {n: durations[n] for n in live},
+        index.manifest.grid,
+        {n: several for n, several in windows.items() if len(several) > 1},
+    )
 
 
 def annotated(split: Annotations) -> Corpus:
@@ -156,9 +179,7 @@ def queries_of(split: Annotations, corpus: Corpus) -> Queries:
     )
 
 
-def count_right(
-    right: Sequence[Right], durations: Mapping[int, float], grid: ProposalGrid, m: float
-) -> Tensor:
+def count_right(right: Sequence[Right], corpus: Corpus, m: float) -> Tensor:
     """(Q,) int64: how many proposals of all videos have an IoU of at least m with a right moment of their
     video.
     """
@@ -166,7 +187,8 @@ def count_right(
     for one in right:
         if id(one) not in counted:
             ious = [
-                grid.iou_targets(one.spans[one.videos == video], durations[video]) for video in one.distinct
+                temporal_iou(one.spans[one.videos == video][:, None], corpus.spans(video)[None])
+                for video in one.distinct
             ]  # (r, P) each
             counted[id(one)] = int(sum(hits(of_video, m).any(dim=0).sum() for of_video in ious))
     return torch.tensor([counted[id(one)] for one in right])

@@ -61,15 +61,21 @@ def hits(ious: Tensor, m: float) -> Tensor:
     return ious >= torch.tensor(m, dtype=ious.dtype)
 
 
-def chances(right: Tensor, total: int, n: int) -> Tensor:
+def chances(right: Tensor, total: int | Tensor, n: int) -> Tensor:
     """Probability that n of `total` proposals, drawn at random without replacement, hold a right one.
 
     Args:
         right: (...) integers, how many proposals are right.
+        total: one number, or integers of the shape of `right`.
 
     Returns:
         (...) float64.
     """
+    if isinstance(total, Tensor):
+        found = torch.empty(right.shape, dtype=torch.float64)
+        for each in set(total.tolist()):
+            found[total == each] = chances(right[total == each], each, n)
+        return found
     left = total - torch.arange(min(n, total), dtype=torch.float64)  # proposals that remain before each draw
     # (..., n) probability of the draw while none before it was a hit
     hit = (right.double()[..., None] / left).clamp(max=1)

@@ -86,7 +86,7 @@ def evaluate_corpus(
     for name, weight in weights.items():
         found = search_tasks(queries, corpus, SameForAll(corpus, grid, weight), nms=nms)
         records += outcome_records(name, measured(found), queries, corpus)
-    records += [_ceiling(PROPOSAL, m, proposal_oracle(queries, corpus, grid, m)) for m in IOUS]
+    records += [_ceiling(PROPOSAL, m, proposal_oracle(queries, corpus, m)) for m in IOUS]
     records.append(_ceiling(TIES, None, text_oracle(queries)))
     records += size_records(evaluate_sizes(queries, corpus, rank, nms=nms, report=report))
     return CorpusReport(records + group_records(exact, groups(queries, _sentences(train))), lists, nms)
@@ -148,7 +148,7 @@ def outcome_records(
     """
     size = {
         "videos": len(corpus.ids),
-        **({} if corpus.grid is None else {"moments": len(corpus.ids) * len(corpus.grid)}),
+        **({} if corpus.grid is None else {"moments": corpus.num_moments}),
     }
     found = [
         {**_about(part, one, "all", len(queries)), **size, **_numbers(one), "proven exact": one.exact}

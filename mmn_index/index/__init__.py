@@ -11,7 +11,7 @@ collection.mmn/
 
 from .candidates import Candidates
 from .manifest import BankAbout, CandidateAbout, Manifest, SegmentEntry
-from .segment import PlannedVideo, SegmentWriter
+from .segment_writer import PlannedVideo, SegmentWriter
 from .selection import Part, Restriction
 from .store import IndexedVideo, MomentIndex
 from .writer import IndexWriter

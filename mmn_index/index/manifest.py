@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -13,8 +14,16 @@ from ..errors import ConfigError, MomentIndexError
 from ..proposals import ProposalGrid
 from ..scoring import HUB_SCORES, Score
 
-FORMAT = 3
+FORMAT = 4
 NAME = "manifest.json"
+_PLAIN = (
+    "version",
+    "fingerprint",
+    "features",
+    "joint_dim",
+    "spaces",
+    "longest",
+)  # fields that JSON takes as they are
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,21 @@ class Manifest:
 
     fingerprint: str  # of the model that made all embeddings
     features: str | None  # backbone of the features, where known
-    joint_dim: int  # C; a stored vector has 2 C numbers
-    grid: ProposalGrid  # of every video
+    joint_dim: int  # C
+    grid: ProposalGrid  # of every window
     score: Score  # the index's default
     segments: tuple[SegmentEntry, ...]
     model_files: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # name -> (bytes, SHA-256)
     version: int = 0  # rises with every change
     bank: BankAbout | None = None  # None: no segment has hubs.npy
     calibration: Calibration | None = None  # of the default score's hits; None: they have no confidence
+    spaces: int = 2  # joint spaces of the model: 1 is the contrastive one alone
+    longest: float = 1.0  # length that no moment's embedding exceeds
+
+    @property
+    def width(self) -> int:
+        """Numbers of a stored vector."""
+        return self.spaces * self.joint_dim
 
     @property
     def model_folder(self) -> str:
@@ -89,7 +105,7 @@ class Manifest:
         """Replace the manifest in one rename, after its content has reached the disk."""
         content = {
             "format": FORMAT,
-            **{key: getattr(self, key) for key in ("version", "fingerprint", "features", "joint_dim")},
+            **{key: getattr(self, key) for key in _PLAIN},
             "grid": {"num_clips": self.grid.num_clips, "pooling_counts": list(self.grid.pooling_counts)},
             "score": asdict(self.score),
             "model_files": dict(self.model_files),
@@ -141,6 +157,8 @@ def read_manifest(root: Path) -> Manifest:
             int(content["version"]),
             _bank(content["bank"]),
             Calibration(**content["calibration"]) if content["calibration"] is not None else None,
+            _spaces(content["spaces"]),
+            _longest(content["longest"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error
@@ -178,6 +196,18 @@ def _files(files: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
     if any(Path(name).name != name for name in files):
         raise ValueError(f"{list(files)} are no file names")
     return {str(name): (int(size), str(digest)) for name, (size, digest) in files.items()}
+
+
+def _spaces(value: object) -> int:
+    if value not in (1, 2):
+        raise ValueError(f"{value!r} joint spaces, expected 1 or 2")
+    return 1 if value == 1 else 2
+
+
+def _longest(value: float) -> float:
+    if not 0 < float(value) < math.inf:
+        raise ValueError(f"embeddings of length {value!r}")
+    return float(value)
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -2,9 +2,9 @@
 
 Embeddings are float16 on disk, memory-mapped. A stretch of rows is converted to float32 while it is in the
 processor's cache, multiplied with all queries, and both cosines become one score in place, so that the scan
-costs little more than reading and multiplying. Scores are upper bounds: a float32 sum of C products of unit
-vectors is off by C roundings at most, which are added to both cosines before they are scored, and a score
-rises in both.
+costs little more than reading and multiplying. Scores are upper bounds: a float32 sum of C products of two
+vectors is off by C roundings of the product of their lengths at most, which are added to both inner products
+before they are scored, and a score rises in both. Queries are unit vectors, moments may be longer.
 
 A GPU multiplies the float16 rows as they are and reads them once: a query is two float16 vectors there, its
 rounded self and what rounding took off.
@@ -71,16 +71,19 @@ def best_of_all(
     score: Score,
     limit: int,
     deadline: Deadline,
+    *,
+    longest: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """The rows with the best scores.
 
     Args:
-        embeddings: (n, 2 C) float16 on any device.
+        embeddings: (n, 2 C) float16 on any device, or (n, C) of a model with one space.
         hubs: (n,) float32 there, h of every row; may be None where the score has no hub correction.
         runs: stretches [first, last) of rows to scan, in rising order.
         keep: bool, one for every row of all runs in turn; False is no candidate. None keeps all.
         queries: unit vectors, two of (Q, C).
         limit: how many rows a query gets.
+        longest: length that no embedding exceeds in either space.
 
     Returns:
         Upper bounds of the logarithmic score (Q, m) float32 and rows (Q, m) int64, best first, m = min(limit,
@@ -97,7 +100,7 @@ def best_of_all(
     for first, last in blocks(runs, size):
         deadline.check(done, total)
         values = upper_bounds(
-            embeddings[first:last], None if hubs is None else hubs[first:last], queries, score
+            embeddings[first:last], None if hubs is None else hubs[first:last], queries, score, longest
         )
         if keep is not None:
             values.masked_fill_(~keep[done : done + last - first], -torch.inf)
@@ -144,12 +147,13 @@ def _best(found: list[tuple[Tensor, Tensor]], limit: int) -> tuple[Tensor, Tenso
     return values, rows.gather(1, place)
 
 
-def upper_bounds(embeddings: Tensor, hubs: Tensor | None, queries: Embeddings, score: Score) -> Tensor:
+def upper_bounds(
+    embeddings: Tensor, hubs: Tensor | None, queries: Embeddings, score: Score, longest: float = 1.0
+) -> Tensor:
     """(Q, n) float32: the logarithmic score of every row, or a little more."""
     hubs = hubs if score.hub else None
-    (rows, width), count, device = embeddings.shape, len(queries.contrastive), embeddings.device
-    dim = width // 2
-    slack = _ROUNDING * (dim + _CORRECTING * (hubs is not None))
+    (rows, width), (count, dim), device = embeddings.shape, queries.contrastive.shape, embeddings.device
+    slack = _ROUNDING * longest * (dim + _CORRECTING * (hubs is not None))
     q = Embeddings(*(x.to(device, torch.float32) for x in queries))
     if device.type in _IN_HALF:
         c, i = _cosines_in_half(q, embeddings)
@@ -178,7 +182,7 @@ def upper_bounds(embeddings: Tensor, hubs: Tensor | None, queries: Embeddings, s
 
 
 def _cosines_in_half(queries: Embeddings, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Both cosines of float32 queries (Q, C) and float16 rows (n, 2 C), two of (Q, n) float32.
+    """Both inner products of float32 queries (Q, C) and float16 rows (n, 2 C), two of (Q, n) float32.
 
     A number less its float16 is at most 2^-11 of it, and that again in float16 is off by 2^-11 of itself:
     2^-22 of the number is left out, a hundredth of what the sum's own roundings may be.
@@ -187,10 +191,10 @@ def _cosines_in_half(queries: Embeddings, embeddings: Tensor) -> tuple[Tensor, T
     if count <= _FEW:
         both = _product_in_half(block_diagonal(queries), embeddings)
         return both[:count], both[count:]
-    return (
-        _product_in_half(queries.contrastive, embeddings[:, :dim]),
-        _product_in_half(queries.iou, embeddings[:, dim:]),
-    )
+    c = _product_in_half(queries.contrastive, embeddings[:, :dim])
+    if not queries.iou.shape[1]:
+        return c, torch.zeros_like(c)
+    return c, _product_in_half(queries.iou, embeddings[:, dim:])
 
 
 def _product_in_half(queries: Tensor, rows: Tensor) -> Tensor:
@@ -204,9 +208,9 @@ def _product_in_half(queries: Tensor, rows: Tensor) -> Tensor:
 
 def block_diagonal(queries: Embeddings) -> Tensor:
     """(2 Q, 2 C): the contrastive embeddings with zeros behind them, then the IoU ones with zeros before
-    them.
+    them. Of a model with one space (2 Q, C): the second half is zeros.
     """
     rows, dim = queries.contrastive.shape
-    both = queries.contrastive.new_zeros(2, rows, 2, dim)
-    both[0, :, 0], both[1, :, 1] = queries
-    return both.view(2 * rows, 2 * dim)
+    both = queries.contrastive.new_zeros(2 * rows, dim + queries.iou.shape[1])
+    both[:rows, :dim], both[rows:, dim:] = queries
+    return both

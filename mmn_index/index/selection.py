@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import QueryError
-from .segment import VIDEO_COLUMNS, Segment
+from .segment import Segment
+from .segment_files import VIDEO_COLUMNS
 
 _OPERATORS = {
     "=": operator.eq,
@@ -217,9 +218,8 @@ def _select(segment: Segment, schema: pa.Schema, restriction: Restriction) -> Pa
 def _part(segment: Segment, videos: np.ndarray, keep: np.ndarray | None) -> Part:
     """Neighbouring videos become one run."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], videos.astype(np.int8), [0]])))
-    runs = [
-        (first * segment.per_video, last * segment.per_video) for first, last in edges.reshape(-1, 2).tolist()
-    ]
+    bounds = (segment.first_window * segment.per_window)[edges]
+    runs = [(first, last) for first, last in bounds.reshape(-1, 2).tolist()]
     return Part(
         runs, keep, int(keep.sum()) if keep is not None else sum(last - first for first, last in runs)
     )

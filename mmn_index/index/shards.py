@@ -21,8 +21,9 @@ class Shard:
     """Some rows of a segment, on the device that scans them."""
 
     first: int  # row of the segment
-    embeddings: Tensor  # (n, 2 C) float16
+    embeddings: Tensor  # (n, spaces * C) float16
     hubs: Tensor | None  # (n,) float32
+    longest: float  # length that no embedding exceeds
 
 
 def place(
@@ -64,7 +65,7 @@ def _shards(segment: Segment, devices: Sequence[torch.device]) -> list[Shard]:
     found = []
     for device, first, last in zip(devices, edges, edges[1:], strict=False):
         hubs = None if segment.hubs is None else segment.hubs[first:last].to(device)
-        found.append(Shard(first, segment.embeddings[first:last].to(device), hubs))
+        found.append(Shard(first, segment.embeddings[first:last].to(device), hubs, segment.longest))
     return found
 
 
@@ -79,7 +80,17 @@ def scan_shards(
         own = part.within(shard.first, shard.first + len(shard.embeddings))
         keep = None if own.keep is None else torch.from_numpy(own.keep).to(shard.embeddings.device)
         wanted = max(1, min(limit, own.count))
-        found = best_of_all(shard.embeddings, shard.hubs, own.runs, keep, queries, score, wanted, deadline)
+        found = best_of_all(
+            shard.embeddings,
+            shard.hubs,
+            own.runs,
+            keep,
+            queries,
+            score,
+            wanted,
+            deadline,
+            longest=shard.longest,
+        )
         values, rows = (x.numpy() for x in found)
         return values, np.where(values > -np.inf, rows + shard.first, -1)
 

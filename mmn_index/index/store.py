@@ -1,11 +1,9 @@
 """An index as a whole: open one version of it and read."""
 
 import os
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +17,15 @@ from ..device import find_device, find_devices
 from ..errors import MomentIndexError, QueryError
 from ..negatives import Bank
 from ..scoring import Embeddings, Score, Tangent
+from ..zero_shot import is_zero_shot
 from .bank import read_bank
 from .candidates import Candidates, nearest
 from .manifest import Manifest, read_manifest
+from .rows import Rows
 from .sample import joined_samples
 from .scan import Deadline
-from .segment import VIDEO_COLUMNS, Segment
+from .segment import Segment
+from .segment_files import VIDEO_COLUMNS
 from .selection import Part, Restriction, all_live, parse_where, select
 from .shards import place, scan_shards
 
@@ -85,15 +86,13 @@ class MomentIndex:
     def _open(self, root: Path, manifest: Manifest, devices: list[torch.device]) -> None:
         self.root, self.manifest = root, manifest
         self.segments = [
-            Segment(root / "segments" / entry.id, entry, manifest.grid, manifest.joint_dim)
-            for entry in manifest.segments
+            Segment(root / "segments" / entry.id, entry, manifest) for entry in manifest.segments
         ]
         self._shards, self._scanned = place(self.segments, devices)
         self._touched = 0
         self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
         self._everything = [all_live(segment) for segment in self.segments]
-        self._first_row = np.cumsum([0] + [segment.entry.moments for segment in self.segments])
-        self._first_video = list(accumulate((segment.entry.videos for segment in self.segments), initial=0))
+        self.rows = Rows(self.segments, len(manifest.grid))
         if manifest.calibration is not None:
             self.bank  # noqa: B018  # searches need it, and a change by another process may remove it
 
@@ -151,14 +150,14 @@ class MomentIndex:
 
     def video(self, number: int) -> IndexedVideo:
         """A video by its number."""
-        segment = bisect_right(self._first_video, number) - 1
-        row = self.segments[segment].table.slice(number - self._first_video[segment], 1).to_pylist()[0]
+        segment, place = self.rows.place(number)
+        row = segment.table.slice(place, 1).to_pylist()[0]
         return IndexedVideo(row["video_id"], row["uri"], row["duration"])
 
     def video_id(self, number: int) -> str:
         """The id of a video by its number."""
-        segment = bisect_right(self._first_video, number) - 1
-        return str(self.segments[segment].names[number - self._first_video[segment]])
+        segment, place = self.rows.place(number)
+        return str(segment.names[place])
 
     def number_of(self, video_id: str) -> int:
         """The number of a video.
@@ -166,7 +165,7 @@ class MomentIndex:
         Raises:
             QueryError: it is not in the index; names a similar one.
         """
-        for segment, first in zip(self.segments, self._first_video, strict=False):
+        for segment, first in zip(self.segments, self.rows.first_video, strict=False):
             found = np.flatnonzero((segment.names == video_id) & segment.live)
             if len(found):
                 return first + int(found[0])
@@ -191,6 +190,11 @@ class MomentIndex:
         Raises:
             MomentIndexError: it does not; names both.
         """
+        if is_zero_shot(self.model_path):
+            raise MomentIndexError(
+                f"{self.root}: was built with a pre-trained dual encoder, and searches with its text side "
+                f"alone; {model.path} is a trained model. Leave out --model."
+            )
         own = checkpoint.info(self.model_path)
         if model.video_fingerprint != own.video_fingerprint:
             raise MomentIndexError(
@@ -203,8 +207,13 @@ class MomentIndex:
         """Whether this index can rank by a score.
 
         Raises:
-            QueryError: it has a hub correction, and the index no bank.
+            QueryError: it has a hub correction, and the index no bank; or it needs a space that there is not.
         """
+        if self.manifest.spaces == 1 and score.name != "contrastive":
+            raise QueryError(
+                f"{self.root}: its model has no IoU head, so the only score is 'contrastive', not "
+                f"'{score.name}'."
+            )
         if score.hub and self.manifest.bank is None:
             raise QueryError(
                 f"{self.root}: has no bank of sentences to correct hubs by. Build it with --bank FILE, or "
@@ -255,13 +264,13 @@ class MomentIndex:
             if not wanted:
                 continue
             if segment.vectors is None or scan or self._scanned[number]:
-                self._touch(2 * part.count * self.manifest.joint_dim * 2)
+                self._touch(2 * part.count * self.manifest.width)
                 own = scan_shards(self._shards[number], part, queries, score, wanted, deadline)
             else:
                 deadline.check(0, total)
                 own = [nearest(segment, queries, score, planes, wanted)]
                 recalls.append(segment.vectors.about.recall)
-            found += [(value, np.where(row >= 0, row + self._first_row[number], -1)) for value, row in own]
+            found += [(value, np.where(row >= 0, row + self.rows.first[number], -1)) for value, row in own]
         if not found:
             empty = np.empty((len(planes), 0))
             return Candidates(empty.astype(np.float32), empty.astype(np.int64), 0, None)
@@ -269,69 +278,64 @@ class MomentIndex:
         return Candidates.joined(found, limit, total, recall)
 
     def embeddings(self, rows: np.ndarray) -> Embeddings:
-        """The embeddings of rows of any shape, two of (*rows.shape, C) float16."""
+        """The embeddings of rows of any shape, two of (*rows.shape, C) float16; the second is empty for a
+        model with one space.
+        """
         both, dim = self.vectors(rows), self.manifest.joint_dim
         return Embeddings(both[..., :dim], both[..., dim:])
 
     def vectors(self, rows: np.ndarray) -> Tensor:
-        """Both embeddings of rows of any shape as one, (*rows.shape, 2 C) float16, contrastive first."""
+        """Both embeddings of rows of any shape as one, (*rows.shape, spaces * C) float16, contrastive
+        first.
+        """
         self._touch(rows.size * _WINDOW)
         flat = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1))
         if len(self.segments) == 1:
             found = self.segments[0].embeddings.index_select(0, flat)
         else:
-            found = torch.empty(len(flat), 2 * self.manifest.joint_dim, dtype=torch.float16)
-            for segment, first, here in self._by_segment(flat.numpy()):
+            found = torch.empty(len(flat), self.manifest.width, dtype=torch.float16)
+            for segment, first, here in self.rows.by_segment(flat.numpy()):
                 found[torch.from_numpy(here)] = segment.embeddings.index_select(
                     0, flat[torch.from_numpy(here)] - int(first)
                 )
-        return found.view(*rows.shape, 2 * self.manifest.joint_dim)
+        return found.view(*rows.shape, self.manifest.width)
 
     def hubs(self, rows: np.ndarray) -> Tensor:
         """The hub number h of rows of any shape, (*rows.shape,) float32; zeros without a bank."""
         flat = rows.reshape(-1)
         found = torch.zeros(len(flat))
-        for segment, first, here in self._by_segment(flat):
+        for segment, first, here in self.rows.by_segment(flat):
             if segment.hubs is not None:
                 found[torch.from_numpy(here)] = segment.hubs[torch.from_numpy(flat[here] - first)]
         return found.view(*rows.shape)
 
+    @cached_property
     def background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A sample of all moments, for what is to be known of them as a whole; see `joined_samples`. The
         weights' sum is `num_moments`.
         """
-        return self._background
-
-    @cached_property
-    def _background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         counts = [part.count for part in self._everything]
-        return joined_samples(self.segments, counts, 2 * self.manifest.joint_dim)
+        return joined_samples(self.segments, counts, self.manifest.width)
 
     def spans(self, rows: np.ndarray) -> np.ndarray:
         """Start and end of rows of any shape, (*rows.shape, 2) float32 seconds."""
         flat = rows.reshape(-1)
         found = np.empty((len(flat), 2), dtype=np.float32)
-        for segment, first, here in self._by_segment(flat):
+        for segment, first, here in self.rows.by_segment(flat):
             found[here] = segment.spans(flat[here] - first)
         return found.reshape(*rows.shape, 2)
 
     def videos_of(self, rows: np.ndarray) -> np.ndarray:
-        """Video numbers of rows of any shape: every video has all proposals of the grid."""
-        found: np.ndarray = rows // len(self.manifest.grid)
-        return found
+        """Video numbers of rows of any shape."""
+        return self.rows.videos_of(rows)
 
     def rows_in(self, parts: Sequence[Part]) -> np.ndarray:
         """All rows of some parts, from `parts`, in rising order."""
-        found = [np.zeros(0, dtype=np.int64)]
-        for first, part in zip(self._first_row, parts, strict=False):
-            rows = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(*run) for run in part.runs)])
-            found.append(first + (rows if part.keep is None else rows[part.keep]))
-        return np.concatenate(found)
+        return self.rows.within(parts)
 
     def rows_of(self, video: int) -> np.ndarray:
-        """All rows of a video, given by its number."""
-        count = len(self.manifest.grid)
-        return np.arange(video * count, (video + 1) * count)
+        """All rows of a video, given by its number: those of its windows in turn."""
+        return self.rows.of(video)
 
     def _touch(self, size: int) -> None:
         """Count mapped bytes; give them back before they become many."""
@@ -340,10 +344,3 @@ class MomentIndex:
             self._touched = 0
             for segment in self.segments:
                 segment.release()
-
-    def _by_segment(self, rows: np.ndarray) -> list[tuple[Segment, int, np.ndarray]]:
-        """Segments that rows lie in, their first row, and which of the rows."""
-        if len(self.segments) == 1:
-            return [(self.segments[0], 0, np.ones(len(rows), dtype=bool))]
-        of = np.searchsorted(self._first_row, rows, side="right") - 1
-        return [(self.segments[n], int(self._first_row[n]), of == n) for n in np.unique(of).tolist()]

@@ -26,7 +26,8 @@ from ..encoder_lookup import ENCODER
 from ..errors import OutputError
 from ..proposals import ProposalGrid
 from .manifest import NAME, Manifest, read_manifest, sync_folder
-from .segment import PROGRESS, PlannedVideo, SegmentWriter, digest
+from .segment_files import PROGRESS, digest
+from .segment_writer import PlannedVideo, SegmentWriter
 
 
 class IndexWriter:
@@ -97,12 +98,15 @@ class IndexWriter:
         videos: Sequence[PlannedVideo],
         source: str,
         metadata: pa.Table | None = None,
+        *,
+        spaces: int = 2,
     ) -> SegmentWriter:
         """Begin a segment, or take up the one of the same plan that a killed process left.
 
         Args:
             source: says where the embeddings come from; another one makes it another plan.
             metadata: columns of the user's, a row a video.
+            spaces: joint spaces of the model.
         """
         # The version is part of the plan: a folder that the manifest names is never written to again.
         version = self.manifest.version if self.manifest else 0
@@ -113,12 +117,13 @@ class IndexWriter:
                 grid.num_clips,
                 grid.pooling_counts,
                 joint_dim,
-                [[v.video_id, v.duration] for v in videos],
+                spaces,
+                [[v.video_id, v.duration, v.windows] for v in videos],
             ]
         )
         folder = self.root / "segments" / hashlib.sha256(plan.encode()).hexdigest()[:16]
         self._begun.append(folder)
-        return SegmentWriter(folder, grid, joint_dim, videos, metadata)
+        return SegmentWriter(folder, grid, joint_dim, videos, metadata, spaces=spaces)
 
     def publish(
         self, manifest: Manifest, model: Path | None = None, encoder: Callable[[Path], None] | None = None

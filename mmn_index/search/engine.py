@@ -18,7 +18,8 @@ import torch
 from ..errors import QueryError
 from ..index import Candidates, MomentIndex
 from ..index.scan import Deadline
-from ..model import MMN
+from ..model import unit
+from ..moment_model import MomentModel
 from ..moments import temporal_iou
 from ..scoring import Embeddings, Score
 from .evidence import Rest, calibration_for
@@ -31,7 +32,7 @@ from .rounds import Rounds
 @torch.inference_mode()
 def search(
     index: MomentIndex,
-    model: MMN,
+    model: MomentModel,
     sentences: Sequence[str],
     *,
     without: Sequence[str] | None = None,
@@ -92,7 +93,7 @@ def search_like(
         raise QueryError(
             f"no moment of '{video_id}' lies within {start:g}-{end:g} s; the video has {duration:g} s."
         )
-    both = Embeddings(*(x[best][None].float() for x in index.embeddings(rows)))
+    both = unit(Embeddings(*(x[best][None].float() for x in index.embeddings(rows))))
     own = torch.from_numpy(index.spans(rows))
     beside = set(rows[(temporal_iou(own, own[best]) > options.nms).numpy()].tolist()) | {int(rows[best])}
     chosen = index.manifest.with_score(score, hub)

@@ -53,7 +53,7 @@ class Rest:
     def of(cls, index: MomentIndex, restriction: Restriction, parts: Sequence[Part]) -> "Rest":
         """Of the whole index the sample that it keeps; of a part of it, one that is drawn now."""
         if not restriction:
-            rows, stored, weights = index.background()
+            rows, stored, weights = index.background
             vectors = torch.from_numpy(stored)
         else:
             rows = index.rows_in(parts)

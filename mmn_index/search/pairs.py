@@ -2,7 +2,7 @@
 
 The score of a pair is the sum of both moments' logarithmic scores, which is the logarithm of their product
 where the score is the paper's. Each video answers with its best pair. `in order` means that the second moment
-begins with the clip after the first one's last, or later. All moments are scanned, so the answer is exact.
+begins when the first has ended, or later. All moments are scanned, so the answer is exact.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,13 @@ from torch import Tensor
 from ..errors import QueryError
 from ..index import MomentIndex
 from ..index.scan import Deadline, upper_bounds
-from ..model import MMN
+from ..moment_model import MomentModel
 from ..scoring import Embeddings, Score
 from .options import SearchOptions
 
 _BLOCK = 1 << 16  # moments that are scanned together
+_TIES = 64  # pairs of equal scores among which the first is looked for
+_INSTANT = np.float32(1e-3)  # seconds
 _ROUNDING = 4e-6  # relative error of a sum of two scores that are evaluated in float32
 
 
@@ -37,7 +39,7 @@ class Pair:
 @torch.inference_mode()
 def search_pairs(
     index: MomentIndex,
-    model: MMN,
+    model: MomentModel,
     first: str,
     second: str,
     *,
@@ -112,9 +114,11 @@ def _bounds(
     """(videos,) float32: what no pair of a video is above; -inf for a video that has none."""
     count = len(index.manifest.grid)
     done, total = 0, index.num_moments
-    bounds = [np.full(segment.entry.videos, -np.inf, dtype=np.float32) for segment in index.segments]
+    bounds = [np.zeros(0, dtype=np.float32)]
     step = max(1, _BLOCK // count)
-    for segment, part, found in zip(index.segments, index.parts(options.restriction), bounds, strict=True):
+    for segment, part in zip(index.segments, index.parts(options.restriction), strict=True):
+        singles = np.full((2, segment.entry.videos), -np.inf, dtype=np.float32)  # of either sentence
+        pairs = np.full(segment.entry.videos, -np.inf, dtype=np.float32)  # both in one window
         before = 0
         for begin, end in part.runs:
             for first in range(begin // count, end // count, step):
@@ -122,21 +126,27 @@ def _bounds(
                 last = min(first + step, end // count)
                 rows = slice(first * count, last * count)
                 hubs = None if segment.hubs is None else segment.hubs[rows]
-                values = upper_bounds(segment.embeddings[rows], hubs, queries, score)
+                values = upper_bounds(segment.embeddings[rows], hubs, queries, score, segment.longest)
                 if part.keep is not None:
                     values.masked_fill_(
                         ~torch.from_numpy(part.keep[before : before + values.shape[1]]), -torch.inf
                     )
                 before += values.shape[1]
                 done += values.shape[1]
-                found[first:last] = (
-                    _sums(index, values.view(2, last - first, count), in_order).amax(dim=1).numpy()
-                )
-    return np.concatenate([np.zeros(0, dtype=np.float32), *bounds])
+                windows = values.view(2, last - first, count)
+                videos = segment.window_videos[first:last]
+                np.maximum.at(pairs, videos, _sums(index, windows, in_order).amax(dim=1).numpy())
+                for single, own in zip(singles, windows.amax(dim=2).numpy(), strict=True):
+                    np.maximum.at(single, videos, own)
+        several = np.diff(segment.first_window) > 1
+        bounds.append(np.where(several, singles.sum(axis=0), pairs))
+    return np.concatenate(bounds)
 
 
 def _sums(index: MomentIndex, values: Tensor, in_order: bool) -> Tensor:
-    """(2, V, P) scores of both sentences -> (V, P) best sum of a pair whose second moment is p."""
+    """(2, W, P) scores of both sentences -> (W, P) best sum of a pair of one window whose second moment is
+    p.
+    """
     if not in_order:
         return values[0].amax(dim=1, keepdim=True) + values[1]
     grid = index.manifest.grid
@@ -151,28 +161,36 @@ def _sums(index: MomentIndex, values: Tensor, in_order: bool) -> Tensor:
 def _best_pair(
     index: MomentIndex, number: int, queries: Embeddings, score: Score, in_order: bool, options: SearchOptions
 ) -> tuple[float, int, tuple[int, int], np.ndarray]:
-    """Score, video, proposals and their two scores, in float64; of equal ones the first."""
+    """Score, video, its rows (counted from its first) and their two scores, in float64; of equal ones the
+    first.
+    """
     rows = index.rows_of(number)
     c, i = (q.double() @ m.double().T for q, m in zip(queries, index.embeddings(rows), strict=True))
-    logs = score.log(score.corrected(c, index.hubs(rows)), i)  # (2, P)
-    allowed = torch.from_numpy(options.restriction.allows(index.spans(rows)))
-    logs = logs.masked_fill(~allowed, -torch.inf)
-    both = logs[0][:, None] + logs[1][None]
+    spans = index.spans(rows)
+    allowed = torch.from_numpy(options.restriction.allows(spans))
+    logs = score.log(score.corrected(c, index.hubs(rows)), i).masked_fill(~allowed, -torch.inf).numpy()
     if in_order:
-        starts, lasts = index.manifest.grid.cells.T
-        both = both.masked_fill(starts[None] <= lasts[:, None], -torch.inf)
-    one, other = divmod(int(both.argmax()), both.shape[1])
-    return (
-        float(both[one, other]),
-        number,
-        (one, other),
-        np.array([float(logs[0, one]), float(logs[1, other])]),
-    )
+        # Edges of different windows that are one moment in time may differ by a rounding.
+        begins = spans[:, 0] + (_INSTANT if len(index.rows.windows_of(number)) > 1 else np.float32(0))
+        by_end = np.argsort(spans[:, 1], kind="stable")
+        before = np.searchsorted(spans[by_end, 1], begins, side="right")  # how many have ended by then
+        best = np.concatenate([[-np.inf], np.maximum.accumulate(logs[0, by_end])])[before]
+    else:
+        best = np.full(len(rows), logs[0].max())
+    sums = best + logs[1]
+    total = sums.max()
+    one, other = len(rows), len(rows)
+    for second in np.flatnonzero(sums == total)[:_TIES].tolist():
+        fits = logs[0] + logs[1, second] == total
+        if in_order:
+            fits[by_end[before[second] :]] = False
+        one, other = min((one, other), (int(np.argmax(fits)), second))
+    return float(total), number, (one, other), np.array([logs[0, one], logs[1, other]])
 
 
 def _pair(
-    index: MomentIndex, rank: int, score: float, number: int, proposals: tuple[int, int], logs: np.ndarray
+    index: MomentIndex, rank: int, score: float, number: int, moments: tuple[int, int], logs: np.ndarray
 ) -> Pair:
-    spans = index.spans(index.rows_of(number)[list(proposals)]).tolist()
+    spans = index.spans(index.rows_of(number)[list(moments)]).tolist()
     first, second = ((start, end, float(log)) for (start, end), log in zip(spans, logs, strict=True))
     return Pair(rank, index.video_id(number), score, first, second, number)

@@ -114,13 +114,15 @@ def hits_of(index: MomentIndex, ranked: Ranked, places: list[int], sought: Sough
     rows = np.zeros((len(places), max(counts, default=0)), dtype=np.int64)
     for line, place in zip(rows, places, strict=True):
         line[: len(ranked.kept[place])] = ranked.rows[place, ranked.kept[place]].numpy()
-    moments = index.vectors(rows).double().view(*rows.shape, 2, index.manifest.joint_dim)
+    spaces, dim = index.manifest.spaces, index.manifest.joint_dim
+    moments = index.vectors(rows).double().view(*rows.shape, spaces, dim)
 
     hubs = index.hubs(rows)
 
     def cosines(sentences: Embeddings) -> Tensor:
-        c, i = (moments * torch.stack(list(sentences), dim=1).double()[:, None]).sum(dim=3).permute(2, 0, 1)
-        return torch.stack([sought.score.corrected(c, hubs), i])
+        both = torch.stack(sentences[:spaces], dim=1).double()
+        c, *i = (moments * both[:, None]).sum(dim=3).permute(2, 0, 1)
+        return torch.stack([sought.score.corrected(c, hubs), i[0] if i else torch.zeros_like(c)])
 
     other = None if sought.against is None else cosines(sought.against)
     c, i = cosines(sought.queries)
@@ -157,43 +159,43 @@ def _cosines(
     index: MomentIndex, rows: np.ndarray, queries: Embeddings, score: Score, precision: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Both cosines of each query with its own rows, the first with the score's hub correction, (Q, n) -> two
-    of (Q, n).
+    of (Q, n). Of a model with one space the second is 0.
     """
-    count, dim = rows.shape[1], index.manifest.joint_dim
-    found = torch.empty(2, *rows.shape, dtype=precision)
-    aside = torch.empty(min(count, _AT_ONCE), 2, dim, dtype=precision)
+    count, dim, spaces = rows.shape[1], index.manifest.joint_dim, index.manifest.spaces
+    found = torch.zeros(2, *rows.shape, dtype=precision)
+    aside = torch.empty(min(count, _AT_ONCE), spaces, dim, dtype=precision)
     for number, both in enumerate(
-        torch.stack(list(queries), dim=1).to(precision)
+        torch.stack(queries[:spaces], dim=1).to(precision)
     ):  # a query's rows stay in the processor's cache
         for first in range(0, count, _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             moments = aside[: min(_AT_ONCE, count - first)]
-            moments.view(-1, 2 * dim).copy_(index.vectors(rows[number, part]))
+            moments.view(-1, spaces * dim).copy_(index.vectors(rows[number, part]))
             if precision == torch.float32:
-                for space in (0, 1):
+                for space in range(spaces):
                     torch.mv(moments[:, space], both[space], out=found[space, number, part])
             else:
                 # Row by row the same order of summation: of equal moments neither may be a rounding above the
                 # other.
-                found[:, number, part] = torch.sum(moments * both, dim=2).T
+                found[:spaces, number, part] = torch.sum(moments * both, dim=2).T
     return score.corrected(found[0], index.hubs(rows)), found[1]
 
 
 def score_map(
-    index: MomentIndex, grid: ProposalGrid, query: Embeddings, video: int, score: Score
+    index: MomentIndex, grid: ProposalGrid, query: Embeddings, window: int, score: Score
 ) -> np.ndarray:
-    """A sentence's score of every proposal of one video, as its 2D map.
+    """A sentence's score of every proposal of one window of a video, as its 2D map.
 
     Args:
         query: unit embeddings of the sentence, two of (1, C).
-        video: its number in the index.
+        window: its number in the index, `row // len(grid)` of its rows; where every video has one window, the
+            number of the video.
 
     Returns:
         (N, N) float64, nan on cells that are no proposal; row = first clip, column = last clip.
     """
     cells = np.full((grid.num_clips, grid.num_clips), np.nan)
-    c, i = _cosines(
-        index, index.rows_of(video)[None], Embeddings(*(x.cpu() for x in query)), score, torch.float64
-    )
+    rows = window * len(grid) + np.arange(len(grid))
+    c, i = _cosines(index, rows[None], Embeddings(*(x.cpu() for x in query)), score, torch.float64)
     cells[tuple(grid.cells.T.numpy())] = score(c[0], i[0]).numpy()
     return cells

@@ -1,0 +1,85 @@
+"""What is to be indexed: videos of a feature file, which of them can be used, and how they are cut."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmn_index.errors import FeatureError
+from mmn_index.evaluation.usable import usable_videos
+from mmn_index.features import FeatureFile
+from mmn_index.index import PlannedVideo
+from mmn_index.left_out import LeftOut, refuse
+from mmn_index.moment_model import ModelInfo
+from mmn_index.windows import WindowRule
+
+from .candidates import Wish
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What videos to index, and how.
+
+    Attributes:
+        features: their snippets.
+        durations: seconds by video id, None where the features say them; given, only these videos are
+        indexed.
+            Else all of the file, with the durations that it states.
+        annotations: the file that the durations are of.
+        metadata: a CSV or Parquet file of the user's own columns, by `video_id`.
+        wish: which candidate index.
+        windows: how videos are cut; None as the model asks for.
+        strict: what cannot be used is an error; else it is left out.
+        checked: called with (videos read, videos in all) while the features are looked through.
+    """
+
+    features: FeatureFile
+    durations: Mapping[str, float | None] | None = None
+    annotations: Path | None = None
+    metadata: Path | None = None
+    wish: Wish = field(default_factory=Wish)
+    windows: WindowRule | None = None
+    strict: bool = False
+    checked: Report = lambda done, total: None
+
+
+def check_backbone(about: ModelInfo, features: FeatureFile, model: Path) -> None:
+    """Refuse features of another backbone than the model's.
+
+    Raises:
+        FeatureError: they are.
+    """
+    if about.features is not None and features.backbone is not None and about.features != features.backbone:
+        raise FeatureError(
+            f"{features.path}: holds features of backbone '{features.backbone}', but {model} was trained on "
+            f"'{about.features}'. Extract the videos with --backbone {about.features}."
+        )
+
+
+def usable_of(source: Source, about: ModelInfo) -> tuple[list[PlannedVideo], list[LeftOut]]:
+    """The videos to index, and those that cannot be. What is missing or broken shows before anything is
+    written.
+
+    Raises:
+        FeatureError, AnnotationError: nothing can be used, or something cannot and the source is strict.
+    """
+    features = source.features
+    kept, left_out = usable_videos(
+        source.durations,
+        features,
+        about.input_dim,
+        source.annotations or features.path,
+        report=source.checked,
+    )
+    if source.strict:
+        refuse(left_out, FeatureError)
+    return planned(features, kept, source.windows or about.windows), left_out
+
+
+def planned(features: FeatureFile, durations: Mapping[str, float], windows: WindowRule) -> list[PlannedVideo]:
+    """The videos of a segment, cut into windows by a rule."""
+    return [
+        PlannedVideo(name, features.source(name), seconds, windows.of(seconds))
+        for name, seconds in durations.items()
+    ]

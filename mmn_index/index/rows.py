@@ -1,0 +1,75 @@
+"""Which segment, window and video each row of an index belongs to.
+
+Row numbers, window numbers and video numbers run through the segments in their order; those of removed videos
+stay unused.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from ..windows import Window
+from .segment import Segment
+from .selection import Part
+
+
+class Rows:
+    """The numbering of some segments.
+
+    Args:
+        per_window: P, rows of a window.
+    """
+
+    def __init__(self, segments: Sequence[Segment], per_window: int) -> None:
+        self._segments, self._per_window = segments, per_window
+        self.first = np.cumsum([0] + [segment.entry.moments for segment in segments])  # row of each segment
+        self.first_video = list(accumulate((segment.entry.videos for segment in segments), initial=0))
+        videos, first, windows = [np.zeros(0, np.int64)], [np.zeros(1, np.int64)], 0
+        for segment, offset in zip(segments, self.first_video, strict=False):
+            videos.append(segment.window_videos.astype(np.int64) + offset)
+            first.append(segment.first_window[1:] + windows)
+            windows += len(segment.window_videos)
+        self._window_videos, self._first_window = np.concatenate(videos), np.concatenate(first)
+
+    def place(self, video: int) -> tuple[Segment, int]:
+        """The segment that a video lies in, and its row of videos.parquet there."""
+        segment = bisect_right(self.first_video, video) - 1
+        return self._segments[segment], video - self.first_video[segment]
+
+    def videos_of(self, rows: np.ndarray) -> np.ndarray:
+        """Video numbers of rows of any shape."""
+        found: np.ndarray = self._window_videos[rows // self._per_window]
+        return found
+
+    def of(self, video: int) -> np.ndarray:
+        """All rows of a video, those of its windows in turn."""
+        first, last = (self._first_window[video : video + 2] * self._per_window).tolist()
+        return np.arange(first, last)
+
+    def within(self, parts: Sequence[Part]) -> np.ndarray:
+        """All rows of some parts of the segments, in rising order."""
+        found = [np.zeros(0, dtype=np.int64)]
+        for first, part in zip(self.first, parts, strict=False):
+            rows = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(*run) for run in part.runs)])
+            found.append(first + (rows if part.keep is None else rows[part.keep]))
+        return np.concatenate(found)
+
+    def window_of(self, row: int) -> Window:
+        """The window that a row is a proposal of."""
+        number = row // self._per_window
+        video = int(self._window_videos[number])
+        return self.windows_of(video)[number - int(self._first_window[video])]
+
+    def windows_of(self, video: int) -> list[Window]:
+        """The windows of a video."""
+        segment, row = self.place(video)
+        return segment.windows_of(row)
+
+    def by_segment(self, rows: np.ndarray) -> list[tuple[Segment, int, np.ndarray]]:
+        """Segments that (n,) rows lie in, their first row, and which of the rows."""
+        if len(self._segments) == 1:
+            return [(self._segments[0], 0, np.ones(len(rows), dtype=bool))]
+        of = np.searchsorted(self.first, rows, side="right") - 1
+        return [(self._segments[n], int(self.first[n]), of == n) for n in np.unique(of).tolist()]

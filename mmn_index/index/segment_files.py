@@ -1,0 +1,65 @@
+"""The files of a segment: their names and columns, and what its writer and its reader share."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+MOMENTS, VIDEOS, WINDOWS, EMBEDDINGS = (
+    "moments.parquet",
+    "videos.parquet",
+    "windows.parquet",
+    "embeddings.npy",
+)
+HUBS, BACKGROUND, VECTORS = "hubs.npy", "background.npy", "vectors.faiss"
+PROGRESS = "progress"  # how many windows are on the disk; of no use once the segment is published
+_SAMPLE = 1 << 12  # moments of background.npy
+MOMENT_COLUMNS = pa.schema(
+    [
+        ("video", pa.int32()),  # row in videos.parquet
+        ("video_id", pa.dictionary(pa.int32(), pa.string())),
+        ("start", pa.float32()),  # seconds
+        ("end", pa.float32()),
+        ("first_clip", pa.int16()),
+        ("last_clip", pa.int16()),  # included
+        ("window", pa.int32()),  # row in windows.parquet
+    ]
+)
+WINDOW_COLUMNS = pa.schema(
+    [
+        ("video", pa.int32()),  # row in videos.parquet
+        ("start", pa.float64()),  # seconds
+        ("length", pa.float64()),
+    ]
+)
+VIDEO_COLUMNS = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),  # where the video file was when its features were made; null if unknown
+        ("duration", pa.float64()),  # seconds
+        ("first_moment", pa.int64()),
+        ("num_moments", pa.int32()),
+    ]
+)
+
+
+def draw(rows: np.ndarray) -> np.ndarray:
+    """At most _SAMPLE of some rows, each as likely as any other, always the same; in rising order."""
+    return np.sort(np.random.default_rng(0).choice(rows, min(_SAMPLE, len(rows)), replace=False))
+
+
+def background_type(width: int) -> np.dtype[np.void]:
+    """Of background.npy, for embeddings of so many numbers."""
+    return np.dtype([("row", np.int64), ("embedding", np.float16, (width,))])
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_of(path: Path) -> str:
+    """The text in a file; none of a file that is not there."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

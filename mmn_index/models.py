@@ -1,0 +1,45 @@
+"""A model directory of either kind: a trained MMN (checkpoint.py), or a dual encoder (zero_shot.py)."""
+
+import os
+from pathlib import Path
+
+from . import checkpoint, zero_shot
+from .moment_model import ModelInfo, MomentModel
+
+
+def model_info(path: str | os.PathLike[str]) -> ModelInfo:
+    """What a model says of itself, without loading its weights.
+
+    Raises:
+        CheckpointError: it is missing, incomplete, damaged, or of a newer format.
+    """
+    if zero_shot.is_zero_shot(Path(path)):
+        return zero_shot.info(path)
+    about = checkpoint.info(path)
+    return ModelInfo(
+        path=about.path,
+        fingerprint=about.fingerprint,
+        features=about.features,
+        input_dim=about.config.input_dim,
+        joint_dim=about.config.joint_dim,
+        spaces=2,
+        longest=1.0,
+        power=about.config.power,
+        tau=about.config.tau,
+        windows=about.windows,
+        sentences=about.sentences,
+        sentences_file=about.sentences_file,
+        encoder=about.encoder,
+    )
+
+
+def load_model(path: str | os.PathLike[str], device: str = "cpu") -> MomentModel:
+    """A model, ready to embed.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or what it refers to is not found.
+        ConfigError: there is no such device.
+    """
+    if zero_shot.is_zero_shot(Path(path)):
+        return zero_shot.load(path, device)
+    return checkpoint.load(path, device)
