@@ -9,7 +9,8 @@ import click
 
 from .build import index_option, vector_options
 from .features import feature_options, open_features
-from .output import print_json, print_line, print_table, progress, say
+from .output import print_json, print_line, progress, say
+from .table import print_table
 
 if TYPE_CHECKING:
     from mmn_index.encoder_source import EncoderSource
