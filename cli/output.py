@@ -11,7 +11,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,17 @@ def _escape(character: str) -> str:
 
 
 def say(message: str) -> None:
-    """A remark for people, on stderr."""
-    click.echo(printable(message), err=True)
+    """A remark for people, on stderr; a progress bar on a terminal makes way for it."""
+    with _bars_aside():
+        click.echo(printable(message), err=True)
+
+
+def _bars_aside() -> AbstractContextManager[None]:
+    tqdm = sys.modules.get("tqdm")  # where nothing has loaded it, there are no bars
+    if tqdm is None or sys.stderr is None or not sys.stderr.isatty():
+        return nullcontext()
+    aside: AbstractContextManager[None] = tqdm.tqdm.external_write_mode(file=sys.stderr)
+    return aside
 
 
 def print_line(line: str, *, apart: bool = False) -> None:
@@ -104,15 +113,18 @@ def short_path(path: Path) -> str:
     return str(path)
 
 
-# What a line of progress shows, from the most to the least. A note is shown whole where one of them fits.
+# What a line of progress shows, from the most to the least, so that a note is shown whole where it can be.
 _LAYOUTS = (
     "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}, {postfix[0]}]",
     "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {postfix[0]}",
-    "{desc}: {percentage:3.0f}%|{bar}| {postfix[0]}",
-    "{desc}: {percentage:3.0f}% {postfix[0]}",
-    "{desc}: {postfix[0]}",
+    "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {postfix[0]}",
+    "{desc}: {n_fmt}/{total_fmt} {postfix[0]}",
 )
-_SHORT = _LAYOUTS[2:]
+_TOLD = (  # the same where the note tells counts and times
+    "{desc}: {percentage:3.0f}%|{bar}| {postfix[0]}",
+    "{desc}: {postfix[0]}",
+    "{postfix[0]}",
+)
 _BAR = 4  # its least width
 
 
@@ -121,8 +133,8 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr; yields report(done, total, note="", what=...). A new `what` begins a
     new bar.
 
-    On a narrow terminal the note takes the place of rate, times and counts. A note that begins with the label
-    and a colon tells them itself, and takes their place on any.
+    On a narrow terminal the note takes the place of the bar, rate and times. A note that begins with the label
+    and a colon tells counts and times itself, and takes their place on any.
     """
     if sys.stderr is None:  # closed
         yield lambda *_args, **_named: None
@@ -148,7 +160,7 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
         if note:
             rest = note.removeprefix(f"{label}: ")
             bar.postfix = [printable(rest)]
-            bar.bar_format = _layout(bar.format_dict, _LAYOUTS if rest == note else _SHORT)
+            bar.bar_format = _layout(bar.format_dict, _LAYOUTS if rest == note else _TOLD)
         bar.update(done - bar.n)
 
     try:
@@ -159,13 +171,14 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
 
 
 def _layout(meter: Mapping[str, Any], layouts: Sequence[str]) -> str:
-    """The fullest layout in which a line fits whole; the first where none does."""
+    """The fullest layout in which a line fits whole; the last where none does, and the line is cut."""
     from tqdm import tqdm
     from tqdm.utils import disp_len
 
-    width = meter["ncols"]  # None where nobody watches
-    for layout in layouts if width else ():
+    if not (width := meter["ncols"]):  # no terminal
+        return layouts[0]
+    for layout in layouts:
         whole = layout.replace("{bar}", " " * _BAR)
         if disp_len(tqdm.format_meter(**{**meter, "ncols": None, "bar_format": whole})) <= width:
             return layout
-    return layouts[0]
+    return layouts[-1]

@@ -20,7 +20,7 @@ from mmn_index.origin import path_of
 from .output import printable
 
 _GAP = 2  # columns of the terminal between two of the table
-_NAME, _NARROW_NAME = 24, 12  # names keep that many characters while headings can still be folded; and then
+_NAME, _NARROW_NAME = 24, 10  # names keep that many characters while headings can still be folded; and then
 _HEADING, _FOLDED = 7, 6  # headings up to this length stay on one line; longer ones may be folded to that
 _DUMB = ("", "dumb", "unknown")  # what TERM says of terminals without escape sequences
 _LINKLESS = ("linux",)  # and of one that shows links as text
@@ -115,9 +115,10 @@ def _blocks(widths: Sequence[int], left: int, room: int) -> list[list[int]]:
 
 def _print_fitted(lines: Sequence[Sequence[Cell]], widths: Sequence[int], left: int) -> None:
     terminal = os.environ.get("TERM", "").lower()
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    header, *rows = [[_styled(cell, terminal not in _LINKLESS) for cell in line] for line in lines]
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    header, *rows = [[_styled(cell, links=terminal not in _LINKLESS) for cell in line] for line in lines]
     for column, (heading, width) in enumerate(zip(header, widths, strict=True)):
+        heading.stylize("bold")
         table.add_column(heading, width=width, justify="left" if column < left else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
@@ -130,10 +131,13 @@ def _print_fitted(lines: Sequence[Sequence[Cell]], widths: Sequence[int], left: 
         width=sum(widths) + _GAP * (len(widths) - 1),
     )
     console.print(table)
-    click.echo(drawn.getvalue(), nl=False)
+    for line in drawn.getvalue().split("\n")[:-1]:
+        click.echo(line.rstrip())
 
 
-def _styled(cell: Cell, links: bool) -> Text:
+def _styled(cell: Cell, *, links: bool) -> Text:
     """Text without markup: brackets and :names: of emoji in an id are what they are."""
-    link = cell.link if links and isinstance(cell, VideoName) else None
-    return Text(_text(cell), Style(link=link) if link else "")
+    text = Text(_text(cell))
+    if links and isinstance(cell, VideoName) and (link := cell.link):
+        text.stylize(Style(link=link))
+    return text
