@@ -133,8 +133,8 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr; yields report(done, total, note="", what=...). A new `what` begins a
     new bar.
 
-    On a narrow terminal the note takes the place of the bar, rate and times. A note that begins with the label
-    and a colon tells counts and times itself, and takes their place on any.
+    On a narrow terminal the note takes the place of bar, rate and times. A note that begins with the label
+    and a colon tells counts and times itself, and takes their place on any terminal.
     """
     if sys.stderr is None:  # closed
         yield lambda *_args, **_named: None

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from mmn_index.errors import ConfigError, DependencyError, VideoError
@@ -18,6 +19,7 @@ _BEGIN = {
     "vlc": ("--start-time={}",),
     "ffplay": ("-ss", "{}"),
 }
+_ALIVE: list["subprocess.Popen[bytes]"] = []  # players are left running, of which Python would warn otherwise
 
 
 def play(video_id: str, source: str | None, start: float) -> None:
@@ -51,12 +53,14 @@ def play(video_id: str, source: str | None, start: float) -> None:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        code = process.wait(_ENDS_AT_ONCE)
-    except subprocess.TimeoutExpired:
-        code = 0  # it plays
     except OSError as error:
         raise DependencyError(f"--open: {program}: cannot be started ({error.strerror}).") from error
-    if code:
+    _ALIVE.append(process)
+    code = None
+    with suppress(subprocess.TimeoutExpired):
+        code = process.wait(_ENDS_AT_ONCE)
+    # ffplay ends with code 0 as well where it cannot play, and does not end where it can.
+    if code or (code == 0 and kind == "ffplay"):
         raise DependencyError(
             f"--open: {program} ended at once with exit code {code}: is there a screen, and can it play "
             f"{shown}?"
