@@ -20,8 +20,11 @@ from mmn_index.origin import path_of
 from .output import printable
 
 _GAP = 2  # columns of the terminal between two of the table
-_NAME, _NARROW_NAME = 24, 10  # names keep that many characters while headings can still be folded; and then
-_HEADING, _FOLDED = 7, 6  # headings up to this length stay on one line; longer ones may be folded to that
+_NAME, _NARROW_NAME = 24, 10  # how narrow names become before headings are folded, and after
+_WORD, _FOLDED = (
+    7,
+    6,
+)  # words of a heading up to this length are kept whole; longer ones may be folded to that
 _DUMB = ("", "dumb", "unknown")  # what TERM says of terminals without escape sequences
 _LINKLESS = ("linux",)  # and of one that shows links as text
 
@@ -89,7 +92,8 @@ def _floors(texts: Sequence[str], is_name: bool) -> tuple[int, int, int]:
     if is_name:
         widest = max(widest, heading)
         return min(widest, _NAME), min(widest, _NAME), min(widest, _NARROW_NAME)
-    folded = max(widest, heading if heading <= _HEADING else _FOLDED)
+    words = map(cell_len, texts[0].split())
+    folded = max([widest, *(word if word <= _WORD else _FOLDED for word in words)])
     return max(widest, heading), folded, folded
 
 
