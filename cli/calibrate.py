@@ -10,8 +10,9 @@ import click
 from .build import index_option
 from .features import feature_options, open_features, usable_split
 from .left_out import strict_option, tell_left_out
-from .output import print_line, print_table, progress, say
+from .output import print_line, progress, say
 from .sentences import fitting
+from .table import print_table
 
 if TYPE_CHECKING:
     from mmn_index.index_build.calibration import Tried

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .output import print_json, print_line, print_table, progress, say
+from .output import print_json, print_line, progress, say
 from .sentences import fitting_lines, searchable_split
+from .table import print_table
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations

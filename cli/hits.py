@@ -1,12 +1,15 @@
-"""What `mmn-index search` prints: hits as a table for people, or as JSON."""
+"""What `mmn-index search` prints: hits and pairs as a table for people, or as JSON."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .output import clock, print_json, print_line, print_table, say
+from .output import clock, print_json, print_line, say
+from .table import Cell, VideoName, print_table
 
 if TYPE_CHECKING:
     from mmn_index.index import MomentIndex
-    from mmn_index.search import Answer, SearchOptions
+    from mmn_index.search import Answer, Hit, SearchOptions
+    from mmn_index.search.pairs import Pair
 
 
 def print_hits(index: "MomentIndex", answer: "Answer", name: str, *, several: bool) -> None:
@@ -43,10 +46,11 @@ def show_hits(
         say(nothing(index))
         return
     sure = answer.evidence is not None and index.manifest.calibration is not None
-    rows = []
+    rows: list[list[Cell]] = []
     for hit in answer.hits:
-        row = [str(hit.rank), hit.video_id, clock(hit.start), clock(hit.end), f"{hit.score:.3f}"]
-        rows.append([*row, f"{hit.confidence:.2f}"] if sure else row)
+        times = [clock(hit.start), clock(hit.end)]
+        confidence = [f"{hit.confidence:.2f}"] if sure else []
+        rows.append([str(hit.rank), _name(index, hit), *times, f"{hit.score:.3f}", *confidence])
     if rows or answer.refused is None:
         print_table(["rank", "video", "start", "end", name, *["confidence"] * sure], rows, left=2)
     proof = "proven exact"
@@ -62,6 +66,45 @@ def show_hits(
             f"{options.min_confidence:g}; {proof}"
         )
     say(proof)
+
+
+def print_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str) -> None:
+    """One JSON object per pair."""
+    keys = ("start", "end", "log_score")
+    for pair in pairs:
+        first, second = (
+            dict(zip(keys, (round(x, 3) for x in part), strict=True)) for part in (pair.first, pair.second)
+        )
+        print_json(
+            {
+                "rank": pair.rank,
+                "video": pair.video_id,
+                "score": pair.score,
+                "score_name": f"sum of log {name}",
+                "first": first,
+                "second": second,
+                "exact": True,
+                "uri": index.video(pair.video).uri,
+            }
+        )
+
+
+def show_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str, *, in_order: bool) -> None:
+    """A table of the pairs, and what makes them the exact answer."""
+    rows: list[list[Cell]] = []
+    for pair in pairs:
+        times = [clock(x) for part in (pair.first, pair.second) for x in part[:2]]
+        rows.append([str(pair.rank), _name(index, pair), *times, f"{pair.score:.3f}"])
+    print_table(["rank", "video", "start", "end", "start", "end", "sum of logs"], rows, left=2)
+    order = "the second begins after the first has ended" if in_order else "anywhere in the video"
+    say(
+        f"proven exact: the best pair of each video, {order}; sum of both moments' logarithmic scores "
+        f"({name})."
+    )
+
+
+def _name(index: "MomentIndex", found: "Hit | Pair") -> VideoName:
+    return VideoName(found.video_id, index.video(found.video).uri)
 
 
 def nothing(index: "MomentIndex") -> str:

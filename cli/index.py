@@ -9,7 +9,8 @@ import click
 
 from .build import index_option, vector_options
 from .features import feature_options, open_features
-from .output import print_json, print_line, print_table, progress, say
+from .output import print_json, print_line, progress, say, short_path
+from .table import print_table
 
 if TYPE_CHECKING:
     from mmn_index.encoder_source import EncoderSource
@@ -139,7 +140,7 @@ class Weight:
         whole = f"{(self.inside + self.outside) / 1e6:,.1f} MB in all"
         if self.encoder is None or self._contained:
             return f"{whole}: {text}"
-        where = f"in {self.place}" if self.place else "not found on this machine"
+        where = f"in {short_path(self.place)}" if self.place else "not found on this machine"
         return (
             f"{whole}: {self.inside / 1e6:,.1f} in the index ({text}) and {self.outside / 1e6:,.1f} outside "
             f"it, the text encoder {self.encoder.name}, {where}"

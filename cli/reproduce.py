@@ -10,7 +10,8 @@ from mmn_index.evaluation.benchmarks import BENCHMARKS
 
 from .features import chosen_names, feature_options
 from .numbers import Whole
-from .output import print_json, print_line, print_table, progress, say
+from .output import print_json, print_line, progress, say
+from .table import print_table
 from .train import draw_curves
 
 if TYPE_CHECKING:

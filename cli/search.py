@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .build import index_option
-from .hits import nothing, print_hits, show_hits
-from .output import clock, print_json, print_table, say
+from .hits import nothing, print_hits, print_pairs, show_hits, show_pairs
+from .output import say
+from .player import play
 from .sentences import fitting_lines, read_lines
 from .stopwatch import Stopwatch
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from mmn_index.index import MomentIndex
     from mmn_index.moment_model import MomentModel
     from mmn_index.scoring import Score
-    from mmn_index.search import Answer, SearchOptions
+    from mmn_index.search import Answer, Hit, SearchOptions
+    from mmn_index.search.pairs import Pair
 
 
 @click.command()
@@ -80,6 +82,13 @@ if TYPE_CHECKING:
     help="Write a page with pictures of the moments.",
 )
 @click.option(
+    "--open",
+    "playing",
+    is_flag=True,
+    help="Play the first moment from its start, with mpv, vlc or ffplay, or the one that the variable "
+    "MMN_PLAYER names.",
+)
+@click.option(
     "--model",
     "text_side",
     type=click.Path(path_type=Path),
@@ -96,6 +105,7 @@ def search(
     root: Path,
     queries: Path | None,
     html: Path | None,
+    playing: bool,
     device: str,
     as_json: bool,
     **options: Any,
@@ -105,6 +115,7 @@ def search(
     \b
     Example:
         mmn-index search "person opens door"
+        mmn-index search "person opens door" --open
         mmn-index search "person opens door" --not "person closes door" --per-video 1
         mmn-index search "person opens door" --then "person sits down" --where camera=porch
         mmn-index search --like porch/cam1@12.0-18.5 --json
@@ -116,7 +127,7 @@ def search(
     stopwatch = click.get_current_context().ensure_object(Stopwatch)
     stopwatch.lap("to start")
     asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked)})
-    _check_usage(query, queries, html, asked)
+    _check_usage(query, queries, html, asked, playing)
     if html:
         check_file(html, regular=False)
     sentences = [query] if query is not None else read_lines(queries) if queries else []
@@ -133,21 +144,19 @@ def search(
     if model is not None and queries is not None:
         sentences = fitting_lines(sentences, model, str(queries))
     if model is not None and (asked.also is not None or asked.then is not None):
-        _pairs(index, model, sentences[0], asked, chosen, made, as_json)
+        pairs = _pairs(index, model, sentences[0], asked, chosen, made, as_json)
+        if playing:
+            _open(index, pairs[:1])
         return
     answers = _answers(index, model, sentences, asked, made)
-    if index.manifest.calibration is not None and answers[0].evidence is None and not as_json:
-        say("No confidences: they are for one sentence, ranked by the index's own model and score.")
-    for answer in answers:
-        if as_json:
-            print_hits(index, answer, chosen.name, several=queries is not None)
-        else:
-            show_hits(index, answer, chosen.name, made, several=queries is not None)
+    _print(index, answers, chosen.name, made, as_json, several=queries is not None)
     if html and model is not None:
         from .page import write_page
 
         write_page(html, index, model, answers[0], chosen)
         say(f"{html}: open it in a browser.")
+    if playing:
+        _open(index, answers[0].hits[:1])
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,9 @@ class Asked:
     hub: float | None
 
 
-def _check_usage(query: str | None, queries: Path | None, html: Path | None, asked: Asked) -> None:
+def _check_usage(
+    query: str | None, queries: Path | None, html: Path | None, asked: Asked, playing: bool
+) -> None:
     """Refuse options that do not go together."""
     more = sum(x is not None for x in (asked.without, asked.also, asked.then))
     if sum(x is not None for x in (query, queries, asked.like)) != 1:
@@ -181,6 +192,8 @@ def _check_usage(query: str | None, queries: Path | None, html: Path | None, ask
         raise click.UsageError("--html shows the moments of one QUERY.", click.get_current_context())
     if html and asked.like is not None:
         raise click.UsageError("--html needs a QUERY.", click.get_current_context())
+    if playing and queries:
+        raise click.UsageError("--open plays the first moment of one QUERY.", click.get_current_context())
 
 
 def _model(
@@ -213,6 +226,24 @@ def _answers(
         return [search_like(index, *_moment(str(asked.like)), **ranking)]  # type: ignore[arg-type]
     without = None if asked.without is None else [asked.without]
     return search(index, model, sentences, without=without, **ranking)  # type: ignore[arg-type]
+
+
+def _print(
+    index: "MomentIndex",
+    answers: Sequence["Answer"],
+    name: str,
+    options: "SearchOptions",
+    as_json: bool,
+    *,
+    several: bool,
+) -> None:
+    if index.manifest.calibration is not None and answers[0].evidence is None and not as_json:
+        say("No confidences: they are for one sentence, ranked by the index's own model and score.")
+    for answer in answers:
+        if as_json:
+            print_hits(index, answer, name, several=several)
+        else:
+            show_hits(index, answer, name, options, several=several)
 
 
 def _options(
@@ -254,7 +285,8 @@ def _pairs(
     score: "Score",
     options: "SearchOptions",
     as_json: bool,
-) -> None:
+) -> "Sequence[Pair]":
+    """Find, and print, two moments of one video."""
     from mmn_index.search import search_pairs
 
     in_order, name = asked.then is not None, score.name
@@ -262,35 +294,21 @@ def _pairs(
     pairs = search_pairs(
         index, model, first, second, in_order=in_order, score=name, hub=score.hub, options=options
     )
-    keys: Sequence[str] = ("start", "end", "log_score")
-    rows = []
-    for pair in pairs:
-        if as_json:
-            parts = [
-                dict(zip(keys, (round(x, 3) for x in part), strict=True))
-                for part in (pair.first, pair.second)
-            ]
-            print_json(
-                {
-                    "rank": pair.rank,
-                    "video": pair.video_id,
-                    "score": pair.score,
-                    "score_name": f"sum of log {name}",
-                    "first": parts[0],
-                    "second": parts[1],
-                    "exact": True,
-                    "uri": index.video(pair.video).uri,
-                }
-            )
-        else:
-            times = [clock(x) for part in (pair.first, pair.second) for x in part[:2]]
-            rows.append([str(pair.rank), pair.video_id, *times, f"{pair.score:.3f}"])
+    if as_json:
+        print_pairs(index, pairs, name)
     if not pairs:
         say(nothing(index) if not index.num_moments else "no video has such a pair of moments.")
     elif not as_json:
-        print_table(["rank", "video", "start", "end", "start", "end", "sum of logs"], rows, left=2)
-        order = "the second begins after the first has ended" if in_order else "anywhere in the video"
-        say(
-            f"proven exact: the best pair of each video, {order}; sum of both moments' logarithmic scores "
-            f"({name})."
-        )
+        show_pairs(index, pairs, name, in_order=in_order)
+    return pairs
+
+
+def _open(index: "MomentIndex", best: "Sequence[Hit | Pair]") -> None:
+    """Play the best moment, or the first moment of the best pair."""
+    from mmn_index.search import Hit
+
+    if not best:
+        say("--open: there is no moment to play.")
+    for found in best:
+        start = found.start if isinstance(found, Hit) else found.first[0]
+        play(found.video_id, index.video(found.video).uri, start)

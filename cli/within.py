@@ -9,8 +9,9 @@ from mmn_index.errors import FeatureError
 from mmn_index.evaluation.benchmarks import Benchmark, Files, departures, differences
 
 from .features import open_features, usable_split
-from .output import print_json, print_line, print_table, progress, say
+from .output import print_json, print_line, progress, say
 from .sentences import fitting
+from .table import print_table
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
