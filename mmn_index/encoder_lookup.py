@@ -45,7 +45,7 @@ def find_encoder(
         if source.holds(tensors):
             return _with(tensors, text_config, inside), replace(source, inside=inside)
         looked.append(f"{inside} (another encoder, or damaged)")
-    for name, folder in _places(source):
+    for name, folder in places(source):
         if isinstance(folder, str):
             looked.append(f"{name} ({folder})")
             continue
@@ -82,10 +82,10 @@ def where_encoder(source: EncoderSource, checkpoint: Path) -> Path | None:
     """The first place that may have it, without a look at the weights and without the network."""
     if (inside := checkpoint / ENCODER).is_file():
         return inside
-    return next((folder for _, folder in _places(source, ask=False) if isinstance(folder, Path)), None)
+    return next((folder for _, folder in places(source, ask=False) if isinstance(folder, Path)), None)
 
 
-def _places(source: EncoderSource, *, ask: bool = True) -> Iterator[tuple[str, Path | str]]:
+def places(source: EncoderSource, *, ask: bool = True) -> Iterator[tuple[str, Path | str]]:
     """Names and their folders, or why they have none; the Hub is asked last, and only if `ask`."""
     given = os.environ.get(VARIABLE, "")
     for name in dict.fromkeys(filter(None, (given, source.name))):

@@ -40,12 +40,7 @@ class SentenceTokenizer:
         Raises:
             QueryError: a sentence is empty or longer than the encoder reads.
         """
-        if empty := [number for number, sentence in enumerate(sentences) if not sentence.strip()]:
-            raise QueryError(f"sentence {empty[0] + 1} of {len(sentences)} is empty, expected words.")
-        if broken := next(filter(_no_text, sentences), None):
-            raise QueryError(
-                f"the sentence {broken!r:.60} is no text: it holds bytes that are not UTF-8, or NUL."
-            )
+        check_sentences(sentences)
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))]
         longest = max((len(row) for row in rows), default=0)
         if longest > self._max_tokens:
@@ -68,7 +63,7 @@ class SentenceTokenizer:
     def shortened(self, sentences: Sequence[str]) -> list[str]:
         """The sentences, without the end of those that have more tokens than the encoder reads."""
         found = list(sentences)
-        whole = [number for number, sentence in enumerate(found) if not _no_text(sentence)]
+        whole = [number for number, sentence in enumerate(found) if is_text(sentence)]
         encodings = self._tokenizer.encode_batch([found[number] for number in whole])
         for number, encoding in zip(whole, encodings, strict=True):
             over = len(encoding.ids) - self._max_tokens
@@ -81,8 +76,12 @@ class SentenceTokenizer:
             while over > 0 and len(ends) > over:
                 del ends[-over:]
                 found[number] = found[number][: ends[-1]].rstrip()
-                over = len(self._tokenizer.encode(found[number]).ids) - self._max_tokens
+                over = self.count(found[number]) - self._max_tokens
         return found
+
+    def count(self, sentence: str) -> int:
+        """Tokens of a sentence, special tokens included."""
+        return len(self._tokenizer.encode(sentence).ids)
 
     @property
     def size(self) -> int:
@@ -133,11 +132,25 @@ class TextEncoder(nn.Module):
         return self.project(self.pool(ids, mask))
 
 
-def _no_text(sentence: str) -> bool:
-    """Whether it holds bytes that were no UTF-8 (a command line passes them on as lone surrogates), or
+def check_sentences(sentences: Sequence[str]) -> None:
+    """What can be told of sentences without a tokenizer.
+
+    Raises:
+        QueryError: one is empty, or is no text.
+    """
+    if empty := [number for number, sentence in enumerate(sentences) if not sentence.strip()]:
+        raise QueryError(f"sentence {empty[0] + 1} of {len(sentences)} is empty, expected words.")
+    if (broken := next((x for x in sentences if not is_text(x)), None)) is not None:
+        raise QueryError(
+            f"the sentence {broken!r:.60} is no text: it holds bytes that are not UTF-8, or NUL."
+        )
+
+
+def is_text(sentence: str) -> bool:
+    """Whether it holds no bytes that were no UTF-8 (a command line passes them on as lone surrogates), and no
     NUL.
     """
-    return any("\ud800" <= character <= "\udfff" or character == "\0" for character in sentence)
+    return not any("\ud800" <= character <= "\udfff" or character == "\0" for character in sentence)
 
 
 def unused_parameters(bert: nn.Module) -> frozenset[str]:
