@@ -69,14 +69,16 @@ class TowerText:
         _check_widths(model, config, self.dim, name)
         if not torch.isfinite(features).all():
             raise ConfigError(f"{name}: gives vectors that are not finite. Are its weights damaged?")
-        self._wording = Wording(
-            template, self._count, min(most, self._tokenizer.model_max_length), lower=_lower(config, self._tokenizer)
-        )
-        self._padding = {"padding": asked.get("padding", True), "max_length": self._wording.most}
-        if self._padding["padding"] is not True:
-            self._padding["truncation"] = True
-        else:
-            self._padding = {"padding": True, "return_attention_mask": True}
+        most = min(most, self._tokenizer.model_max_length)
+        self._padding: dict[str, Any] = {"padding": True, "return_attention_mask": True}
+        if asked.get("padding") == "max_length":
+            self._padding = {"padding": "max_length", "max_length": most, "truncation": True}
+        elif not self._padded_the_same(model, features):
+            # The text model of AIMv2 looks back only where there is padding, and both ways where there is none.
+            self._padding |= {"padding": "max_length", "max_length": most}
+            most -= 1
+        lower = _lower(config, self._tokenizer)
+        self._wording = Wording(template, self._count, most, lower=lower)
         self.tau = tau_of(model)
         self.source = source_of(kept, folder, "text", lambda: state_of(model))
         self.features: str | None = features_name(kept, config, towers)
@@ -102,7 +104,15 @@ class TowerText:
         return nn.functional.normalize(torch.cat(found), dim=1)
 
     def _count(self, text: str) -> int:
-        return len(self._tokenizer(text)["input_ids"])
+        return len(self._tokenizer(text, verbose=False)["input_ids"])
+
+    @torch.inference_mode()
+    def _padded_the_same(self, model: Any, alone: Tensor) -> bool:
+        """Whether padding behind the sentence "a" leaves its features as they are."""
+        length = self._count("a") + 2
+        inputs = self._tokenizer(["a"], return_tensors="pt", **{**self._padding, "padding": "max_length", "max_length": length})
+        padded = text_features(model, inputs)
+        return torch.allclose(padded, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max()))
 
 
 class _Reader(nn.Module):
@@ -124,7 +134,10 @@ def _load_tokenizer(folder: Path, name: str) -> Any:
         with quiet():
             made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except ImportError as error:
-        raise DependencyError(f"{name}: its tokenizer needs another package. {first_sentence(error)}") from error
+        raise DependencyError(
+            f"{name}: its tokenizer needs a package that is not installed. {first_sentence(error)} If that is "
+            "sentencepiece or protobuf, pip install 'mmn-index[siglip]' brings both."
+        ) from error
     except Exception as error:  # the tokenizers library raises bare Exception
         raise ConfigError(
             f"{name}: no tokenizer can be loaded from {folder}. {first_sentence(error)} Copy tokenizer.json of "
@@ -162,9 +175,9 @@ def _asked(folder: Path, config: Any) -> dict[str, Any]:
 def _lower(config: Any, tokenizer: Any) -> bool:
     """Whether a model was trained with small letters that its tokenizer does not make of large ones."""
     stated = tokenizer.init_kwargs.get("do_lower_case")
-    # SigLIP 2 has Gemma's tokenizer, which keeps large letters; older copies of the model do not say that it was
-    # trained without.
-    return bool("siglip" in config.model_type if stated is None else stated)
+    # SigLIP 2 has Gemma's tokenizer, which keeps large letters whatever its settings say, if they say anything.
+    unstated = "siglip" in config.model_type and "Gemma" in type(tokenizer).__name__
+    return bool(unstated if stated is None else stated)
 
 
 def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:

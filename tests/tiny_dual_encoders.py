@@ -1,6 +1,7 @@
 """Folders with tiny dual encoders of random weights, as their authors' libraries save them."""
 
 import json
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def _align() -> Any:
     vision = {
         "image_size": 32,
         "hidden_dim": 12,
-        "in_channels": [8, 8],
+        "in_channels": [32, 8],
         "out_channels": [8, 12],
         "kernel_sizes": [3, 3],
         "strides": [1, 2],
@@ -79,7 +80,7 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
         SQUARE,
     ),
     "siglip2": (
-        lambda: hf.Siglip2Config(text_config=LONG, vision_config={**VISION, "num_patches": 16}),
+        lambda: hf.Siglip2Config(text_config={**LONG, "vocab_size": 40}, vision_config={**VISION, "num_patches": 16}),
         "Siglip2ImageProcessor",
         {"patch_size": 8, "max_num_patches": 20},
     ),
@@ -140,6 +141,19 @@ def save_tokenizer(folder: Path, *, lower: bool = False, **settings: Any) -> Non
     hf.PreTrainedTokenizerFast(tokenizer_object=made, **{**named, **settings}).save_pretrained(folder)
 
 
+def save_siglip2_tokenizer(folder: Path) -> None:
+    """A letter a token; large letters become small ones, as there are no others."""
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581", *string.ascii_lowercase]
+    made = hf.Siglip2Tokenizer(
+        vocab={piece: n for n, piece in enumerate(pieces)},
+        merges=[],
+        padding_side="right",
+        model_max_length=64,
+        model_input_names=["input_ids"],
+    )
+    made.save_pretrained(folder)
+
+
 def save(kind: str, folder: Path, seed: int = 0, **stored: Any) -> Path:
     """A folder as `save_pretrained` of model, tokenizer and image processor leave it."""
     make, processor, settings = KINDS[kind]
@@ -154,7 +168,10 @@ def save(kind: str, folder: Path, seed: int = 0, **stored: Any) -> Path:
     length = 64 if kind in ("siglip2", "align") else 20
     # As the models on the Hub: SigLIP's tokenizer gives no mask, as it was trained without.
     names = ["input_ids"] if kind.startswith("siglip") else ["input_ids", "attention_mask"]
-    save_tokenizer(folder, model_max_length=length, model_input_names=names)
+    if kind == "siglip2":
+        save_siglip2_tokenizer(folder)
+    else:
+        save_tokenizer(folder, model_max_length=length, model_input_names=names)
     (folder / "preprocessor_config.json").write_text(
         json.dumps({"image_processor_type": processor, **settings})
     )
