@@ -110,7 +110,9 @@ class TowerText:
     def _padded_the_same(self, model: Any, alone: Tensor) -> bool:
         """Whether padding behind the sentence "a" leaves its features as they are."""
         length = self._count("a") + 2
-        inputs = self._tokenizer(["a"], return_tensors="pt", **{**self._padding, "padding": "max_length", "max_length": length})
+        inputs = self._tokenizer(
+            ["a"], return_tensors="pt", **{**self._padding, "padding": "max_length", "max_length": length}
+        )
         padded = text_features(model, inputs)
         return torch.allclose(padded, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max()))
 
@@ -181,7 +183,10 @@ def _lower(config: Any, tokenizer: Any) -> bool:
 
 
 def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
-    rows = max((m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)), default=0)
+    tables = [
+        m for called, m in model.named_modules() if isinstance(m, nn.Embedding) and "position" not in called
+    ]
+    rows = max((table.num_embeddings for table in tables), default=0)
     if rows and tokenizer.vocab_size > rows:
         raise ConfigError(
             f"{name}: its tokenizer has {tokenizer.vocab_size:,} words, but the model knows {rows:,}: it is "

@@ -10,7 +10,13 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-WORDS = ["<s>", "<pad>", "</s>", "<unk>", *"a A person Person opens closes the door reads book of video".split()]
+WORDS = [
+    "<s>",
+    "<pad>",
+    "</s>",
+    "<unk>",
+    *"a A person Person opens closes the door reads book of video".split(),
+]
 TEXT = {
     "vocab_size": len(WORDS),
     "hidden_size": 16,
@@ -40,7 +46,12 @@ CROP = {
     "image_std": [0.27, 0.26, 0.28],
 }
 SQUARE = {"size": {"height": 32, "width": 32}}
-MIT = {"mit_hidden_size": 8, "mit_intermediate_size": 16, "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2}
+MIT = {
+    "mit_hidden_size": 8,
+    "mit_intermediate_size": 16,
+    "mit_num_hidden_layers": 1,
+    "mit_num_attention_heads": 2,
+}
 
 
 def _align() -> Any:
@@ -80,7 +91,9 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
         SQUARE,
     ),
     "siglip2": (
-        lambda: hf.Siglip2Config(text_config={**LONG, "vocab_size": 40}, vision_config={**VISION, "num_patches": 16}),
+        lambda: hf.Siglip2Config(
+            text_config={**LONG, "vocab_size": 40}, vision_config={**VISION, "num_patches": 16}
+        ),
         "Siglip2ImageProcessor",
         {"patch_size": 8, "max_num_patches": 20},
     ),
@@ -90,7 +103,9 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
         CROP,
     ),
     "altclip": (
-        lambda: hf.AltCLIPConfig(text_config={**XLM, "project_dim": 12}, vision_config=VISION, projection_dim=8),
+        lambda: hf.AltCLIPConfig(
+            text_config={**XLM, "project_dim": 12}, vision_config=VISION, projection_dim=8
+        ),
         "CLIPImageProcessor",
         CROP,
     ),
@@ -163,7 +178,7 @@ def save(kind: str, folder: Path, seed: int = 0, **stored: Any) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():  # so that what is pooled is not nearly the same for all
             if parameter.ndim > 1:
-                parameter.mul_(4)
+                parameter.mul_(4 if parameter.ndim == 2 else 24)
     model.to(**stored).save_pretrained(folder)
     length = 64 if kind in ("siglip2", "align") else 20
     # As the models on the Hub: SigLIP's tokenizer gives no mask, as it was trained without.

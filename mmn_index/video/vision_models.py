@@ -5,6 +5,7 @@ alone are known by their type. Frames come from the decoder at the size that the
 so that it has nothing left to scale.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -105,9 +106,7 @@ class VisionModel(_InBatches):
         architecture, pooled, pool = _ALONE[config.model_type]
         import transformers
 
-        model, lacking = load_model(
-            getattr(transformers, architecture), folder, config, name, pickles=True
-        )
+        model, lacking = load_model(getattr(transformers, architecture), folder, config, name, pickles=True)
         check_complete(model, lacking, name)
         self._describe = lambda inputs: pool(self._model(pixel_values=inputs["pixel_values"])).float()
         self.dim = int(config.projection_dim if pooled == "image_embeds" else config.hidden_size)
@@ -203,7 +202,7 @@ def _load_processor(folder: Path, name: str) -> tuple[Any, bool]:
     """The image processor of a folder, or its video processor, and whether it is one."""
     from transformers import AutoImageProcessor, AutoVideoProcessor
 
-    videos = not (folder / "preprocessor_config.json").is_file() and _has_videos(folder)
+    videos = _videos_alone(folder)
     loader = AutoVideoProcessor if videos else AutoImageProcessor
     try:
         with quiet():
@@ -216,15 +215,15 @@ def _load_processor(folder: Path, name: str) -> tuple[Any, bool]:
         raise ConfigError(f"{name}: {first_sentence(error)} Is {folder} the folder of a model?") from error
 
 
-def _has_videos(folder: Path) -> bool:
-    import json
-
-    if (folder / "video_preprocessor_config.json").is_file():
-        return True
+def _videos_alone(folder: Path) -> bool:
+    """Whether a folder has the settings of a video processor and of no image processor."""
     try:
-        return "video_processor" in json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+        both = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        both = {}
+    if "image_processor" in both or (folder / "preprocessor_config.json").is_file():
         return False
+    return "video_processor" in both or (folder / "video_preprocessor_config.json").is_file()
 
 
 def _vision_config(config: Any) -> Any:
@@ -259,7 +258,9 @@ def _frame_size(processor: Any, vision: Any, name: str) -> FrameSize:
     if "shortest_edge" not in size:
         raise ConfigError(f"{name}: its image processor scales pictures to {size}, which has no fixed size.")
     short = size["shortest_edge"]
-    crop = _sides(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else {}
+    crop = (
+        _sides(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else {}
+    )
     return FrameSize(crop.get("width", short), crop.get("height", short), short)
 
 
