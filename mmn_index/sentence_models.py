@@ -48,7 +48,7 @@ class Shape(NamedTuple):
 
 
 def read_modules(folder: Path, name: str) -> list[tuple[str, Path]] | None:
-    """The modules of a folder, each with its class and its folder; None if it is none of sentence-transformers.
+    """The modules of a folder, each with its class and its folder; None if it lists none.
 
     Raises:
         ConfigError: modules.json cannot be read, or leads elsewhere.

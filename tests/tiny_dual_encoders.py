@@ -15,7 +15,7 @@ WORDS = [
     "<pad>",
     "</s>",
     "<unk>",
-    *"a A person Person opens closes the door reads book of video".split(),
+    *["a", "A", "person", "Person", "opens", "closes", "the", "door", "reads", "book", "of", "video"],
 ]
 TEXT = {
     "vocab_size": len(WORDS),
@@ -70,6 +70,18 @@ def _align() -> Any:
         "depth_divisor": 4,
     }
     return hf.AlignConfig(text_config=LONG, vision_config=vision, projection_dim=12)
+
+
+def _videoprism() -> Any:
+    vision = {
+        **VISION,
+        "num_frames": 4,
+        "num_spatial_layers": 1,
+        "num_temporal_layers": 1,
+        "tubelet_size": [1, 18, 18],
+        "image_size": 288,
+    }
+    return hf.VideoPrismConfig(text_config=LONG, vision_config={**vision, "num_auxiliary_layers": 1})
 
 
 def _mixed() -> Any:
@@ -140,7 +152,15 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
         CROP,
     ),
     "vision-text": (_mixed, "ViTImageProcessor", SQUARE),
+    "tipsv2": (
+        lambda: hf.Tipsv2Config(text_config=LONG, vision_config=VISION),
+        "Tipsv2ImageProcessor",
+        SQUARE,
+    ),
+    "videoprism": (_videoprism, "LlavaOnevisionVideoProcessor", SQUARE),
 }
+TORCHVISION = {"tipsv2", "videoprism"}  # their processors need that package
+VIDEOS = {"x-clip", "videoprism"}
 
 
 def save_tokenizer(folder: Path, *, lower: bool = False, **settings: Any) -> None:
@@ -180,14 +200,15 @@ def save(kind: str, folder: Path, seed: int = 0, **stored: Any) -> Path:
             if parameter.ndim > 1:
                 parameter.mul_(4 if parameter.ndim == 2 else 24)
     model.to(**stored).save_pretrained(folder)
-    length = 64 if kind in ("siglip2", "align") else 20
+    length = 64 if kind in ("siglip2", "align", "tipsv2", "videoprism") else 20
     # As the models on the Hub: SigLIP's tokenizer gives no mask, as it was trained without.
     names = ["input_ids"] if kind.startswith("siglip") else ["input_ids", "attention_mask"]
     if kind == "siglip2":
         save_siglip2_tokenizer(folder)
     else:
         save_tokenizer(folder, model_max_length=length, model_input_names=names)
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps({"image_processor_type": processor, **settings})
+    kept = "video_" if kind == "videoprism" else ""
+    (folder / f"{kept}preprocessor_config.json").write_text(
+        json.dumps({f"{kept or 'image_'}processor_type": processor, **settings})
     )
     return folder

@@ -27,6 +27,7 @@ from ..two_towers import (
     load_towers,
     picture_features,
     picture_method,
+    processor_defaults,
     quiet,
     read_config,
     text_features,
@@ -86,12 +87,14 @@ class VisionModel(_InBatches):
         towers = towers_of(config)
         if towers is None and config.model_type not in _ALONE:
             raise ConfigError(
-                f"{name}: is a model of type '{config.model_type}', expected a dual encoder (CLIP, SigLIP, X-CLIP "
-                "...), an image tower of CLIP or SigLIP, or VideoMAE."
+                f"{name}: is a model of type '{config.model_type}', expected a dual encoder (CLIP, SigLIP, "
+                "X-CLIP ...), an image tower of CLIP or SigLIP, or VideoMAE."
             )
         self._processor, self._videos = _load_processor(folder, name)
         vision = _vision_config(config)
-        self.size = _frame_size(self._processor, vision, name)
+        # What the class of the whole processor asks of its video processor counts as that one's own.
+        self._asked = processor_defaults(config, "video_kwargs") if self._videos else {}
+        self.size = _frame_size(self._processor, vision, name, self._asked.get("size"))
         windows = config.model_type == "videomae" or picture_method(towers) == "get_video_features"
         self.frames_per_snippet = _window(vision, name) if windows else 1
         self.rate = _VIDEOS if windows else _IMAGES
@@ -130,7 +133,8 @@ class VisionModel(_InBatches):
             ) from error
         if texts != self.dim:
             raise ConfigError(
-                f"{name}: its texts have {texts} numbers and its pictures {self.dim}, expected one space for both."
+                f"{name}: its texts have {texts} numbers and its pictures {self.dim}, expected one space for "
+                "both."
             )
         check_complete(model, lacking, name)
         self._describe = lambda inputs: picture_features(self._model, inputs)
@@ -143,8 +147,7 @@ class VisionModel(_InBatches):
             windows = [np.stack(frames[n : n + window]) for n in range(0, len(frames), window)]
             made = self._processor(
                 windows,
-                do_resize=False,
-                do_sample_frames=False,
+                **{**self._asked, "do_resize": False, "do_sample_frames": False},
                 input_data_format="channels_last",
                 return_tensors="pt",
             )
@@ -240,9 +243,9 @@ def _window(vision: Any, name: str) -> int:
     return frames
 
 
-def _frame_size(processor: Any, vision: Any, name: str) -> FrameSize:
+def _frame_size(processor: Any, vision: Any, name: str, asked: Any = None) -> FrameSize:
     """The size of frames that a processor would not scale."""
-    size = _sides(getattr(processor, "size", None))
+    size = _sides(asked or getattr(processor, "size", None))
     patches = getattr(processor, "max_num_patches", None)
     if not size and isinstance(patches, int):
         # SigLIP 2 with the shape of each picture (NaFlex): a square of as many patches as it takes.
