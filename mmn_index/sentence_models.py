@@ -90,7 +90,7 @@ def simple_shape(folder: Path, modules: list[tuple[str, Path]]) -> Shape | None:
         set(settings.get("modality_config") or {"text": 0}) != {"text"},
         settings.get("module_output_name", "token_embeddings") != "token_embeddings",
     )
-    if mode not in _POOLING.values() or any(special):
+    if not isinstance(mode, str) or mode not in _POOLING.values() or any(special):
         return None
     most = settings.get("max_seq_length")
     return Shape(inside, mode, most if isinstance(most, int) else None, bool(settings.get("do_lower_case")))

@@ -81,6 +81,8 @@ class _InBatches:
 class VisionModel(_InBatches):
     """A network of the transformers library; the attributes are `Backbone`'s."""
 
+    _describe: Callable[[dict[str, torch.Tensor]], torch.Tensor]
+
     def __init__(self, folder: Path, kept: str, name: str, device: str) -> None:
         place = find_device(device)
         config = read_config(folder, name)
@@ -237,7 +239,7 @@ def _vision_config(config: Any) -> Any:
 
 
 def _window(vision: Any, name: str) -> int:
-    frames = getattr(vision, "num_frames", None)
+    frames: Any = getattr(vision, "num_frames", None)
     if not isinstance(frames, int) or frames < 1:
         raise ConfigError(f"{name}: describes videos, and its config.json does not say of how many frames.")
     return frames
@@ -252,9 +254,9 @@ def _frame_size(processor: Any, vision: Any, name: str, asked: Any = None) -> Fr
         side = math.isqrt(patches) * int(processor.patch_size)
         return FrameSize(side, side)
     if not size or not getattr(processor, "do_resize", True):
-        side = getattr(vision, "image_size", None)
-        if isinstance(side, int | list | tuple):
-            width, height = (side, side) if isinstance(side, int) else (side[-1], side[0])
+        square: Any = getattr(vision, "image_size", None)
+        if isinstance(square, int | list | tuple):
+            height, width = (square, square) if isinstance(square, int) else square
             return FrameSize(int(width), int(height))
     if "height" in size and "width" in size:
         return FrameSize(size["width"], size["height"])
@@ -270,5 +272,5 @@ def _frame_size(processor: Any, vision: Any, name: str, asked: Any = None) -> Fr
 def _sides(size: Any) -> dict[str, int]:
     """The sides of a size, whose class depends on the version of transformers."""
     names = ("height", "width", "shortest_edge")
-    given = size if isinstance(size, Mapping) else {name: getattr(size, name, None) for name in names}
+    given: Any = size if isinstance(size, Mapping) else {name: getattr(size, name, None) for name in names}
     return {name: int(given[name]) for name in names if given.get(name)}
