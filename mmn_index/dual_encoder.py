@@ -69,9 +69,7 @@ def open_text_side(name: str, device: str = "cpu", template: str = "{}") -> Text
     return _open(folder, kept, name, find_device(device), template)
 
 
-def find_text_side(
-    source: EncoderSource, where: Path, device: str = "cpu", template: str = "{}"
-) -> TextSide:
+def find_text_side(source: EncoderSource, where: Path, device: str = "cpu", template: str = "{}") -> TextSide:
     """The text side that an index refers to: the same weights to the bit, wherever they lie now.
 
     It is looked for in the folder or the repository that MMN_TEXT_ENCODER names, and under the name that the
@@ -115,5 +113,3 @@ def _open(folder: Path, kept: str, name: str, device: torch.device, template: st
     if (shape := simple_shape(folder, modules)) is not None:
         return PooledText(shape, kept, name, device, template)
     return LibraryText(folder, modules, kept, name, device, template)
-
-

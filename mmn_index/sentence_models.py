@@ -48,7 +48,7 @@ class Shape(NamedTuple):
 
 
 def read_modules(folder: Path, name: str) -> list[tuple[str, Path]] | None:
-    """The modules of a folder, each with its class and its folder; None if it is none of sentence-transformers.
+    """The modules of a folder, each with its class and its folder; None if it lists none.
 
     Raises:
         ConfigError: modules.json cannot be read, or leads elsewhere.
@@ -77,7 +77,9 @@ def simple_shape(folder: Path, modules: list[tuple[str, Path]]) -> Shape | None:
     settings = _json(inside / "sentence_bert_config.json")
     pooling = _json(modules[1][1] / "config.json")
     modes = [now for old, now in _POOLING.items() if pooling.get(old)]
-    others = [key for key, on in pooling.items() if key.startswith("pooling_mode_") and on and key not in _POOLING]
+    others = [
+        key for key, on in pooling.items() if key.startswith("pooling_mode_") and on and key not in _POOLING
+    ]
     mode = pooling.get("pooling_mode", modes[0] if len(modes) == 1 and not others else None)
     overall = _json(folder / "config_sentence_transformers.json")
     special = (
@@ -88,7 +90,7 @@ def simple_shape(folder: Path, modules: list[tuple[str, Path]]) -> Shape | None:
         set(settings.get("modality_config") or {"text": 0}) != {"text"},
         settings.get("module_output_name", "token_embeddings") != "token_embeddings",
     )
-    if mode not in _POOLING.values() or any(special):
+    if not isinstance(mode, str) or mode not in _POOLING.values() or any(special):
         return None
     most = settings.get("max_seq_length")
     return Shape(inside, mode, most if isinstance(most, int) else None, bool(settings.get("do_lower_case")))
@@ -111,7 +113,9 @@ class PooledText:
     def __init__(self, shape: Shape, kept: str, name: str, device: torch.device, template: str) -> None:
         bert = load_encoder(shape.folder, name)
         reads = usable_length(bert)
-        self._tokens = load_tokenizer(name, 1 << 30, shape.folder, filler=filler_of(bert))  # `_wording` counts
+        self._tokens = load_tokenizer(
+            name, 1 << 30, shape.folder, filler=filler_of(bert)
+        )  # `_wording` counts
         check_vocabulary(self._tokens, rows_of(bert), name)
         stated = shape.most or _json(shape.folder / "tokenizer_config.json").get("model_max_length")
         most = min(reads, int(stated)) if isinstance(stated, int | float) else reads
@@ -192,7 +196,9 @@ def _check_weights(modules: list[tuple[str, Path]], name: str) -> None:
             else:
                 _, lacking = load_model(towers, path, config, name)
                 if lacking:
-                    raise ConfigError(f"{name}: its weights lack {len(lacking)} tensors, e.g. '{min(lacking)}'.")
+                    raise ConfigError(
+                        f"{name}: its weights lack {len(lacking)} tensors, e.g. '{min(lacking)}'."
+                    )
 
 
 class LibraryText:

@@ -1,6 +1,5 @@
 """The text side of a model of two towers: its own tokenizer, padding and pooling."""
 
-import inspect
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from .two_towers import (
     features_name,
     first_sentence,
     load_towers,
+    processor_defaults,
     quiet,
     read_config,
     tau_of,
@@ -46,12 +46,12 @@ class TowerText:
         towers = towers_of(config)
         if towers is None:
             raise ConfigError(
-                f"{name}: is a model of type '{config.model_type}', whose texts share no space with pictures, "
-                "and has no modules.json that says how it embeds a sentence. Name a dual encoder such as CLIP "
-                "or SigLIP, or a model of sentence-transformers."
+                f"{name}: is a model of type '{config.model_type}', whose texts share no space with pictures "
+                "and that has no modules.json to say how it embeds a sentence. Name a dual encoder such as "
+                "CLIP or SigLIP, or a model of sentence-transformers."
             )
         self._tokenizer = _load_tokenizer(folder, name)
-        asked = _asked(folder, config)
+        asked = _asked(config)
         model, lacking = load_towers(folder, config, name)
         try:
             features = cut(model, partial(text_features, inputs=self._tokenizer(["a"], return_tensors="pt")))
@@ -60,8 +60,8 @@ class TowerText:
             Exception
         ) as error:  # whatever a model whose texts share no space with pictures makes of tokens
             raise ConfigError(
-                f"{name}: is a {type(model).__name__}, which gives no vector of a sentence that pictures have "
-                f"as well. {first_sentence(error)}"
+                f"{name}: is a {type(model).__name__}, which gives no vector of a sentence that pictures "
+                f"have as well. {first_sentence(error)}"
             ) from error
         check_complete(model, lacking, name)
         _check_vocabulary(model, self._tokenizer, name)
@@ -74,7 +74,7 @@ class TowerText:
         if asked.get("padding") == "max_length":
             self._padding = {"padding": "max_length", "max_length": most, "truncation": True}
         elif not self._padded_the_same(model, features):
-            # The text model of AIMv2 looks back only where there is padding, and both ways where there is none.
+            # The text model of AIMv2 looks both ways unless there is padding, and then back only.
             self._padding |= {"padding": "max_length", "max_length": most}
             most -= 1
         lower = _lower(config, self._tokenizer)
@@ -110,7 +110,9 @@ class TowerText:
     def _padded_the_same(self, model: Any, alone: Tensor) -> bool:
         """Whether padding behind the sentence "a" leaves its features as they are."""
         length = self._count("a") + 2
-        inputs = self._tokenizer(["a"], return_tensors="pt", **{**self._padding, "padding": "max_length", "max_length": length})
+        inputs = self._tokenizer(
+            ["a"], return_tensors="pt", **{**self._padding, "padding": "max_length", "max_length": length}
+        )
         padded = text_features(model, inputs)
         return torch.allclose(padded, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max()))
 
@@ -135,53 +137,46 @@ def _load_tokenizer(folder: Path, name: str) -> Any:
             made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except ImportError as error:
         raise DependencyError(
-            f"{name}: its tokenizer needs a package that is not installed. {first_sentence(error)} If that is "
-            "sentencepiece or protobuf, pip install 'mmn-index[siglip]' brings both."
+            f"{name}: its tokenizer needs a package that is not installed. {first_sentence(error)} If that "
+            "is sentencepiece or protobuf, pip install 'mmn-index[siglip]' brings both."
         ) from error
     except Exception as error:  # the tokenizers library raises bare Exception
         raise ConfigError(
-            f"{name}: no tokenizer can be loaded from {folder}. {first_sentence(error)} Copy tokenizer.json of "
-            "the same model into the folder."
+            f"{name}: no tokenizer can be loaded from {folder}. {first_sentence(error)} Copy tokenizer.json "
+            "of the same model into the folder."
         ) from error
     if not set(made.get_vocab()) - set(made.all_special_tokens):
         raise ConfigError(
-            f"{name}: the tokenizer in {folder} knows no word. Copy tokenizer.json of the same model into the "
-            "folder."
+            f"{name}: the tokenizer in {folder} knows no word. Copy tokenizer.json of the same model into "
+            "the folder."
         )
     if made.pad_token is None:  # what fills short sentences is masked: any token will do
         made.pad_token = made.eos_token or made.convert_ids_to_tokens(0)
     return made
 
 
-def _asked(folder: Path, config: Any) -> dict[str, Any]:
+def _asked(config: Any) -> dict[str, Any]:
     """How the model's processor has sentences padded: "padding" and "max_length", where it says so."""
-    import transformers
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
-    from transformers.processing_utils import ProcessorMixin
-
-    stated = PROCESSOR_MAPPING_NAMES.get(config.model_type)
-    processor = getattr(transformers, str(stated), None)
-    asked = getattr(processor, "text_kwargs", None)
-    if asked is None and inspect.isclass(processor) and issubclass(processor, ProcessorMixin):
-        # Before its name became that, in transformers 4 and early 5.
-        module = vars(sys.modules[processor.__module__])
-        asked = getattr(module.get(f"{processor.__name__}Kwargs"), "_defaults", {}).get("text_kwargs")
+    asked = processor_defaults(config, "text_kwargs")
     if not asked and "siglip" in config.model_type:
         # Its processor leaves that to the caller; the library's own pipeline asks for its name as well.
         return {"padding": "max_length", "max_length": _SIGLIP_TOKENS}
-    return dict(asked or {})
+    return asked
 
 
 def _lower(config: Any, tokenizer: Any) -> bool:
     """Whether a model was trained with small letters that its tokenizer does not make of large ones."""
     stated = tokenizer.init_kwargs.get("do_lower_case")
-    # SigLIP 2 has Gemma's tokenizer, which keeps large letters whatever its settings say, if they say anything.
+    # SigLIP 2 has Gemma's tokenizer, which keeps large letters whatever its settings say.
     unstated = "siglip" in config.model_type and "Gemma" in type(tokenizer).__name__
     return bool(unstated if stated is None else stated)
 
 
 def _check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
-    rows = max((m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)), default=0)
+    tables = [
+        m for called, m in model.named_modules() if isinstance(m, nn.Embedding) and "position" not in called
+    ]
+    rows = max((table.num_embeddings for table in tables), default=0)
     if rows and tokenizer.vocab_size > rows:
         raise ConfigError(
             f"{name}: its tokenizer has {tokenizer.vocab_size:,} words, but the model knows {rows:,}: it is "
@@ -195,5 +190,6 @@ def _check_widths(model: Any, config: Any, width: int, name: str) -> None:
     projects = hasattr(config, "projection_dim") or any("proj" in part for part, _ in model.named_children())
     if isinstance(pictures, int) and not projects and pictures != width:
         raise ConfigError(
-            f"{name}: its texts have {width} numbers and its pictures {pictures}, expected one space for both."
+            f"{name}: its texts have {width} numbers and its pictures {pictures}, expected one space for "
+            "both."
         )

@@ -6,6 +6,7 @@ never read.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,9 +64,25 @@ def towers_of(config: Any) -> Any:
     """The class of a configuration's model if that has two towers; None for any other."""
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-    found = MODEL_MAPPING[type(config)] if type(config) in MODEL_MAPPING else None
+    found = MODEL_MAPPING.get(type(config), None)
     found = found[0] if isinstance(found, tuple) else found
     return found if hasattr(found, "get_text_features") and picture_method(found) else None
+
+
+def processor_defaults(config: Any, kind: str) -> dict[str, Any]:
+    """What the class of a model's processor sets as "text_kwargs" or "video_kwargs", if anything."""
+    import transformers
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.processing_utils import ProcessorMixin
+
+    processor = getattr(transformers, str(PROCESSOR_MAPPING_NAMES.get(config.model_type)), None)
+    if not isinstance(processor, type) or not issubclass(processor, ProcessorMixin):
+        return {}
+    if (stated := getattr(processor, kind, None)) is not None:
+        return dict(stated)
+    # Before transformers 5.23 or so it was said in another place.
+    kwargs = vars(sys.modules[processor.__module__]).get(f"{processor.__name__}Kwargs")
+    return dict(getattr(kwargs, "_defaults", {}).get(kind, {}))
 
 
 def picture_method(towers: Any) -> str:
@@ -127,7 +144,7 @@ def _no_weights(folder: Path, name: str) -> ConfigError:
         return ConfigError(f"{name}: no weights in {folder}, expected model.safetensors.")
     return ConfigError(
         f"{name}: has its weights as a pickle alone ({pickled}), which may hold code and is never loaded. If "
-        f"you trust it, convert it with transformers: AutoModel.from_pretrained('{name}').save_pretrained('NEW')."
+        f"you trust it, convert it with AutoModel.from_pretrained('{name}').save_pretrained('NEW')."
     )
 
 
@@ -182,6 +199,8 @@ def _features(method: Callable[..., Any], inputs: Mapping[str, Any]) -> Tensor:
     known = inspect.signature(method).parameters
     given = method(**{key: value for key, value in inputs.items() if key in known})
     pooled = given if isinstance(given, Tensor) else given.pooler_output  # a tensor before transformers 5
+    if isinstance(pooled, Tensor) and pooled.ndim == 3 and pooled.shape[1] == 1:
+        pooled = pooled[:, 0]  # as VideoPrism pools
     if not isinstance(pooled, Tensor) or pooled.ndim != 2:
         shape = tuple(pooled.shape) if isinstance(pooled, Tensor) else None
         raise ValueError(f"{method.__name__} gives features of shape {shape}, expected one row each")

@@ -21,7 +21,9 @@ from torch import Tensor
 from .encoder_source import EncoderSource
 
 _MOST = 200  # digests that are kept
-_SETTLED = 2.0  # seconds; a file that changed later may change again within one tick of its file system's clock
+_SETTLED = (
+    2.0  # seconds; a file that changed later may change again within one tick of its file system's clock
+)
 
 
 def source_of(

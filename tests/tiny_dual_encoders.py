@@ -10,7 +10,13 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-WORDS = ["<s>", "<pad>", "</s>", "<unk>", *"a A person Person opens closes the door reads book of video".split()]
+WORDS = [
+    "<s>",
+    "<pad>",
+    "</s>",
+    "<unk>",
+    *["a", "A", "person", "Person", "opens", "closes", "the", "door", "reads", "book", "of", "video"],
+]
 TEXT = {
     "vocab_size": len(WORDS),
     "hidden_size": 16,
@@ -40,7 +46,12 @@ CROP = {
     "image_std": [0.27, 0.26, 0.28],
 }
 SQUARE = {"size": {"height": 32, "width": 32}}
-MIT = {"mit_hidden_size": 8, "mit_intermediate_size": 16, "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2}
+MIT = {
+    "mit_hidden_size": 8,
+    "mit_intermediate_size": 16,
+    "mit_num_hidden_layers": 1,
+    "mit_num_attention_heads": 2,
+}
 
 
 def _align() -> Any:
@@ -59,6 +70,18 @@ def _align() -> Any:
         "depth_divisor": 4,
     }
     return hf.AlignConfig(text_config=LONG, vision_config=vision, projection_dim=12)
+
+
+def _videoprism() -> Any:
+    vision = {
+        **VISION,
+        "num_frames": 4,
+        "num_spatial_layers": 1,
+        "num_temporal_layers": 1,
+        "tubelet_size": [1, 18, 18],
+        "image_size": 288,
+    }
+    return hf.VideoPrismConfig(text_config=LONG, vision_config={**vision, "num_auxiliary_layers": 1})
 
 
 def _mixed() -> Any:
@@ -80,7 +103,9 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
         SQUARE,
     ),
     "siglip2": (
-        lambda: hf.Siglip2Config(text_config={**LONG, "vocab_size": 40}, vision_config={**VISION, "num_patches": 16}),
+        lambda: hf.Siglip2Config(
+            text_config={**LONG, "vocab_size": 40}, vision_config={**VISION, "num_patches": 16}
+        ),
         "Siglip2ImageProcessor",
         {"patch_size": 8, "max_num_patches": 20},
     ),
@@ -90,7 +115,9 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
         CROP,
     ),
     "altclip": (
-        lambda: hf.AltCLIPConfig(text_config={**XLM, "project_dim": 12}, vision_config=VISION, projection_dim=8),
+        lambda: hf.AltCLIPConfig(
+            text_config={**XLM, "project_dim": 12}, vision_config=VISION, projection_dim=8
+        ),
         "CLIPImageProcessor",
         CROP,
     ),
@@ -125,7 +152,15 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
         CROP,
     ),
     "vision-text": (_mixed, "ViTImageProcessor", SQUARE),
+    "tipsv2": (
+        lambda: hf.Tipsv2Config(text_config=LONG, vision_config=VISION),
+        "Tipsv2ImageProcessor",
+        SQUARE,
+    ),
+    "videoprism": (_videoprism, "LlavaOnevisionVideoProcessor", SQUARE),
 }
+TORCHVISION = {"tipsv2", "videoprism"}  # their processors need that package
+VIDEOS = {"x-clip", "videoprism"}
 
 
 def save_tokenizer(folder: Path, *, lower: bool = False, **settings: Any) -> None:
@@ -163,16 +198,17 @@ def save(kind: str, folder: Path, seed: int = 0, **stored: Any) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():  # so that what is pooled is not nearly the same for all
             if parameter.ndim > 1:
-                parameter.mul_(4)
+                parameter.mul_(4 if parameter.ndim == 2 else 24)
     model.to(**stored).save_pretrained(folder)
-    length = 64 if kind in ("siglip2", "align") else 20
+    length = 64 if kind in ("siglip2", "align", "tipsv2", "videoprism") else 20
     # As the models on the Hub: SigLIP's tokenizer gives no mask, as it was trained without.
     names = ["input_ids"] if kind.startswith("siglip") else ["input_ids", "attention_mask"]
     if kind == "siglip2":
         save_siglip2_tokenizer(folder)
     else:
         save_tokenizer(folder, model_max_length=length, model_input_names=names)
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps({"image_processor_type": processor, **settings})
+    kept = "video_" if kind == "videoprism" else ""
+    (folder / f"{kept}preprocessor_config.json").write_text(
+        json.dumps({f"{kept or 'image_'}processor_type": processor, **settings})
     )
     return folder

@@ -5,6 +5,7 @@ alone are known by their type. Frames come from the decoder at the size that the
 so that it has nothing left to scale.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -26,6 +27,7 @@ from ..two_towers import (
     load_towers,
     picture_features,
     picture_method,
+    processor_defaults,
     quiet,
     read_config,
     text_features,
@@ -79,18 +81,22 @@ class _InBatches:
 class VisionModel(_InBatches):
     """A network of the transformers library; the attributes are `Backbone`'s."""
 
+    _describe: Callable[[dict[str, torch.Tensor]], torch.Tensor]
+
     def __init__(self, folder: Path, kept: str, name: str, device: str) -> None:
         place = find_device(device)
         config = read_config(folder, name)
         towers = towers_of(config)
         if towers is None and config.model_type not in _ALONE:
             raise ConfigError(
-                f"{name}: is a model of type '{config.model_type}', expected a dual encoder (CLIP, SigLIP, X-CLIP "
-                "...), an image tower of CLIP or SigLIP, or VideoMAE."
+                f"{name}: is a model of type '{config.model_type}', expected a dual encoder (CLIP, SigLIP, "
+                "X-CLIP ...), an image tower of CLIP or SigLIP, or VideoMAE."
             )
         self._processor, self._videos = _load_processor(folder, name)
         vision = _vision_config(config)
-        self.size = _frame_size(self._processor, vision, name)
+        # What the class of the whole processor asks of its video processor counts as that one's own.
+        self._asked = processor_defaults(config, "video_kwargs") if self._videos else {}
+        self.size = _frame_size(self._processor, vision, name, self._asked.get("size"))
         windows = config.model_type == "videomae" or picture_method(towers) == "get_video_features"
         self.frames_per_snippet = _window(vision, name) if windows else 1
         self.rate = _VIDEOS if windows else _IMAGES
@@ -105,9 +111,7 @@ class VisionModel(_InBatches):
         architecture, pooled, pool = _ALONE[config.model_type]
         import transformers
 
-        model, lacking = load_model(
-            getattr(transformers, architecture), folder, config, name, pickles=True
-        )
+        model, lacking = load_model(getattr(transformers, architecture), folder, config, name, pickles=True)
         check_complete(model, lacking, name)
         self._describe = lambda inputs: pool(self._model(pixel_values=inputs["pixel_values"])).float()
         self.dim = int(config.projection_dim if pooled == "image_embeds" else config.hidden_size)
@@ -131,7 +135,8 @@ class VisionModel(_InBatches):
             ) from error
         if texts != self.dim:
             raise ConfigError(
-                f"{name}: its texts have {texts} numbers and its pictures {self.dim}, expected one space for both."
+                f"{name}: its texts have {texts} numbers and its pictures {self.dim}, expected one space for "
+                "both."
             )
         check_complete(model, lacking, name)
         self._describe = lambda inputs: picture_features(self._model, inputs)
@@ -144,8 +149,7 @@ class VisionModel(_InBatches):
             windows = [np.stack(frames[n : n + window]) for n in range(0, len(frames), window)]
             made = self._processor(
                 windows,
-                do_resize=False,
-                do_sample_frames=False,
+                **{**self._asked, "do_resize": False, "do_sample_frames": False},
                 input_data_format="channels_last",
                 return_tensors="pt",
             )
@@ -203,7 +207,7 @@ def _load_processor(folder: Path, name: str) -> tuple[Any, bool]:
     """The image processor of a folder, or its video processor, and whether it is one."""
     from transformers import AutoImageProcessor, AutoVideoProcessor
 
-    videos = not (folder / "preprocessor_config.json").is_file() and _has_videos(folder)
+    videos = _videos_alone(folder)
     loader = AutoVideoProcessor if videos else AutoImageProcessor
     try:
         with quiet():
@@ -216,15 +220,15 @@ def _load_processor(folder: Path, name: str) -> tuple[Any, bool]:
         raise ConfigError(f"{name}: {first_sentence(error)} Is {folder} the folder of a model?") from error
 
 
-def _has_videos(folder: Path) -> bool:
-    import json
-
-    if (folder / "video_preprocessor_config.json").is_file():
-        return True
+def _videos_alone(folder: Path) -> bool:
+    """Whether a folder has the settings of a video processor and of no image processor."""
     try:
-        return "video_processor" in json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+        both = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        both = {}
+    if "image_processor" in both or (folder / "preprocessor_config.json").is_file():
         return False
+    return "video_processor" in both or (folder / "video_preprocessor_config.json").is_file()
 
 
 def _vision_config(config: Any) -> Any:
@@ -235,36 +239,38 @@ def _vision_config(config: Any) -> Any:
 
 
 def _window(vision: Any, name: str) -> int:
-    frames = getattr(vision, "num_frames", None)
+    frames: Any = getattr(vision, "num_frames", None)
     if not isinstance(frames, int) or frames < 1:
         raise ConfigError(f"{name}: describes videos, and its config.json does not say of how many frames.")
     return frames
 
 
-def _frame_size(processor: Any, vision: Any, name: str) -> FrameSize:
+def _frame_size(processor: Any, vision: Any, name: str, asked: Any = None) -> FrameSize:
     """The size of frames that a processor would not scale."""
-    size = _sides(getattr(processor, "size", None))
+    size = _sides(asked or getattr(processor, "size", None))
     patches = getattr(processor, "max_num_patches", None)
     if not size and isinstance(patches, int):
         # SigLIP 2 with the shape of each picture (NaFlex): a square of as many patches as it takes.
         side = math.isqrt(patches) * int(processor.patch_size)
         return FrameSize(side, side)
     if not size or not getattr(processor, "do_resize", True):
-        side = getattr(vision, "image_size", None)
-        if isinstance(side, int | list | tuple):
-            width, height = (side, side) if isinstance(side, int) else (side[-1], side[0])
+        square: Any = getattr(vision, "image_size", None)
+        if isinstance(square, int | list | tuple):
+            height, width = (square, square) if isinstance(square, int) else square
             return FrameSize(int(width), int(height))
     if "height" in size and "width" in size:
         return FrameSize(size["width"], size["height"])
     if "shortest_edge" not in size:
         raise ConfigError(f"{name}: its image processor scales pictures to {size}, which has no fixed size.")
     short = size["shortest_edge"]
-    crop = _sides(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else {}
+    crop = (
+        _sides(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else {}
+    )
     return FrameSize(crop.get("width", short), crop.get("height", short), short)
 
 
 def _sides(size: Any) -> dict[str, int]:
     """The sides of a size, whose class depends on the version of transformers."""
     names = ("height", "width", "shortest_edge")
-    given = size if isinstance(size, Mapping) else {name: getattr(size, name, None) for name in names}
+    given: Any = size if isinstance(size, Mapping) else {name: getattr(size, name, None) for name in names}
     return {name: int(given[name]) for name in names if given.get(name)}
