@@ -5,6 +5,7 @@ phones is applied, and the shape of a pixel (DVDs, TV recordings: pixels that ar
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,28 @@ def shown_size(frame: VideoFrame, aspect: float) -> tuple[float, float]:
     """
     width, height = frame.width * max(aspect, 1.0), frame.height / min(aspect, 1.0)
     return (height, width) if orientation(frame)[0] else (width, height)
+
+
+def upright(frame: VideoFrame) -> VideoFrame:
+    """The frame as it is shown, but for the shape of its pixels, with even sides, as yuv420p."""
+    width, height = max(2, frame.width // 2 * 2), max(2, frame.height // 2 * 2)
+    flat = frame.reformat(width, height, "yuv420p", interpolation=_INTERPOLATION)
+    transposed, flip_x, flip_y = orientation(frame)
+    if not (transposed or flip_x or flip_y):
+        return flat
+    stored = flat.to_ndarray().reshape(-1)
+    ends = np.cumsum([0, width * height, width * height // 4, width * height // 4])
+    planes = []
+    for number, (begin, end) in enumerate(pairwise(ends.tolist())):
+        side = 2 if number else 1  # colours have half the width and height
+        plane = stored[begin:end].reshape(height // side, width // side)
+        plane = plane.T if transposed else plane
+        planes.append(plane[:: -1 if flip_y else 1, :: -1 if flip_x else 1].reshape(-1))
+    shown = (width, height) if transposed else (height, width)
+    turned = VideoFrame.from_ndarray(np.concatenate(planes).reshape(shown[0] * 3 // 2, shown[1]), "yuv420p")
+    for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
+        setattr(turned, name, getattr(flat, name))
+    return turned
 
 
 class Picture:
