@@ -58,8 +58,8 @@ class Media:
         """
         if self.starts_again:
             raise VideoError(
-                f"{self.path}: its clock starts again in the middle, so it cannot be cut by time. Make a file with "
-                "one clock of it first, for instance with `ffmpeg -i OLD NEW.mkv`."
+                f"{self.path}: its clock starts again in the middle, so it cannot be cut by time. Make a "
+                "file with one clock of it first, for instance with `ffmpeg -i OLD NEW.mkv`."
             )
 
 
