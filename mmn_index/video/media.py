@@ -29,7 +29,7 @@ class Media:
     """A video file that a part is taken of.
 
     Attributes:
-        path: the file.
+        path, size: the file and its bytes.
         rate: frames per second, on average.
         first: seconds at which the first picture is shown; sound may come before it.
         zero: the raw time that counts as second 0.
@@ -41,6 +41,7 @@ class Media:
     """
 
     path: Path
+    size: int
     rate: Fraction
     first: float
     zero: float
@@ -77,7 +78,7 @@ def describe(path: Path) -> Media:
 
 
 @lru_cache(maxsize=1024)
-def _described(path: Path, _size: int, _modified: int) -> Media:
+def _described(path: Path, size: int, _modified: int) -> Media:
     info = probe(path)
     with open_video(path) as video:
         rate, timecode, heard = _rate(video), _timecode(video), sound_stream(video)
@@ -90,7 +91,7 @@ def _described(path: Path, _size: int, _modified: int) -> Media:
         with open_video(path) as video:
             starts_again = video.measured()[1]
     aspect = 1 / aspect if info.rotation in (90, 270) else aspect
-    return Media(path, rate, max(first, 0.0), zero, starts_again, timecode, info, aspect, sound)
+    return Media(path, size, rate, max(first, 0.0), zero, starts_again, timecode, info, aspect, sound)
 
 
 def sound_stream(video: VideoFile) -> Any:

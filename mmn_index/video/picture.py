@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from ..errors import ConfigError
 
 # Without BITEXACT, the same frame may scale to other bytes on a processor with other instructions.
 _INTERPOLATION = Interpolation.BICUBIC | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
+_BT709 = 1  # in FFmpeg's lists of colour spaces, primaries and transfer curves
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,16 @@ def upright(frame: VideoFrame) -> VideoFrame:
     for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
         setattr(turned, name, getattr(flat, name))
     return turned
+
+
+def from_rgb(image: np.ndarray) -> VideoFrame:
+    """An image with even sides, (H, W, 3) uint8, as yuv420p in the colours of HD video."""
+    frame = VideoFrame.from_ndarray(image, "rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, interpolation=_INTERPOLATION
+    )
+    frame.color_range = ColorRange.MPEG
+    frame.colorspace = frame.color_primaries = frame.color_trc = _BT709
+    return frame
 
 
 class Picture:
