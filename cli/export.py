@@ -60,7 +60,7 @@ class Outputs:
     "--padding",
     type=Real(min=0),
     default=0.0,
-    help="Seconds more before and after each clip, and in the reel.",
+    help="Seconds added before and after each clip and reel part.",
 )
 @click.option(
     "--reel", type=click.Path(path_type=Path, dir_okay=False), help="An mp4 of all moments, with captions."
@@ -121,9 +121,12 @@ def _form(out: Path | None) -> str | None:
 
 def _check_outputs(outputs: Outputs) -> None:
     """Refuse what cannot be written, before the search."""
+    from mmn_index.handoff.otio import check_installed
     from mmn_index.handoff.reel import check_reel
     from mmn_index.places import check_file, check_folder
 
+    if outputs.form == "otio":
+        check_installed()
     context, form, out = click.get_current_context(), outputs.form, outputs.out
     if not (outputs.clips or outputs.reel or form):
         what = "--clips, --reel, --format" if out is None else f"--format for {printable(str(out))}"
@@ -279,8 +282,8 @@ def _write_timeline(form: str, out: Path | None, chosen: "Sequence[Take]", title
     _put({"edl": as_edl, "fcpxml": as_fcpxml, "otio": as_otio}[form](timeline), out)
     if timeline.mixed:
         say(
-            f"The files have several frame rates; the time line has {float(timeline.base.rate):.3f}, as most of "
-            "them. Source times count each file's own frames."
+            f"The time line has {float(timeline.base.rate):.6g} frames per second. Some files have other "
+            "rates; source times count their own frames."
         )
 
 

@@ -108,7 +108,9 @@ def _encode(media: Media, part: Excerpt, out: Path, note: str) -> None:
     end, form = min(part.end, media.info.duration), encodable(media.sound)
     shown = (one._replace(frame=upright(one.frame)) for one in pictures(media, part.start, end))
     sound = None if form is None else heard(media, part.start, end, form)
-    write_mp4(out, shown, sound, rate=media.rate, aspect=media.aspect, form=form, note=note)
+    write_mp4(
+        out, shown, sound, rate=media.rate, aspect=media.aspect, form=form, note=note, of=str(media.path)
+    )
 
 
 def comment_of(path: Path) -> str | None:

@@ -7,19 +7,29 @@ from .names import one_line
 from .timeline import Event, Timeline
 
 
+def check_installed() -> Any:
+    """OpenTimelineIO.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    try:
+        import opentimelineio
+    except ImportError as error:
+        raise DependencyError(
+            "The format otio is written by the package opentimelineio, which is not installed. Run `pip install "
+            "'mmn-index[editors]'`, or choose edl or fcpxml, which need no package."
+        ) from error
+    return opentimelineio
+
+
 def as_otio(timeline: Timeline) -> str:
     """A track of pictures, and one of sound where any file has some.
 
     Raises:
         DependencyError: OpenTimelineIO is not installed.
     """
-    try:
-        import opentimelineio as otio
-    except ImportError as error:
-        raise DependencyError(
-            "Time lines in OpenTimelineIO's format need the package opentimelineio: install "
-            "'mmn-index[editors]'. edl and fcpxml need nothing."
-        ) from error
+    otio = check_installed()
     made = otio.schema.Timeline(timeline.title)
     kinds = [otio.schema.TrackKind.Video]
     if any(event.media.sound for event in timeline.events):

@@ -44,8 +44,8 @@ def write_reel(
     padding: float = 0.0,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[LeftOut]:
-    """Join the excerpts, at the size and the rate that most of their files have; other shapes get black edges.
-    There is sound where any file has some, silence for those without.
+    """Join the excerpts, at the size and the rate that most of them have; other shapes get black edges. There
+    is sound where any file has some, silence for those without.
 
     Args:
         padding: seconds that are added before and after each.
@@ -74,7 +74,7 @@ def write_reel(
     sound = chain.from_iterable(reel.sound(take) for take in parts) if has_sound else None
     form = _SOUND if has_sound else None
     with aside(out) as unfinished:
-        write_mp4(unfinished, reel.pictures(parts), sound, rate=rate, form=form, note=_NOTE)
+        write_mp4(unfinished, reel.pictures(parts), sound, rate=rate, form=form, note=_NOTE, of=str(out))
     return left_out
 
 

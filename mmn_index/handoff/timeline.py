@@ -9,6 +9,12 @@ from ..video.timecode import Timebase
 from .excerpt import Excerpt, Take, most_common
 from .names import one_line
 
+# Time lines of editing programs run at these rates only.
+_RATES = (
+    *(Fraction(nominal * 1000, 1001) for nominal in (24, 30, 60)),
+    *(Fraction(n) for n in (24, 25, 30, 48, 50, 60)),
+)
+
 
 @dataclass(frozen=True)
 class Event:
@@ -43,7 +49,7 @@ class Timeline:
     """What a project of an editing program holds.
 
     Attributes:
-        base: the rate that most of the files have.
+        base: the rate that most of the parts have, of those that editing programs know.
     """
 
     title: str
@@ -64,7 +70,7 @@ class Timeline:
 def lay_out(chosen: Sequence[Take], title: str) -> Timeline:
     """Put excerpts one after another. Each begins and ends with the frame of its file that is nearest."""
     bases = [Timebase.of(take.media.rate, take.media.timecode) for take in chosen]
-    base = most_common(bases) if bases else Timebase(Fraction(25))
+    base = _base(bases)
     events: list[Event] = []
     at = 0
     for take, own in zip(chosen, bases, strict=True):
@@ -77,3 +83,12 @@ def lay_out(chosen: Sequence[Take], title: str) -> Timeline:
         events.append(Event(excerpt, media, own, origin, available, begin, count, at, length))
         at += length
     return Timeline(one_line(title), base, events)
+
+
+def _base(bases: Sequence[Timebase]) -> Timebase:
+    known = [base for base in bases if base.rate in _RATES]
+    if known or not bases:
+        return most_common(known) if known else Timebase(Fraction(25))
+    rate = most_common(base.rate for base in bases)
+    whole = [known for known in sorted(_RATES) if (known / rate).denominator == 1]
+    return Timebase.of(whole[0] if whole else min(_RATES, key=lambda known: abs(known - rate)))

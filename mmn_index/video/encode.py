@@ -41,7 +41,8 @@ def write_mp4(
     rate: Fraction,
     aspect: Fraction = Fraction(1),
     form: Sound | None = None,
-    note: str = "",
+    note: str,
+    of: str,
 ) -> None:
     """Write a file; pictures and sound are taken as they are needed, so that memory stays small.
 
@@ -51,6 +52,7 @@ def write_mp4(
         rate: frames per second, on average.
         aspect: of a pixel.
         note: kept in the file as its comment.
+        of: what is encoded, for errors.
 
     Raises:
         VideoError: what was given cannot be encoded.
@@ -70,14 +72,14 @@ def write_mp4(
             if sound_track is not None:
                 sound_track.end()
     except BROKEN as error:
-        raise refused(error, out, f"{out}: cannot be encoded ({error}).") from error
+        raise refused(error, out, f"{of}: cannot be encoded ({error}).") from error
 
 
 def refused(error: Exception, out: Path, message: str) -> MmnIndexError:
     """The error to raise where FFmpeg did not write a file: the disk's, or one of this video alone."""
     if getattr(error, "errno", None) in _FULL:
         return OutputError(
-            f"{out}: cannot be written ({getattr(error, 'strerror', error)}). Is the disk full or the folder "
+            f"{out.parent}: cannot be written ({getattr(error, 'strerror', error)}). Is the disk full or the folder "
             "read-only?"
         )
     return VideoError(message)
