@@ -48,8 +48,8 @@ def make_video(
 ) -> Path:
     """A video whose frame n is shown from times[n] seconds on, or from n / rate."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    base = 1 / rate if times is None else Fraction(1, 1000)
     times = [n / float(rate) for n in range(round(seconds * rate))] if times is None else times
-    base = 1 / rate if rate.numerator > 1000 else Fraction(1, 1000)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -87,9 +87,13 @@ def make_video(
 
 
 class Read:
-    """What an independent reader finds in a video file: numbers of frames with their times, size, sound."""
+    """What an independent reader finds in a video file: numbers of frames with their times, size, sound.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        turned: by how many degrees counterclockwise the pictures were turned.
+    """
+
+    def __init__(self, path: Path, turned: int = 0) -> None:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             self.format = container.format.name
@@ -103,7 +107,7 @@ class Read:
         self.colours = frames[0].color_range, frames[0].colorspace
         self.times = [frame.time for frame in frames]
         self.images = [frame.to_ndarray(format="rgb24") for frame in frames]
-        self.numbers = [number_in(np.rot90(image, self.rotation // 90)) for image in self.images]
+        self.numbers = [number_in(np.rot90(image, -turned // 90)) for image in self.images]
         self.samples: np.ndarray | None = None
         self.heard_from = 0.0
         with av.open(str(path)) as container:

@@ -17,8 +17,8 @@ def check_installed() -> Any:
         import opentimelineio
     except ImportError as error:
         raise DependencyError(
-            "The format otio is written by the package opentimelineio, which is not installed. Run `pip install "
-            "'mmn-index[editors]'`, or choose edl or fcpxml, which need no package."
+            "The format otio is written by the package opentimelineio, which is not installed. Run "
+            "`pip install 'mmn-index[editors]'`, or choose edl or fcpxml, which need no package."
         ) from error
     return opentimelineio
 

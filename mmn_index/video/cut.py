@@ -4,10 +4,11 @@ A decoder can begin at key frames only. So the part begins at the last one at or
 picture loses quality.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 
@@ -23,6 +24,8 @@ _EARLIER = (0.0, 1.0, 4.0, 16.0, 64.0)  # seconds that a seek aims before the st
 _AHEAD = 2.0  # seconds of other streams that are looked through behind the last picture
 _FAILURES = 1000  # one after another, until a container counts as broken off
 _SAME = 1e-6  # seconds; times closer than this are one time, told with different rounding
+
+_Timed: TypeAlias = tuple["av.Packet[Any]", float]
 
 
 def suffix_of(path: Path) -> str:
@@ -67,7 +70,7 @@ def copy_part(media: Media, start: float, end: float, out: Path, suffix: str, no
             first = next(packets, None)
             if first is not None:
                 _write(media, part, chain([first], packets), out, suffix, note)
-                return max(0.0, start + media.zero - part.begin)
+                return start + media.zero - part.origin
     raise VideoError(f"{media.path}: has no key frame around {start:g} s, so it cannot be cut by time.")
 
 
@@ -84,50 +87,57 @@ class _Part:
         self.begin = 0.0  # raw time of the first picture, once a packet has come
         self._video, self._start, self._end, self._from_first = video, start, end, from_first
 
+    @property
+    def origin(self) -> float:
+        """The raw time that counts as 0 in the part: its first picture's, or its start if that is first."""
+        return min(self.begin, self._start)
+
     def packets(self) -> Iterator["av.Packet[Any]"]:
         """Those that a decoder needs, in the order of decoding; none if there is no key frame to begin at."""
-        waiting: list[av.Packet[Any]] = []  # until it is clear that no later key frame lies before the start
+        source = self._timed()
+        opening = self._opening(source)
+        if not opening:
+            return
         late: list[av.Packet[Any]] = []  # pictures behind the end, which others before it may need
-        begun = flowing = False
-        for packet, time in self._timed():
-            if packet.stream.index != self.streams[0].index:
-                if not flowing:
-                    waiting.append(packet)
-                elif self._is_heard(packet, time):
+        last = -math.inf
+        for packet, time in chain(opening, source):
+            if not self._is_picture(packet):
+                if self._is_heard(packet, time):
                     yield packet
+            elif time < self.begin:  # it needs what came before the key frame
                 continue
-            if packet.is_keyframe and not flowing and (time <= self._start + _SAME or not begun):
-                if time > self._start + _SAME and not self._from_first:
-                    return
-                self.begin, begun = time, True
-                waiting = [other for other in waiting if other.stream.index != self.streams[0].index]
-            if not begun or time < self.begin:  # pictures that need what came before the key frame
-                continue
-            if not flowing and time > self._start and not packet.is_keyframe:
-                flowing = True
-                yield from self._released(waiting)
-                waiting = []
-            if not flowing:
-                waiting.append(packet)
-            elif time >= self._end - _SAME:
+            elif time >= self._end - _SAME and time > last:
                 late.append(packet)
             else:
-                yield from late
+                last = max([last, time, *map(_time, late)])
+                yield from (*late, packet)
                 late = []
-                yield packet
-        if begun and not flowing:
-            yield from self._released(waiting)
 
-    def _released(self, waiting: Sequence["av.Packet[Any]"]) -> Iterator["av.Packet[Any]"]:
-        for packet in waiting:
-            if packet.stream.index == self.streams[0].index or self._is_heard(packet, _time(packet)):
-                yield packet
+    def _opening(self, source: Iterator[_Timed]) -> list[_Timed]:
+        """All from the last key frame at or before the start to the first picture behind it."""
+        found: list[_Timed] = []
+        begun = False
+        for packet, time in source:
+            picture, after = self._is_picture(packet), time > self._start + _SAME
+            if picture and packet.is_keyframe and (not after or not begun):
+                if after and not self._from_first:
+                    return []
+                self.begin, begun = time, True
+                found = [other for other in found if not self._is_picture(other[0])]
+            if begun or not picture:
+                found.append((packet, time))
+            if begun and picture and after:
+                break
+        return found if begun else []
+
+    def _is_picture(self, packet: "av.Packet[Any]") -> bool:
+        return packet.stream.index == self.streams[0].index
 
     def _is_heard(self, packet: "av.Packet[Any]", time: float) -> bool:
         length = float((packet.duration or 0) * packet.time_base)
-        return time + length > self.begin and time < self._end
+        return time + length > self.origin and time < self._end
 
-    def _timed(self) -> Iterator[tuple["av.Packet[Any]", float]]:
+    def _timed(self) -> Iterator[_Timed]:
         """Packets with their raw times, until all streams have come to the end."""
         open_streams = {stream.index for stream in self.streams}
         failures = 0
@@ -165,7 +175,7 @@ def _write(
                 if stream.codec_context.codec_tag == "hvc1":  # else Apple's programs do not play it
                     copy.codec_context.codec_tag = "hvc1"
             for packet in packets:
-                shift = round(part.begin / packet.time_base)
+                shift = round(part.origin / packet.time_base)
                 packet.pts = None if packet.pts is None else packet.pts - shift
                 packet.dts = None if packet.dts is None else packet.dts - shift
                 packet.stream = made[packet.stream.index]

@@ -22,7 +22,10 @@ _TICKS = 90_000  # of the clock per second: a multiple of most frame rates
 _ENCODER = {"crf": "18", "preset": "veryfast", "x264-params": "bframes=0"}
 _SOUND_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)  # of AAC
 _SOUND_BITS = 96_000  # per second and channel
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+# Errors of a place, as no stream causes them.
+_PLACE = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+)
 
 
 def encodable(sound: Sound | None) -> Sound | None:
@@ -77,10 +80,10 @@ def write_mp4(
 
 def refused(error: Exception, out: Path, message: str) -> MmnIndexError:
     """The error to raise where FFmpeg did not write a file: the disk's, or one of this video alone."""
-    if getattr(error, "errno", None) in _FULL:
+    if getattr(error, "errno", None) in _PLACE:
         return OutputError(
-            f"{out.parent}: cannot be written ({getattr(error, 'strerror', error)}). Is the disk full or the folder "
-            "read-only?"
+            f"{out.parent}: cannot be written ({getattr(error, 'strerror', error)}). Is the disk full or the "
+            "folder read-only?"
         )
     return VideoError(message)
 
