@@ -1,5 +1,6 @@
 """A line of text across the lower edge of pictures."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 
 import numpy as np
@@ -42,6 +43,5 @@ def _cut(text: str, room: float, length: Callable[[str], float]) -> str:
     """As much of a text as fits."""
     if length(text) <= room:
         return text
-    while text and length(text + _ELLIPSIS) > room:
-        text = text[:-1]
-    return text + _ELLIPSIS if text else ""
+    fits = bisect_right(range(len(text)), room, key=lambda count: length(text[:count] + _ELLIPSIS)) - 1
+    return text[:fits] + _ELLIPSIS if fits > 0 else ""
