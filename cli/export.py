@@ -166,7 +166,8 @@ def _write(
     from mmn_index.handoff.excerpt import excerpts, takes
     from mmn_index.left_out import refuse
 
-    found, left_out = excerpts(question.index, answers), []
+    found = excerpts(question.index, answers)
+    left_out: list[LeftOut] = []
     chosen: list[Take] = []
     if outputs.clips or outputs.reel or outputs.form in _TIMELINES:
         chosen, left_out = takes(found)

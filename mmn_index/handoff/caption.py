@@ -1,5 +1,6 @@
 """A line of text across the lower edge of pictures."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable
 
@@ -22,8 +23,8 @@ class Caption:
     def __init__(self, text: str, times: str, width: int, height: int) -> None:
         font = ImageFont.load_default(max(_SMALLEST, round(height / _LINES)))
         edge = max(2, round(height / 60))
-        above, below = font.getmetrics()
-        strip = Image.new("L", (width, min(height, above + below + 2 * edge)), 0)
+        line = math.ceil(ImageDraw.Draw(Image.new("L", (1, 1))).textbbox((0, 0), "Ag", font)[3] * 1.15)
+        strip = Image.new("L", (width, min(height, line + 2 * edge)), 0)
         draw = ImageDraw.Draw(strip)
         right = width - edge - draw.textlength(times, font)
         text = _cut(text, right - 3 * edge, lambda part: draw.textlength(part, font))

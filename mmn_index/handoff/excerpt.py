@@ -59,7 +59,8 @@ def excerpts(index: MomentIndex, answers: Sequence[Answer]) -> list[Excerpt]:
 
 def takes(found: Iterable[Excerpt]) -> tuple[list[Take], list[LeftOut]]:
     """The excerpts whose files can be read, and the videos whose files cannot."""
-    made, left_out = [], {}
+    made: list[Take] = []
+    left_out: dict[str, LeftOut] = {}
     for excerpt in found:
         try:
             made.append(Take(excerpt, _media(excerpt)))

@@ -90,18 +90,16 @@ class _Resources:
         if media.path not in self._assets:
             size = self.format(media.rate, (media.info.width, media.info.height))
             self._assets[media.path] = identity = self._next()
-            ET.SubElement(
-                self._parent,
-                "asset",
-                id=identity,
-                name=event.name,
-                src=media.path.absolute().as_uri(),
-                start=_time(event.origin, media.rate),
-                duration=_time(event.available, media.rate),
-                hasVideo="1",
-                format=size,
-                **_sound(media),
-            )
+            asset = {
+                "id": identity,
+                "name": event.name,
+                "src": media.path.absolute().as_uri(),
+                "start": _time(event.origin, media.rate),
+                "duration": _time(event.available, media.rate),
+                "hasVideo": "1",
+                "format": size,
+            }
+            ET.SubElement(self._parent, "asset", asset | _sound(media))
         return self._assets[media.path]
 
     def _next(self) -> str:

@@ -131,7 +131,7 @@ class _Part:
         return found if begun else []
 
     def _is_picture(self, packet: "av.Packet[Any]") -> bool:
-        return packet.stream.index == self.streams[0].index
+        return bool(packet.stream.index == self.streams[0].index)
 
     def _is_heard(self, packet: "av.Packet[Any]", time: float) -> bool:
         length = float((packet.duration or 0) * packet.time_base)
@@ -145,9 +145,10 @@ class _Part:
             try:
                 for packet in self._video.container.demux(*self.streams):
                     failures = 0
-                    if not packet.size or not packet.time_base or (packet.pts is None and packet.dts is None):
+                    stamp = packet.pts if packet.dts is None else packet.dts
+                    if not packet.size or not packet.time_base or stamp is None:
                         continue
-                    order = float((packet.pts if packet.dts is None else packet.dts) * packet.time_base)
+                    order = float(stamp * packet.time_base)
                     if order >= self._end:
                         open_streams.discard(packet.stream.index)
                         if not open_streams or order > self._end + _AHEAD:
@@ -159,7 +160,7 @@ class _Part:
 
 
 def _time(packet: "av.Packet[Any]") -> float:
-    return float((packet.dts if packet.pts is None else packet.pts) * packet.time_base)
+    return float(((packet.dts if packet.pts is None else packet.pts) or 0) * packet.time_base)
 
 
 def _write(

@@ -109,7 +109,7 @@ def standard_rate(rate: Fraction) -> Fraction:
     near = min(_RATES, key=lambda known: abs(known - rate))
     if abs(near - rate) <= _NEAR * rate:
         return near
-    return rate.limit_denominator(max(1, int(_LARGEST / max(rate, 1))))
+    return rate.limit_denominator(max(1, int(_LARGEST / max(float(rate), 1.0))))
 
 
 def _rate(video: VideoFile) -> Fraction:

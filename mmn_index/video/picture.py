@@ -79,7 +79,8 @@ def upright(frame: VideoFrame) -> VideoFrame:
         plane = plane.T if transposed else plane
         planes.append(plane[:: -1 if flip_y else 1, :: -1 if flip_x else 1].reshape(-1))
     shown = (width, height) if transposed else (height, width)
-    turned = VideoFrame.from_ndarray(np.concatenate(planes).reshape(shown[0] * 3 // 2, shown[1]), "yuv420p")
+    packed = np.concatenate(planes).reshape(shown[0] * 3 // 2, shown[1]).astype(np.uint8, copy=False)
+    turned = VideoFrame.from_ndarray(packed, "yuv420p")
     for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
         setattr(turned, name, getattr(flat, name))
     return turned

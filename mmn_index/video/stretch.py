@@ -106,13 +106,15 @@ def _pieces(media: Media, start: float, end: float, form: Sound) -> Iterator[tup
     with open_video(media.path) as video:
         stream = sound_stream(video)
         video.seek_in(stream, start + media.zero - _SETTLE)
-        resampler, taken, expected, at = None, None, 0.0, 0.0
+        resampler: AudioResampler | None = None
+        taken: tuple[str, str, int] | None = None
+        expected = at = 0.0
         for frame in _sounding(video, stream):
             time = expected if frame.time is None else frame.time - media.zero
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
             if resampler is None or kind != taken or abs(time - expected) > _GAP:
-                for left in resampler.resample(None) if resampler else ():
-                    yield at, left.to_ndarray()
+                if resampler is not None:
+                    yield from _held(resampler, at)
                 resampler, taken, at = AudioResampler("fltp", layout(form), form.rate), kind, time - start
             if time >= end:
                 return
@@ -120,8 +122,14 @@ def _pieces(media: Media, start: float, end: float, form: Sound) -> Iterator[tup
             for made in resampler.resample(frame):
                 yield at, made.to_ndarray()
                 at += made.samples / form.rate
-        for left in resampler.resample(None) if resampler else ():
-            yield at, left.to_ndarray()
+        if resampler is not None:
+            yield from _held(resampler, at)
+
+
+def _held(resampler: AudioResampler, at: float) -> Iterator[tuple[float, np.ndarray]]:
+    """The samples that a resampler kept for what would follow."""
+    for left in resampler.resample(None):
+        yield at, left.to_ndarray()
 
 
 def _sounding(video: VideoFile, stream: Any) -> Iterator[AudioFrame]:
