@@ -14,22 +14,11 @@ if TYPE_CHECKING:
 
 def print_hits(index: "MomentIndex", answer: "Answer", name: str, *, several: bool) -> None:
     """One JSON object per hit; what there is to say of none goes to stderr."""
+    from mmn_index.handoff.records import record
+
     for hit in answer.hits:
-        print_json(
-            {
-                **({"query": answer.query} if several else {}),
-                "rank": hit.rank,
-                "video": hit.video_id,
-                "start": round(hit.start, 3),
-                "end": round(hit.end, 3),
-                "score": hit.score,
-                "score_name": name,
-                **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
-                "exact": answer.exact,
-                "recall": answer.recall,
-                "uri": index.video(hit.video).uri,
-            }
-        )
+        row = record(index, answer, hit, name)
+        print_json(row if several else {key: value for key, value in row.items() if key != "query"})
     if not answer.moments:
         say(nothing(index))
     elif not answer.hits and answer.refused is not None:

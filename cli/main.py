@@ -16,6 +16,7 @@ from .build import add, build, update
 from .calibrate import calibrate
 from .convert import convert
 from .evaluate import evaluate
+from .export import export
 from .extract import extract
 from .index import compact, info, remove, verify
 from .mine import mine
@@ -31,6 +32,7 @@ from .tune_text import tune_text
 SECTIONS: dict[str, dict[click.Command, str]] = {
     "Find moments": {
         search: "Find the moments that a sentence describes.",
+        export: "Hand them on: clips, a reel, tables, time lines.",
     },
     "Make an index and keep it up to date": {
         build: "Embed every moment of your videos into a new index.",

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -17,31 +16,11 @@ from typing import Any
 
 import click
 
+from mmn_index.readable import clock, is_control, printable
+
+__all__ = ["clock", "print_json", "print_line", "printable", "progress", "say", "streams"]
+
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a stream says that takes no more
-
-
-def printable(text: str) -> str:
-    r"""A text on one line, with escapes in place of what a terminal or a page would not show but obey.
-
-    These are control characters, line breaks, marks that turn the direction of writing, and bytes of file
-    names that are not UTF-8.
-
-    >>> print(printable("\x1b[31mred\n\u202e\udce9"))
-    \x1b[31mred\n\u202e\xe9
-    """
-    return text if text.isprintable() else "".join(_escape(c) if _is_control(c) else c for c in text)
-
-
-def _is_control(character: str) -> bool:
-    kind = unicodedata.category(character)
-    # Words of Persian and Hindi and many pictograms are written with these two joiners.
-    return kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in "\u200c\u200d")
-
-
-def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte of a file name
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
 
 
 def say(message: str) -> None:
@@ -66,7 +45,7 @@ def print_line(line: str, *, apart: bool = False) -> None:
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on one line, on stdout; what a terminal would obey is escaped as JSON does it."""
     text = json.dumps(value, ensure_ascii=sys.stdout is not None and sys.stdout.encoding.lower() != "utf-8")
-    click.echo("".join(json.dumps(c)[1:-1] if _is_control(c) else c for c in text))
+    click.echo("".join(json.dumps(c)[1:-1] if is_control(c) else c for c in text))
 
 
 @contextmanager
@@ -90,19 +69,6 @@ def streams() -> Iterator[None]:
             except OSError:  # Python would try once more at its end, and print a traceback
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(1)
-
-
-def clock(seconds: float) -> str:
-    """mm:ss.s, with hours where there are any.
-
-    >>> clock(83.25), clock(59.96), clock(3723.5)
-    ('01:23.2', '01:00.0', '1:02:03.5')
-    """
-    tenths = round(seconds * 10)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{minutes:02d}:{tenths // 10:02d}.{tenths % 10}"
-    return f"{hours}:{text}" if hours else text
 
 
 def short_path(path: Path) -> str:

@@ -4,7 +4,8 @@ import fcntl
 import os
 import tempfile
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError
@@ -52,6 +53,24 @@ def check_folder(path: Path) -> None:
         _probe(there)
     except OSError as error:
         raise _refused(path, error) from error
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A name beside a file to write it under; it gets its own name once it is complete.
+
+    Raises:
+        OutputError: it cannot get it.
+    """
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        yield unfinished
+        try:
+            unfinished.replace(path)
+        except OSError as error:
+            raise _refused(path, error) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 class Hold:

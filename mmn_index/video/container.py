@@ -8,7 +8,7 @@ FFmpeg open another file or address.
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ _NO_MOTION = Disposition.attached_pic | Disposition.still_image | Disposition.ti
 _COMPLETE = 1.0  # seconds; a file whose packets come this close to its stated end is complete
 _PICTURE_ALONE = 60.0  # seconds of another stream, after which a stream of one picture is believed to be one
 _FAILURES = 1000  # one after another, until a container counts as broken off
-_BROKEN = (av.FFmpegError, OSError, ValueError)  # what PyAV raises; some of its errors are only the first
+BROKEN = (av.FFmpegError, OSError, ValueError)  # what PyAV raises; some of its errors are only the first
 _SMALL = 320 * 240  # pixels; below, starting decoder threads costs more than they save
 
 
@@ -66,6 +66,16 @@ class VideoFile:
         self._end_of_all = 0.0  # the latest end among the packets of all streams so far
         self._delay: float | None = None  # between decoding and showing the first packet, nan if not known
         self._decoded_until: float | None = None
+
+    @property
+    def container(self) -> InputContainer:
+        """All its streams."""
+        return self._container
+
+    @property
+    def stream(self) -> VideoStream:
+        """The one that is the video."""
+        return self._stream
 
     @property
     def stated(self) -> float | None:
@@ -107,11 +117,11 @@ class VideoFile:
         for packet in self._packets():
             try:
                 yield from packet.decode()
-            except _BROKEN:
+            except BROKEN:
                 continue
         try:
             held = self._stream.codec_context.decode(None)
-        except _BROKEN:
+        except BROKEN:
             return
         for frame in held:
             if self._stream.time_base is not None:
@@ -133,7 +143,7 @@ class VideoFile:
                     if wanted:
                         yield packet
                 return
-            except _BROKEN:
+            except BROKEN:
                 failures += 1  # damaged bytes; what follows them may be whole
 
     def _note(self, packet: "av.Packet[Any]", wanted: bool) -> None:
@@ -164,6 +174,19 @@ class VideoFile:
             last, length = time, stamp.length
         return clock.end(last, length, self.end_of_decoding), clock.started_again
 
+    def first_time(self) -> tuple[float, float]:
+        """Seconds at which the first picture is shown, and the raw time that counts as 0. Reads some packets
+        from here on, and decodes nothing.
+
+        Raises:
+            VideoError: there is none.
+        """
+        clock = self.clock()
+        first = next(clock.in_order(self._stamps()), None)
+        if first is None:
+            raise self.nothing_decodes()
+        return first[0], clock.zero
+
     def _stamps(self) -> Iterator["_Stamp"]:
         for packet in self._packets():
             if packet.time_base:
@@ -176,9 +199,16 @@ class VideoFile:
         base = self._stream.time_base
         try:
             self._container.seek(int(time / base) if base else 0, stream=self._stream)
-        except _BROKEN:
+        except BROKEN:
             return False
         return True
+
+    def seek_in(self, stream: Any, time: float) -> None:
+        """Continue a little before a raw time by the clock of another stream; where the file cannot do that,
+        from where it is.
+        """
+        with suppress(*BROKEN):
+            self._container.seek(max(0, int(time / stream.time_base)), stream=stream)
 
     def nothing_decodes(self) -> VideoError:
         """The error to raise when no frame came."""
@@ -226,7 +256,7 @@ def _container(path: Path) -> Iterator[InputContainer]:
             container = av.open(
                 file, "r", container_options={"protocol_whitelist": "none"}, metadata_errors="replace"
             )
-        except _BROKEN as error:
+        except BROKEN as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise VideoError(
                 f"{path}: is no video that FFmpeg can read ({reason}). Is the file complete?"
@@ -273,7 +303,7 @@ def _moving(path: Path, candidates: list[VideoStream]) -> int:
                 begins[place] = min(begins[place], time)
                 if counts[0] > 1 or (counts[place] > 1 and time - begins[place] > _PICTURE_ALONE):
                     break
-        except _BROKEN:
+        except BROKEN:
             pass  # a broken tail: what came before it counts
     return next((n for least in (2, 1) for n, count in enumerate(counts) if count >= least), 0)
 

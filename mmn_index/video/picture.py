@@ -5,17 +5,19 @@ phones is applied, and the shape of a pixel (DVDs, TV recordings: pixels that ar
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from ..errors import ConfigError
 
 # Without BITEXACT, the same frame may scale to other bytes on a processor with other instructions.
 _INTERPOLATION = Interpolation.BICUBIC | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
+_BT709 = 1  # in FFmpeg's lists of colour spaces, primaries and transfer curves
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,39 @@ def shown_size(frame: VideoFrame, aspect: float) -> tuple[float, float]:
     """
     width, height = frame.width * max(aspect, 1.0), frame.height / min(aspect, 1.0)
     return (height, width) if orientation(frame)[0] else (width, height)
+
+
+def upright(frame: VideoFrame) -> VideoFrame:
+    """The frame as it is shown, but for the shape of its pixels, with even sides, as yuv420p."""
+    width, height = max(2, frame.width // 2 * 2), max(2, frame.height // 2 * 2)
+    flat = frame.reformat(width, height, "yuv420p", interpolation=_INTERPOLATION)
+    transposed, flip_x, flip_y = orientation(frame)
+    if not (transposed or flip_x or flip_y):
+        return flat
+    stored = flat.to_ndarray().reshape(-1)
+    ends = np.cumsum([0, width * height, width * height // 4, width * height // 4])
+    planes = []
+    for number, (begin, end) in enumerate(pairwise(ends.tolist())):
+        side = 2 if number else 1  # colours have half the width and height
+        plane = stored[begin:end].reshape(height // side, width // side)
+        plane = plane.T if transposed else plane
+        planes.append(plane[:: -1 if flip_y else 1, :: -1 if flip_x else 1].reshape(-1))
+    shown = (width, height) if transposed else (height, width)
+    packed = np.concatenate(planes).reshape(shown[0] * 3 // 2, shown[1]).astype(np.uint8, copy=False)
+    turned = VideoFrame.from_ndarray(packed, "yuv420p")
+    for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
+        setattr(turned, name, getattr(flat, name))
+    return turned
+
+
+def from_rgb(image: np.ndarray) -> VideoFrame:
+    """An image with even sides, (H, W, 3) uint8, as yuv420p in the colours of HD video."""
+    frame = VideoFrame.from_ndarray(image, "rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, interpolation=_INTERPOLATION
+    )
+    frame.color_range = ColorRange.MPEG
+    frame.colorspace = frame.color_primaries = frame.color_trc = _BT709
+    return frame
 
 
 class Picture:

@@ -1,0 +1,41 @@
+"""Texts of strangers, and times, as people read them."""
+
+import unicodedata
+
+
+def printable(text: str) -> str:
+    r"""A text on one line, with escapes in place of what a terminal or a page would not show but obey.
+
+    These are control characters, line breaks, marks that turn the direction of writing, and bytes of file
+    names that are not UTF-8.
+
+    >>> print(printable("\x1b[31mred\n\u202e\udce9"))
+    \x1b[31mred\n\u202e\xe9
+    """
+    return text if text.isprintable() else "".join(_escape(c) if is_control(c) else c for c in text)
+
+
+def is_control(character: str) -> bool:
+    """Whether a terminal obeys a character, or a page would not show it."""
+    kind = unicodedata.category(character)
+    # Words of Persian and Hindi and many pictograms are written with these two joiners.
+    return kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in "\u200c\u200d")
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte of a file name
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def clock(seconds: float) -> str:
+    """mm:ss.s, with hours where there are any.
+
+    >>> clock(83.25), clock(59.96), clock(3723.5)
+    ('01:23.2', '01:00.0', '1:02:03.5')
+    """
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{minutes:02d}:{tenths // 10:02d}.{tenths % 10}"
+    return f"{hours}:{text}" if hours else text
