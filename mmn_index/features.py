@@ -21,6 +21,7 @@ from .feature_hdf5 import Hdf5Features
 
 _SAMPLE = 100  # videos
 _HUGE = 1e15  # the square of a value that is larger does not leave room for a sum
+_BLOCK = 4096  # snippets that are checked at once
 _MOST = 1e9  # seconds, or snippets a second: a number that is larger means something else
 
 
@@ -178,31 +179,66 @@ class FeatureFile:
             )
         return int(arrays[0].shape[0]), sum(int(array.shape[1]) for array in arrays)
 
-    def read(self, video_id: str, dim: int | None = None) -> np.ndarray:
-        """The snippets of one video.
+    def read(
+        self, video_id: str, dim: int | None = None, first: int | None = None, last: int | None = None
+    ) -> np.ndarray:
+        """The snippets of one video, or some of them, which alone are read.
 
         Args:
             dim: the width D that the model expects; None takes any.
+            first, last: snippets first .. last - 1; None is the first one, and the end.
 
         Returns:
             (S, D) float32, or float64 where that is stored; S >= 1, all finite.
 
         Raises:
-            FeatureError: unknown video, wrong shape or width, or values that are not finite.
+            FeatureError: unknown video, wrong shape or width, snippets that are not there, or values that are
+                not finite.
         """
-        width = self.shape(video_id)[1]
+        count = self._check_width(video_id, dim)
+        begin, end = 0 if first is None else first, count if last is None else last
+        if not 0 <= begin < end <= count:
+            raise FeatureError(
+                f"{self.path}: video '{video_id}' has {count:,} snippets, and those from {begin:,} to before "
+                f"{end:,} were asked for, expected some that are there."
+            )
+        values = self._values(video_id, begin, end)
+        self._refuse(video_id, np.abs(values).max(axis=1), begin)
+        return values
+
+    def check(self, video_id: str, dim: int | None = None) -> None:
+        """Read one video to find out whether `read` would refuse it, a block at a time.
+
+        Raises:
+            FeatureError: as `read`.
+        """
+        count = self._check_width(video_id, dim)
+        largest = [
+            np.abs(self._values(video_id, begin, min(begin + _BLOCK, count))).max(axis=1)
+            for begin in range(0, count, _BLOCK)
+        ]
+        self._refuse(video_id, np.concatenate(largest), 0)
+
+    def _check_width(self, video_id: str, dim: int | None) -> int:
+        """Number of snippets of a video of the right width."""
+        count, width = self.shape(video_id)
         if dim is not None and width != dim:
             raise FeatureError(
                 f"{self.path}: video '{video_id}' has features of width {width}, expected {dim}. "
                 "Was the model trained on other features?"
             )
+        return count
+
+    def _values(self, video_id: str, begin: int, end: int) -> np.ndarray:
         try:
-            values = np.concatenate([_native(array[()]) for array in self._arrays(video_id)], axis=1)
+            return np.concatenate([_native(array[begin:end]) for array in self._arrays(video_id)], axis=1)
         except (OSError, MemoryError) as error:
             raise FeatureError(
                 f"{self.path}: video '{video_id}' cannot be read ({error}). Is the file complete?"
             ) from error
-        largest = np.abs(values).max(axis=1)
+
+    def _refuse(self, video_id: str, largest: np.ndarray, begin: int) -> None:
+        """Refuse values, of which this is the largest of each snippet from `begin` on."""
         if np.isfinite(largest).all() and largest.max() > _HUGE:
             raise FeatureError(
                 f"{self.path}: video '{video_id}' has values up to {largest.max():.3g}, too large to be "
@@ -211,10 +247,9 @@ class FeatureFile:
         bad = np.flatnonzero(~np.isfinite(largest))
         if len(bad):
             raise FeatureError(
-                f"{self.path}: video '{video_id}' has NaN or infinite values in {len(bad)} of {len(values)} "
-                f"snippets (first: snippet {bad[0]}). Extract this video again."
+                f"{self.path}: video '{video_id}' has NaN or infinite values in {len(bad)} of {len(largest)} "
+                f"snippets (first: snippet {begin + bad[0]}). Extract this video again."
             )
-        return values
 
     def _positive(self, value: object, what: str, unit: str) -> float:
         try:

@@ -400,3 +400,86 @@ def test_names_that_are_no_text_and_values_that_are_no_features(tmp_path: Path) 
     np.save(tmp_path / "v.npy", floats())
     with pytest.raises(FeatureError, match=r"Name the folder\."):
         FeatureFile(tmp_path / "v.npy")
+
+
+def kept_as(kind: str, folder: Path, values: np.ndarray) -> FeatureFile:
+    """One video 'v' in a feature file of a kind."""
+    if kind.startswith("h5"):
+        with h5py.File(folder / "f.h5", "w") as file:
+            file.create_dataset("v", data=values, chunks=(7, 2) if kind == "h5, chunked" else None)
+        return FeatureFile(folder / "f.h5")
+    if kind == "npz":
+        np.savez(folder / "v.npz", values)
+    else:
+        np.save(folder / "v.npy", np.asfortranarray(values) if kind == "npy by columns" else values)
+    return FeatureFile(folder)
+
+
+KINDS = ["h5", "h5, chunked", "npy", "npy by columns", "npz"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_some_snippets_are_read(tmp_path: Path, kind: str) -> None:
+    values = floats(40).astype(">f4" if kind == "npy" else "f8")
+    with kept_as(kind, tmp_path, values) as file:
+        for first, last in ((0, 1), (3, 17), (39, 40), (None, 5), (5, None), (None, None)):
+            found = file.read("v", 3, first, last)
+            assert np.array_equal(found, values[first:last])
+            assert found.dtype.isnative
+        for first, last in ((40, None), (5, 5), (6, 5), (-1, 5), (0, 41)):
+            with pytest.raises(FeatureError, match=r"'v' has 40 snippets, and those from"):
+                file.read("v", 3, first, last)
+        with pytest.raises(FeatureError, match="width 3, expected 4"):
+            file.read("v", 4, 0, 1)
+        with pytest.raises(FeatureError, match="no features of video 'w'"):
+            file.read("w", 3, 0, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_wrong_with_some_snippets_is_wrong_there_only(tmp_path: Path, kind: str) -> None:
+    values = floats(9000)
+    values[8500, 1] = values[8700, 2] = np.nan
+    with kept_as(kind, tmp_path, values) as file:
+        assert file.read("v", 3, 0, 8500).shape == (8500, 3)
+        with pytest.raises(FeatureError, match=r"in 1 of 101 snippets \(first: snippet 8500\)"):
+            file.read("v", 3, 8400, 8501)
+        for whole in (file.read, file.check):
+            with pytest.raises(FeatureError, match=r"in 2 of 9000 snippets \(first: snippet 8500\)"):
+                whole("v", 3)
+            with pytest.raises(FeatureError, match="width 3, expected 4"):
+                whole("v", 4)
+
+
+def test_checking_says_what_reading_says(tmp_path: Path) -> None:
+    values = floats(9000)
+    with kept_as("h5", tmp_path, values) as file:
+        assert file.check("v", 3) is None
+    values[8999] = 1e16
+    with kept_as("h5", tmp_path, values) as file:
+        for whole in (file.read, file.check):
+            with pytest.raises(FeatureError, match=r"'v' has values up to 1e\+16"):
+                whole("v")
+
+
+def test_some_snippets_cost_no_more_memory_than_they_are(tmp_path: Path) -> None:
+    """100 MB are in each file; reading a little of them, or checking all in blocks, holds a little."""
+    values = np.lib.format.open_memmap(tmp_path / "v.npy", "w+", np.float32, (100_000, 250))
+    values[:] = 1
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("v", (100_000, 250), "f4", fillvalue=1)
+        for begin in range(0, 100_000, 10_000):
+            file["v"][begin : begin + 10_000] = 1
+    code = (
+        "import sys, resource\n"
+        "from mmn_index.features import FeatureFile\n"
+        "file = FeatureFile(sys.argv[1])\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "assert file.read('v', 250, 50_000, 50_100).shape == (100, 250)\n"
+        "if len(sys.argv) > 2: file.check('v', 250)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    for arguments in ([tmp_path], [tmp_path / "f.h5"], [tmp_path / "f.h5", "check"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True
+        )
+        assert int(done.stdout) < 30_000, arguments  # KiB

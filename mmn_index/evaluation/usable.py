@@ -85,7 +85,7 @@ def usable_videos(
         try:
             if name in missing:
                 raise FeatureError(f"{features.path}: no features of video '{name}'. {cause}".rstrip())
-            features.read(name, dim)
+            features.check(name, dim)
             seconds = features.duration(name)
             _check_own(features, name, seconds)
             if annotated is not None and _far(annotated, seconds, snippets[name]):
