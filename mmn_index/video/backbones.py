@@ -32,6 +32,8 @@ class Backbone(Protocol):
         rate: snippets a second, unless something else is asked for.
         frames_per_snippet: frames have to come at rate x frames_per_snippet a second.
         size: the size that they have to have.
+        block: snippets are worked out in blocks that begin at multiples of this; a video is resumed there.
+        reach: frames before a block that it depends on.
     """
 
     name: str
@@ -39,12 +41,16 @@ class Backbone(Protocol):
     rate: float
     frames_per_snippet: int
     size: FrameSize
+    block: int
+    reach: int
 
-    def __call__(self, frames: _Frames) -> Iterator[np.ndarray]:
+    def __call__(self, frames: _Frames, resumed: bool = False) -> Iterator[np.ndarray]:
         """Describe one video, holding only a few of its frames at any time.
 
         Args:
             frames: (H, W, 3) uint8 RGB in time order, from the first to the last of the video.
+            resumed: they begin `reach` frames before a block that is not the first one, and snippets with it.
+                They are the same to the bit as those of the whole video.
 
         Yields:
             (n, D) float32 blocks, ceil(frames / frames_per_snippet) snippets in all; where the last snippet
@@ -73,6 +79,8 @@ def load_backbone(name: str, device: str = "cpu") -> Backbone:
 class VisionModel:
     """A vision network of the transformers package as a backbone; the attributes are `Backbone`'s."""
 
+    reach = 0
+
     def __init__(self, name: str, device: str = "cpu") -> None:
         local = Path(name).is_dir()
         if not local and (name.count("/") != 1 or not is_repository(name)):
@@ -99,6 +107,9 @@ class VisionModel:
         vision: Any = self._model.config
         self.dim = int(vision.projection_dim if self._kind == "clip" else vision.hidden_size)
         self.frames_per_snippet = int(vision.num_frames) if self._kind == "videomae" else 1
+        # Batches begin at the same frames of a video however these arrive: sums in a network depend on the
+        # batch.
+        self.block = max(1, _FRAMES_AT_ONCE // self.frames_per_snippet)
         self.rate = 1.0 if self._kind == "videomae" else 2.0
         self.size = _frame_size(settings, int(vision.image_size))
         self._scale = (
@@ -112,13 +123,10 @@ class VisionModel:
             settings.get("image_std", [0.5] * 3) if normalised else [1.0] * 3, device=device
         )
 
-    def __call__(self, frames: _Frames) -> Iterator[np.ndarray]:
+    def __call__(self, frames: _Frames, resumed: bool = False) -> Iterator[np.ndarray]:
         """Yield (n, dim) float32 blocks of snippets; see `Backbone`."""
-        # Batches begin at the same frames of a video however these arrive: sums in a network depend on the
-        # batch.
-        at_once = max(1, _FRAMES_AT_ONCE // self.frames_per_snippet) * self.frames_per_snippet
         rest = iter(frames)
-        while batch := list(islice(rest, at_once)):
+        while batch := list(islice(rest, self.block * self.frames_per_snippet)):
             batch += [batch[-1]] * (-len(batch) % self.frames_per_snippet)
             yield self._encode(np.stack(batch))
 
