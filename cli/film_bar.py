@@ -28,15 +28,14 @@ def film_progress(what: str) -> Iterator[Callable[[float, float, str], None]]:
             bar = tqdm(
                 total=total,
                 initial=done,
-                desc=what,
                 file=sys.stderr,
                 mininterval=pause,
                 smoothing=0.05,  # files differ, and workers report in turns
                 dynamic_ncols=True,
-                bar_format="{desc}: {postfix} {percentage:3.0f}%|{bar}| {remaining} left",
+                bar_format="{desc}, {remaining} left |{bar}|",
             )
         bar.total = max(total, done)
-        bar.set_postfix_str(f"{printable(note)}, {film(done, total)}", refresh=False)
+        bar.set_description_str(f"{what}: {printable(note)}, {film(done, total)}", refresh=False)
         bar.update(done - bar.n)
         if done >= total:
             bar.refresh()

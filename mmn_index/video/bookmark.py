@@ -90,7 +90,7 @@ class Marks:
             _Mark(
                 shown.time,
                 video.place(shown.stamp),
-                zlib.crc32(image),
+                zlib.crc32(image.data),
                 clock.state,
                 video.progress,
                 video.damaged,
