@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+from .film_bar import film_progress
 from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
-from .output import progress, say
+from .output import say
 
 
 @click.command()
@@ -60,7 +61,7 @@ def extract(
     itself is tried whatever its suffix.
 
     Run again after an interruption, or with more videos, it does what is missing, and again what has changed
-    since. A file that cannot be decoded, or only in part, is listed.
+    since. A long file is continued in its middle. A file that cannot be decoded, or only in part, is listed.
 
     \b
     Examples:
@@ -73,7 +74,7 @@ def extract(
         raise click.UsageError(
             "--device is where a model backbone runs; 'pixels' runs on the CPU: leave it out."
         )
-    with progress("extracting features") as report:
+    with film_progress("extracting features") as report:
         result = run(
             videos,
             out,

@@ -10,16 +10,27 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Generic, TypeVar
 
+Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
-Job = Callable[[], Callable[[Path], Outcome]]  # called once a worker, makes what is called for each video
+Tell = Callable[[float], None]  # how far a worker is with its video
+Job = Callable[
+    [], Callable[[Task, Tell], Outcome]
+]  # called once a worker, makes what is called for each video
 
 
-class Crew(Generic[Outcome]):
+@dataclass(frozen=True)
+class Died:
+    """What comes of a video whose worker died."""
+
+    exitcode: int | None
+
+
+class Crew(Generic[Task, Outcome]):
     """Workers that do a job on videos; use `outcomes` once.
 
     Args:
@@ -27,15 +38,22 @@ class Crew(Generic[Outcome]):
         job: what they do; it is pickled.
     """
 
-    def __init__(self, size: int, job: Job[Outcome]) -> None:
+    def __init__(self, size: int, job: Job[Task, Outcome]) -> None:
         self._size = size
         self._job = job
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[Connection, SpawnProcess] = {}
         self._busy: dict[Connection, str] = {}  # the id of the video that the worker has
 
-    def outcomes(self, todo: dict[str, Path]) -> Iterator[tuple[str, Outcome | str]]:
-        """(video id, outcome) in the order in which videos are finished; of a worker that died, why."""
+    def outcomes(
+        self, todo: dict[str, Task], tell: Callable[[str, float], None]
+    ) -> Iterator[tuple[str, Outcome | Died]]:
+        """(video id, outcome) in the order in which videos are finished.
+
+        Args:
+            todo: what each video's job is, by its id; it is pickled.
+            tell: called with a video's id and how far it is.
+        """
         waiting = iter(todo.items())
         try:
             for _ in range(self._size):
@@ -43,11 +61,17 @@ class Crew(Generic[Outcome]):
             while self._busy:
                 for ready in wait(list(self._busy)):
                     assert isinstance(ready, Connection)
-                    video_id = self._busy.pop(ready)
+                    video_id = self._busy[ready]
                     try:
-                        outcome: Outcome | str = ready.recv()
+                        finished, answer = ready.recv()
+                        outcome: Outcome | Died = answer
                     except (EOFError, OSError):
-                        outcome = self._lost(ready, todo[video_id])
+                        finished, outcome = True, self._lost(ready)
+                    if not finished:
+                        tell(video_id, answer)
+                        continue
+                    del self._busy[ready]
+                    if isinstance(outcome, Died):
                         ready = self._hire()
                     yield video_id, outcome
                     self._give(ready, waiting)
@@ -62,21 +86,18 @@ class Crew(Generic[Outcome]):
         self._workers[ours] = process
         return ours
 
-    def _give(self, worker: Connection, waiting: Iterator[tuple[str, Path]]) -> None:
+    def _give(self, worker: Connection, waiting: Iterator[tuple[str, Task]]) -> None:
         video = next(waiting, None)
         if video is not None:
-            self._busy[worker], path = video
+            self._busy[worker], task = video
             with suppress(OSError):  # a worker that is dead already is seen when its answer is read
-                worker.send(path)
+                worker.send(task)
 
-    def _lost(self, worker: Connection, path: Path) -> str:
+    def _lost(self, worker: Connection) -> Died:
         process = self._workers.pop(worker)
         worker.close()
         process.join()
-        return (
-            f"{path}: the process that decoded it died (exit code {process.exitcode}). Is the file damaged, "
-            "or memory short?"
-        )
+        return Died(process.exitcode)
 
     def _dismiss(self) -> None:
         for connection, process in self._workers.items():
@@ -86,14 +107,17 @@ class Crew(Generic[Outcome]):
             process.join()
 
 
-def _work(videos: Connection, job: Job[Outcome]) -> None:
-    """What a worker process does: answer each path with an outcome, until there are no more."""
+def _work(videos: Connection, job: Job[Task, Outcome]) -> None:
+    """What a worker process does: answer each task with (True, outcome), and before that any number of times
+    with (False, how far), until there are no more.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
     attempt = job()
     with suppress(EOFError, OSError):
         while True:
-            videos.send(attempt(videos.recv()))
+            outcome = attempt(videos.recv(), lambda reached: videos.send((False, reached)))
+            videos.send((True, outcome))
 
 
 def _end_with_parent() -> None:

@@ -5,42 +5,23 @@ out; one that changes later is described again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from ..errors import ConfigError, VideoError
+from ..errors import ConfigError, OutputError, VideoError
 from ..feature_writer import FeatureWriter
 from ..left_out import SHOWN, LeftOut, refuse
 from ..origin import Known, Origin
 from ..places import check_folder
 from ..video.backbones import Backbone, load_backbone
-from ..video.decode import frames_at_rate, num_ticks
-from .crew import Crew
+from .crew import Crew, Died
+from .describe import Described, Task, attempt, describer
+from .film import FilmProgress, Report, lengths
 from .video_files import Names, VideoFiles, find_videos
 
-# What a file states may be longer than what decodes by this much of it, in whole or in seconds, before the
-# rest counts as lost: containers are a little off, and sound often lasts longer.
-_LOST_SHARE, _LOST_SECONDS = 0.02, 1.0
-
-Report = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Described:
-    """One video as snippets.
-
-    Attributes:
-        snippets: (S, D) float32; snippet k stands for the time (k + 0.5) / rate.
-        duration: seconds that were decoded.
-        stated: seconds that the file states, where much of them could not be decoded; else None.
-    """
-
-    snippets: np.ndarray
-    duration: float
-    stated: float | None = None
+_PATIENCE = 3.0  # seconds for finding out how long videos are, which only the progress needs
+_Outcome = Described | str | OutputError
 
 
 @dataclass(frozen=True)
@@ -87,7 +68,8 @@ def extract(
         workers: processes that decode. Networks always run in this one, whatever the number.
         prefix, follow_links: see `find_videos`.
         strict: anything left out is an error; what was described is kept for the next run.
-        report: called after each video, decoded or not, with (videos done, videos in all, the video's id).
+        report: called as videos are described with (seconds of film done, seconds of film in all, "2 of 12
+            files"); those of videos that were there already count as done.
 
     Raises:
         VideoError: no video was found, or none of them gave features and there is no feature file.
@@ -113,7 +95,9 @@ def extract(
             refuse(left_out, VideoError)
         if not writer.done:
             raise VideoError(_nothing(left_out))
-    return ExtractResult(len(plan.todo) - len(failed), again, plan.there, left_out, found.remarks, Path(out))
+    return ExtractResult(
+        len(plan.todo) - len(failed), again, len(plan.there), left_out, found.remarks, Path(out)
+    )
 
 
 def _describe_all(
@@ -128,37 +112,25 @@ def _describe_all(
     """Describe what the plan says into the feature file; what failed, and how many were there already."""
     failed: list[LeftOut] = []
     again = 0
-    paths = {video_id: found.videos[video_id] for video_id in plan.todo}
-    outcomes = _outcomes(paths, model, rate, workers)
-    for number, (video_id, outcome) in enumerate(outcomes, plan.there + 1):
+    tasks = {
+        video_id: Task(found.videos[video_id], writer.part(video_id, origin))
+        for video_id, origin in plan.todo.items()
+    }
+    todo = {video_id: task.path for video_id, task in tasks.items()}
+    progress = FilmProgress(plan.there, lengths(todo, _PATIENCE if report else 0.0), report)
+    for video_id, outcome in _outcomes(tasks, model, rate, workers, progress.reached):
+        if isinstance(outcome, OutputError):
+            raise outcome
         if isinstance(outcome, str):
-            failed.append(LeftOut(str(paths[video_id]), outcome))
-        else:
-            again += writer.origin(video_id) is not None
-            origin = replace(plan.todo[video_id], duration=outcome.duration, stated=outcome.stated)
-            writer.add(video_id, outcome.snippets, **asdict(origin))
-            plan.left_out += _cut_short(paths[video_id], origin)
-        if report is not None:
-            report(number, plan.there + len(paths), video_id)
+            failed.append(LeftOut(str(todo[video_id]), outcome))
+            progress.finished(video_id, 0.0)
+            continue
+        again += writer.origin(video_id) is not None
+        origin = replace(plan.todo[video_id], duration=outcome.duration, stated=outcome.stated)
+        writer.finish(video_id, outcome.rows, outcome.width, origin)
+        plan.left_out += _cut_short(todo[video_id], origin)
+        progress.finished(video_id, outcome.duration)
     return failed, again
-
-
-def describe(path: Path, backbone: Backbone, rate: float) -> Described:
-    """One video's snippets: as many as there are of their times before its end, at least 1.
-
-    Raises:
-        VideoError: the video cannot be decoded.
-    """
-    frames = frames_at_rate(path, rate * backbone.frames_per_snippet, size=backbone.size)
-    try:
-        snippets = np.concatenate(list(backbone(frames)))
-    finally:
-        frames.close()
-    duration, stated = frames.duration, frames.stated
-    if stated is not None and stated - duration <= max(_LOST_SECONDS, _LOST_SHARE * stated):
-        stated = None
-    # A last snippet of which less than half is there has frames, but its middle lies past the end.
-    return Described(snippets[: num_ticks(duration, rate)], duration, stated)
 
 
 @dataclass
@@ -167,17 +139,17 @@ class _Plan:
 
     Attributes:
         todo: what the file of each video to describe is now, by the video's id.
-        there: number of videos whose features are there already.
+        there: seconds of each video whose features are there already, 0 where they are not known.
         left_out: what cannot be described, or was described in part.
     """
 
     todo: dict[str, Origin]
-    there: int
+    there: list[float]
     left_out: list[LeftOut]
 
 
 def _plan(found: VideoFiles, writer: FeatureWriter) -> _Plan:
-    plan = _Plan({}, 0, list(found.left_out))
+    plan = _Plan({}, [], list(found.left_out))
     uncertain: list[str] = []
     names = Names(writer.done)
     for video_id, path in found.videos.items():
@@ -193,7 +165,7 @@ def _plan(found: VideoFiles, writer: FeatureWriter) -> _Plan:
         elif before is None or known is Known.CHANGED:
             plan.todo[video_id] = now
         else:
-            plan.there += 1
+            plan.there.append(before.duration or 0.0)
             plan.left_out += _cut_short(path, before)
             uncertain += [video_id] if known is Known.UNCERTAIN else []
     if uncertain:
@@ -230,28 +202,20 @@ def _nothing(left_out: Sequence[LeftOut]) -> str:
 
 
 def _outcomes(
-    todo: dict[str, Path], model: Backbone, rate: float, workers: int
-) -> Iterator[tuple[str, Described | str]]:
+    tasks: dict[str, Task], model: Backbone, rate: float, workers: int, tell: Callable[[str, float], None]
+) -> Iterator[tuple[str, _Outcome]]:
     """(video id, outcome) of every video, in the order in which they are finished."""
-    if workers > 1 and len(todo) > 1 and model.name == "pixels":
-        yield from Crew(min(workers, len(todo)), partial(_attempts, model.name, rate)).outcomes(todo)
+    if workers > 1 and len(tasks) > 1 and model.name == "pixels":
+        crew: Crew[Task, _Outcome] = Crew(min(workers, len(tasks)), partial(describer, model.name, rate))
+        for video_id, outcome in crew.outcomes(tasks, tell):
+            yield video_id, _of_death(tasks[video_id], outcome) if isinstance(outcome, Died) else outcome
         return
-    for video_id, path in todo.items():
-        yield video_id, _attempt(model, rate, path)
+    for video_id, task in tasks.items():
+        yield video_id, attempt(model, rate, task, partial(tell, video_id))
 
 
-def _attempts(backbone: str, rate: float) -> Callable[[Path], Described | str]:
-    return partial(_attempt, load_backbone(backbone), rate)
-
-
-def _attempt(model: Backbone, rate: float, path: Path) -> Described | str:
-    """A video as snippets, or why there are none."""
-    try:
-        described = describe(path, model, rate)
-    except VideoError as error:
-        return str(error)
-    except (OSError, MemoryError) as error:
-        return f"{path}: cannot be read ({getattr(error, 'strerror', None) or error or 'memory is short'})."
-    if not np.isfinite(described.snippets).all():
-        return f"{path}: {model.name} made values of it that are not finite."
-    return described
+def _of_death(task: Task, death: Died) -> str:
+    return (
+        f"{task.path}: the process that decoded it died (exit code {death.exitcode}). Is the file damaged, "
+        "or memory short?"
+    )

@@ -7,7 +7,9 @@ since 1970) of the file that was described, so that a later run knows whether it
 
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,8 +18,9 @@ import h5py
 import numpy as np
 
 from .errors import FeatureError, OutputError
+from .feature_part import NOTE, PartPlace, blocks, drop, sources
 from .features import FeatureFile
-from .origin import Origin
+from .origin import Origin, path_of
 from .places import Hold, check_file
 
 _PART = ".h5"
@@ -28,7 +31,8 @@ class FeatureWriter:
 
     Each video is first kept as a part of its own in the folder `<path>.parts`; `close` merges the
     parts (and what the file held before) into a new file that replaces the old one in one rename.
-    Opened again after a crash, videos whose part is complete count as done. One process writes at a time.
+    Opened again after a crash, videos whose part is complete count as done. The snippets of a video may come
+    in blocks, also from another process (`part`, `finish`). One process writes parts into files at a time.
 
     Args:
         path: the HDF5 file to write or to extend.
@@ -108,23 +112,62 @@ class FeatureWriter:
             raise FeatureError(
                 f"{source}: made features of shape {snippets.shape} that are empty or not finite."
             )
-        about = {"source": source, "size": size, "modified": modified, "stated": stated}
+        self._write(video_id, snippets.shape, [snippets], Origin(source, size, modified, duration, stated))
+
+    def part(self, video_id: str, origin: Origin) -> PartPlace:
+        """Where a `GrowingPart` collects the snippets of a video, in this process or another one. It goes on
+        where an earlier run was killed.
+        """
+        return PartPlace(
+            self._stem(video_id),
+            origin.source,
+            video_id,
+            origin.size,
+            origin.modified,
+            self.backbone,
+            self.rate,
+        )
+
+    def finish(self, video_id: str, rows: int, width: int, origin: Origin) -> None:
+        """Keep the first rows of a part as the video's snippets, durably.
+
+        Args:
+            origin: the file that they were made of, with its duration.
+
+        Raises:
+            OutputError: the disk refused.
+        """
+        stem = self._stem(video_id)
+        self._write(video_id, (rows, width), blocks(stem, rows, width), origin)
+        drop(stem)
+
+    def _stem(self, video_id: str) -> Path:
         # An id may hold "/" or be longer than a file name.
-        name = hashlib.sha256(video_id.encode()).hexdigest()[:32]
-        aside = self._parts / f"{name}.tmp"
+        return self._parts / hashlib.sha256(video_id.encode()).hexdigest()[:32]
+
+    def _write(
+        self, video_id: str, shape: tuple[int, ...], snippets: Iterable[np.ndarray], origin: Origin
+    ) -> None:
+        aside, at = self._stem(video_id).with_suffix(".tmp"), 0
         try:
             with h5py.File(aside, "w") as part:
                 part.attrs["backbone"] = self.backbone
-                dataset = part.create_dataset(video_id, data=snippets.astype(np.float32))
-                dataset.attrs["duration"] = float(duration)
-                dataset.attrs.update({key: value for key, value in about.items() if value is not None})
-            aside.replace(self._parts / f"{name}{_PART}")
+                dataset = part.create_dataset(video_id, shape, np.float32)
+                for block in snippets:
+                    dataset[at : at + len(block)] = block
+                    at += len(block)
+                about = {key: value for key, value in asdict(origin).items() if value is not None}
+                dataset.attrs.update(about)
+            if self._stem(video_id).with_suffix(NOTE).exists():  # hours of work
+                with aside.open("rb") as written:
+                    os.fsync(written.fileno())
+            aside.replace(self._stem(video_id).with_suffix(_PART))
         except (OSError, RuntimeError) as error:  # h5py closes a file on a full disk with a RuntimeError
             aside.unlink(missing_ok=True)
             raise OutputError(
                 f"{aside}: cannot be written ({error}). Free some space and run the same command again."
             ) from error
-        self._origins[video_id] = Origin(source, size, modified, duration, stated)
+        self._origins[video_id] = origin
 
     def close(self) -> None:
         """Merge all parts into the file and drop them.
@@ -145,8 +188,9 @@ class FeatureWriter:
                 with aside.open("rb") as written:
                     os.fsync(written.fileno())
                 aside.replace(self.path)
-            for part in self._parts.iterdir():
+            for part in parts:
                 part.unlink()
+            self._drop_unusable()
         except (OSError, RuntimeError) as error:
             aside.unlink(missing_ok=True)
             raise OutputError(
@@ -172,6 +216,7 @@ class FeatureWriter:
             self._parts.mkdir(exist_ok=True)
             for leftover in self._parts.glob("*.tmp"):
                 leftover.unlink()
+            sources(self._parts)
             found: dict[str, Origin] = {}
             for part in self._parts.glob(f"*{_PART}"):
                 try:
@@ -184,6 +229,14 @@ class FeatureWriter:
                 f"{self._parts}: cannot be written ({error.strerror or error}). Choose another place with -o."
             ) from error
         return found
+
+    def _drop_unusable(self) -> None:
+        """Remove the unfinished parts that nobody can go on with; others wait for a run over their video."""
+        for stem, note in sources(self._parts).items():
+            source = note.get("source")
+            now = Origin.of(path_of(source)) if isinstance(source, str) else None
+            if now is None or (now.size, now.modified) != (note.get("size"), note.get("modified")):
+                drop(stem)
 
     def _leave(self) -> None:
         """Let others write; folders that hold no parts are removed."""

@@ -28,6 +28,8 @@ class Backbone(Protocol):
         rate: snippets a second, unless something else is asked for.
         frames_per_snippet: frames have to come at rate x frames_per_snippet a second.
         size: the size that they have to have.
+        block: snippets are worked out in blocks that begin at multiples of this; a video is resumed there.
+        reach: frames before a block that it depends on.
     """
 
     name: str
@@ -35,12 +37,16 @@ class Backbone(Protocol):
     rate: float
     frames_per_snippet: int
     size: FrameSize
+    block: int
+    reach: int
 
-    def __call__(self, frames: _Frames) -> Iterator[np.ndarray]:
+    def __call__(self, frames: _Frames, resumed: bool = False) -> Iterator[np.ndarray]:
         """Describe one video, holding only a few of its frames at any time.
 
         Args:
             frames: (H, W, 3) uint8 RGB in time order, from the first to the last of the video.
+            resumed: they begin `reach` frames before a block that is not the first one, and snippets with it.
+                They are the same to the bit as those of the whole video.
 
         Yields:
             (n, D) float32 blocks, ceil(frames / frames_per_snippet) snippets in all; where the last snippet

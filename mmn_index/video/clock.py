@@ -17,7 +17,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 
 class Stamped(Protocol):
@@ -38,6 +38,24 @@ _AHEAD_AT_LEAST, _AHEAD_AT_MOST = 32, 600  # frames
 _FEW = 5  # frames; if the clock leaps back after so few, they are the wrong ones and not the many that follow
 _UNSETTLED = 16  # frames that may wait in full size
 _LAST = 60.0  # seconds; a last frame is believed to stay longer only if the file states so
+
+
+class ClockState(NamedTuple):
+    """What a clock knows after a frame, where all stamps until then were plain.
+
+    Each frame has one, it is later than the one before, and none had to be repaired.
+
+    Attributes:
+        zero: the raw time that counts as 0.
+        raw: the raw time of the frame.
+        pause: the last pause, from and to in seconds; None without one.
+        since_pause: number of frames since then.
+    """
+
+    zero: float
+    raw: float
+    pause: tuple[float, float] | None
+    since_pause: int
 
 
 class Clock:
@@ -66,6 +84,9 @@ class Clock:
         self._shifts = [0.0]  # what was added to raw times so far, the present shift last
         self._pause: tuple[float, float] | None = None  # the last leap ahead that was believed
         self._since_pause = 0  # frames
+        self._plain = True  # see ClockState
+        self._raw: float | None = None  # the raw time of the last frame
+        self._known: ClockState | None = None  # frames until there were judged by an earlier clock
 
     @property
     def started_again(self) -> bool:
@@ -76,6 +97,17 @@ class Clock:
     def zero(self) -> float:
         """The raw time that counts as 0, once a frame has come."""
         return self._zero or 0.0
+
+    @property
+    def state(self) -> ClockState | None:
+        """What the clock knows after the last frame; None where stamps were not plain."""
+        if not self._plain or self._raw is None:
+            return None
+        return ClockState(self.zero, self._raw, self._pause, self._since_pause)
+
+    def resume(self, known: ClockState) -> None:
+        """Tell time as the clock that had this state did. Frames may begin at any one before."""
+        self._zero, self._shifts, self._known = known.zero, [-known.zero], known
 
     def in_order(self, frames: Iterable[Item]) -> Iterator[tuple[float, Item]]:
         """(seconds, frame) in the order shown. Called again after a seek, the clock keeps its 0; the first
@@ -112,16 +144,21 @@ class Clock:
     def _timed(self, frames: Iterable[Item]) -> Iterator[tuple[float, Item]]:
         queue = _Queue(frames, self._settle)
         latest = -math.inf
-        for time in self._begin(queue) if self._zero is None else self._resume(queue):
-            latest = time
+        for time in self._begin(queue) if self._zero is None else self._again(queue):
+            latest, self._raw = time, queue.peek(0).time
             yield time, queue.take()
+        while self._known is not None and queue.more():
+            latest = self._recall(queue.peek(0).time, self._known)
+            yield latest, queue.take()
         while queue.more():
             raw, expected = queue.peek(0).time, latest + self._period
             time = expected if raw is None else raw + self._shifts[-1]
             self._since_pause += 1
+            self._raw, self._plain = raw, self._plain and raw is not None and time > latest
             if abs(time - latest) > self._leap:
                 back, count = self._taken_back(queue, latest, time)
                 if count:
+                    self._plain = False
                     step = max(back - latest, 0.0) / (count + 1)
                     for _ in range(count):
                         latest += step
@@ -141,7 +178,7 @@ class Clock:
             return []
         known = [(n, time) for n, time in enumerate(raw) if time is not None]
         if not known:
-            self._zero = 0.0
+            self._zero, self._plain = 0.0, False
             return [0.0]
         count, first = known[0]
         first -= count * self._period
@@ -156,12 +193,21 @@ class Clock:
         if 0 <= offset < self._period or not -_LAST < offset < room or (wrong and offset < 0):
             start = first
         self._zero, self._shifts = start, [-start]
+        self._plain = not wrong and not count
         return [first - start + n * self._period for n in range(max(wrong, 1))]
 
-    def _resume(self, queue: "_Queue[Item]") -> list[float]:
+    def _again(self, queue: "_Queue[Item]") -> list[float]:
         """The time of the first frame after a seek."""
-        raw = queue.peek(0).time if queue.more() else None
+        raw = queue.peek(0).time if queue.more() and self._known is None else None
         return [] if raw is None else [raw + self._shifts[-1]]
+
+    def _recall(self, raw: float | None, known: ClockState) -> float:
+        """The time of a frame that an earlier clock found to be plain."""
+        self._raw = raw
+        if raw is None or raw >= known.raw:
+            self._plain = raw == known.raw
+            self._pause, self._since_pause, self._known = known.pause, known.since_pause, None
+        return (known.raw if raw is None else raw) + self._shifts[-1]
 
     def _taken_back(self, queue: "_Queue[Item]", latest: float, time: float) -> tuple[float, int]:
         """The time of the frame that is back where a wrong stamp left off, and the number of frames before
@@ -195,7 +241,7 @@ class Clock:
         raw, expected = time - self._shifts[-1], latest + self._period
         former = next((s for s in self._shifts if abs(raw + s - expected) <= self._leap), None)
         if former is not None:  # many wrong stamps were taken for a new clock, and end here
-            self._shifts.append(former)
+            self._shift(former)
             return raw + former
         if time > latest and self._is_pause(latest, time):
             self._pause, self._since_pause = (latest, time), 0
@@ -204,8 +250,13 @@ class Clock:
             begin, end = self._pause
             if begin + self._since_pause * self._period / 2 - self._leap <= time < end:
                 return time  # many wrong stamps were taken for a pause, and end here
-        self._shifts.append(self._shifts[-1] + expected - time)
+        self._shift(self._shifts[-1] + expected - time)
         return expected
+
+    def _shift(self, seconds: float) -> None:
+        if seconds != self._shifts[-1]:
+            self._shifts.append(seconds)
+            self._plain = False
 
     def _is_pause(self, latest: float, time: float) -> bool:
         if self._stated is None:

@@ -32,6 +32,7 @@ _COMPLETE = 1.0  # seconds; a file whose packets come this close to its stated e
 _PICTURE_ALONE = 60.0  # seconds of another stream, after which a stream of one picture is believed to be one
 _FAILURES = 1000  # one after another, until a container counts as broken off
 BROKEN = (av.FFmpegError, OSError, ValueError)  # what PyAV raises; some of its errors are only the first
+_REMEMBERED = 1024  # packets whose places are known
 _SMALL = 320 * 240  # pixels; below, starting decoder threads costs more than they save
 
 
@@ -46,6 +47,7 @@ class VideoFile:
         start: the raw time that players count as 0; None if the file stamps nothing.
         of_video: whether a length that the header states is the video's own, and not the longest stream's.
         may_start_again: whether the clock may start again in the middle of such a file.
+        damaged: whether something of what was read so far could not be read or decoded as it should.
     """
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
@@ -57,6 +59,7 @@ class VideoFile:
         flags = Flags(container.format.flags)
         # Formats that recorders cut and join without touching the stamps.
         self.may_start_again = bool(flags & Flags.ts_discont) or container.format.name == "flv"
+        self.damaged = False
         self._container = container
         self._stream = stream
         self._of_stream = bool(stream.duration and stream.time_base and stream.duration > 0)
@@ -66,6 +69,8 @@ class VideoFile:
         self._end_of_all = 0.0  # the latest end among the packets of all streams so far
         self._delay: float | None = None  # between decoding and showing the first packet, nan if not known
         self._decoded_until: float | None = None
+        self._places: dict[int, int] = {}  # the stamps of the last packets, and the bytes where they begin
+        self._earlier: Progress | None = None
 
     @property
     def container(self) -> InputContainer:
@@ -100,6 +105,12 @@ class VideoFile:
         return length
 
     @property
+    def estimated(self) -> float | None:
+        """How long FFmpeg takes the file to be, in seconds; it may be far off."""
+        length = (self._container.duration or 0) / av.time_base
+        return length if length > 0 else None
+
+    @property
     def end_of_decoding(self) -> float | None:
         """The raw time at which the packets decoded so far have all been shown; None if they do not say.
 
@@ -116,9 +127,11 @@ class VideoFile:
         """
         for packet in self._packets():
             try:
-                yield from packet.decode()
+                for frame in packet.decode():
+                    self.damaged |= frame.is_corrupt
+                    yield frame
             except BROKEN:
-                continue
+                self.damaged = True
         try:
             held = self._stream.codec_context.decode(None)
         except BROKEN:
@@ -131,6 +144,9 @@ class VideoFile:
     def _packets(self) -> "Iterator[av.Packet[Any]]":
         """Packets of the video, without the empty ones that tell a decoder the end."""
         self._delay = self._decoded_until = None
+        if self._earlier is not None:
+            delay, self._end_of_all = self._earlier
+            self._delay = math.nan if delay is None else delay
         failures = 0
         while failures < _FAILURES:
             # Packets of other streams are read only where they tell whether the file is complete.
@@ -144,6 +160,7 @@ class VideoFile:
                         yield packet
                 return
             except BROKEN:
+                self.damaged = True
                 failures += 1  # damaged bytes; what follows them may be whole
 
     def _note(self, packet: "av.Packet[Any]", wanted: bool) -> None:
@@ -157,6 +174,10 @@ class VideoFile:
         if self._delay is None:
             known = packet.pts is not None and packet.dts is not None
             self._delay = float(((packet.pts or 0) - (packet.dts or 0)) * base) if known else math.nan
+        if packet.pts is not None and packet.pos is not None:
+            self._places[packet.pts] = packet.pos
+            if len(self._places) > _REMEMBERED:
+                del self._places[next(iter(self._places))]
         if packet.dts is not None:
             self._decoded_until = float((packet.dts + length) * base) if length else None
 
@@ -194,8 +215,24 @@ class VideoFile:
                 base = packet.time_base
                 yield _Stamp(None if raw is None else float(raw * base), float((packet.duration or 0) * base))
 
-    def seek(self, time: float) -> bool:
-        """Continue at the key frame before a raw time; False if the file cannot do that."""
+    @property
+    def progress(self) -> "Progress":
+        """What was learnt from the packets so far."""
+        known = self._delay is not None and not math.isnan(self._delay)
+        return Progress(self._delay if known else None, self._end_of_all)
+
+    def place(self, stamp: int | None) -> int | None:
+        """The byte of the file where the packet of the frame with this stamp begins; None if not known."""
+        place = None if stamp is None else self._places.get(stamp)
+        return place if place is not None and place >= 0 else None
+
+    def seek(self, time: float, earlier: "Progress | None" = None) -> bool:
+        """Continue at the key frame before a raw time; False if the file cannot do that.
+
+        Args:
+            earlier: what was learnt from the packets before.
+        """
+        self._earlier = earlier
         base = self._stream.time_base
         try:
             self._container.seek(int(time / base) if base else 0, stream=self._stream)
@@ -215,6 +252,18 @@ class VideoFile:
         return VideoError(
             f"{self.path}: no frame of its video can be decoded. Is the file damaged, or cut short?"
         )
+
+
+class Progress(NamedTuple):
+    """What packets tell that is asked for at the end of a file.
+
+    Attributes:
+        delay: seconds between decoding and showing the first packet; None if they do not say.
+        end_of_all: where the last of all streams ended so far, in seconds.
+    """
+
+    delay: float | None
+    end_of_all: float
 
 
 class _Stamp(NamedTuple):

@@ -11,18 +11,25 @@ import math
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError
-from .container import open_video
+from ..errors import ConfigError, VideoError
+from .bookmark import LOOKED_BACK_AT, Bookmark, Marks
+from .clock import Clock
+from .container import VideoFile, open_video
 from .picture import FrameSize, Picture, orientation, shown_size
 from .thumbnails import thumbnails
 
 __all__ = ["FrameSize", "FrameWalk", "VideoInfo", "frames_at_rate", "num_ticks", "probe", "thumbnails"]
 
+_SEEK_BEFORE = (1.0, 12.0, 60.0)  # seconds; some files seek to no key frame, and the next one comes too late
 _SAME = 1e-6  # seconds; times closer than this are one time, told with different rounding
+
+
+_Ticks = Iterator[tuple[int, Picture]]
 
 
 @dataclass(frozen=True)
@@ -48,10 +55,14 @@ class FrameWalk(Iterator[np.ndarray]):
     None where the file states none. A file that was cut short decodes to less.
     """
 
-    def __init__(self, path: Path, rate: float, size: FrameSize) -> None:
+    def __init__(
+        self, path: Path, rate: float, size: FrameSize, begin: int = 0, bookmark: Bookmark | None = None
+    ) -> None:
         self.duration = 0.0
         self.stated: float | None = None
-        self._frames = self._walk(path, rate, size)
+        self._path, self._rate, self._size = path, rate, size
+        self._marks = Marks()
+        self._frames = self._walk(begin, bookmark)
 
     def __next__(self) -> np.ndarray:
         return next(self._frames)
@@ -60,26 +71,71 @@ class FrameWalk(Iterator[np.ndarray]):
         """Close the file before the end is reached."""
         self._frames.close()
 
-    def _walk(self, path: Path, rate: float, size: FrameSize) -> Generator[np.ndarray]:
-        tick = 0
-        shown: Picture | None = None
-        with open_video(path) as video:
-            self.stated = video.stated
+    def bookmark(self, tick: int) -> Bookmark | None:
+        """The place of one of the last ticks whose frames came, or of the next one, for a later walk to begin
+        at; None where it could not seek there.
+        """
+        return self._marks.at(tick)
+
+    def _walk(self, begin: int, bookmark: Bookmark | None) -> Generator[np.ndarray]:
+        if bookmark is not None and bookmark.tick == begin:
+            for before in _SEEK_BEFORE:
+                with open_video(self._path) as video:
+                    clock = video.clock(settle=Picture.image)
+                    ticks = self._ticks(video, clock, begin - len(bookmark.images))
+                    if self._leads_to(bookmark, before, video, clock, ticks):
+                        yield from self._images(video, clock, ticks)
+                        return
+        self._marks = Marks()
+        with open_video(self._path) as video:
             clock = video.clock(settle=Picture.image)
-            pictures = (Picture(frame, size, video.aspect) for frame in video.frames())
-            for time, picture in clock.in_order(pictures):
-                while shown is not None and (tick + 0.5) / rate < time - _SAME:
-                    yield shown.image()
-                    tick += 1
-                shown = picture
-                self.duration = max(time, 0.0)
-            if shown is None:
-                raise video.nothing_decodes()
-            self.duration = clock.end(self.duration, shown.length, video.end_of_decoding)
-            self.stated = video.stated
-            while tick < num_ticks(self.duration, rate):
-                yield shown.image()
+            ticks = self._ticks(video, clock, 0)
+            passed = begin - LOOKED_BACK_AT  # frames before are decoded, but not made images of
+            for _ in islice(ticks, max(passed, 0)):
+                pass
+            for _ in islice(self._images(video, clock, ticks), min(begin, LOOKED_BACK_AT)):
+                pass
+            yield from self._images(video, clock, ticks)
+
+    def _leads_to(
+        self, bookmark: Bookmark, before: float, video: VideoFile, clock: Clock, ticks: "_Ticks"
+    ) -> bool:
+        """Whether a seek to some seconds before it leads to the bookmark; then all ticks before are taken."""
+        if not video.seek(bookmark.begin - before, bookmark.progress):
+            return False
+        self._marks = Marks()
+        clock.resume(bookmark.clock)
+        try:
+            checked = islice(self._images(video, clock, ticks), len(bookmark.images))
+            found = len(list(checked)) == len(bookmark.images)
+        except VideoError:  # no frame comes after the seek
+            return False
+        return found and self._marks.at(bookmark.tick) == bookmark
+
+    def _images(self, video: VideoFile, clock: Clock, ticks: "_Ticks") -> Iterator[np.ndarray]:
+        for tick, shown in ticks:
+            image = shown.image()
+            self._marks.add(tick, shown, image, video, clock)
+            yield image
+
+    def _ticks(self, video: VideoFile, clock: Clock, tick: int) -> "_Ticks":
+        """Ticks from the given one on, and the picture that is shown at each."""
+        shown: Picture | None = None
+        self.stated = video.stated
+        pictures = (Picture(frame, self._size, video.aspect) for frame in video.frames())
+        for time, picture in clock.in_order(pictures):
+            while shown is not None and (tick + 0.5) / self._rate < time - _SAME:
+                yield tick, shown
                 tick += 1
+            shown = picture
+            self.duration = max(time, 0.0)
+        if shown is None:
+            raise video.nothing_decodes()
+        self.duration = clock.end(self.duration, shown.length, video.end_of_decoding)
+        self.stated = video.stated
+        while tick < num_ticks(self.duration, self._rate):
+            yield tick, shown
+            tick += 1
 
 
 def num_ticks(duration: float, rate: float) -> int:
@@ -93,7 +149,12 @@ def num_ticks(duration: float, rate: float) -> int:
 
 
 def frames_at_rate(
-    path: str | os.PathLike[str], rate: float, *, size: FrameSize | tuple[int, int]
+    path: str | os.PathLike[str],
+    rate: float,
+    *,
+    size: FrameSize | tuple[int, int],
+    begin: int = 0,
+    bookmark: Bookmark | None = None,
 ) -> FrameWalk:
     """Walk a video once and yield the frame shown at (k + 0.5) / rate seconds, k = 0, 1, ... before its end.
 
@@ -104,6 +165,10 @@ def frames_at_rate(
     Args:
         rate: frames a second.
         size: a `FrameSize`, or (width, height) to squeeze to.
+        begin: the first k whose frame is given. Frames are the same as without it.
+        bookmark: the place of `begin` by an earlier walk over this file, at this rate and size. Where a seek
+            leads there (`Bookmark` says how that is known), what lies before is not decoded. Otherwise, and
+            without a bookmark, it is decoded, but frames are not scaled.
 
     Returns:
         An iterator of (H, W, 3) uint8 RGB arrays, not to be written to (a repeated frame is the same array);
@@ -111,11 +176,14 @@ def frames_at_rate(
 
     Raises:
         VideoError: not a regular file, not a video, or no frame decodes (at the first frame).
-        ConfigError: the rate is not a positive number, or the size is empty.
+        ConfigError: the rate is not a positive number, the size is empty, or `begin` is negative.
     """
     if not (math.isfinite(rate) and rate > 0):
         raise ConfigError(f"A rate of {rate} frames a second is no rate, expected a number above 0.")
-    return FrameWalk(Path(path), rate, size if isinstance(size, FrameSize) else FrameSize(*size))
+    if begin < 0:
+        raise ConfigError(f"Frame {begin} of a video was asked for, expected 0 or more.")
+    frame_size = size if isinstance(size, FrameSize) else FrameSize(*size)
+    return FrameWalk(Path(path), rate, frame_size, begin, bookmark)
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -134,6 +202,17 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         rotation = (90 if flip_y else 270) if transposed else (180 if flip_x and flip_y else 0)
         width, height = shown_size(first, video.aspect)
     return VideoInfo(_duration(path), round(width), round(height), video.fps, rotation)
+
+
+def stated_length(path: str | os.PathLike[str]) -> float | None:
+    """Seconds of a video as its header states them, or as FFmpeg estimates them; decodes nothing. None where
+    there is neither.
+
+    Raises:
+        VideoError: not a regular file, or not a video.
+    """
+    with open_video(Path(path)) as video:
+        return video.stated or video.estimated
 
 
 def _duration(path: Path) -> float:

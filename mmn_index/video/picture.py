@@ -97,10 +97,14 @@ def from_rgb(image: np.ndarray) -> VideoFrame:
 
 
 class Picture:
-    """A decoded frame on its way to being an image of one size."""
+    """A decoded frame on its way to being an image of one size.
+
+    `time` is its raw time in seconds, and `stamp` the same in units of the file, None if it has none.
+    """
 
     def __init__(self, frame: VideoFrame, size: FrameSize, aspect: float) -> None:
         self.time = frame.time
+        self.stamp = frame.pts
         self.length = float((frame.duration or 0) * (frame.time_base or 0))
         self._frame: VideoFrame | None = frame
         self._size = size

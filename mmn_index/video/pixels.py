@@ -39,6 +39,8 @@ class Pixels:
     name = "pixels"
     rate = 4.0
     frames_per_snippet = _FRAMES
+    block = _BLOCK
+    reach = _REACH
     size = FrameSize(WIDTH, HEIGHT)
 
     def __init__(self) -> None:
@@ -51,25 +53,26 @@ class Pixels:
             self.parts[name] = slice(self.dim, self.dim + part.shape[1])
             self.dim += part.shape[1]
 
-    def __call__(self, frames: Iterable[Array]) -> Iterator[Array]:
+    def __call__(self, frames: Iterable[Array], resumed: bool = False) -> Iterator[Array]:
         """Yield (n, dim) float32 blocks of snippets, in time order; ceil(frames / 2) snippets in all."""
-        for shown, snippets in _blocks(frames):
+        for shown, snippets in _blocks(frames, resumed):
             yield np.concatenate(list(_describe(shown).values()), axis=1, dtype=np.float32)[:snippets]
 
 
-def _blocks(frames: Iterable[Array]) -> Iterator[tuple[FrameMaps, int]]:
+def _blocks(frames: Iterable[Array], resumed: bool) -> Iterator[tuple[FrameMaps, int]]:
     """Blocks of frames with their surroundings, and the number of snippets that are really there.
 
-    Before the first frame and after the last one, the video stands still. The maps are the same object every
-    time.
+    Before the first frame and after the last one, the video stands still. Where a video is resumed, the first
+    frames are the surroundings of its next block. The maps are the same object every time.
     """
     maps = FrameMaps(_SEEN)
     waiting: list[Array] = []
     at = 0  # the place of the next frame in the block
-    seen = described = 0  # frames of the video
+    seen, described = -_REACH if resumed else 0, 0  # frames of the video
+    times = 1 if resumed else _REACH + 1
     for frame in frames:
-        waiting.extend([frame] * (1 if seen else _REACH + 1))
-        seen += 1
+        waiting.extend([frame] * times)
+        seen, times = seen + 1, 1
         while len(waiting) >= CHUNK:
             maps.show(np.stack(waiting[:CHUNK]), at)
             waiting, at = waiting[CHUNK:], at + CHUNK
@@ -77,7 +80,7 @@ def _blocks(frames: Iterable[Array]) -> Iterator[tuple[FrameMaps, int]]:
             yield maps, _BLOCK
             maps.move_on(_FRESH)
             described, at = described + _FRESH, at - _FRESH
-    if not seen:
+    if seen <= 0:
         return
     # The last _REACH frames were the surroundings of the block before; they are described only now.
     maps.show(np.stack((waiting + [frame] * CHUNK)[:CHUNK]), at)

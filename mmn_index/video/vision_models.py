@@ -63,14 +63,19 @@ class _InBatches:
     """Frames to snippets, a few at a time; the attributes are `Backbone`'s."""
 
     frames_per_snippet: int
+    reach = 0
 
-    def __call__(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    @property
+    def block(self) -> int:
+        """Snippets of a batch: batches begin at the same frames of a video however these arrive, for sums in
+        a network depend on the batch.
+        """
+        return max(1, _FRAMES_AT_ONCE // self.frames_per_snippet)
+
+    def __call__(self, frames: Iterable[np.ndarray], resumed: bool = False) -> Iterator[np.ndarray]:
         """Yield (n, dim) float32 blocks of snippets; see `Backbone`."""
-        # Batches begin at the same frames of a video however these arrive: sums in a network depend on the
-        # batch.
-        at_once = max(1, _FRAMES_AT_ONCE // self.frames_per_snippet) * self.frames_per_snippet
         rest = iter(frames)
-        while batch := list(islice(rest, at_once)):
+        while batch := list(islice(rest, self.block * self.frames_per_snippet)):
             batch += [batch[-1]] * (-len(batch) % self.frames_per_snippet)
             yield self._encode(batch)
 
