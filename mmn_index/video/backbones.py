@@ -28,7 +28,6 @@ class Backbone(Protocol):
         rate: snippets a second, unless something else is asked for.
         frames_per_snippet: frames have to come at rate x frames_per_snippet a second.
         size: the size that they have to have.
-        block: snippets are worked out in blocks that begin at multiples of this; a video is resumed there.
         reach: frames before a block that it depends on.
     """
 
@@ -37,8 +36,12 @@ class Backbone(Protocol):
     rate: float
     frames_per_snippet: int
     size: FrameSize
-    block: int
     reach: int
+
+    @property
+    def block(self) -> int:
+        """Snippets are worked out in blocks that begin at multiples of this; a video is resumed there."""
+        ...
 
     def __call__(self, frames: _Frames, resumed: bool = False) -> Iterator[np.ndarray]:
         """Describe one video, holding only a few of its frames at any time.
