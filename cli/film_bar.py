@@ -26,6 +26,7 @@ def film_progress(what: str) -> Iterator[Callable[[float, float, str], None]]:
         nonlocal bar
         if bar is None:
             bar = tqdm(
+                desc=what,
                 total=total,
                 initial=done,
                 file=sys.stderr,

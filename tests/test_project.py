@@ -43,6 +43,7 @@ ONLY_IN = {
         "mmn_index/video/picture.py",
         # What is written: parts of files, as packets or encoded anew, and the frames and samples for it.
         "mmn_index/video/cut.py",
+        "mmn_index/video/opening.py",
         "mmn_index/video/stretch.py",
         "mmn_index/video/encode.py",
         "train/playhouse/render.py",

@@ -1,12 +1,6 @@
-"""Video files as FFmpeg opens them: which stream is the video, what the file says of it, and its frames.
-
-A video file is input of strangers. It is opened as a Python file object with every protocol of
-FFmpeg switched off, so that neither its name nor its content (playlists, `ffconcat` lists) can make
-FFmpeg open another file or address.
-"""
+"""Video files: what a file says of its video, and its frames. How it is opened stands in opening.py."""
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,23 +9,15 @@ from typing import Any, NamedTuple
 import av
 from av.container import InputContainer
 from av.format import Flags
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ..errors import VideoError
 from .clock import Clock
+from .opening import BROKEN, fps_of, moving_of, opened, video_streams
 
-# Demuxers of FFmpeg that make frames of what is no video: text, text-mode art, raw bytes, and lists of other
-# files.
-_NO_VIDEO = frozenset(
-    ["tty", "bin", "xbin", "adf", "idf", "rawvideo", "hls", "concat", "dash", "image2", "sdp", "rtsp", "imf"]
-)
-_NO_MOTION = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 _COMPLETE = 1.0  # seconds; a file whose packets come this close to its stated end is complete
-_PICTURE_ALONE = 60.0  # seconds of another stream, after which a stream of one picture is believed to be one
 _FAILURES = 1000  # one after another, until a container counts as broken off
-BROKEN = (av.FFmpegError, OSError, ValueError)  # what PyAV raises; some of its errors are only the first
 _REMEMBERED = 1024  # packets whose places are known
 _SMALL = 320 * 240  # pixels; below, starting decoder threads costs more than they save
 
@@ -52,7 +38,7 @@ class VideoFile:
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
         self.path = path
-        self.fps = _fps(stream)
+        self.fps = fps_of(stream)
         aspect = stream.sample_aspect_ratio or 1
         self.aspect = float(aspect) if 0.2 < aspect < 5 else 1.0
         self.start = None if container.start_time is None else container.start_time / av.time_base
@@ -278,87 +264,9 @@ def open_video(path: Path) -> Iterator[VideoFile]:
     Raises:
         VideoError: not a regular file, or not a video.
     """
-    with _container(path) as container:
-        candidates = _video_streams(path, container)
-        stream = candidates[0] if len(candidates) == 1 else candidates[_moving(path, candidates)]
+    with opened(path) as container:
+        candidates = video_streams(path, container)
+        stream = candidates[0] if len(candidates) == 1 else candidates[moving_of(path, candidates)]
         small = 0 < stream.codec_context.width * stream.codec_context.height <= _SMALL
         stream.thread_type = "NONE" if small else "AUTO"
         yield VideoFile(path, container, stream)
-
-
-@contextmanager
-def _container(path: Path) -> Iterator[InputContainer]:
-    if not path.exists():
-        raise VideoError(f"{path}: no such file.")
-    if not path.is_file():
-        raise VideoError(
-            f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}, expected a video file."
-        )
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise VideoError(f"{path}: cannot be read ({error.strerror}).") from error
-    with file:
-        if not os.fstat(file.fileno()).st_size:
-            raise VideoError(f"{path}: is empty (0 bytes). Did copying or downloading it fail?")
-        try:
-            container = av.open(
-                file, "r", container_options={"protocol_whitelist": "none"}, metadata_errors="replace"
-            )
-        except BROKEN as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise VideoError(
-                f"{path}: is no video that FFmpeg can read ({reason}). Is the file complete?"
-            ) from error
-        with container:
-            yield container
-
-
-def _video_streams(path: Path, container: InputContainer) -> list[VideoStream]:
-    """The streams that may be the video, the likeliest first."""
-    formats = set(container.format.name.split(","))
-    if formats & _NO_VIDEO:
-        raise VideoError(
-            f"{path}: is no video file (FFmpeg takes it for '{container.format.name}'), expected mp4, webm, "
-            "mkv, ..."
-        )
-    if container.format.name.endswith("_pipe"):
-        raise VideoError(f"{path}: is a still picture, expected a video.")
-    # The cover picture of a song is a video stream, too.
-    streams = [s for s in container.streams.video if not s.disposition & _NO_MOTION]
-    if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise VideoError(f"{path}: holds no video ({kinds} only).")
-    decodable = [s for s in streams if s.codec_context is not None]
-    if not decodable:
-        raise VideoError(f"{path}: its video is coded in a way that this FFmpeg cannot decode.")
-    return sorted(decodable, key=lambda s: not s.disposition & Disposition.default)
-
-
-def _moving(path: Path, candidates: list[VideoStream]) -> int:
-    """The first of several streams that holds more than one picture; else the first that holds any.
-
-    A thumbnail that is not marked as one is a stream of one picture, and a stream may be declared but empty.
-    """
-    places = {stream.index: place for place, stream in enumerate(candidates)}
-    counts, begins = [0] * len(candidates), [math.inf] * len(candidates)
-    with _container(path) as container:
-        try:
-            for packet in container.demux([s for s in container.streams if s.index in places]):
-                if not packet.size or packet.dts is None or not packet.time_base:
-                    continue
-                place, time = places[packet.stream.index], float(packet.dts * packet.time_base)
-                counts[place] += 1
-                begins[place] = min(begins[place], time)
-                if counts[0] > 1 or (counts[place] > 1 and time - begins[place] > _PICTURE_ALONE):
-                    break
-        except BROKEN:
-            pass  # a broken tail: what came before it counts
-    return next((n for least in (2, 1) for n, count in enumerate(counts) if count >= least), 0)
-
-
-def _fps(stream: VideoStream) -> float:
-    for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate):
-        if rate and 0.01 < rate <= 1000:
-            return float(rate)
-    return 25.0

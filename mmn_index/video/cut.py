@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 import av
 
 from ..errors import VideoError
-from .container import BROKEN, VideoFile, open_video
+from .container import VideoFile, open_video
 from .encode import refused
 from .media import Media
+from .opening import BROKEN
 
 # Formats that are kept, by FFmpeg's name of the format; the first suffix is that of other names of a format.
 _KEPT = {"mp4": (".mp4", ".mov", ".m4v"), "matroska": (".mkv", ".webm"), "avi": (".avi",)}

@@ -13,8 +13,8 @@ import numpy as np
 from av.audio.frame import AudioFrame
 
 from ..errors import MmnIndexError, OutputError, VideoError
-from .container import BROKEN
 from .media import Sound
+from .opening import BROKEN
 from .stretch import Shown, layout
 
 _TICKS = 90_000  # of the clock per second: a multiple of most frame rates

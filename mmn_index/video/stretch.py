@@ -8,8 +8,9 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.video.frame import VideoFrame
 
-from .container import BROKEN, VideoFile, open_video
+from .container import VideoFile, open_video
 from .media import Media, Sound, sound_stream
+from .opening import BROKEN
 
 _SAME = 1e-6  # seconds; times closer than this are one time, told with different rounding
 _SEEK_AHEAD = 2.0  # seconds; what is closer than this is reached faster by decoding on than by a seek
