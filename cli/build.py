@@ -1,6 +1,7 @@
 """mmn-index build, add and update: a checkpoint and features to an index."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .features import feature_options, open_features
+from .ingest import (
+    Ingest,
+    chosen_model,
+    describe_videos,
+    ingest_options,
+    is_features,
+    pick_device,
+    sort_inputs,
+)
 from .left_out import strict_option, tell_left_out
 from .numbers import Real
 from .output import progress, say
@@ -18,6 +28,8 @@ if TYPE_CHECKING:
     from mmn_index.index_build.source import Source
 
     from mmn_index.features import FeatureFile
+    from mmn_index.left_out import LeftOut
+    from mmn_index.windows import WindowRule
 
 _VECTORS = "auto, exact, ivf-pq, ivf-sq8, ivf-rabitq or a FAISS factory string such as IVF4096,SQ8"
 
@@ -35,7 +47,9 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(path_type=Path),
             help="CSV or Parquet with a column video_id and columns of your own, for --where.",
         ),
-        click.option("--device", default="cpu", show_default=True),
+        click.option(
+            "--device", help="Where models run, such as cpu or cuda.  [default: a GPU if there is one]"
+        ),
     ):
         command = option(command)
     return vector_options(feature_options(strict_option(command)))
@@ -83,20 +97,25 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("features", type=click.Path(path_type=Path))
+@click.argument("sources", metavar="VIDEOS...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Index directory, such as collection.mmn.",
+    default="collection.mmn",
+    show_default=True,
+    help="Index directory.",
 )
 @click.option(
+    "--model",
+    help="A trained model's directory, or a dual encoder such as CLIP, by hub id or directory. If not given, "
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K.",
+)
+@ingest_options
+@click.option(
     "--score",
-    default="collection",
-    show_default=True,
-    help="Default ranking: collection, product, contrastive or iou.",
+    help="Default ranking: collection, product, contrastive or iou.  [default: collection; contrastive for a "
+    "dual encoder]",
 )
 @click.option(
     "--bank",
@@ -112,62 +131,81 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @self_contained_option
 @source_options
 def build(
-    checkpoint: Path,
-    features: Path,
+    sources: tuple[Path, ...],
     out: Path,
-    score: str,
+    model: str | None,
+    score: str | None,
     bank: Path | None,
     hub: float | None,
     hub_kind: str,
     overwrite: bool,
     self_contained: bool,
-    device: str,
-    **source: Any,
+    device: str | None,
+    **options: Any,
 ) -> None:
-    """Embed every proposal of every video of FEATURES with CHECKPOINT and write a searchable index.
+    """Build a searchable index of VIDEOS, files or folders of files: features, then moments.
+
+    Without --model a pre-trained dual encoder is used, which needs no training. A feature file can take the
+    place of the videos; `build CHECKPOINT FEATURES` is another way to say that.
 
     Killed or interrupted, the same command resumes where it stopped.
 
     \b
-    Example:
+    Examples:
+        mmn-index build ~/Videos
+        mmn-index build ~/Videos --model run/model -o collection.mmn
         mmn-index build run/model features.h5 -o collection.mmn
-        mmn-index build run/model features.h5 -o collection.mmn --metadata cameras.csv
-        mmn-index build converted features.h5 -o collection.mmn --bank train.json
+        mmn-index build features.h5 --model run/model --metadata cameras.csv --bank train.json
     """
-    from mmn_index.index_build.build import Hubs
+    from mmn_index.index_build.build import Hubs, check_free
     from mmn_index.index_build.build import build as run
 
     hubs = Hubs(None if bank is None else read_sentences(bank), hub_kind, hub)
-    with open_features(features) as opened, progress("checking features") as report:
-        made = _source(opened, report, **source)
-        result = run(
-            checkpoint,
-            made,
-            out,
-            score=score,
-            hubs=hubs,
-            overwrite=overwrite,
-            self_contained=self_contained,
-            device=device,
-            report=partial(report, what="embedding videos"),
-        )
+    ingest = Ingest(**{field.name: options.pop(field.name) for field in fields(Ingest)})
+    name, inputs = sort_inputs(sources, model)
+    check_free(out, overwrite=overwrite)
+    place = pick_device(device)
+    with chosen_model(name, ingest) as chosen:
+        features, names, left_out = inputs[0], None, list["LeftOut"]()
+        if not is_features(inputs):
+            strict = options["strict"]
+            features, names, left_out = describe_videos(inputs, chosen, ingest, out, place, strict=strict)
+        with open_features(features) as opened, progress("checking features") as report:
+            made = _source(opened, report, only=names, windows=ingest.rule(chosen), **options)
+            result = run(
+                chosen.path,
+                made,
+                out,
+                score=score,
+                hubs=hubs,
+                overwrite=overwrite,
+                self_contained=self_contained,
+                device=place,
+                report=partial(report, what="embedding videos"),
+            )
     _tell(result)
-    if result.bank is None:
+    _tell_hubs(result, bank)
+    tell_left_out([*left_out, *result.left_out], out)
+
+
+def _tell_hubs(result: "BuildResult", bank: Path | None) -> None:
+    if result.bank is not None:
+        whose = f"of {bank}" if bank else "that the model was trained with"
+        say(f"Hubs are measured by {result.bank:,} sentences {whose}; hub correction {result.hub:g}.")
+    elif not result.trained:
+        say("Scores compare moments of one search; for probabilities, run `mmn-index calibrate`.")
+    else:
         say(
             "No hub correction: the checkpoint does not say which sentences it was trained with. Name some "
             "with --bank."
         )
-    else:
-        whose = f"of {bank}" if bank else "that the model was trained with"
-        say(f"Hubs are measured by {result.bank:,} sentences {whose}; hub correction {result.hub:g}.")
-    tell_left_out(result.left_out, out)
 
 
 @click.command()
 @click.argument("features", type=click.Path(path_type=Path))
 @index_option
 @source_options
-def add(features: Path, root: Path, device: str, **source: Any) -> None:
+def add(features: Path, root: Path, device: str | None, **source: Any) -> None:
     """Add the videos of FEATURES to an index.
 
     \b
@@ -181,7 +219,7 @@ def add(features: Path, root: Path, device: str, **source: Any) -> None:
 @click.argument("features", type=click.Path(path_type=Path))
 @index_option
 @source_options
-def update(features: Path, root: Path, device: str, **source: Any) -> None:
+def update(features: Path, root: Path, device: str | None, **source: Any) -> None:
     """Add the videos of FEATURES to an index, in place of those that it has already.
 
     \b
@@ -191,13 +229,13 @@ def update(features: Path, root: Path, device: str, **source: Any) -> None:
     _add(features, root, device, update=True, **source)
 
 
-def _add(features: Path, root: Path, device: str, *, update: bool, **source: Any) -> None:
+def _add(features: Path, root: Path, device: str | None, *, update: bool, **source: Any) -> None:
     from mmn_index.index_build.build import add as run
 
     with open_features(features) as opened, progress("checking features") as report:
         embedding = partial(report, what="embedding videos")
         made = _source(opened, report, **source)
-        result = run(root, made, update=update, device=device, report=embedding)
+        result = run(root, made, update=update, device=pick_device(device), report=embedding)
     _tell(result)
     tell_left_out(result.left_out, root)
 
@@ -211,6 +249,8 @@ def _source(
     max_bytes_per_moment: float | None,
     max_latency: float | None,
     strict: bool,
+    only: Sequence[str] | None = None,
+    windows: "WindowRule | None" = None,
 ) -> "Source":
     from mmn_index.index_build.candidates import Wish
     from mmn_index.index_build.source import Source
@@ -218,8 +258,11 @@ def _source(
     from mmn_index.evaluation.annotations import read_durations
 
     durations = read_durations(videos) if videos else None
+    if only is not None:  # the file may hold others, of earlier commands
+        known = durations or {}
+        durations = {name: known.get(name) for name in only if durations is None or name in durations}
     wish = Wish(vectors, max_bytes_per_moment, max_latency)
-    return Source(features, durations, videos, metadata, wish, None, strict, report)
+    return Source(features, durations, videos, metadata, wish, windows, strict, report)
 
 
 def _tell(result: "BuildResult") -> None:

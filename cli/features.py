@@ -35,7 +35,7 @@ def feature_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=Real(0, min_open=True),
         expose_value=False,
         callback=_keep_rate,
-        help="Snippets a second, where the features do not say it.",
+        help="Snippets a second, where the features do not say it; of videos, how many are made.",
     )(command)
 
 
@@ -43,6 +43,12 @@ def chosen_names() -> tuple[str, ...]:
     """What --feature-name says."""
     names: tuple[str, ...] = click.get_current_context().meta.get(_NAMES, ())
     return names
+
+
+def stated_rate() -> float | None:
+    """What --rate says."""
+    rate: float | None = click.get_current_context().meta.get(_RATE)
+    return rate
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from mmn_index import checkpoint
 from mmn_index.errors import AnnotationError, MomentIndexError, OutputError, QueryError
 from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
 from mmn_index.index.bank import read_bank, write_bank
-from mmn_index.index.manifest import read_manifest
+from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment_files import VIDEO_COLUMNS
 from mmn_index.left_out import LeftOut
 from mmn_index.model import MMN
@@ -45,6 +45,7 @@ class BuildResult:
     hub: float = 0.0  # the index's default correction
     left_out: tuple[LeftOut, ...] = ()  # videos that could not be used
     remarks: tuple[str, ...] = ()  # on the metadata
+    trained: bool = True  # the model is a trained MMN
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,15 @@ def build(
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path, encoder)
     count = None if bank is None else len(bank.sentences)
     return BuildResult(
-        root, len(videos), entry.moments, entry, count, default.hub, tuple(left_out), tuple(remarks)
+        root,
+        len(videos),
+        entry.moments,
+        entry,
+        count,
+        default.hub,
+        tuple(left_out),
+        tuple(remarks),
+        trained=about.spaces == 2,
     )
 
 
@@ -179,6 +188,16 @@ def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
         if len(gone) < segment.entry.videos:
             found.append(replace(segment.entry, removed=tuple(gone.tolist())))
     return found
+
+
+def check_free(root: Path, *, overwrite: bool) -> None:
+    """Refuse to build where there is an index already, before any work.
+
+    Raises:
+        OutputError: there is one, and it is not to be overwritten.
+    """
+    if not overwrite and (root / NAME).is_file():
+        raise _there_already(root)
 
 
 def _there_already(root: Path) -> OutputError:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from . import checkpoint, zero_shot
 from .moment_model import ModelInfo, MomentModel
+from .proposals import ProposalGrid
 
 
 def model_info(path: str | os.PathLike[str]) -> ModelInfo:
@@ -26,6 +27,7 @@ def model_info(path: str | os.PathLike[str]) -> ModelInfo:
         longest=1.0,
         power=about.config.power,
         tau=about.config.tau,
+        grid=ProposalGrid(about.config.num_clips, about.config.pooling_counts),
         windows=about.windows,
         sentences=about.sentences,
         sentences_file=about.sentences_file,

@@ -74,6 +74,7 @@ class ModelInfo:
         spaces: 2, or 1: no IoU head.
         longest: length that no moment's embedding exceeds.
         power, tau: of its scores.
+        grid: the proposals of every window.
         windows: how long videos are cut.
         sentences: what it was trained with, where that is known.
         encoder: what it refers to and does not hold: name and SHA-256.
@@ -88,6 +89,7 @@ class ModelInfo:
     longest: float
     power: float
     tau: float
+    grid: ProposalGrid
     windows: WindowRule
     sentences: Callable[[], Sequence[str]]
     sentences_file: Path

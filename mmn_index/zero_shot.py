@@ -107,9 +107,8 @@ class ZeroShot:
         return self.text.shortened(sentences)
 
 
-def make(name: str, path: Path, config: ZeroShotConfig) -> str:
-    """Write the model directory of a dual encoder, given by its folder or its name on the Hub; returns the
-    backbone of its features, or "" where its frame side is not a part of it.
+def make(name: str, path: Path, config: ZeroShotConfig) -> None:
+    """Write the model directory of a dual encoder, given by its folder or its name on the Hub.
 
     Raises:
         ConfigError: there is no such model, or it is none of this kind.
@@ -126,7 +125,6 @@ def make(name: str, path: Path, config: ZeroShotConfig) -> str:
     about["fingerprint"] = _fingerprint(about)
     path.mkdir(parents=True, exist_ok=True)
     (path / FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
-    return text.features or ""
 
 
 def _fingerprint(about: dict[str, Any]) -> str:
@@ -159,6 +157,7 @@ def info(path: str | os.PathLike[str]) -> ModelInfo:
         longest=1 + config.context,
         power=0.5,
         tau=about["tau"],
+        grid=ProposalGrid(config.num_clips, config.pooling_counts),
         windows=config.windows,
         sentences=tuple,
         sentences_file=path / FILE,

@@ -1,0 +1,205 @@
+"""The videos that `build` is given: which model describes them, what it will take, and their features."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .features import stated_rate
+from .film_bar import film_progress
+from .numbers import Real, Whole
+from .output import say, short_path
+
+if TYPE_CHECKING:
+    from mmn_index.index_build.ingest import ChosenModel, Need
+
+    from mmn_index.left_out import LeftOut
+    from mmn_index.windows import WindowRule
+
+_HDF5 = (".h5", ".hdf5", ".hdf")
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """How videos become features and windows, as the options say it."""
+
+    template: str
+    context: float
+    window: float | None
+    backbone: str | None
+    features_out: Path | None
+    workers: int | None
+    prefix: str
+    follow_links: bool
+    yes: bool
+
+    def rule(self, model: "ChosenModel") -> "WindowRule | None":
+        """How videos are cut; None as the model asks for."""
+        from mmn_index.windows import WindowRule
+
+        if self.window is None:
+            return None
+        return WindowRule(self.window or None, coarse=model.info.spaces == 1)
+
+
+def ingest_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How videos are described and cut."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "--window",
+        type=Real(0),
+        help="Seconds of a map: longer videos are cut into overlapping windows; 0 never cuts.  [default: 64 "
+        "for a dual encoder, as long as its training videos for a trained model]",
+    ),
+    click.option(
+        "--template",
+        default="{}",
+        show_default=True,
+        help='Text around every sentence for a dual encoder, such as "a video of {}".',
+    ),
+    click.option(
+        "--context",
+        type=Real(0, 1),
+        default=0.5,
+        show_default=True,
+        help="For a dual encoder, how much of what is around a moment is taken away from what is in it.",
+    ),
+    click.option(
+        "--backbone",
+        help="What describes frames, where the model does not say it: 'pixels', a hub id or a directory.",
+    ),
+    click.option(
+        "--features-out",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="HDF5 file that keeps the features.  [default: beside the index, such as "
+        "collection.features.h5]",
+    ),
+    click.option(
+        "--workers",
+        type=Whole(1),
+        help="Processes that decode.  [default: one a core for 'pixels', else 1]",
+    ),
+    click.option("--prefix", default="", help="Text before each video's id, such as 'camB/'."),
+    click.option("--follow-links", is_flag=True, help="Enter folders that are linked."),
+    click.option("-y", "--yes", is_flag=True, help="Do not ask before it starts."),
+)
+
+
+def sort_inputs(sources: Sequence[Path], model: str | None) -> tuple[str, list[Path]]:
+    """The model and what is to be indexed: of two arguments without --model, the first may be a model."""
+    from mmn_index.index_build.ingest import DEFAULT_MODEL, is_trained
+
+    from mmn_index.zero_shot import is_zero_shot
+
+    inputs = list(sources)
+    if model is None and len(inputs) == 2 and not any(path.is_dir() for path in inputs[1:] if is_film(path)):
+        first = inputs[0]
+        if is_trained(first) or is_zero_shot(first) or is_features(inputs[1:]):
+            return str(first), inputs[1:]
+    return model or DEFAULT_MODEL, inputs
+
+
+def is_features(inputs: Sequence[Path]) -> bool:
+    """Whether it is a feature file, or a folder of NumPy files."""
+    if len(inputs) != 1:
+        return False
+    path = inputs[0]
+    if path.suffix.lower() in _HDF5:
+        return True
+    return path.is_dir() and not is_film(path) and any(path.rglob("*.np[yz]"))
+
+
+def is_film(path: Path) -> bool:
+    """Whether a folder has video files in it."""
+    from mmn_index.index_build.video_files import SUFFIXES
+
+    return any(Path(name).suffix.lower() in SUFFIXES for _, _, names in os.walk(path) for name in names)
+
+
+def pick_device(device: str | None) -> str:
+    """The device that was asked for; else a GPU, where there is one."""
+    if device is not None:
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def chosen_model(name: str, ingest: Ingest) -> "Iterator[ChosenModel]":
+    """The model that a name stands for; what is written of it is removed in the end."""
+    import tempfile
+
+    from mmn_index.index_build.ingest import choose_model
+
+    from mmn_index.zero_shot import ZeroShotConfig
+
+    with tempfile.TemporaryDirectory(prefix="mmn-index-") as aside:
+        yield choose_model(name, Path(aside), ZeroShotConfig(ingest.template, ingest.context))
+
+
+def describe_videos(
+    videos: Sequence[Path], model: "ChosenModel", ingest: Ingest, out: Path, device: str, *, strict: bool
+) -> tuple[Path, list[str], list["LeftOut"]]:
+    """Compute the features of videos, after saying what it will take.
+
+    Returns:
+        The feature file, the ids of the videos in it that were given, and what could not be described.
+    """
+    from mmn_index.index_build.extract import extract
+    from mmn_index.index_build.ingest import described_by, needed
+    from mmn_index.index_build.video_files import find_videos
+
+    from mmn_index.features import FeatureFile
+    from mmn_index.video.backbones import load_backbone
+
+    name = described_by(model, ingest.backbone)
+    found = find_videos(videos, prefix=ingest.prefix, follow_links=ingest.follow_links)
+    on = "cpu" if name == "pixels" else device
+    backbone = load_backbone(name, on)
+    rate = stated_rate() or backbone.rate
+    workers = ingest.workers or (len(os.sched_getaffinity(0)) if name == "pixels" else 1)
+    need = needed(found, model.info, backbone, rate, ingest.rule(model) or model.info.windows, out)
+    _ask(need, f"{name} on {on}, {rate:g} snippets a second, {workers} decoding", yes=ingest.yes)
+    del backbone
+    features = ingest.features_out or out.with_name(f"{out.name.removesuffix('.mmn')}.features.h5")
+    with film_progress("extracting features") as report:
+        result = extract(
+            videos,
+            features,
+            backbone=name,
+            rate=rate,
+            device=on,
+            workers=workers,
+            prefix=ingest.prefix,
+            follow_links=ingest.follow_links,
+            strict=strict,
+            report=report,
+        )
+    for remark in result.remarks:
+        say(remark)
+    say(f"{short_path(features)}: features of {result.extracted + result.skipped:,} videos.")
+    with FeatureFile(features) as opened:
+        names = [video_id for video_id in found.videos if video_id in opened]
+    return features, names, result.left_out
+
+
+def _ask(need: "Need", how: str, *, yes: bool) -> None:
+    """Say what it will take; where somebody sits at a terminal, ask whether to begin."""
+    minutes, unit = (need.seconds / 60, "minutes") if need.seconds < 7200 else (need.seconds / 3600, "hours")
+    say(
+        f"{need.videos:,} videos, {minutes:,.1f} {unit}: about {(need.features + need.index) / 1e6:,.0f} MB "
+        f"of features and index, {need.free / 1e9:,.0f} GB are free. {how}."
+    )
+    if not yes and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        click.confirm("Begin?", default=True, abort=True, err=True)

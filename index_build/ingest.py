@@ -1,0 +1,152 @@
+"""From video files to an index in one go: which model, what it will take, then features and index.
+
+Both steps are resumable, so the whole is: the same command does what is missing.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmn_index import zero_shot
+from mmn_index.errors import CheckpointError, ConfigError, OutputError, VideoError
+from mmn_index.models import model_info
+from mmn_index.moment_model import ModelInfo
+from mmn_index.video.backbones import Backbone
+from mmn_index.windows import WindowRule
+from mmn_index.zero_shot import ZeroShotConfig
+
+from .film import lengths
+from .video_files import VideoFiles
+
+DEFAULT_MODEL = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+_MOMENT = 32  # bytes of a moment beside its embedding, about
+_PATIENCE = 20.0  # seconds for finding out how long videos are
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """The model of an index that is to be built.
+
+    Attributes:
+        path: its directory.
+        backbone: what describes frames for it, as `load_backbone` knows it; None where it is not known.
+    """
+
+    path: Path
+    info: ModelInfo
+    backbone: str | None
+
+
+def choose_model(name: str, aside: Path, config: ZeroShotConfig) -> ChosenModel:
+    """A trained model by its directory, or a dual encoder by its folder or its name on the Hub.
+
+    Args:
+        aside: an empty directory for what is written of a dual encoder.
+        config: how a dual encoder is used.
+
+    Raises:
+        CheckpointError, ConfigError: there is no such model.
+    """
+    path = Path(name)
+    if zero_shot.is_zero_shot(path) or is_trained(path):
+        info = model_info(path)
+        known = info.encoder.name if info.spaces == 1 else (info.features or "").partition("#")[0]
+        return ChosenModel(path, info, known or None)
+    if path.is_file():
+        raise ConfigError(f"{name}: is a file, expected a model's directory or its name on the Hub.")
+    zero_shot.make(name, aside, config)
+    info = model_info(aside)
+    return ChosenModel(aside, info, name if info.features else None)
+
+
+def is_trained(path: Path) -> bool:
+    """Whether a directory is a checkpoint of a trained MMN: other libraries' files have the same names."""
+    try:
+        about = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and {"fingerprint", "model", "text_encoder"} <= about.keys()
+
+
+def described_by(chosen: ChosenModel, backbone: str | None) -> str:
+    """What describes frames for a model.
+
+    Args:
+        backbone: that was asked for.
+
+    Raises:
+        CheckpointError: it is not known.
+    """
+    found = backbone or chosen.backbone
+    if found is None:
+        reason = (
+            "embeds texts only"
+            if chosen.info.spaces == 1
+            else "does not say what describes the frames that it was trained on"
+        )
+        raise CheckpointError(
+            f"{chosen.info.encoder.name if chosen.info.spaces == 1 else chosen.path}: {reason}. Give a "
+            "feature file in place of videos, or name the backbone of its features with --backbone."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Need:
+    """What building an index of videos will take.
+
+    Attributes:
+        videos, seconds: of film.
+        features, index: bytes on the disk, about.
+        free: bytes that are free there.
+    """
+
+    videos: int
+    seconds: float
+    features: int
+    index: int
+    free: int
+
+    @property
+    def most(self) -> int:
+        """Bytes at the worst moment: features are twice on the disk while they are put together."""
+        return 2 * self.features + self.index
+
+
+def needed(
+    found: VideoFiles, info: ModelInfo, backbone: Backbone, rate: float, windows: WindowRule, out: Path
+) -> Need:
+    """An estimate out of what the files state; nothing is decoded.
+
+    Raises:
+        VideoError: none of the files is a video.
+        OutputError: there is not enough room for it.
+    """
+    seconds = {name: length for name, length in lengths(found.videos, _PATIENCE).items() if length}
+    if not seconds:
+        first = next(iter(found.videos.values()))
+        raise VideoError(f"{first}: is no video, and none of the {len(found.videos):,} files is.")
+    snippets = sum(max(1.0, length * rate) for length in seconds.values())
+    moments = sum(len(windows.of(length)) for length in seconds.values()) * len(info.grid)
+    need = Need(
+        len(seconds),
+        sum(seconds.values()),
+        round(snippets * backbone.dim * 4),
+        moments * (2 * info.spaces * info.joint_dim + _MOMENT),
+        shutil.disk_usage(_there(out)).free,
+    )
+    if need.most > need.free:
+        raise OutputError(
+            f"{out}: about {need.most / 1e9:,.1f} GB are needed for features and index of "
+            f"{need.seconds / 3600:,.1f} hours of video, {need.free / 1e9:,.1f} GB are free. Choose another "
+            "place with -o, or index fewer videos."
+        )
+    return need
+
+
+def _there(path: Path) -> Path:
+    """The nearest folder above a path that exists."""
+    path = Path(os.path.abspath(path))
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
