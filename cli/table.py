@@ -92,9 +92,14 @@ def _floors(texts: Sequence[str], is_name: bool) -> tuple[int, int, int]:
     if is_name:
         widest = max(widest, heading)
         return min(widest, _NAME), min(widest, _NAME), min(widest, _NARROW_NAME)
-    words = map(cell_len, texts[0].split())
+    words = map(cell_len, _parts(texts[0]).split())
     folded = max([widest, *(word if word <= _WORD else _FOLDED for word in words)])
     return max(widest, heading), folded, folded
+
+
+def _parts(heading: str) -> str:
+    """Where a heading such as R@1,IoU=0.5 may be folded."""
+    return heading.replace(",", ", ")
 
 
 def _shrink(widths: list[int], floors: Sequence[int], room: int) -> None:
@@ -122,6 +127,8 @@ def _print_fitted(lines: Sequence[Sequence[Cell]], widths: Sequence[int], left: 
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     header, *rows = [[_styled(cell, links=terminal not in _LINKLESS) for cell in line] for line in lines]
     for column, (heading, width) in enumerate(zip(header, widths, strict=True)):
+        if heading.cell_len > width:
+            heading = Text(_parts(heading.plain))
         heading.stylize("bold")
         table.add_column(heading, width=width, justify="left" if column < left else "right", overflow="fold")
     for row in rows:

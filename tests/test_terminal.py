@@ -128,6 +128,11 @@ def test_columns_that_do_not_fit_come_in_blocks_with_the_names(screen: Callable[
             found = [line.split()[1:] for line in lines if line.startswith(name)]
             assert [number for numbers in found for number in numbers] == rows[n][1:]
         assert (lines.count("") == 0) == (width == 200)
+        if width == 40:
+            assert lines[:2] == [
+                "         R@1,     R@2,     R@3,     R@4,",
+                "task  IoU=0.5  IoU=0.5  IoU=0.5  IoU=0.5",
+            ]
     seen = screen(3)
     print_table(header, rows)  # too narrow for anything, and still whole
     assert "15" not in seen.lines()
