@@ -22,7 +22,7 @@ from .output import progress, say
     "--backbone",
     default="pixels",
     show_default=True,
-    help="'pixels' (no weights), or a CLIP, SigLIP or VideoMAE model: hub id or local directory.",
+    help="'pixels' (no weights), or a model (CLIP, SigLIP, X-CLIP, VideoMAE ...): hub id or local directory.",
 )
 @click.option(
     "--rate", type=Real(0, min_open=True), help="Snippets a second; the backbone's own if not given."
