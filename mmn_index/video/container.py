@@ -259,8 +259,8 @@ class _Stamp(NamedTuple):
 
 
 def let_go() -> None:
-    """Free the decoders of files that are closed. They refer to one another, so that Python frees them when it
-    next looks for circles: too late where many files are decoded, as each holds many frames.
+    """Free the decoders of files that are closed. They refer to one another, so that Python frees them only
+    when it next looks for circles: too late where many files are decoded, as each holds many frames.
     """
     gc.collect()
 
