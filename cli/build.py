@@ -184,15 +184,15 @@ def build(
                 report=partial(report, what="embedding videos"),
             )
     _tell(result)
-    _tell_hubs(result, bank)
+    _tell_hubs(result, bank, trained=chosen.info.spaces == 2)
     tell_left_out([*left_out, *result.left_out], out)
 
 
-def _tell_hubs(result: "BuildResult", bank: Path | None) -> None:
+def _tell_hubs(result: "BuildResult", bank: Path | None, *, trained: bool) -> None:
     if result.bank is not None:
         whose = f"of {bank}" if bank else "that the model was trained with"
         say(f"Hubs are measured by {result.bank:,} sentences {whose}; hub correction {result.hub:g}.")
-    elif not result.trained:
+    elif not trained:
         say("Scores compare moments of one search; for probabilities, run `mmn-index calibrate`.")
     else:
         say(

@@ -45,7 +45,6 @@ class BuildResult:
     hub: float = 0.0  # the index's default correction
     left_out: tuple[LeftOut, ...] = ()  # videos that could not be used
     remarks: tuple[str, ...] = ()  # on the metadata
-    trained: bool = True  # the model is a trained MMN
 
 
 @dataclass(frozen=True)
@@ -118,15 +117,7 @@ def build(
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path, encoder)
     count = None if bank is None else len(bank.sentences)
     return BuildResult(
-        root,
-        len(videos),
-        entry.moments,
-        entry,
-        count,
-        default.hub,
-        tuple(left_out),
-        tuple(remarks),
-        trained=about.spaces == 2,
+        root, len(videos), entry.moments, entry, count, default.hub, tuple(left_out), tuple(remarks)
     )
 
 

@@ -9,8 +9,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmn_index import zero_shot
-from mmn_index.errors import CheckpointError, ConfigError, OutputError, VideoError
+from mmn_index import checkpoint, zero_shot
+from mmn_index.errors import CheckpointError, OutputError, VideoError
+from mmn_index.hub import is_repository
 from mmn_index.models import model_info
 from mmn_index.moment_model import ModelInfo
 from mmn_index.video.backbones import Backbone
@@ -50,24 +51,27 @@ def choose_model(name: str, aside: Path, config: ZeroShotConfig) -> ChosenModel:
         CheckpointError, ConfigError: there is no such model.
     """
     path = Path(name)
-    if zero_shot.is_zero_shot(path) or is_trained(path):
+    foreign = any((path / file).is_file() for file in ("config.json", "modules.json"))
+    if zero_shot.is_zero_shot(path) or is_trained(path) or not (foreign or is_repository(name)):
         info = model_info(path)
         known = info.encoder.name if info.spaces == 1 else (info.features or "").partition("#")[0]
         return ChosenModel(path, info, known or None)
-    if path.is_file():
-        raise ConfigError(f"{name}: is a file, expected a model's directory or its name on the Hub.")
     zero_shot.make(name, aside, config)
     info = model_info(aside)
     return ChosenModel(aside, info, name if info.features else None)
 
 
 def is_trained(path: Path) -> bool:
-    """Whether a directory is a checkpoint of a trained MMN: other libraries' files have the same names."""
+    """Whether a directory is a checkpoint of a trained MMN, damaged or not: a transformer's files have the
+    same names, but its configuration says of which type it is.
+    """
+    if not checkpoint.is_checkpoint(path):
+        return False
     try:
         about = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(about, dict) and {"fingerprint", "model", "text_encoder"} <= about.keys()
+        return True
+    return not (isinstance(about, dict) and "model_type" in about)
 
 
 def described_by(chosen: ChosenModel, backbone: str | None) -> str:
