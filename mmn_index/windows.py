@@ -61,7 +61,8 @@ class WindowRule:
         if self.length is None or duration <= max(self.length, self.whole) * (1 + _SLACK):
             return (Window(0.0, duration),)
         found, length = list[Window](), self.length
-        while length < duration * (1 - _SLACK):
+        # A coarser window of more than half the video would hold little that the whole does not.
+        while length == self.length or 2 * length <= duration:
             steps = math.ceil((duration - length) / (length / 2) - _SLACK)
             # The last one ends with the video: it is as long as the others.
             found += [Window(step * length / 2, length) for step in range(steps)]
