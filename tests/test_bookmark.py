@@ -218,9 +218,11 @@ def test_frames_without_stamps(tmp_path: Path, calls: list[str]) -> None:
     assert set(resumed(tmp_path / "raw.h264", 4.0, calls)) == {"-"}
 
 
-@pytest.mark.parametrize("rate", [0.7, 25.0])
-def test_rates_that_fit_no_frame(tmp_path: Path, calls: list[str], rate: float) -> None:
-    assert set(resumed(film("mkv", times=steady(20))(tmp_path), rate, calls)) == {"s"}
+@pytest.mark.parametrize(("rate", "seconds"), [(0.7, 90), (25.0, 8)])
+def test_rates_that_fit_no_frame(tmp_path: Path, calls: list[str], rate: float, seconds: float) -> None:
+    letters = resumed(film("mkv", times=steady(seconds))(tmp_path), rate, calls)
+    assert len(letters) >= 4
+    assert set(letters) == {"s"}
 
 
 def test_a_bookmark_of_another_file_rate_or_size_misleads_nobody(tmp_path: Path) -> None:

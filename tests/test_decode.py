@@ -1,11 +1,13 @@
 """Decoding is checked against videos made here: every frame's brightness is its number."""
 
+import gc
 import os
 import struct
 import subprocess
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -373,6 +375,20 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     for times, height in (([float("nan")], 8), ([0.0], 0)):
         with pytest.raises(QueryError):
             thumbnails(path, times, height)
+
+
+def test_frames_are_let_go_at_once(tmp_path: Path) -> None:
+    """Without waiting for Python to look for circles of references."""
+    path = make_video(tmp_path / "video.mp4", [n / 10 for n in range(200)], [grey(5)] * 200)
+    gc.collect()
+    gc.disable()
+    try:
+        walk = frames_at_rate(path, 10, size=(8, 8))
+        assert len(list(islice(walk, 190))) == 190
+        assert sum(type(thing) is av.VideoFrame for thing in gc.get_objects()) < 40
+        walk.close()
+    finally:
+        gc.enable()
 
 
 def test_real_videos_decode() -> None:

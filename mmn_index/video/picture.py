@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
@@ -44,7 +45,10 @@ class FrameSize:
 
 def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     """How a stored frame becomes upright: (transpose, then flip columns, then flip rows)."""
-    held: Any = frame.side_data  # PyAV's stubs take it for a mapping of names
+    # frame.side_data would tie each frame into a circle of references, which lives until Python looks for it:
+    # hundreds of frames in full size. PyAV's stubs lack the container's arguments.
+    container: Any = SideDataContainer
+    held = container(frame)
     side_data = next((data for data in held if data.type == SideDataType.DISPLAYMATRIX), None)
     if side_data is None:
         return False, False, False
