@@ -3,7 +3,7 @@
     python benchmarks/long_videos.py demo/run/model demo/world/test.json demo/world/test OUT [--minutes 40]
 
 The files of VIDEOS, a folder with one mp4 per annotated video, are joined packet by packet, in the order of
-their ids, into videos of at least so many minutes. Short and long ones are then described, built and evaluated
+their ids, into videos of at least so many minutes. Short and long ones are then described, built and measured
 by the same commands, and OUT/table.md has recall over the collection side by side.
 """
 
