@@ -252,7 +252,10 @@ def _backbone(change: _Change) -> Backbone:
             f"{root}: does not say with which backbone its features were made, so new videos cannot be "
             "described alike. Name it with --backbone."
         )
-    name = recipe.backbone or (named or "").partition("#")[0]
+    about = model_info(change.index.model_path)
+    # A dual encoder describes frames as well, and the index knows its place.
+    known = about.encoder.name if about.spaces == 1 and about.encoder else (named or "").partition("#")[0]
+    name = recipe.backbone or known
     try:
         backbone = load_backbone(name, "cpu" if name == "pixels" else recipe.device)
     except ConfigError as error:

@@ -14,6 +14,7 @@ from mmn_index.index_build import describe as describing
 from mmn_index.index_build import follow
 from mmn_index.index_build.sync import Places, Recipe, sync
 from mmn_index.index_build.verify import verify
+from tiny_dual_encoders import save
 
 from mmn_index import origin
 from mmn_index.errors import (
@@ -321,6 +322,26 @@ def test_how_the_index_was_made_has_to_be_known(
     assert not (tmp_path / "none.mmn").exists()
     with IndexWriter(tmp_path / "c.mmn"), pytest.raises(OutputError, match="another process is writing"):
         sync(tmp_path / "c.mmn", Places([place]))
+
+
+def test_an_index_of_a_dual_encoder_in_a_folder_is_followed(
+    place: Path, reel: Path, tmp_path: Path, command: Command
+) -> None:
+    """Built of videos in one command; windows of a second, so that each video has several."""
+    encoder, root, options = save("clip", tmp_path / "encoder"), tmp_path / "dual.mmn", ("--window", 1, "-y")
+    command.ok("build", place, "--model", encoder, "-o", root, *options)
+    assert MomentIndex(root).manifest.spaces == 1
+    (place / "b.mp4").rename(place / "z.mp4")
+    before = rows(MomentIndex(root))
+    command.ok("sync", place, "--index", root)
+    after = rows(MomentIndex(root))
+    assert after["z"]["embeddings"] == before["b"]["embeddings"]
+    assert after["z"]["spans"] == before["b"]["spans"]
+    assert len(after["z"]["spans"]) > len(MomentIndex(root).manifest.grid)
+    shutil.copy(reel / "4.mp4", place / "new.mp4")
+    assert "1 were described" in command.ok("sync", place, "--index", root).stderr
+    assert sorted(MomentIndex(root).video_ids) == ["a", "new", "porch/c", "porch/d", "z"]
+    assert verify(root) == []
 
 
 def test_what_a_killed_run_left_is_used_only_where_it_fits(place: Path, reel: Path, tmp_path: Path) -> None:
