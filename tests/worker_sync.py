@@ -95,7 +95,7 @@ def do(step: list[Any], films: Path, place: Path) -> None:
             shutil.copy(path, target)
         elif verb == "move":
             path.rename(target)
-        elif verb == "swap" and target.exists():
+        elif verb == "swap" and target.exists() and path != target:
             for old, new in ((path, aside), (target, path), (aside, target)):
                 old.rename(new)
 
