@@ -81,6 +81,9 @@ def info(root: Path, as_json: bool) -> None:
     for line in _description(index, weight):
         print_line(line)
     print_table(*_segments(index))
+    head, columns = _columns(index)
+    if columns:
+        print_table(head, columns, left=2)
     entries = index.manifest.segments
     for reason in dict.fromkeys(entry.reason for entry in entries if entry.reason):
         print_line(f"search: {reason}")
@@ -191,6 +194,7 @@ def _record(index: "MomentIndex", weight: Weight) -> dict[str, Any]:
         "bank": asdict(manifest.bank) if manifest.bank else None,
         "calibration": asdict(manifest.calibration) if manifest.calibration else None,
         "columns": index.columns.names,
+        "column_types": {field.name: str(field.type) for field in index.columns},
         "segments": [
             {
                 "id": entry.id,
@@ -250,6 +254,23 @@ def _segments(index: "MomentIndex") -> tuple[list[str], list[list[str]]]:
         counts = [f"{count:,}" for count in (entry.videos, entry.moments, len(entry.removed))]
         table.append([entry.id, *counts, f"{_bytes(entry) / 1e6:,.1f}", *how])
     return ["segment", "videos", "moments", "removed", "MB", "search", "nprobe", "recall@10"], table
+
+
+_KINDS = {"string": "text", "int64": "whole number", "double": "number", "bool": "true or false"}
+
+
+def _columns(index: "MomentIndex") -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of columns, the index's own left out."""
+    from mmn_index.index.segment_files import VIDEO_COLUMNS
+
+    here, table = index.videos.filter(index.live), []
+    for field in index.columns:
+        if field.name not in VIDEO_COLUMNS.names:
+            kind = str(field.type)
+            kind = "time, UTC" if kind.endswith("tz=UTC]") else _KINDS.get(kind, kind)
+            given = len(here) - here[field.name].null_count
+            table.append([field.name, kind, f"{given:,} of {len(here):,}"])
+    return ["column", "type", "videos"], table
 
 
 @click.command()

@@ -25,6 +25,7 @@ from .playhouse import playhouse
 from .reproduce import reproduce
 from .search import search
 from .stopwatch import Stopwatch
+from .sync import sync
 from .train import train
 from .tune_text import tune_text
 
@@ -36,6 +37,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
     },
     "Make an index and keep it up to date": {
         build: "Embed every moment of your videos into a new index.",
+        sync: "Bring an index to what is in your folders.",
         add: "Add videos to an index.",
         update: "Add videos, replacing those already there.",
         remove: "Remove videos from an index.",

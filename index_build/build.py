@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from mmn_index import checkpoint
-from mmn_index.errors import AnnotationError, MomentIndexError, OutputError, QueryError
-from mmn_index.index import IndexWriter, Manifest, MomentIndex, PlannedVideo, SegmentEntry
+from mmn_index.errors import MomentIndexError, OutputError, QueryError
+from mmn_index.index import IndexWriter, Manifest, MomentIndex, SegmentEntry
 from mmn_index.index.bank import read_bank, write_bank
 from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment_files import VIDEO_COLUMNS
@@ -24,8 +24,8 @@ from mmn_index.negatives import Bank, make_bank
 from mmn_index.places import check_folder
 from mmn_index.scoring import HUB_SCORES, Score
 
+from .columns import columns_of
 from .embed import write_segment
-from .metadata import read_metadata, rows_for
 from .source import Report, Source, check_backbone, usable_of
 
 # Of a quarter, a half, three quarters and all of h, a half gave the highest label AP on the validation split
@@ -89,7 +89,7 @@ def build(
     about = model_info(checkpoint_path)
     check_backbone(about, source.features, checkpoint_path)
     videos, left_out = usable_of(source, about)
-    metadata, remarks = _metadata(source, videos)
+    metadata, remarks = columns_of(source.features, [video.video_id for video in videos], source.metadata)
     sentences = _sentences(about, hubs)
     default = _score(score or about.score, about, hubs if sentences is not None else None)
     check_folder(root)
@@ -161,8 +161,8 @@ def add(
         left = {entry.id for entry in old}
         tables = [segment.table.schema for segment in current.segments if segment.entry.id in left]
         columns = pa.unify_schemas([VIDEO_COLUMNS, *tables])
-        metadata, remarks = _metadata(source, videos, columns)
-        _check_columns(columns, metadata, source.metadata)
+        ids = [video.video_id for video in videos]
+        metadata, remarks = columns_of(source.features, ids, source.metadata, columns)
         bank = None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau, device)
         entry = write_segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         writer.publish(replace(manifest, segments=(*old, entry)))
@@ -241,27 +241,6 @@ def _score(name: str, about: ModelInfo, hubs: Hubs | None) -> Score:
             "--score."
         )
     return Score(name, about.power, about.tau, hub)
-
-
-def _metadata(
-    source: Source, videos: Sequence[PlannedVideo], known: pa.Schema = VIDEO_COLUMNS
-) -> tuple[pa.Table | None, list[str]]:
-    """The user's columns, and what is to be said of them."""
-    if source.metadata is None:
-        return None, []
-    table = read_metadata(source.metadata, known)
-    return rows_for(table, [video.video_id for video in videos], source.metadata)
-
-
-def _check_columns(here: pa.Schema, metadata: pa.Table | None, path: Path | None) -> None:
-    """A column has one type in all segments, or it could not be searched."""
-    for column in metadata.schema if metadata is not None else ():
-        known = here.field(column.name).type if column.name in here.names else pa.null()
-        if pa.null() not in (known, column.type) and known != column.type:
-            raise AnnotationError(
-                f"{path}: column '{column.name}' holds {column.type}, in the index {known}. Write it as "
-                f"{known} (Parquet keeps types, CSV is guessed), or call it otherwise."
-            )
 
 
 def opened(writer: IndexWriter) -> Manifest:

@@ -11,7 +11,15 @@ import pyarrow as pa
 
 from mmn_index.confidence import Calibration
 from mmn_index.errors import MomentIndexError
-from mmn_index.index import CandidateAbout, IndexWriter, MomentIndex, PlannedVideo, Restriction
+from mmn_index.index import (
+    CandidateAbout,
+    IndexWriter,
+    Manifest,
+    MomentIndex,
+    PlannedVideo,
+    Restriction,
+    SegmentEntry,
+)
 from mmn_index.index.segment_files import EMBEDDINGS, HUBS, VIDEO_COLUMNS, VIDEOS, WINDOWS
 from mmn_index.index.selection import select
 from mmn_index.scoring import Score
@@ -85,15 +93,6 @@ def compact(
         numbers = np.flatnonzero(index.live)
         if not len(numbers):
             raise MomentIndexError(f"{root}: has no videos, there is nothing to compact.")
-        for part in index.segments:  # copied, a damaged embedding would get a checksum that fits
-            files = part.entry.files
-            if wrong := list(
-                changed(
-                    part.folder,
-                    {name: files[name] for name in (EMBEDDINGS, HUBS, VIDEOS, WINDOWS) if name in files},
-                )
-            ):
-                raise MomentIndexError(" ".join(wrong))
         table = index.videos.take(pa.array(numbers))
         known = table.select(["video_id", "uri", "duration"]).to_pylist()
         videos = [
@@ -101,26 +100,53 @@ def compact(
             for number, row in zip(numbers.tolist(), known, strict=True)
         ]
         own = table.drop_columns(VIDEO_COLUMNS.names)
-        factory, reason = choose(index.num_moments, manifest.width, wish, hubs=manifest.bank is not None)
-        segment = writer.segment(
-            manifest.grid,
-            manifest.joint_dim,
-            videos,
-            f"compact {wish}",
-            own if own.num_columns else None,
-            spaces=manifest.spaces,
+        entry = copy_videos(
+            writer, manifest, index, numbers, videos, own if own.num_columns else None, wish, report
         )
-        rows = index.rows_in(index.parts(Restriction()))
-        for done in range(segment.done, segment.windows):
-            count = len(manifest.grid)
-            segment.add(index.vectors(rows[done * count : (done + 1) * count]).numpy())
-            if (done + 1) % 256 == 0:
-                segment.keep()
-                report(done + 1, segment.windows)
-        segment.keep()
-        report(segment.windows, segment.windows)
-        hubs = index.hubs(rows).numpy() if manifest.bank else None
-        entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
-        entry = tune(root, manifest, replace(entry, reason=reason))
         writer.publish(replace(manifest, segments=(entry,)))
         return BuildResult(root, len(videos), entry.moments, entry)
+
+
+def copy_videos(
+    writer: IndexWriter,
+    manifest: Manifest,
+    index: MomentIndex,
+    numbers: np.ndarray,
+    videos: Sequence[PlannedVideo],
+    own: pa.Table | None,
+    wish: Wish,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> SegmentEntry:
+    """Write the moments of videos of an index into a new segment, under the names and columns that they shall
+    have.
+
+    Args:
+        numbers: their numbers in the index.
+        videos: what each is in the new segment.
+        own: columns, a row a video.
+
+    Raises:
+        MomentIndexError: what would be copied is damaged.
+    """
+    behind = np.cumsum([part.entry.videos for part in index.segments])
+    for place in np.unique(np.searchsorted(behind, numbers, side="right")).tolist():
+        part = index.segments[place]  # copied, a damaged embedding would get a checksum that fits
+        names = (EMBEDDINGS, HUBS, VIDEOS, WINDOWS)
+        files = {name: about for name, about in part.entry.files.items() if name in names}
+        if wrong := list(changed(part.folder, files)):
+            raise MomentIndexError(" ".join(wrong))
+    rows = np.concatenate([index.rows_of(number) for number in numbers.tolist()])
+    factory, reason = choose(len(rows), manifest.width, wish, hubs=manifest.bank is not None)
+    origin = f"copy {wish} {numbers.tolist()}"
+    segment = writer.segment(manifest.grid, manifest.joint_dim, videos, origin, own, spaces=manifest.spaces)
+    count = len(manifest.grid)
+    for done in range(segment.done, segment.windows):
+        segment.add(index.vectors(rows[done * count : (done + 1) * count]).numpy())
+        if (done + 1) % 256 == 0:
+            segment.keep()
+            report(done + 1, segment.windows)
+    segment.keep()
+    report(segment.windows, segment.windows)
+    hubs = index.hubs(rows).numpy() if manifest.bank else None
+    entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
+    return tune(writer.root, manifest, replace(entry, reason=reason))

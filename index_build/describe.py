@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import numpy as np
 
 from ..errors import OutputError, VideoError
 from ..feature_part import GrowingPart, PartPlace
+from ..origin import content_hash
 from ..video.backbones import Backbone, load_backbone
 from ..video.bookmark import Bookmark
 from ..video.decode import FrameWalk, frames_at_rate, num_ticks
+from ..video.recording import About, about_recording
 
 # What a file states may be longer than what decodes by this much of it, in whole or in seconds, before the
 # rest counts as lost: containers are a little off, and sound often lasts longer.
@@ -39,12 +41,14 @@ class Described:
         rows, width: of the snippets; snippet k stands for the time (k + 0.5) / rate. The part may hold more.
         duration: seconds that were decoded.
         stated: seconds that the file states, where much of them could not be decoded; else None.
+        about: what the file says of its recording, and its content hash.
     """
 
     rows: int
     width: int
     duration: float
     stated: float | None = None
+    about: About = field(default_factory=dict)
 
 
 def describer(backbone: str, rate: float) -> Callable[[Task, Tell], Described | str | OutputError]:
@@ -65,7 +69,9 @@ def attempt(model: Backbone, rate: float, task: Task, tell: Tell) -> Described |
     try:
         with GrowingPart(task.place) as part:
             try:
-                return describe(task.path, model, rate, part, tell)
+                # Before it is decoded: should it change meanwhile, the hash is that of the earlier content.
+                about = {**about_recording(task.path), "content_hash": content_hash(task.path)}
+                return replace(describe(task.path, model, rate, part, tell), about=about)
             except VideoError as error:
                 part.discard()
                 return str(error)

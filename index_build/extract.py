@@ -77,13 +77,44 @@ def extract(
         OutputError: the feature file cannot be written, or another process extracts into it.
         FeatureError: the feature file was made by another backbone or at another rate.
     """
+    check_folder(out.parent)
+    found = find_videos(videos, prefix=prefix, follow_links=follow_links)
+    result = extract_found(
+        found,
+        out,
+        backbone=backbone,
+        rate=rate,
+        device=device,
+        workers=workers,
+        strict=strict,
+        report=report,
+    )
+    if not out.is_file():
+        raise VideoError(_nothing(result.left_out))
+    return result
+
+
+def extract_found(
+    found: VideoFiles,
+    out: Path,
+    *,
+    backbone: str | Backbone = "pixels",
+    rate: float | None = None,
+    device: str = "cpu",
+    workers: int = 1,
+    strict: bool = False,
+    report: Report | None = None,
+) -> ExtractResult:
+    """As `extract`, of files that were found and have their ids; perhaps none of them gives features.
+
+    Args:
+        backbone: also one that is loaded.
+    """
     if workers < 1 or (rate is not None and not 0 < rate < float("inf")):
         raise ConfigError(
             f"A rate of {rate} snippets a second with {workers} workers was asked for, expected more than 0."
         )
-    check_folder(out.parent)
-    found = find_videos(videos, prefix=prefix, follow_links=follow_links)
-    model = load_backbone(backbone, device)
+    model = load_backbone(backbone, device) if isinstance(backbone, str) else backbone
     rate = model.rate if rate is None else float(rate)
     with FeatureWriter(out, backbone=model.name, rate=rate) as writer:
         plan = _plan(found, writer)
@@ -93,8 +124,6 @@ def extract(
         left_out = plan.left_out + failed
         if strict:
             refuse(left_out, VideoError)
-        if not writer.done:
-            raise VideoError(_nothing(left_out))
     return ExtractResult(
         len(plan.todo) - len(failed), again, len(plan.there), left_out, found.remarks, Path(out)
     )
@@ -127,7 +156,7 @@ def _describe_all(
             continue
         again += writer.origin(video_id) is not None
         origin = replace(plan.todo[video_id], duration=outcome.duration, stated=outcome.stated)
-        writer.finish(video_id, outcome.rows, outcome.width, origin)
+        writer.finish(video_id, outcome.rows, outcome.width, origin, outcome.about)
         plan.left_out += _cut_short(todo[video_id], origin)
         progress.finished(video_id, outcome.duration)
     return failed, again

@@ -32,8 +32,8 @@ _LONG = pa.decimal128(38, 0)  # whole numbers that int64 has no room for
 def read_metadata(path: Path, known: pa.Schema = _NONE) -> pa.Table:
     """A table with a column `video_id` and columns of the user's.
 
-    Types in CSV are guessed, but ids are text ("007"), and columns that are known as text or as fractions
-    stay so. Blanks around names and around text count for nothing.
+    Types in CSV are guessed, but ids are text ("007"), and columns that are known as text, as fractions or as
+    times in UTC stay so. Blanks around names and around text count for nothing.
 
     Args:
         known: the columns of the index that it is for.
@@ -133,6 +133,8 @@ def _comparable(column: pa.ChunkedArray, name: str, known: pa.DataType | None, p
             return column.cast(pa.float64())
         if pa.types.is_decimal(kind):
             return column.cast(pa.decimal128(38, kind.scale))
+        if known is not None and pa.types.is_timestamp(known) and known.tz and _without_zone(kind):
+            return column.cast(pa.timestamp(known.unit)).cast(known)
         if any(known_kind(kind) for known_kind in _AS_THEY_ARE):
             return column
     except pa.ArrowInvalid as error:
@@ -141,6 +143,10 @@ def _comparable(column: pa.ChunkedArray, name: str, known: pa.DataType | None, p
         f"{path}: column '{name}' holds {kind}, which a search cannot compare. Write it as text, numbers, "
         "dates or times, or leave it out."
     )
+
+
+def _without_zone(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None))
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -154,11 +160,10 @@ def rows_for(table: pa.Table, video_ids: Sequence[str], path: Path) -> tuple[pa.
     Raises:
         AnnotationError: it names none of them.
     """
-    places = {name: number for number, name in enumerate(table[_KEY].to_pylist())}
-    found = [places.get(video_id) for video_id in video_ids]
+    places = dict.fromkeys(table[_KEY].to_pylist())
     known = set(video_ids)
     strangers = [name for name in places if name not in known]
-    without = [name for name, place in zip(video_ids, found, strict=True) if place is None]
+    without = [name for name in video_ids if name not in places]
     cause = f" {likely_cause(strangers, without)}".rstrip()
     if video_ids and len(without) == len(video_ids):
         raise AnnotationError(
@@ -176,4 +181,11 @@ def rows_for(table: pa.Table, video_ids: Sequence[str], path: Path) -> tuple[pa.
             f"{path}: has no row for {len(without):,} of the {len(video_ids):,} videos, e.g. "
             f"'{without[0]}': their columns are empty."
         )
-    return table.drop_columns([_KEY]).take(pa.array(found, type=pa.int64())), remarks
+    return rows_of(table, video_ids), remarks
+
+
+def rows_of(table: pa.Table, video_ids: Sequence[str]) -> pa.Table:
+    """The user's columns in the order of the videos, null for one that the table does not name."""
+    places = {name: number for number, name in enumerate(table[_KEY].to_pylist())}
+    found = [places.get(video_id) for video_id in video_ids]
+    return table.drop_columns([_KEY]).take(pa.array(found, type=pa.int64()))

@@ -56,6 +56,17 @@ def find_videos(places: Sequence[Path], *, prefix: str = "", follow_links: bool 
         VideoError: there is none.
         ConfigError: the prefix makes no ids.
     """
+    found = look_for_videos(places, prefix=prefix, follow_links=follow_links)
+    if not found.videos:
+        where = ", ".join(str(place) for place in places) or "no place given"
+        expected = "expected video files, or folders with files such as .mp4, .webm or .mkv."
+        rest = [one.why for one in found.left_out[:SHOWN]] + found.remarks
+        raise VideoError(" ".join([f"{where}: no video found, {expected}", *rest]))
+    return found
+
+
+def look_for_videos(places: Sequence[Path], *, prefix: str = "", follow_links: bool = False) -> VideoFiles:
+    """As `find_videos`; perhaps there is none."""
     _check_prefix(prefix)
     found, names, seen = VideoFiles(), Names(), set[str]()
     for place in (Path(os.path.abspath(given)) for given in places):
@@ -67,11 +78,6 @@ def find_videos(places: Sequence[Path], *, prefix: str = "", follow_links: bool 
             _claim(found, names, prefix + path.relative_to(place).with_suffix("").as_posix(), path)
         found.left_out += folder.left_out
         found.remarks += folder.remarks()
-    if not found.videos:
-        where = ", ".join(str(place) for place in places) or "no place given"
-        expected = "expected video files, or folders with files such as .mp4, .webm or .mkv."
-        rest = [one.why for one in found.left_out[:SHOWN]] + found.remarks
-        raise VideoError(" ".join([f"{where}: no video found, {expected}", *rest]))
     return found
 
 

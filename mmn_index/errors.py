@@ -5,6 +5,7 @@
     +-- AnnotationError    a file of videos, moments and sentences that cannot be used
     +-- FeatureError       snippet features: missing, of another width, not numbers
     +-- VideoError         a video file that cannot be decoded
+    |   +-- MissingError   many video files that are gone: deleted, or out of reach
     +-- CheckpointError    a trained model that cannot be loaded, or another one than expected
     +-- MomentIndexError   an index that is missing, damaged, or of another model
     +-- QueryError         a search that asks for something that cannot be
@@ -34,6 +35,10 @@ class FeatureError(MmnIndexError):
 
 class VideoError(MmnIndexError):
     """A video file that cannot be decoded."""
+
+
+class MissingError(VideoError):
+    """Many video files that are gone, and nobody can say whether they were deleted or are out of reach."""
 
 
 class CheckpointError(MmnIndexError):

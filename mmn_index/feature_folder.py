@@ -64,6 +64,10 @@ class FolderFeatures:
     def attribute(self, video_id: str | None, name: str) -> None:
         """NumPy files say nothing of themselves."""
 
+    def attributes(self, video_id: str) -> dict[str, object]:
+        """Nothing, likewise."""
+        return {}
+
     def arrays(self, video_id: str) -> list[Any]:
         """The arrays of a video; those of .npy files are read when they are looked at.
 

@@ -89,6 +89,10 @@ class Hdf5Features:
         holders = [self._file] if video_id is None else [self._dataset(n) for n in self.parts[video_id]]
         return next((holder.attrs[name] for holder in holders if name in holder.attrs), None)
 
+    def attributes(self, video_id: str) -> dict[str, object]:
+        """All that the file says of a video."""
+        return {name: value for n in self.parts[video_id] for name, value in self._dataset(n).attrs.items()}
+
     def arrays(self, video_id: str) -> list[h5py.Dataset]:
         """The datasets of a video.
 

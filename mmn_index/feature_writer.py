@@ -2,12 +2,13 @@
 
 Beside `duration` and `source`, each dataset has the attributes `size` (bytes) and `modified` (nanoseconds
 since 1970) of the file that was described, so that a later run knows whether it is still the same. It has
-`stated` (seconds) where the file states much more than could be decoded.
+`stated` (seconds) where the file states much more than could be decoded, and what the file says of its
+recording (`recorded`, `camera`, `width`, `height`, `fps`) with its `content_hash`.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from .origin import Origin, path_of
 from .places import Hold, check_file
 
 _PART = ".h5"
+About = Mapping[str, str | int | float]
 
 
 class FeatureWriter:
@@ -97,12 +99,14 @@ class FeatureWriter:
         size: int | None = None,
         modified: int | None = None,
         stated: float | None = None,
+        about: About | None = None,
     ) -> None:
         """Keep one video's snippets, (S, D) float32, durably; those that it has already are replaced.
 
         Args:
             duration: seconds.
             source, size, modified, stated: see `Origin`.
+            about: further attributes, which become columns of an index.
 
         Raises:
             FeatureError: the array is not (S, D) with S >= 1, or holds values that are not finite.
@@ -112,7 +116,8 @@ class FeatureWriter:
             raise FeatureError(
                 f"{source}: made features of shape {snippets.shape} that are empty or not finite."
             )
-        self._write(video_id, snippets.shape, [snippets], Origin(source, size, modified, duration, stated))
+        origin = Origin(source, size, modified, duration, stated)
+        self._write(video_id, snippets.shape, [snippets], origin, about)
 
     def part(self, video_id: str, origin: Origin) -> PartPlace:
         """Where a `GrowingPart` collects the snippets of a video, in this process or another one. It goes on
@@ -128,17 +133,20 @@ class FeatureWriter:
             self.rate,
         )
 
-    def finish(self, video_id: str, rows: int, width: int, origin: Origin) -> None:
+    def finish(
+        self, video_id: str, rows: int, width: int, origin: Origin, about: About | None = None
+    ) -> None:
         """Keep the first rows of a part as the video's snippets, durably.
 
         Args:
             origin: the file that they were made of, with its duration.
+            about: see `add`.
 
         Raises:
             OutputError: the disk refused.
         """
         stem = self._stem(video_id)
-        self._write(video_id, (rows, width), blocks(stem, rows, width), origin)
+        self._write(video_id, (rows, width), blocks(stem, rows, width), origin, about)
         drop(stem)
 
     def _stem(self, video_id: str) -> Path:
@@ -146,7 +154,12 @@ class FeatureWriter:
         return self._parts / hashlib.sha256(video_id.encode()).hexdigest()[:32]
 
     def _write(
-        self, video_id: str, shape: tuple[int, ...], snippets: Iterable[np.ndarray], origin: Origin
+        self,
+        video_id: str,
+        shape: tuple[int, ...],
+        snippets: Iterable[np.ndarray],
+        origin: Origin,
+        about: About | None,
     ) -> None:
         aside, at = self._stem(video_id).with_suffix(".tmp"), 0
         try:
@@ -156,8 +169,8 @@ class FeatureWriter:
                 for block in snippets:
                     dataset[at : at + len(block)] = block
                     at += len(block)
-                about = {key: value for key, value in asdict(origin).items() if value is not None}
-                dataset.attrs.update(about)
+                told = {**(about or {}), **asdict(origin)}
+                dataset.attrs.update({key: value for key, value in told.items() if value is not None})
             if self._stem(video_id).with_suffix(NOTE).exists():  # hours of work
                 with aside.open("rb") as written:
                     os.fsync(written.fileno())

@@ -152,6 +152,11 @@ class FeatureFile:
         self._check_known(video_id)
         return _text(self._stored.attribute(video_id, "source"))
 
+    def about(self, video_id: str) -> dict[str, object]:
+        """What the file says of a video, by attribute; feature_writer.py has those of `extract`."""
+        self._check_known(video_id)
+        return self._stored.attributes(video_id)
+
     def shape(self, video_id: str) -> tuple[int, int]:
         """Number of snippets and width of a video's features, which are not read.
 

@@ -228,6 +228,26 @@ def lively(world: Path, command: Command, tmp_path_factory: pytest.TempPathFacto
     return make_lively(world, tmp_path_factory.mktemp("lively"), command)
 
 
+@pytest.fixture(scope="session")
+def pixel_model(lively: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of random weights for features of `pixels`."""
+    from dataclasses import replace
+
+    import torch
+
+    from mmn_index import checkpoint
+    from mmn_index.model import MMN
+    from mmn_index.video.pixels import Pixels
+
+    tiny = checkpoint.load(lively / "model")
+    torch.manual_seed(5)
+    config = replace(tiny.config, input_dim=Pixels().dim)
+    model = MMN(config, tiny.text_encoder.bert, tiny.tokenizer).eval()
+    folder = tmp_path_factory.mktemp("pixels") / "model"
+    checkpoint.save(model, folder, features="pixels")
+    return folder
+
+
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
     """A folder that waits for no disk, where there is one."""

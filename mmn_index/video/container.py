@@ -35,6 +35,7 @@ class VideoFile:
         of_video: whether a length that the header states is the video's own, and not the longest stream's.
         may_start_again: whether the clock may start again in the middle of such a file.
         damaged: whether something of what was read so far could not be read or decoded as it should.
+        tags: what the file says of itself, by name in lower case.
     """
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
@@ -47,6 +48,9 @@ class VideoFile:
         # Formats that recorders cut and join without touching the stamps.
         self.may_start_again = bool(flags & Flags.ts_discont) or container.format.name == "flv"
         self.damaged = False
+        # The container's own win: those of the stream are often of a program that joined it in.
+        told = {**stream.metadata, **container.metadata}
+        self.tags = {name.lower(): text for name, text in told.items()}
         self._container = container
         self._stream = stream
         self._of_stream = bool(stream.duration and stream.time_base and stream.duration > 0)
