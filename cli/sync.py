@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     "names, if not given.",
 )
 @click.option(
-    "--rate", type=Real(0, min_open=True), help="Snippets a second; the backbone's own if not given."
+    "--rate", type=Real(0, min_open=True), help="Snippets a second; that of the index if not given."
 )
 @click.option("--device", default="cpu", show_default=True, help="Where models run.")
 @click.option(

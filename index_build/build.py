@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmn_index import checkpoint
-from mmn_index.errors import MomentIndexError, OutputError, QueryError
+from mmn_index.errors import ConfigError, MomentIndexError, OutputError, QueryError
 from mmn_index.index import IndexWriter, Manifest, MomentIndex, SegmentEntry
 from mmn_index.index.bank import read_bank, write_bank
 from mmn_index.index.manifest import NAME, read_manifest
@@ -88,6 +88,7 @@ def build(
     """
     about = model_info(checkpoint_path)
     check_backbone(about, source.features, checkpoint_path)
+    _check_wish(about, self_contained)
     videos, left_out = usable_of(source, about)
     metadata, remarks = columns_of(source.features, [video.video_id for video in videos], source.metadata)
     sentences = _sentences(about, hubs)
@@ -109,6 +110,8 @@ def build(
             bank=None if bank is None else write_bank(bank, root),
             spaces=about.spaces,
             longest=about.longest,
+            windows=source.windows or about.windows,
+            rate=source.features.rate,
         )
         entry = write_segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         encoder = None
@@ -139,8 +142,9 @@ def add(
         FeatureError, AnnotationError, ConfigError: input that does not fit; the index stays as it was.
         OutputError: it cannot be written.
     """
-    path = root / read_manifest(root).model_folder
-    about = model_info(path)
+    known = read_manifest(root)
+    path = root / known.model_folder
+    about, source = model_info(path), replace(source, windows=source.windows or known.windows)
     check_backbone(about, source.features, path)
     videos, left_out = usable_of(source, about)
     model = load_model(path, device)
@@ -179,6 +183,14 @@ def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
         if len(gone) < segment.entry.videos:
             found.append(replace(segment.entry, removed=tuple(gone.tolist())))
     return found
+
+
+def _check_wish(about: ModelInfo, self_contained: bool) -> None:
+    if self_contained and about.spaces == 1:
+        raise ConfigError(
+            f"{about.path}: is a dual encoder, which an index names and never copies: leave out "
+            "--self-contained, and keep its folder or its name on the Hub."
+        )
 
 
 def check_free(root: Path, *, overwrite: bool) -> None:

@@ -65,7 +65,7 @@ class Recipe:
 
     Attributes:
         backbone: see `load_backbone`; None takes the one that the index names.
-        rate: snippets a second; None takes the backbone's own.
+        rate: snippets a second; None takes that of the index, or the backbone's own.
         device: where networks run.
         workers: processes that decode.
     """
@@ -176,7 +176,7 @@ def describe(change: _Change, files: Mapping[str, FoundFile]) -> list[LeftOut]:
     """
     recipe, out = change.recipe, change.features
     backbone = _backbone(change)
-    rate = backbone.rate if recipe.rate is None else recipe.rate
+    rate = recipe.rate or change.manifest.rate or backbone.rate
     if not _fits(out, backbone, rate, files):
         _drop(out)
     found = VideoFiles({video_id: file.path for video_id, file in files.items()})
@@ -204,7 +204,7 @@ def embed(change: _Change, files: Mapping[str, FoundFile]) -> tuple[SegmentEntry
         ids, left_out = _fresh(features, files)
         if not ids:
             return None, 0, left_out
-        source = Source(features, dict.fromkeys(ids))
+        source = Source(features, dict.fromkeys(ids), windows=manifest.windows)
         videos, unusable = usable_of(source, about)
         ids = [video.video_id for video in videos]
         table, _ = columns_of(features, ids, None, known_columns(index))

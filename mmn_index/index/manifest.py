@@ -13,6 +13,7 @@ from ..confidence import Calibration
 from ..errors import ConfigError, MomentIndexError
 from ..proposals import ProposalGrid
 from ..scoring import HUB_SCORES, Score
+from ..windows import WindowRule
 
 FORMAT = 4
 NAME = "manifest.json"
@@ -79,6 +80,8 @@ class Manifest:
     calibration: Calibration | None = None  # of the default score's hits; None: they have no confidence
     spaces: int = 2  # joint spaces of the model: 1 is the contrastive one alone
     longest: float = 1.0  # length that no moment's embedding exceeds
+    windows: WindowRule = field(default_factory=WindowRule)  # how videos are cut that are added
+    rate: float | None = None  # snippets a second of the features, where known
 
     @property
     def width(self) -> int:
@@ -108,6 +111,8 @@ class Manifest:
             **{key: getattr(self, key) for key in _PLAIN},
             "grid": {"num_clips": self.grid.num_clips, "pooling_counts": list(self.grid.pooling_counts)},
             "score": asdict(self.score),
+            "windows": asdict(self.windows),
+            "rate": self.rate,
             "model_files": dict(self.model_files),
             "bank": asdict(self.bank) if self.bank else None,
             "calibration": asdict(self.calibration) if self.calibration else None,
@@ -159,6 +164,8 @@ def read_manifest(root: Path) -> Manifest:
             Calibration(**content["calibration"]) if content["calibration"] is not None else None,
             _spaces(content["spaces"]),
             _longest(content["longest"]),
+            WindowRule(**content["windows"]),
+            None if content["rate"] is None else float(content["rate"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error
