@@ -53,8 +53,19 @@ class Corpus:
 
     def spans(self, number: int) -> Tensor:
         """(P, 2) float32 seconds: the proposals of a video, those of all its windows."""
-        windows = self.windows.get(number) or (Window(0.0, self.durations[number]),)
-        return torch.cat([self.proposals.seconds(length) + start for start, length in windows])
+        if number not in self.windows:
+            return self.proposals.seconds(self.durations[number])
+        if number not in self._long:
+            windows = self.windows[number]
+            self._long[number] = torch.cat(
+                [self.proposals.seconds(length) + start for start, length in windows]
+            )
+        return self._long[number]
+
+    @cached_property
+    def _long(self) -> dict[int, Tensor]:
+        """Proposals of videos of several windows, which every query would else ask for anew."""
+        return {}
 
     def count(self, number: int) -> int:
         """How many proposals a video has."""
