@@ -94,7 +94,7 @@ def build(
     sentences = _sentences(about, hubs)
     default = _score(score or about.score, about, hubs if sentences is not None else None)
     check_folder(root)
-    with IndexWriter(root) as writer:
+    with IndexWriter(root, anew=overwrite) as writer:
         if writer.manifest is not None and not overwrite:
             raise _there_already(root)
         model = load_model(checkpoint_path, device)

@@ -288,3 +288,20 @@ def test_a_checkpoint_is_its_own_copy(world: Path, tmp_path: Path) -> None:
     (tmp_path / "else").mkdir()
     with pytest.raises(OutputError, match="left alone"):
         checkpoint.save(again, tmp_path / "else")
+
+
+def test_an_index_of_another_format_or_damaged_is_overwritten(
+    world: Path, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "c.mmn"
+    command.ok(*build(world, out))
+    before = command.ok("search", "door", "--index", out, "--json").stdout
+    for content in ('{"format": 3}', "no json"):
+        (out / "manifest.json").write_text(content)
+        command.fails("search", "door", "--index", out, says=f"{out}/manifest.json")
+        command.fails(*build(world, out), says="--overwrite")
+        command.fails(*build(world, out, "--overwrite", "--score", "none"), says="no score is called 'none'")
+        assert (out / "manifest.json").read_text() == content
+        command.ok(*build(world, out, "--overwrite"))
+        assert command.ok("search", "door", "--index", out, "--json").stdout == before
+        command.ok("verify", "--index", out)

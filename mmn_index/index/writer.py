@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from ..checkpoint import share
 from ..encoder_lookup import ENCODER
-from ..errors import OutputError
+from ..errors import MomentIndexError, OutputError
 from ..proposals import ProposalGrid
 from .manifest import NAME, Manifest, read_manifest, sync_folder
 from .segment_files import PROGRESS, digest
@@ -37,6 +37,7 @@ class IndexWriter:
 
     Args:
         root: the index directory; made if it is not there.
+        anew: an index that is there will be replaced, so it may be damaged, or of another format.
 
     Raises:
         OutputError: something else is there, another process writes, or the disk refuses. What was there
@@ -44,8 +45,8 @@ class IndexWriter:
         MomentIndexError: the index that is there is damaged.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, anew: bool = False) -> None:
+        self.root, self._anew = root, anew
         self.manifest: Manifest | None = None
         self._made = False
         self._handle = -1
@@ -66,7 +67,7 @@ class IndexWriter:
                 os.fstat(self._handle), os.stat(root)
             ):  # a failed build removed it meanwhile
                 raise BlockingIOError
-            self.manifest = read_manifest(root) if (root / NAME).exists() else None
+            self.manifest = self._read()
         except BlockingIOError:
             self._release()
             raise OutputError(
@@ -162,9 +163,22 @@ class IndexWriter:
             sync_folder(folder)
         return {**kept, ENCODER: _files(folder)[ENCODER]}
 
+    def _read(self) -> Manifest | None:
+        """The manifest that is there; None where there is none, or an unreadable one that may be replaced."""
+        try:
+            return read_manifest(self.root) if (self.root / NAME).exists() else None
+        except MomentIndexError:
+            if not self._anew:
+                raise
+            return None
+
     def _undo(self) -> None:
         # What is there now counts: an error may come after the rename. What others left to be taken up stays.
-        manifest = read_manifest(self.root) if (self.root / NAME).exists() else None
+        manifest = self._read()
+        if manifest is None and (self.root / NAME).exists():
+            for folder in self._begun:
+                shutil.rmtree(folder, ignore_errors=True)
+            return
         if manifest is None and self._made:
             shutil.rmtree(self.root, ignore_errors=True)
         else:
