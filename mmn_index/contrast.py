@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 CONTEXT = 0.5  # w
+_BLOCK = 4096  # snippets that are summed together
 _REACH = 0.5  # of a proposal's length that its context has on either side
 
 
@@ -33,23 +34,35 @@ def contrast_vectors(snippets: Tensor, spans: Tensor, first: float, last: float,
         first, last: where the video begins and ends, likewise.
         weight: w, of the context.
     """
-    x = functional.normalize(snippets.double(), dim=1)
-    total = torch.cat([x.new_zeros(1, x.shape[1]), x.cumsum(0)])
-    count = len(x)
-
-    def integral(at: Tensor) -> Tensor:
-        """Of the frames from the beginning of the stretch to a place in it."""
-        at = at.clamp(0, count)
-        low = at.long().clamp(max=count - 1)
-        return total[low] + (at - low)[:, None] * x[low]
-
     start, end = spans.double().T
     around = _REACH * (end - start)
     before, behind = (start - around).clamp(min=first), (end + around).clamp(max=last)
-    inside = integral(end) - integral(start)
-    outside = integral(behind) - integral(before) - inside
+    places = torch.cat([start, end, before, behind])
+    to_start, to_end, to_before, to_behind = _integrals(snippets, places).chunk(4)
+    inside, outside = to_end - to_start, to_behind - to_before
+    outside = outside - inside
     # Nothing is around a proposal that is the whole video: then its context is itself.
     alone = ((behind - before) - (end - start) <= 1e-6 * (end - start))[:, None]
     context = torch.where(alone, inside, outside)
     vectors = functional.normalize(inside, dim=1) - weight * functional.normalize(context, dim=1)
     return vectors.float()
+
+
+def _integrals(snippets: Tensor, places: Tensor) -> Tensor:
+    """The sum of the unit snippets from the beginning to each place, parts of one included: (n,) -> (n, C).
+
+    Block by block: of a film of many hours no second copy is made.
+    """
+    count = len(snippets)
+    places = places.clamp(0, count)
+    low = places.long().clamp(max=count - 1)
+    found = torch.zeros(len(places), snippets.shape[1], dtype=torch.float64)
+    behind = torch.zeros(1, snippets.shape[1], dtype=torch.float64)
+    for first in range(0, count, _BLOCK):
+        x = functional.normalize(snippets[first : first + _BLOCK].double(), dim=1)
+        total = torch.cat([behind, behind + x.cumsum(0)])
+        here = ((low >= first) & (low < first + len(x))).nonzero()[:, 0]
+        row = low[here] - first
+        found[here] = total[row] + (places[here] - low[here])[:, None] * x[row]
+        behind = total[-1:]
+    return found
