@@ -157,8 +157,9 @@ def build(
         mmn-index build run/model features.h5 -o collection.mmn
         mmn-index build features.h5 --model run/model --metadata cameras.csv --bank train.json
     """
-    from mmn_index.index_build.build import Hubs, check_free
+    from mmn_index.index_build.build import Hubs, check_free, check_wish
     from mmn_index.index_build.build import build as run
+    from mmn_index.index_build.candidates import Wish
 
     hubs = Hubs(None if bank is None else read_sentences(bank), hub_kind, hub)
     ingest = Ingest(**{field.name: options.pop(field.name) for field in fields(Ingest)})
@@ -169,6 +170,8 @@ def build(
         features, names, left_out = inputs[0], None, list["LeftOut"]()
         if not is_features(inputs):
             strict = options["strict"]
+            wish = Wish(options["vectors"], options["max_bytes_per_moment"], options["max_latency"])
+            check_wish(chosen.info, score, hubs, wish, self_contained=self_contained)
             features, names, left_out = describe_videos(inputs, chosen, ingest, out, place, strict=strict)
         with open_features(features) as opened, progress("checking features") as report:
             made = _source(opened, report, only=names, windows=ingest.rule(chosen), **options)

@@ -69,7 +69,7 @@ def print_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str) -> Non
                 "rank": pair.rank,
                 "video": pair.video_id,
                 "score": pair.score,
-                "score_name": f"sum of log {name}",
+                "score_name": f"sum of {_summed(name)}",
                 "first": first,
                 "second": second,
                 "exact": True,
@@ -84,7 +84,11 @@ def show_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str, *, in_o
     for pair in pairs:
         times = [clock(x) for part in (pair.first, pair.second) for x in part[:2]]
         rows.append([str(pair.rank), _name(index, pair), *times, f"{pair.score:.3f}"])
-    print_table(["rank", "video", "start", "end", "start", "end", "sum of logs"], rows, left=2)
+    print_table(
+        ["rank", "video", "start", "end", "start", "end", "sum of logs" if name != "contrastive" else "sum"],
+        rows,
+        left=2,
+    )
     order = "the second begins after the first has ended" if in_order else "anywhere in the video"
     say(
         f"proven exact: the best pair of each video, {order}; sum of both moments' logarithmic scores "
@@ -101,3 +105,8 @@ def nothing(index: "MomentIndex") -> str:
     if not index.num_moments:
         return f"{index.root}: is empty: all videos were removed. `mmn-index add` adds some."
     return "no moment of the index fits what the search is restricted to."
+
+
+def _summed(name: str) -> str:
+    """What the score of a pair is a sum of: logarithms, but of a score that is none."""
+    return name if name == "contrastive" else f"log {name}"

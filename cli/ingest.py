@@ -96,27 +96,39 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
 
 
 def sort_inputs(sources: Sequence[Path], model: str | None) -> tuple[str, list[Path]]:
-    """The model and what is to be indexed: of two arguments without --model, the first may be a model."""
-    from mmn_index.index_build.ingest import DEFAULT_MODEL, is_trained
+    """The model and what is to be indexed. Without --model the first of several may be a model, and before a
+    feature file it is one.
 
-    from mmn_index.zero_shot import is_zero_shot
+    Raises:
+        ConfigError: they do not go together, or something is not there.
+    """
+    from mmn_index.index_build.ingest import DEFAULT_MODEL, is_model
+
+    from mmn_index.errors import ConfigError
 
     inputs = list(sources)
-    if model is None and len(inputs) == 2 and not any(path.is_dir() for path in inputs[1:] if is_film(path)):
-        first = inputs[0]
-        if is_trained(first) or is_zero_shot(first) or is_features(inputs[1:]):
-            return str(first), inputs[1:]
+    if model is None and len(inputs) > 1 and (is_model(inputs[0]) or _is_feature_file(inputs[1])):
+        model = str(inputs.pop(0))
+    for path in inputs:
+        if _is_feature_file(path) and len(inputs) > 1:
+            raise ConfigError(f"{path}: is a feature file; give one of those, or videos, and not both.")
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file or folder.")
+        if is_model(path):
+            raise ConfigError(f"{path}: is a model, expected videos or features. Name it with --model.")
     return model or DEFAULT_MODEL, inputs
 
 
 def is_features(inputs: Sequence[Path]) -> bool:
-    """Whether it is a feature file, or a folder of NumPy files."""
-    if len(inputs) != 1:
-        return False
-    path = inputs[0]
-    if path.suffix.lower() in _HDF5:
-        return True
+    """Whether it is a feature file, or a folder of NumPy files without videos."""
+    (path, *rest) = inputs
+    if rest or _is_feature_file(path):
+        return not rest
     return path.is_dir() and not is_film(path) and any(path.rglob("*.np[yz]"))
+
+
+def _is_feature_file(path: Path) -> bool:
+    return path.suffix.lower() in _HDF5
 
 
 def is_film(path: Path) -> bool:
@@ -157,7 +169,7 @@ def describe_videos(
         The feature file, the ids of the videos in it that were given, and what could not be described.
     """
     from mmn_index.index_build.extract import extract
-    from mmn_index.index_build.ingest import described_by, needed
+    from mmn_index.index_build.ingest import check_described, described_by, needed
     from mmn_index.index_build.video_files import find_videos
 
     from mmn_index.features import FeatureFile
@@ -167,13 +179,14 @@ def describe_videos(
     found = find_videos(videos, prefix=ingest.prefix, follow_links=ingest.follow_links)
     on = "cpu" if name == "pixels" else device
     backbone = load_backbone(name, on)
+    check_described(backbone, model.info)
     rate = stated_rate() or backbone.rate
     workers = ingest.workers or (len(os.sched_getaffinity(0)) if name == "pixels" else 1)
     need = needed(found, model.info, backbone, rate, ingest.rule(model) or model.info.windows, out)
     _ask(need, f"{name} on {on}, {rate:g} snippets a second, {workers} decoding", yes=ingest.yes)
     del backbone
     features = ingest.features_out or out.with_name(f"{out.name.removesuffix('.mmn')}.features.h5")
-    with film_progress("extracting features") as report:
+    with _own_words(features), film_progress("extracting features") as report:
         result = extract(
             videos,
             features,
@@ -192,6 +205,20 @@ def describe_videos(
     with FeatureFile(features) as opened:
         names = [video_id for video_id in found.videos if video_id in opened]
     return features, names, result.left_out
+
+
+@contextmanager
+def _own_words(features: Path) -> Iterator[None]:
+    """What `extract` says of its file, for somebody who did not name it."""
+    from mmn_index.errors import FeatureError
+
+    try:
+        yield
+    except FeatureError as error:
+        first = str(error).partition(" Features of two kinds")[0]
+        raise FeatureError(
+            f"{first} Remove {short_path(features)}, or keep these with --features-out in another file."
+        ) from error
 
 
 def _ask(need: "Need", how: str, *, yes: bool) -> None:

@@ -9,6 +9,7 @@ from mmn_index.left_out import SHOWN
 
 from .build import index_option
 from .film_bar import film_progress
+from .ingest import pick_device
 from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import progress, say
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rate", type=Real(0, min_open=True), help="Snippets a second; that of the index if not given."
 )
-@click.option("--device", default="cpu", show_default=True, help="Where models run.")
+@click.option("--device", help="Where models run, such as cpu or cuda.  [default: a GPU if there is one]")
 @click.option(
     "--workers",
     type=Whole(1),
@@ -68,7 +69,7 @@ def sync(
     follow_links: bool,
     backbone: str | None,
     rate: float | None,
-    device: str,
+    device: str | None,
     workers: int,
     strict: bool,
 ) -> None:
@@ -89,7 +90,7 @@ def sync(
     if watch and strict:
         raise click.UsageError("--watch and --strict exclude each other: a watch never ends with an error.")
     places = Places(videos, prefix, follow_links, metadata, keep_missing, remove_missing, strict)
-    recipe = Recipe(backbone, rate, device, workers)
+    recipe = Recipe(backbone, rate, pick_device(device), workers)
     if watch:
         _watch(root, places, recipe)
         return

@@ -16,14 +16,16 @@ from mmn_index.index import IndexWriter, Manifest, MomentIndex, SegmentEntry
 from mmn_index.index.bank import read_bank, write_bank
 from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment_files import VIDEO_COLUMNS
+from mmn_index.index.vectors import check_factory
 from mmn_index.left_out import LeftOut
 from mmn_index.model import MMN
 from mmn_index.models import load_model, model_info
 from mmn_index.moment_model import ModelInfo, MomentModel
-from mmn_index.negatives import Bank, make_bank
+from mmn_index.negatives import KINDS, Bank, make_bank
 from mmn_index.places import check_folder
 from mmn_index.scoring import HUB_SCORES, Score
 
+from .candidates import CODES, Wish
 from .columns import columns_of
 from .embed import write_segment
 from .source import Report, Source, check_backbone, usable_of
@@ -88,7 +90,7 @@ def build(
     """
     about = model_info(checkpoint_path)
     check_backbone(about, source.features, checkpoint_path)
-    _check_wish(about, self_contained)
+    check_wish(about, score, hubs, source.wish, self_contained=self_contained)
     videos, left_out = usable_of(source, about)
     metadata, remarks = columns_of(source.features, [video.video_id for video in videos], source.metadata)
     sentences = _sentences(about, hubs)
@@ -185,12 +187,25 @@ def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
     return found
 
 
-def _check_wish(about: ModelInfo, self_contained: bool) -> None:
+def check_wish(
+    about: ModelInfo, score: str | None, hubs: Hubs | None, wish: Wish, *, self_contained: bool
+) -> None:
+    """Refuse what a model cannot give, before any work.
+
+    Raises:
+        ConfigError, QueryError: a score, hub correction, candidate index or copy that there cannot be.
+    """
     if self_contained and about.spaces == 1:
         raise ConfigError(
-            f"{about.path}: is a dual encoder, which an index names and never copies: leave out "
+            f"{about.name}: is a dual encoder, which an index names and never copies: leave out "
             "--self-contained, and keep its folder or its name on the Hub."
         )
+    sentences = _sentences(about, hubs)
+    _score(score or about.score, about, hubs if sentences is not None else None)
+    if hubs is not None and hubs.kind not in KINDS:
+        raise ConfigError(f"no hub correction is called '{hubs.kind}'; there are {' and '.join(KINDS)}.")
+    if wish.vectors not in ("auto", "exact", *CODES):
+        check_factory(wish.vectors)
 
 
 def check_free(root: Path, *, overwrite: bool) -> None:
@@ -205,8 +220,8 @@ def check_free(root: Path, *, overwrite: bool) -> None:
 
 def _there_already(root: Path) -> OutputError:
     return OutputError(
-        f"{root}: there is an index already. `add` adds videos to it, --overwrite replaces it, or choose "
-        "another place with -o."
+        f"{root}: there is an index already. `sync` brings it up to date with folders, `add` adds videos to "
+        "it, --overwrite replaces it, or choose another place with -o."
     )
 
 
@@ -216,10 +231,10 @@ def _sentences(about: ModelInfo, hubs: Hubs | None) -> Sequence[str] | None:
         return None if hubs is None else hubs.sentences
     own = about.sentences()
     if not own and hubs.correction:
+        converted = "(it was converted, or saved by an older version), " if about.spaces == 2 else ""
         raise QueryError(
-            f"{about.path}: does not say which sentences it was trained with (it was converted, or saved by "
-            "an older version), and hubs are corrected by them. Name some with --bank, such as its training "
-            "annotations."
+            f"{about.name}: does not say which sentences it was trained with, {converted}and hubs are "
+            "corrected by them. Name some with --bank, such as its training annotations."
         )
     return own or None
 
@@ -249,7 +264,7 @@ def _score(name: str, about: ModelInfo, hubs: Hubs | None) -> Score:
     hub = known if hubs is None or hubs.correction is None else hubs.correction
     if about.spaces == 1 and name != about.score:
         raise QueryError(
-            f"{about.path}: has no IoU head, so the only score is '{about.score}', not '{name}'. Leave out "
+            f"{about.name}: has no IoU head, so the only score is '{about.score}', not '{name}'. Leave out "
             "--score."
         )
     return Score(name, about.power, about.tau, hub)

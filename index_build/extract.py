@@ -116,7 +116,7 @@ def extract_found(
         )
     model = load_backbone(backbone, device) if isinstance(backbone, str) else backbone
     rate = model.rate if rate is None else float(rate)
-    with FeatureWriter(out, backbone=model.name, rate=rate) as writer:
+    with FeatureWriter(out, backbone=model.name, rate=rate, weights=model.weights) as writer:
         plan = _plan(found, writer)
         if strict:
             refuse(plan.left_out, VideoError)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmn_index import checkpoint, zero_shot
-from mmn_index.errors import CheckpointError, OutputError, VideoError
+from mmn_index.errors import CheckpointError, FeatureError, OutputError, VideoError
 from mmn_index.hub import is_repository
+from mmn_index.made_by import is_other, other_weights
 from mmn_index.models import model_info
 from mmn_index.moment_model import ModelInfo
 from mmn_index.video.backbones import Backbone
@@ -51,14 +52,20 @@ def choose_model(name: str, aside: Path, config: ZeroShotConfig) -> ChosenModel:
         CheckpointError, ConfigError: there is no such model.
     """
     path = Path(name)
-    foreign = any((path / file).is_file() for file in ("config.json", "modules.json"))
-    if zero_shot.is_zero_shot(path) or is_trained(path) or not (foreign or is_repository(name)):
+    trained = zero_shot.is_zero_shot(path) or is_trained(path)
+    if trained or not (is_model(path) or is_repository(name)):
         info = model_info(path)
-        known = info.encoder.name if info.spaces == 1 else (info.features or "").partition("#")[0]
+        known = info.name if info.spaces == 1 else (info.features or "").partition("#")[0]
         return ChosenModel(path, info, known or None)
     zero_shot.make(name, aside, config)
     info = model_info(aside)
     return ChosenModel(aside, info, name if info.features else None)
+
+
+def is_model(path: Path) -> bool:
+    """Whether a directory holds a model of any kind."""
+    files = ("config.json", "modules.json", zero_shot.FILE)
+    return any((path / file).is_file() for file in files)
 
 
 def is_trained(path: Path) -> bool:
@@ -91,10 +98,24 @@ def described_by(chosen: ChosenModel, backbone: str | None) -> str:
             else "does not say what describes the frames that it was trained on"
         )
         raise CheckpointError(
-            f"{chosen.info.encoder.name if chosen.info.spaces == 1 else chosen.path}: {reason}. Give a "
+            f"{chosen.info.name}: {reason}. Give a "
             "feature file in place of videos, or name the backbone of its features with --backbone."
         )
     return found
+
+
+def check_described(backbone: Backbone, info: ModelInfo) -> None:
+    """Refuse a backbone whose features the model does not take, before it has worked for hours.
+
+    Raises:
+        FeatureError: it is another one.
+    """
+    if info.features is not None and is_other(backbone.name, backbone.weights, info.features, info.weights):
+        raise FeatureError(
+            f"{info.name}: takes features of '{info.features}'{other_weights(True, info.weights)}, not of "
+            f"'{backbone.name}'{other_weights(True, backbone.weights)}. Leave out --backbone, or name the "
+            "right one."
+        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +152,8 @@ def needed(
     seconds = {name: length for name, length in lengths(found.videos, _PATIENCE).items() if length}
     if not seconds:
         first = next(iter(found.videos.values()))
-        raise VideoError(f"{first}: is no video, and none of the {len(found.videos):,} files is.")
+        others = f", nor are the {len(found.videos) - 1:,} others" if len(found.videos) > 1 else ""
+        raise VideoError(f"{first}: is no video that can be read{others}.")
     snippets = sum(max(1.0, length * rate) for length in seconds.values())
     moments = sum(len(windows.of(length)) for length in seconds.values()) * len(info.grid)
     need = Need(

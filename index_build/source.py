@@ -9,6 +9,7 @@ from mmn_index.evaluation.usable import usable_videos
 from mmn_index.features import FeatureFile
 from mmn_index.index import PlannedVideo
 from mmn_index.left_out import LeftOut, refuse
+from mmn_index.made_by import is_other, other_weights
 from mmn_index.moment_model import ModelInfo
 from mmn_index.windows import WindowRule
 
@@ -50,10 +51,15 @@ def check_backbone(about: ModelInfo, features: FeatureFile, model: Path) -> None
     Raises:
         FeatureError: they are.
     """
-    if about.features is not None and features.backbone is not None and about.features != features.backbone:
+    if about.features is None or features.backbone is None:
+        return
+    if is_other(features.backbone, features.weights, about.features, about.weights):
+        made, wanted = (other_weights(True, weights) for weights in (features.weights, about.weights))
+        backbone = about.name if about.spaces == 1 else about.features.partition("#")[0]
         raise FeatureError(
-            f"{features.path}: holds features of backbone '{features.backbone}', but {model} was trained on "
-            f"'{about.features}'. Extract the videos with --backbone {about.features}."
+            f"{features.path}: holds features of backbone '{features.backbone}'{made}, but the model "
+            f"{about.name if about.spaces == 1 else model} takes those of '{about.features}'{wanted}. "
+            f"Extract the videos with --backbone {backbone}."
         )
 
 

@@ -19,6 +19,7 @@ from mmn_index.index import IndexWriter, Manifest, MomentIndex, SegmentEntry
 from mmn_index.index.bank import read_bank
 from mmn_index.index.manifest import read_manifest
 from mmn_index.left_out import LeftOut, refuse
+from mmn_index.made_by import is_other, other_weights
 from mmn_index.models import load_model, model_info
 from mmn_index.origin import Origin, source_of
 from mmn_index.video.backbones import Backbone, load_backbone
@@ -265,10 +266,10 @@ def _backbone(change: _Change) -> Backbone:
             f"{root}: its features are of backbone '{named}', which is not found here ({error}) Name its "
             "folder with --backbone, or add features that were made elsewhere with `mmn-index add`."
         ) from error
-    if named is not None and backbone.name != named:
+    if named is not None and is_other(named, about.weights, backbone.name, backbone.weights):
         raise ConfigError(
-            f"{root}: its features are of backbone '{named}', --backbone {name} is '{backbone.name}'. "
-            "Features of two kinds do not mix."
+            f"{root}: its features are of backbone '{named}'{other_weights(True, about.weights)}, {name} is "
+            f"'{backbone.name}'{other_weights(True, backbone.weights)}. Features of two kinds do not mix."
         )
     return backbone
 
@@ -276,7 +277,7 @@ def _backbone(change: _Change) -> Backbone:
 def _fits(out: Path, backbone: Backbone, rate: float, files: Mapping[str, FoundFile]) -> bool:
     """Whether features that a killed run left are of some of these files, made in the same way."""
     try:
-        with FeatureWriter(out, backbone=backbone.name, rate=rate) as writer:
+        with FeatureWriter(out, backbone=backbone.name, rate=rate, weights=backbone.weights) as writer:
             origins = {video_id: writer.origin(video_id) for video_id in writer.done}
     except FeatureError:
         return False

@@ -28,7 +28,7 @@ from .device import find_device
 from .encoder_lookup import ENCODER, find_encoder
 from .encoder_source import EncoderSource, distinct, state_of
 from .errors import CheckpointError, OutputError
-from .model import MMN
+from .model import MMN, check_weights
 from .pretrained import rebuild
 from .windows import WindowRule
 
@@ -265,10 +265,16 @@ def info(path: str | os.PathLike[str]) -> CheckpointInfo:
         raise CheckpointError(
             f"{path}: {what}, expected a checkpoint directory. `mmn-index train` makes one."
         )
+    if (path / "zero_shot.json").is_file():
+        raise CheckpointError(
+            f"{path}: is a dual encoder, expected a trained MMN. `eval --corpus --index` measures its index."
+        )
     if missing := [name for name in _FILES if not (path / name).is_file()]:
         raise CheckpointError(f"{path}: is no complete checkpoint, {', '.join(missing)} missing.")
     try:
         about = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        if "model_type" in about:
+            raise CheckpointError(f"{path}: is a model of another library, expected a trained MMN.")
         if about["format"] not in (_WHOLE, _REFERRING):
             raise CheckpointError(
                 f"{path}: has format {about['format']}, this version reads formats {_WHOLE} and "
@@ -326,25 +332,3 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
     check_weights(model, weights, f"{where}/model.safetensors")
     model.load_state_dict(weights)
     return model.to(place).eval()
-
-
-def check_weights(model: MMN, weights: dict[str, torch.Tensor], where: str) -> None:
-    """Compare the names and shapes of weights with what a model has; never load a part of them.
-
-    Raises:
-        CheckpointError: names that are missing, too many, or of another shape; all are listed.
-    """
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    problems = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
-    problems += [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
-    problems += [
-        f"{name} is {found[name]}, expected {expected[name]}"
-        for name in sorted(expected.keys() & found.keys())
-        if expected[name] != found[name]
-    ]
-    if problems:
-        raise CheckpointError(
-            f"{where}: the weights do not fit the configuration ({'; '.join(problems)}). "
-            "Is it a checkpoint of another configuration?"
-        )

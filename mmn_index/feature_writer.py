@@ -21,6 +21,7 @@ import numpy as np
 from .errors import FeatureError, OutputError
 from .feature_part import NOTE, PartPlace, blocks, drop, sources
 from .features import FeatureFile
+from .made_by import is_other, other_weights
 from .origin import Origin, path_of
 from .places import Hold, check_file
 
@@ -40,20 +41,24 @@ class FeatureWriter:
         path: the HDF5 file to write or to extend.
         backbone: what makes the features. A file made by another one is refused.
         rate: snippets a second.
+        weights: SHA-256 of the backbone's weights. Where both are known it decides, and not the name.
 
     Raises:
         OutputError: the place cannot be written, or another process writes there.
         FeatureError: the file exists and was made by another backbone or at another rate.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, backbone: str, rate: float) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, backbone: str, rate: float, weights: str | None = None
+    ) -> None:
         self.path = Path(path)
         self.backbone = backbone
         self.rate = rate
+        self.weights = weights
         all_parts = self.path.with_name(f"{self.path.name}.parts")
         # The backbone and rate are in the folder's name, so that parts of an earlier run with other ones stay
         # apart.
-        tag = "".join(c if c.isalnum() else "-" for c in f"{backbone}@{rate:g}")[-80:]
+        tag = "".join(c if c.isalnum() else "-" for c in f"{backbone}@{rate:g}{(weights or '')[:16]}")[-80:]
         self._parts = all_parts / tag
         self._hold = Hold(
             all_parts,
@@ -194,6 +199,8 @@ class FeatureWriter:
             if parts:
                 with h5py.File(aside, "w") as new:
                     new.attrs.update({"backbone": self.backbone, "rate": self.rate})
+                    if self.weights is not None:
+                        new.attrs["weights"] = self.weights
                     # A part is younger than what the file has of the same video.
                     for path in [*parts, self.path] if self.path.exists() else parts:
                         with h5py.File(path, "r") as old:
@@ -215,10 +222,13 @@ class FeatureWriter:
         if not self.path.exists():
             return {}
         with FeatureFile(self.path) as old:
-            if old.backbone != self.backbone or old.rate != self.rate:
+            other = is_other(old.backbone, old.weights, self.backbone, self.weights)
+            if other or old.rate != self.rate:
                 raise FeatureError(
-                    f"{self.path}: holds features of {old.backbone} at {old.rate} snippets a second, not of "
-                    f"{self.backbone} at {self.rate}. Features of two kinds do not mix: choose another file."
+                    f"{self.path}: holds features of {old.backbone}{other_weights(other, old.weights)} at "
+                    f"{old.rate} snippets a second, not of "
+                    f"{self.backbone}{other_weights(other, self.weights)} at {self.rate}. Features of two "
+                    "kinds do not mix: choose another file, or remove this one."
                 )
             linked = {video_id: Origin(None) for video_id in old.video_ids}
         with h5py.File(self.path, "r") as file:

@@ -96,6 +96,11 @@ class FeatureFile:
         return _text(self._stored.attribute(None, "backbone"))
 
     @property
+    def weights(self) -> str | None:
+        """SHA-256 of the weights of what made the features, where the file says so."""
+        return _text(self._stored.attribute(None, "weights"))
+
+    @property
     def rate(self) -> float | None:
         """Snippets a second, where the file says so, or whoever opened it.
 

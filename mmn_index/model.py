@@ -105,3 +105,25 @@ class MMN(nn.Module):
 def unit(embeddings: Embeddings) -> Embeddings:
     """Both spaces at length 1 (zero vectors stay zero)."""
     return Embeddings(*(functional.normalize(x, dim=-1, eps=1e-12) for x in embeddings))
+
+
+def check_weights(model: MMN, weights: dict[str, Tensor], where: str) -> None:
+    """Compare the names and shapes of weights with what a model has; never load a part of them.
+
+    Raises:
+        CheckpointError: names that are missing, too many, or of another shape; all are listed.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    problems = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
+    problems += [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
+    problems += [
+        f"{name} is {found[name]}, expected {expected[name]}"
+        for name in sorted(expected.keys() & found.keys())
+        if expected[name] != found[name]
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{where}: the weights do not fit the configuration ({'; '.join(problems)}). "
+            "Is it a checkpoint of another configuration?"
+        )

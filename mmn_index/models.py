@@ -19,8 +19,10 @@ def model_info(path: str | os.PathLike[str]) -> ModelInfo:
     about = checkpoint.info(path)
     return ModelInfo(
         path=about.path,
+        name=str(about.path),
         fingerprint=about.fingerprint,
         features=about.features,
+        weights=None,
         input_dim=about.config.input_dim,
         joint_dim=about.config.joint_dim,
         spaces=2,

@@ -68,7 +68,9 @@ class ModelInfo:
     Attributes:
         path: its directory.
         fingerprint: SHA-256 over all that shapes its embeddings.
+        name: what people call it: where a dual encoder lies, or the directory.
         features: backbone of the features that it takes; None where it is not known.
+        weights: SHA-256 of that backbone's weights, where known.
         input_dim: D of a snippet.
         joint_dim: C.
         spaces: 2, or 1: no IoU head.
@@ -81,8 +83,10 @@ class ModelInfo:
     """
 
     path: Path
+    name: str
     fingerprint: str
     features: str | None
+    weights: str | None
     input_dim: int
     joint_dim: int
     spaces: int

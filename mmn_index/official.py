@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import check_weights
 from .config import PAPER, ModelConfig
 from .errors import CheckpointError, ConfigError
-from .model import MMN
+from .model import MMN, check_weights
 from .pretrained import check_vocabulary, load_tokenizer
 from .text_encoder import SentenceTokenizer
 

@@ -46,6 +46,25 @@ def source_of(
     return found
 
 
+def folder_sha256(folder: Path) -> str | None:
+    """SHA-256 over the safetensors files of a folder, whatever it is called; None where there are none."""
+    files = sorted(folder.rglob("*.safetensors"))
+    if not files:
+        return None
+    key = _key(folder, "files")
+    held = _read().get(key) if key else None
+    if isinstance(held, list) and len(held) == 1 and isinstance(held[0], str):
+        return held[0]
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.relative_to(folder)} ".encode())
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    if key and _key(folder, "files") == key:
+        _write(key, [digest.hexdigest()])
+    return digest.hexdigest()
+
+
 def _key(folder: Path, part: str) -> str:
     """What a digest is kept under; empty if a file changed just now."""
     from transformers import __version__ as version  # another version may load other tensors

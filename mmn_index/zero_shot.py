@@ -24,9 +24,11 @@ from .dual_encoder import TextSide, find_text_side, open_text_side
 from .encoder_source import EncoderSource
 from .errors import CheckpointError, ConfigError
 from .features import FeatureFile
+from .hub import model_folder
 from .moment_model import ModelInfo
 from .proposals import ProposalGrid
 from .scoring import Embeddings
+from .weights_digest import folder_sha256
 from .windows import Window, WindowOf, WindowRule
 
 FILE = "zero_shot.json"
@@ -118,6 +120,7 @@ def make(name: str, path: Path, config: ZeroShotConfig) -> None:
         "format": _FORMAT,
         "encoder": text.source.to_json(),
         "features": text.features,
+        "weights": folder_sha256(model_folder(name)) if text.features else None,
         "dim": text.dim,
         "tau": text.tau,
         **asdict(config),
@@ -149,8 +152,10 @@ def info(path: str | os.PathLike[str]) -> ModelInfo:
     about, config = _read(path)
     return ModelInfo(
         path=path,
+        name=_source(about).name,
         fingerprint=about["fingerprint"],
         features=about["features"],
+        weights=about["weights"],
         input_dim=about["dim"],
         joint_dim=about["dim"],
         spaces=1,
@@ -194,6 +199,7 @@ def _read(path: Path) -> tuple[dict[str, Any], ZeroShotConfig]:
         if about["fingerprint"] != _fingerprint(about):
             raise ValueError("its fingerprint does not fit its content")
         about["dim"], about["tau"] = int(about["dim"]), float(about["tau"])
+        about["weights"], about["features"] = about["weights"], about["features"]
         _source(about)
         counts = tuple(int(count) for count in about["pooling_counts"])
         rule = WindowRule(**about["windows"])

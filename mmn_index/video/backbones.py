@@ -24,6 +24,7 @@ class Backbone(Protocol):
 
     Attributes:
         name: what a feature file says its features were made by: the model and how its output is pooled.
+        weights: SHA-256 of its weights, whatever it is called; None where there are none.
         dim: width D of a snippet.
         rate: snippets a second, unless something else is asked for.
         frames_per_snippet: frames have to come at rate x frames_per_snippet a second.
@@ -32,6 +33,7 @@ class Backbone(Protocol):
     """
 
     name: str
+    weights: str | None
     dim: int
     rate: float
     frames_per_snippet: int

@@ -37,6 +37,7 @@ class Pixels:
     """
 
     name = "pixels"
+    weights: str | None = None
     rate = 4.0
     frames_per_snippet = _FRAMES
     block = _BLOCK

@@ -33,6 +33,7 @@ from ..two_towers import (
     text_features,
     towers_of,
 )
+from ..weights_digest import folder_sha256
 from .picture import FrameSize
 
 _FRAMES_AT_ONCE = 32  # frames that go through a network together
@@ -111,6 +112,7 @@ class VisionModel(_InBatches):
             self.name, model = self._load_towers(folder, kept, config, name)
         self._model = model.to(place)
         self._place = place
+        self.weights = folder_sha256(folder)
 
     def _load_alone(self, folder: Path, kept: str, config: Any, name: str) -> tuple[str, Any]:
         architecture, pooled, pool = _ALONE[config.model_type]
@@ -187,7 +189,7 @@ class LibraryModel(_InBatches):
         called = library_features_name(kept, self._model)
         if called is None:
             raise ConfigError(f"{name}: embeds texts alone, expected a model that embeds pictures as well.")
-        self.name = called
+        self.name, self.weights = called, folder_sha256(folder)
         processor = getattr(self._model.processor, "image_processor", self._model.processor)
         size = _frame_size(processor, _vision_config(self._model[0].config), name)
         # The library scales pictures itself: at this size it has nothing to do, and cuts the middle out.
