@@ -77,9 +77,9 @@ def build(
     """Embed every valid proposal of every video and publish them as a new index.
 
     Args:
-        score: the index's default ranking, one of scoring.SCORES; None as it suits the model.
+        score: the default ranking, one of scoring.SCORES; None as it suits the model.
         hubs: the bank of sentences, by which searches can correct hubs; None makes none.
-        overwrite: replace an index at `root`, in the moment that the new one is complete.
+        overwrite: replace an index at `root`, once the new one is complete.
         self_contained: keep a copy of a frozen text encoder in the index, which else refers to it.
         report: called with (videos done, videos in all).
 
@@ -92,7 +92,7 @@ def build(
     check_backbone(about, source.features, checkpoint_path)
     check_wish(about, score, hubs, source.wish, self_contained=self_contained)
     videos, left_out = usable_of(source, about)
-    metadata, remarks = columns_of(source.features, [video.video_id for video in videos], source.metadata)
+    metadata, remarks = columns_of(source.features, [v.video_id for v in videos], source.metadata)
     sentences = _sentences(about, hubs)
     default = _score(score or about.score, about, hubs if sentences is not None else None)
     check_folder(root)
@@ -101,10 +101,9 @@ def build(
             raise _there_already(root)
         model = load_model(checkpoint_path, device)
         bank = _bank(model, about, sentences, hubs, remarks)
-        backbone = source.features.backbone or about.features
         manifest = Manifest(
             about.fingerprint,
-            backbone,
+            source.features.backbone or about.features,
             about.joint_dim,
             model.grid,
             default,
@@ -120,10 +119,9 @@ def build(
         if self_contained and about.encoder and isinstance(model, MMN):
             encoder = partial(checkpoint.write_encoder, model)
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path, encoder)
-    count = None if bank is None else len(bank.sentences)
-    return BuildResult(
-        root, len(videos), entry.moments, entry, count, default.hub, tuple(left_out), tuple(remarks)
-    )
+    known = len(bank.sentences) if bank else None
+    more = (tuple(left_out), tuple(remarks))
+    return BuildResult(root, len(videos), entry.moments, entry, known, default.hub, *more)
 
 
 def add(

@@ -263,3 +263,54 @@ def test_window_is_kept_by_rows(clip: Path, tmp_path: Path, command: Command) ->
     command.ok("build", tmp_path / "v", "--model", clip, "-o", tmp_path / "c.mmn", "--window", 8)
     windows = MomentIndex(tmp_path / "c.mmn").rows.windows_of(0)
     assert windows == [Window(0, 8), Window(4, 8), Window(8, 8), Window(12, 8), Window(0, 20)]
+
+
+def test_two_models_in_folders_of_one_name_are_told_apart(
+    films: Path, tmp_path: Path, command: Command
+) -> None:
+    one, other = save("clip", tmp_path / "x" / "clip"), save("clip", tmp_path / "y" / "clip", seed=5)
+    root = tmp_path / "c.mmn"
+    command.ok("build", films / "a.mp4", "--model", one, "-o", root)
+    again = ["build", films / "a.mp4", "--model", other, "-o", root, "--overwrite"]
+    command.fails(*again, says="c.features.h5, or keep these with --features-out")
+    command.fails(
+        "build", tmp_path / "c.features.h5", "--model", other, "-o", root, "--overwrite", says="weights"
+    )
+    shutil.copy(films / "b.mkv", tmp_path / "b.mkv")
+    sync = ["sync", films / "a.mp4", tmp_path / "b.mkv", "--index", root, "--backbone"]
+    command.fails(*sync, other, says="Features of two kinds do not mix")
+    # The same weights under another name are the same.
+    shutil.copytree(one, tmp_path / "renamed")
+    command.ok(*sync, tmp_path / "renamed")
+    assert {hit["video"] for hit in hits(command, root)} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--score", "product"], "has no IoU head"),
+        (["--hub", 0.3], "Name some with --bank"),
+        (["--hub-kind", "x"], "no hub correction is called 'x'"),
+        (["--vectors", "foo"], "foo"),
+        (["--self-contained"], "never copies"),
+        (["--backbone", "pixels"], "takes features of"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_work(
+    clip: Path, films: Path, tmp_path: Path, command: Command, arguments: list[object], says: str
+) -> None:
+    command.fails("build", films, "--model", clip, "-o", tmp_path / "c.mmn", *arguments, says=says)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_which_argument_is_what(clip: Path, films: Path, tmp_path: Path, command: Command) -> None:
+    root = tmp_path / "c.mmn"
+    command.ok("build", clip, films / "a.mp4", "-o", root)  # a model may come first
+    assert {hit["video"] for hit in hits(command, root)} == {"a"}
+    features = tmp_path / "c.features.h5"
+    out = ["-o", tmp_path / "d.mmn"]
+    command.fails("build", films, features, "--model", clip, *out, says="or videos, and not both")
+    command.fails("build", features, tmp_path / "e.h5", "--model", clip, *out, says="not both")
+    command.fails("build", tmp_path / "none", "--model", clip, *out, says="no such file or folder")
+    command.fails("build", films, clip, "--model", clip, *out, says="is a model, expected videos")
+    command.fails("eval", clip, "--features", features, "--annotations", films, says="of another library")
