@@ -112,7 +112,7 @@ def sort_inputs(sources: Sequence[Path], model: str | None) -> tuple[str, list[P
     for path in inputs:
         if _is_feature_file(path) and len(inputs) > 1:
             raise ConfigError(f"{path}: is a feature file; give one of those, or videos, and not both.")
-        if not path.exists():
+        if not (path.exists() or _is_feature_file(path)):
             raise ConfigError(f"{path}: no such file or folder.")
         if is_model(path):
             raise ConfigError(f"{path}: is a model, expected videos or features. Name it with --model.")

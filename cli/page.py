@@ -181,7 +181,7 @@ def _map(cells: np.ndarray, hit: Hit, window: Window) -> str:
     picture.resize((count * _CELL, count * _CELL), Image.Resampling.NEAREST).save(buffer, "PNG")
     side, clip = count * _CELL, window.length / count
     row, column = round((hit.start - window.start) / clip), round((hit.end - window.start) / clip) - 1
-    begin = f"from {clock(window.start)} " if window.start else ""
+    begin = f"from {clock(window.start)}, " if window.start else ""
     return (
         f'<figure><svg viewBox="0 0 {side} {side}" role="img" aria-label="Score of every proposal of the '
         'video">'

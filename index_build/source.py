@@ -55,11 +55,11 @@ def check_backbone(about: ModelInfo, features: FeatureFile, model: Path) -> None
         return
     if is_other(features.backbone, features.weights, about.features, about.weights):
         made, wanted = (other_weights(True, weights) for weights in (features.weights, about.weights))
+        takes = f"{about.name} takes" if about.spaces == 1 else f"{model} was trained on"
         backbone = about.name if about.spaces == 1 else about.features.partition("#")[0]
         raise FeatureError(
-            f"{features.path}: holds features of backbone '{features.backbone}'{made}, but the model "
-            f"{about.name if about.spaces == 1 else model} takes those of '{about.features}'{wanted}. "
-            f"Extract the videos with --backbone {backbone}."
+            f"{features.path}: holds features of backbone '{features.backbone}'{made}, but {takes} "
+            f"'{about.features}'{wanted}. Extract the videos with --backbone {backbone}."
         )
 
 

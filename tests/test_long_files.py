@@ -247,7 +247,7 @@ from mmn_index.index_build import describe
 from mmn_index.index_build.extract import extract
 
 class Flat:
-    name, dim, rate, frames_per_snippet, block, reach = "flat", 4096, 4.0, 1, 16, 0
+    name, weights, dim, rate, frames_per_snippet, block, reach = "flat", None, 4096, 4.0, 1, 16, 0
     from mmn_index.video.picture import FrameSize
     size = FrameSize(8, 8)
     def __call__(self, frames, resumed=False):

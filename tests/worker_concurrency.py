@@ -29,7 +29,7 @@ import h5py
 import numpy as np
 import torch
 from forks import forked
-from mmn_index.index_build import build, candidates, change
+from mmn_index.index_build import build, candidates, change, embed
 from mmn_index.index_build.candidates import Wish
 from mmn_index.index_build.source import Source
 
@@ -40,6 +40,7 @@ from mmn_index.moments import temporal_iou
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import Answer, SearchOptions, search_embeddings
+from mmn_index.windows import WindowOf, WindowRule
 
 PROCESSES, THREADS, VIDEOS = 8, 16, 20
 VERSIONS = 40  # what the writer makes at least while the others read
@@ -74,19 +75,19 @@ class Writer:
                 file[name] = np.zeros((4, 12), dtype=np.float32)
         self.features = FeatureFile(folder / "features.h5")
         model = checkpoint.load(world / "run" / "model")
-        build.checkpoint.load = lambda *_: model  # loaded once is enough
+        build.load_model = lambda *_: model  # loaded once is enough
 
-        def encode(_: Any, __: Any, video_ids: Sequence[str]) -> Iterator[list[np.ndarray]]:
-            yield [
-                made(name, self.state[name], len(model.grid), model.config.joint_dim) for name in video_ids
-            ]
+        def encode(_: Any, __: Any, windows: Sequence[WindowOf]) -> Iterator[list[np.ndarray]]:
+            names = [window.video_id for window in windows]
+            yield [made(name, self.state[name], len(model.grid), model.config.joint_dim) for name in names]
 
-        build.encode = encode
+        embed.encode = encode
         self._next(dict.fromkeys(self.names[: VIDEOS // 2], 0))
         build.build(world / "run" / "model", self._source(self.state), self.root)
 
     def _source(self, names: Sequence[str] | State) -> Source:
-        return Source(self.features, {name: seconds(self.state[name]) for name in names})
+        durations: dict[str, float | None] = {name: seconds(self.state[name]) for name in names}
+        return Source(self.features, durations, windows=WindowRule())
 
     def _next(self, state: State) -> None:
         self.state, self.version = state, self.version + 1
