@@ -71,7 +71,8 @@ def measured(folder: Path, context: float, window: str) -> dict[str, dict[str, f
             and (record["task"], record["nms"], record["right"], record["iou"]) == (task, nms, right, iou)
         ]
         found["measured"][name] = one[figure]
-        found["chance"][name] = one["chance"].get(figure, float("nan"))
+        if figure in one["chance"]:  # of AP there is none
+            found["chance"][name] = one["chance"][figure]
     return found
 
 
@@ -104,8 +105,10 @@ def main() -> None:
         table.setdefault("chance", []).append(found["chance"])
     lines = [f"| vector | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, rows in table.items():
-        cells = [[row[column] for row in rows] for column in COLUMNS]
-        text = [f"{mean(cell):.1f} +- {stdev(cell) if len(cell) > 1 else 0:.1f}" for cell in cells]
+        cells = [[row[column] for row in rows if column in row] for column in COLUMNS]
+        text = [
+            f"{mean(cell):.1f} ± {stdev(cell) if len(cell) > 1 else 0:.1f}" if cell else "" for cell in cells
+        ]
         lines.append(f"| {name} | {' | '.join(text)} |")
     (asked.out / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
