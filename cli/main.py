@@ -99,11 +99,15 @@ def main() -> None:
     """Search videos for moments: one sentence in, the moments (start, end) out.
 
     \b
-    From video files to answers:
+    From a folder of videos to answers:
+        mmn-index build ~/Videos
+        mmn-index search "a dog jumps into the pool"
+
+    \b
+    With a model that you train on annotated moments:
         mmn-index extract videos/ -o features.h5
         mmn-index train --annotations train.json --features features.h5 -o run
-        mmn-index build run/model features.h5 -o collection.mmn
-        mmn-index search "person opens door"
+        mmn-index build features.h5 --model run/model
 
     `mmn-index COMMAND -h` explains a command.
     """
