@@ -2,11 +2,12 @@
 
 With u(x) = x / |x|, the mean of the frames inside a proposal and the mean of its context, half its length on
 either side within the video, the vector is u(inside) - w u(context): not of unit length. The mean alone
-finds a moment's neighbours as easily as the moment; the context takes away what they share (docs/models.md
+finds a moment's neighbours as easily as the moment; the context takes away what they share (docs/results.md
 has what that was measured to be worth).
 
 Frames are unit vectors, evenly spread over the video. A proposal may begin within a frame: the mean is that
-of the piecewise constant function, and so is exact at any length.
+of the piecewise constant function, and so is exact at any length. A proposal shorter than a snippet gets a
+vector that is shorter in proportion.
 
 Shapes: S snippets of the video, P proposals, C numbers of the space.
 """
@@ -45,7 +46,8 @@ def contrast_vectors(snippets: Tensor, spans: Tensor, first: float, last: float,
     alone = ((behind - before) - (end - start) <= 1e-6 * (end - start))[:, None]
     context = torch.where(alone, inside, outside)
     vectors = functional.normalize(inside, dim=1) - weight * functional.normalize(context, dim=1)
-    return vectors.float()
+    # A part of a snippet says no more than all of it: it counts by its share, so that the whole comes first.
+    return (vectors * (end - start).clamp(max=1)[:, None]).float()
 
 
 def _integrals(snippets: Tensor, places: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ def test_a_vector_is_what_is_inside_less_what_is_around(
     alone = sum(b - a for a, b in sides) <= 1e-6 * (end - begin)
     context = inside if alone else mean_of(snippets, sides)
     if alone or sum(b - a for a, b in sides) > 1e-3:  # of a sliver of context only roundings are left
-        assert found == pytest.approx(unit(inside) - weight * unit(context), abs=2e-5)
+        share = min(1.0, end - begin)  # of a snippet
+        assert found == pytest.approx(share * (unit(inside) - weight * unit(context)), abs=2e-5)
     assert np.linalg.norm(found) <= 1 + weight + 1e-6
 
 
@@ -314,3 +315,17 @@ def test_which_argument_is_what(clip: Path, films: Path, tmp_path: Path, command
     command.fails("build", tmp_path / "none", "--model", clip, *out, says="no such file or folder")
     command.fails("build", films, clip, "--model", clip, *out, says="is a model, expected videos")
     command.fails("eval", clip, "--features", features, "--annotations", films, says="of another library")
+
+
+def test_a_snippet_comes_before_its_parts(clip: Path, tmp_path: Path, command: Command) -> None:
+    """A video of fewer snippets than clips has moments that are parts of one."""
+    make_video(tmp_path / "v" / "short.mp4", 3, seconds=1.5)
+    root = tmp_path / "c.mmn"
+    command.ok("build", tmp_path / "v", "--model", clip, "-o", root)
+    index = MomentIndex(root)
+    stored = index.vectors(index.rows_of(0)).float()
+    spans = index.spans(index.rows_of(0))
+    length = spans[:, 1] - spans[:, 0]
+    assert len(stored) == 428
+    assert (stored.norm(dim=1).numpy()[length < 0.25] < 0.8).all()
+    assert (length < 0.25).any()
