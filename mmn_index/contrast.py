@@ -47,7 +47,8 @@ def contrast_vectors(snippets: Tensor, spans: Tensor, first: float, last: float,
     context = torch.where(alone, inside, outside)
     vectors = functional.normalize(inside, dim=1) - weight * functional.normalize(context, dim=1)
     # A part of a snippet says no more than all of it: it counts by its share, so that the whole comes first.
-    return (vectors * (end - start).clamp(max=1)[:, None]).float()
+    found: Tensor = vectors * (end - start).clamp(max=1)[:, None]
+    return found.float()
 
 
 def _integrals(snippets: Tensor, places: Tensor) -> Tensor:
