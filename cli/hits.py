@@ -91,8 +91,8 @@ def show_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str, *, in_o
     )
     order = "the second begins after the first has ended" if in_order else "anywhere in the video"
     say(
-        f"proven exact: the best pair of each video, {order}; sum of both moments' logarithmic scores "
-        f"({name})."
+        f"proven exact: the best pair of each video, {order}; sum of both moments' "
+        f"{'' if name == 'contrastive' else 'logarithmic '}scores ({name})."
     )
 
 

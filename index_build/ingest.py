@@ -112,8 +112,8 @@ def check_described(backbone: Backbone, info: ModelInfo) -> None:
     """
     if info.features is not None and is_other(backbone.name, backbone.weights, info.features, info.weights):
         raise FeatureError(
-            f"{info.name}: takes features of '{info.features}'{other_weights(True, info.weights)}, not of "
-            f"'{backbone.name}'{other_weights(True, backbone.weights)}. Leave out --backbone, or name the "
+            f"{info.name}: takes features of '{info.features}'{other_weights(info.weights)}, not of "
+            f"'{backbone.name}'{other_weights(backbone.weights)}. Leave out --backbone, or name the "
             "right one."
         )
 

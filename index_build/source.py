@@ -54,7 +54,7 @@ def check_backbone(about: ModelInfo, features: FeatureFile, model: Path) -> None
     if about.features is None or features.backbone is None:
         return
     if is_other(features.backbone, features.weights, about.features, about.weights):
-        made, wanted = (other_weights(True, weights) for weights in (features.weights, about.weights))
+        made, wanted = (other_weights(weights) for weights in (features.weights, about.weights))
         takes = f"{about.name} takes" if about.spaces == 1 else f"{model} was trained on"
         backbone = about.name if about.spaces == 1 else about.features.partition("#")[0]
         raise FeatureError(

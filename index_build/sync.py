@@ -268,8 +268,8 @@ def _backbone(change: _Change) -> Backbone:
         ) from error
     if named is not None and is_other(named, about.weights, backbone.name, backbone.weights):
         raise ConfigError(
-            f"{root}: its features are of backbone '{named}'{other_weights(True, about.weights)}, --backbone "
-            f"{name} is '{backbone.name}'{other_weights(True, backbone.weights)}. Features of two kinds do "
+            f"{root}: its features are of backbone '{named}'{other_weights(about.weights)}, --backbone "
+            f"{name} is '{backbone.name}'{other_weights(backbone.weights)}. Features of two kinds do "
             "not mix."
         )
     return backbone

@@ -225,9 +225,9 @@ class FeatureWriter:
             other = is_other(old.backbone, old.weights, self.backbone, self.weights)
             if other or old.rate != self.rate:
                 raise FeatureError(
-                    f"{self.path}: holds features of {old.backbone}{other_weights(other, old.weights)} at "
+                    f"{self.path}: holds features of {old.backbone}{other_weights(old.weights)} at "
                     f"{old.rate} snippets a second, not of "
-                    f"{self.backbone}{other_weights(other, self.weights)} at {self.rate}. Features of two "
+                    f"{self.backbone}{other_weights(self.weights)} at {self.rate}. Features of two "
                     "kinds do not mix: choose another file, or remove this one."
                 )
             linked = {video_id: Origin(None) for video_id in old.video_ids}

@@ -13,6 +13,6 @@ def is_other(name: str | None, weights: str | None, wanted: str | None, wanted_w
     return name != wanted
 
 
-def other_weights(shown: bool, weights: str | None) -> str:
+def other_weights(weights: str | None) -> str:
     """The beginning of a SHA-256 behind a name, where names alone may not tell two apart."""
-    return f" (weights {weights[:12]})" if shown and weights else ""
+    return f" (weights {weights[:12]})" if weights else ""

@@ -6,11 +6,12 @@ Both turn a window of a video into the embeddings of all proposals of one map, a
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from .encoder_source import EncoderSource
 from .features import FeatureFile
 from .proposals import ProposalGrid
 from .scoring import Embeddings
@@ -97,7 +98,7 @@ class ModelInfo:
     windows: WindowRule
     sentences: Callable[[], Sequence[str]]
     sentences_file: Path
-    encoder: Any = None
+    encoder: EncoderSource | None = None
 
     @property
     def score(self) -> str:

@@ -199,7 +199,8 @@ def _read(path: Path) -> tuple[dict[str, Any], ZeroShotConfig]:
         if about["fingerprint"] != _fingerprint(about):
             raise ValueError("its fingerprint does not fit its content")
         about["dim"], about["tau"] = int(about["dim"]), float(about["tau"])
-        about["weights"], about["features"] = about["weights"], about["features"]
+        if missing := {"weights", "features"} - about.keys():
+            raise KeyError(*missing)
         _source(about)
         counts = tuple(int(count) for count in about["pooling_counts"])
         rule = WindowRule(**about["windows"])
