@@ -3,7 +3,6 @@ processes.
 """
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from mmn_index.train.losses import Batch, LossConfig, mmn_losses
 from mmn_index.train.mining import read_negatives
 from mmn_index.train.objective import Objective
 from safetensors.torch import load_file
-from test_training import ENVIRONMENT, WORKER, arguments, torchrun, weights
+from test_training import ENVIRONMENT, arguments, kill_at, side_by_side, weights
 
 from mmn_index import checkpoint
 from mmn_index.evaluation.annotations import read_annotations
@@ -174,10 +173,8 @@ def test_a_killed_run_with_fresh_negatives_ends_with_the_same_weights(
     world: Path, home: Path, fresh: Path
 ) -> None:
     out = home / "killed"
-    for point in ("step:4", "refresh:1", "step:3", "before-state"):
-        command = [sys.executable, str(WORKER), point, *arguments(world, home, "fresh", out, "--resume")]
-        killed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-        assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
+    points = ("step:4", "refresh:1", "step:3", "before-state")
+    kill_at(points, arguments(world, home, "fresh", out, "--resume"))
     command = [
         str(Path(sys.executable).with_name("mmn-index")),
         *arguments(world, home, "fresh", out, "--resume"),
@@ -196,8 +193,8 @@ def test_a_killed_run_with_fresh_negatives_ends_with_the_same_weights(
 
 
 def test_two_processes_mine_and_train_what_one_does(world: Path, home: Path, fresh: Path) -> None:
-    done = torchrun(2, *arguments(world, home, "fresh", home / "fresh-2"))
-    assert done.returncode == 0, done.stderr
+    done = side_by_side(2, arguments(world, home, "fresh", home / "fresh-2"))
+    assert [code for code, _ in done] == [0, 0], done
     for ours, theirs in zip(losses_of(home / "fresh-2"), losses_of(fresh), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
 

@@ -6,9 +6,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -25,7 +29,7 @@ from mmn_index.errors import AnnotationError
 from mmn_index.evaluation.annotations import hold_out, read_annotations
 
 COMMAND = str(Path(sys.executable).with_name("mmn-index"))
-WORKER = Path(__file__).with_name("worker_killed.py")
+WORKER = Path(__file__).with_name("worker_runs.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -124,6 +128,45 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
 
 
+class Run(NamedTuple):
+    """A run of the command in a fork: see worker_runs.py."""
+
+    arguments: list[str]
+    point: str | None = None  # where it is killed
+    environment: Mapping[str, str] = MappingProxyType({})
+
+
+def in_forks(*rounds: list[Run]) -> list[list[tuple[int, str]]]:
+    """Rounds of runs, those of a round side by side: the exit code and stderr of each."""
+    plan = [[(run.point, dict(run.environment), run.arguments) for run in runs] for runs in rounds]
+    done = subprocess.run(
+        [sys.executable, str(WORKER), json.dumps(plan)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[list[tuple[int, str]]] = json.loads(done.stdout)
+    return found
+
+
+def kill_at(points: Sequence[str], command: list[str]) -> None:
+    """Run a command again and again, each time up to the next point."""
+    for point, [(code, errors)] in zip(points, in_forks(*([Run(command, p)] for p in points)), strict=True):
+        assert code == -signal.SIGKILL, (point, errors)
+
+
+def side_by_side(processes: int, command: list[str]) -> list[tuple[int, str]]:
+    """One run over several processes, with the variables that torchrun sets."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
+    ranks = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    return in_forks([Run(command, environment=rank) for rank in ranks])[0]
+
+
 @pytest.fixture(scope="module")
 def whole(world: Path, home: Path) -> Path:
     """An uninterrupted run in a process of its own."""
@@ -138,18 +181,8 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(
     out = home / "killed"
     # In the first step; in the second epoch's second step; wherever the second epoch is being written; in the
     # third one's first.
-    for point in (
-        "step:1",
-        "step:4",
-        "before-state",
-        "between-renames",
-        "half-state",
-        "step:3",
-        "before-result",
-    ):
-        command = [sys.executable, str(WORKER), point, *arguments(world, home, "group", out, "--resume")]
-        killed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-        assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
+    points = ("step:1", "step:4", "before-state", "between-renames", "half-state", "step:3", "before-result")
+    kill_at(points, arguments(world, home, "group", out, "--resume"))
     assert not (out / "result.json").exists()
     command = [COMMAND, *arguments(world, home, "group", out, "--resume")]
     subprocess.run(command, check=True, env=ENVIRONMENT)
@@ -190,8 +223,7 @@ def test_resuming_wants_the_same_run(world: Path, home: Path, whole: Path, comma
     )
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(whole).items())
     out = home / "other-data"
-    killed = [sys.executable, str(WORKER), "step:4", *arguments(world, home, "group", out)]
-    subprocess.run(killed, env=ENVIRONMENT, capture_output=True, check=False)
+    kill_at(["step:4"], arguments(world, home, "group", out))
     command.fails(*arguments(world, home, "group", out), says="holds an interrupted run")
     content = json.loads((world / "train.json").read_text())
     content["v0"]["timestamps"][0][0] += 0.5
@@ -221,9 +253,16 @@ def test_two_processes_train_what_one_does(
 ) -> None:
     """With dropout, crops, a thawing text encoder and validation."""
     out = home / f"{negatives}-2"
-    done = torchrun(2, *arguments(world, home, negatives, out))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("weights of epoch") == 1  # one process speaks
+    command_line = arguments(world, home, negatives, out)
+    if negatives == "group":
+        done = torchrun(2, *command_line)
+        assert done.returncode == 0, done.stderr
+        said = done.stderr
+    else:  # the same without the seconds in which torchrun and its processes begin
+        codes, errors = zip(*side_by_side(2, command_line), strict=True)
+        assert codes == (0, 0), errors
+        said = "".join(errors)
+    assert said.count("weights of epoch") == 1  # one process speaks
     alone = whole if negatives == "group" else home / f"{negatives}-1"
     if negatives != "group":
         command.ok(*arguments(world, home, negatives, alone))
@@ -245,9 +284,9 @@ def test_two_processes_train_what_one_does(
 
 
 def test_too_many_processes_for_the_groups(world: Path, home: Path) -> None:
-    done = torchrun(3, *arguments(world, home, "group", home / "three"))
-    assert done.returncode != 0
-    assert "2 groups a step, too few for 3 processes" in done.stderr
+    done = side_by_side(3, arguments(world, home, "group", home / "three"))
+    assert all(code != 0 for code, _ in done)
+    assert any("2 groups a step, too few for 3 processes" in errors for _, errors in done)
     assert not (home / "three").exists()
 
 

@@ -1,14 +1,23 @@
-"""One process of the run behind the golden case ddp2-activitynet-mini; see test_golden_distributed.py.
+"""The run behind the golden case ddp2-activitynet-mini, in one process and in two; see
+test_golden_distributed.py.
 
-python worker_ddp2.py RESULT.json        alone, or with the variables that torchrun sets
+python worker_ddp2.py FOLDER
+
+Writes rank0.json, rank1.json and alone.json. The processes are forks of this one, which imports everything
+once and computes nothing.
 """
 
 import json
+import os
+import socket
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # imported late by its optimisers
+from forks import forked
 from golden import Case, golden
 from mmn_index.train.batches import TrainingSet, derived_seed, split_epoch
 from mmn_index.train.config import Setting, TrainConfig
@@ -111,6 +120,26 @@ def run(folder: Path) -> dict[str, Any]:
     return {"steps": steps, "checksums": checksums}
 
 
+def begin(result: Path, **environment: str) -> tuple[int, Connection]:
+    """A process of the run, with the variables that torchrun sets, or alone."""
+
+    def work() -> None:
+        os.environ.update(environment)
+        result.write_text(json.dumps(run(result.parent)))
+
+    return forked(work)
+
+
+def finish(*processes: tuple[int, Connection]) -> None:
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child, _ in processes]
+    assert not any(codes), codes
+
+
 if __name__ == "__main__":
-    result = run(Path(sys.argv[1]).parent)
-    Path(sys.argv[1]).write_text(json.dumps(result))
+    folder = Path(sys.argv[1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    finish(*(begin(folder / f"rank{r}.json", RANK=str(r), LOCAL_RANK=str(r), **together) for r in (0, 1)))
+    finish(begin(folder / "alone.json"))
