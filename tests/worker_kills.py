@@ -34,7 +34,7 @@ import torch
 import tqdm  # noqa: F401
 from forks import forked
 from mmn_index.cli.main import main
-from mmn_index.index_build import build, candidates, change, embed  # noqa: F401
+from mmn_index.index_build import build, candidates, change, embed, film, ingest  # noqa: F401
 from mmn_index.index_build.verify import verify
 from transformers import AutoConfig, AutoModel, BertModel  # noqa: F401
 
