@@ -32,6 +32,7 @@ RECALL = 0.99  # of the top 10 after NMS, that nprobe is raised for
 _QUERIES = 128  # that recall is measured with
 _ALIKE, _COSINE = 10, 0.6  # of how many moments a measuring query is made, and its cosine with their mean
 _TOP = 10
+_MANY = 100  # videos, of which ten that hold something alike are soon found
 _BLOCK = 1 << 16
 _DEPTHS, _LEAST_LISTS, _GAIN = (512, 640, 768, 1024, 2048, 4096), 4, 0.002
 
@@ -196,14 +197,16 @@ def measuring_queries(index: MomentIndex, seed: int = 0) -> Embeddings:
 
     Each is the mean of a random moment and the best-scored ones of _ALIKE - 1 other videos for it, turned
     away by noise in either space until its cosine with that mean is _COSINE. (A single moment would be too
-    easy a query: its own video holds the answer.)
+    easy a query: its own video holds the answer.) Of few videos, most hold nothing like it: there the moments
+    may be of any video.
     """
     random = np.random.default_rng(seed)
     videos = random.choice(np.flatnonzero(index.live), _QUERIES).tolist()
     own = [index.rows_of(video) for video in videos]
     rows = np.array([rows[random.integers(len(rows))] for rows in own])
     moments = unit(Embeddings(*(part.float() for part in index.embeddings(rows))))
-    alike = _answers(index, moments, SearchOptions(k=_ALIKE, per_video=1, exact=True))
+    per_video = 1 if index.live.sum() >= _MANY else None
+    alike = _answers(index, moments, SearchOptions(k=_ALIKE, per_video=per_video, exact=True))
     turned = []
     for space in (0, 1):
         mean = torch.stack(

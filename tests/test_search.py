@@ -275,7 +275,7 @@ def test_a_part_of_a_part(edges: list[int], first: int, last: int, seed: int | N
     rows = [row for begin, end in runs for row in range(begin, end)]
     keep = None if seed is None else np.random.default_rng(seed).random(len(rows)) < 0.5
     allowed = [row for n, row in enumerate(rows) if keep is None or keep[n]]
-    found = Part(runs, keep, len(allowed)).within(first, last)
+    found = Part(runs, keep, len(allowed), 1).within(first, last)
     numbers = [row for begin, end in found.runs for row in range(begin, end)]
     left = [row for n, row in enumerate(numbers) if found.keep is None or found.keep[n]]
     assert left == [row - first for row in allowed if first <= row < last]

@@ -204,6 +204,14 @@ def test_pairs_may_lie_in_two_windows(index: MomentIndex, seed: int, in_order: b
         assert not in_order or pair.second[0] >= pair.first[1] - 1.1e-3
 
 
+def test_one_hit_of_one_long_video_is_found_at_once(index: MomentIndex) -> None:
+    """Nobody looks through the whole video for nine more."""
+    options = SearchOptions(k=10, per_video=1, restriction=Restriction(videos=("v02",)))
+    answer = search_embeddings(index, asked(index, 5), index.manifest.score, options, [""])[0]
+    assert (len(answer.hits), answer.exact, answer.rounds) == (1, True, 1)
+    assert answer.candidates < answer.moments
+
+
 def test_restrictions_are_in_seconds_of_the_video(index: MomentIndex) -> None:
     query, score = asked(index, 3), index.manifest.score
     restriction = Restriction(videos=("v02",), after=100.0, before=160.0, min_length=3.0)

@@ -91,6 +91,7 @@ class Part:
     runs: list[tuple[int, int]]  # stretches [first, last), in rising order
     keep: np.ndarray | None  # bool, one for every row of all runs in turn; None keeps all
     count: int  # rows that may answer
+    videos: int  # of how many videos, at most
 
     def within(self, first: int, last: int) -> "Part":
         """What of it lies in rows [first, last), which are numbered from 0."""
@@ -102,9 +103,9 @@ class Part:
                 kept.append(slice(before + low - begin, before + high - begin))
             before += end - begin
         if self.keep is None:
-            return Part(runs, None, sum(high - low for low, high in runs))
+            return Part(runs, None, sum(high - low for low, high in runs), self.videos)
         keep = np.concatenate([np.zeros(0, dtype=bool), *(self.keep[rows] for rows in kept)])
-        return Part(runs, keep, int(keep.sum()))
+        return Part(runs, keep, int(keep.sum()), self.videos)
 
 
 def all_live(segment: Segment) -> Part:
@@ -220,9 +221,8 @@ def _part(segment: Segment, videos: np.ndarray, keep: np.ndarray | None) -> Part
     edges = np.flatnonzero(np.diff(np.concatenate([[0], videos.astype(np.int8), [0]])))
     bounds = (segment.first_window * segment.per_window)[edges]
     runs = [(first, last) for first, last in bounds.reshape(-1, 2).tolist()]
-    return Part(
-        runs, keep, int(keep.sum()) if keep is not None else sum(last - first for first, last in runs)
-    )
+    count = int(keep.sum()) if keep is not None else sum(last - first for first, last in runs)
+    return Part(runs, keep, count, int(videos.sum()))
 
 
 def _where(table: pa.Table, schema: pa.Schema, expression: pc.Expression) -> np.ndarray:

@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 
 from ..errors import QueryError
-from ..index import Candidates, MomentIndex
+from ..index import Candidates, MomentIndex, Part
 from ..index.scan import Deadline
 from ..model import unit
 from ..moment_model import MomentModel
@@ -122,30 +122,34 @@ def search_embeddings(
     index.check_score(score)
     sought = Sought(Embeddings(*(x.cpu().float() for x in queries)), score, against, hidden)
     deadline = deadline or Deadline(options.timeout, options.spent)
-    answers = _answers(index, sought, options, sentences, deadline)
+    parts = index.parts(options.restriction)
+    options = replace(options, k=_most(parts, options))
+    answers = _answers(index, parts, sought, options, sentences, deadline)
     # Lists that hold removed videos, or hardly anything, can be visited in vain.
-    k = min(options.k, max(1, answers[0].moments)) if answers else 0
     short = [
         number
         for number, answer in enumerate(answers)
-        if not answer.exact and answer.refused is None and len(answer.hits) < k
+        if not answer.exact and answer.refused is None and len(answer.hits) < options.k
     ]
     if short:
         texts, everything = [sentences[number] for number in short], replace(options, exact=True)
-        again = _answers(index, sought.of(short), everything, texts, deadline)
+        again = _answers(index, parts, sought.of(short), everything, texts, deadline)
         for number, answer in zip(short, again, strict=True):
             answers[number] = answer
     return answers
 
 
 def _answers(
-    index: MomentIndex, sought: Sought, options: SearchOptions, sentences: Sequence[str], deadline: Deadline
+    index: MomentIndex,
+    parts: Sequence[Part],
+    sought: Sought,
+    options: SearchOptions,
+    sentences: Sequence[str],
+    deadline: Deadline,
 ) -> list[Answer]:
     """Draw candidates and rank them, until every query's answer is proven or cannot be."""
     calibration = calibration_for(index, sought, options)
-    parts = index.parts(options.restriction)
     total = sum(part.count for part in parts)
-    options = replace(options, k=min(options.k, max(1, total)))
     wants_evidence = options.evidence or calibration is not None
     rest = Rest.of(index, options.restriction, parts) if wants_evidence else None
     scan = options.exact or bool(options.restriction)
@@ -168,6 +172,14 @@ def _answers(
                     )
                 answers[number] = answer
     return [answers[number] for number in range(len(sentences))]
+
+
+def _most(parts: Sequence[Part], options: SearchOptions) -> int:
+    """How many hits there can be: whoever waited for more would look through the whole index."""
+    most = sum(part.count for part in parts)
+    if options.per_video is not None:
+        most = min(most, options.per_video * sum(part.videos for part in parts))
+    return min(options.k, max(1, most))
 
 
 def _settled(
