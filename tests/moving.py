@@ -5,6 +5,7 @@ Used by test_cutting.py and test_export.py.
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -32,6 +33,13 @@ def number_in(image: np.ndarray) -> int:
     return sum(1 << bit for bit, on in enumerate(bits) if on)
 
 
+@cache
+def tone(begin: int, count: int) -> np.ndarray:
+    """Samples of both channels, 48000 per second."""
+    wave = 0.3 * np.sin(2 * np.pi * TONE * (begin + np.arange(count)) / 48000)
+    return np.stack([wave, wave]).astype(np.float32)
+
+
 def make_video(
     path: Path,
     *,
@@ -54,6 +62,7 @@ def make_video(
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.gop_size = gop
+        stream.codec_context.thread_count = 1  # threads would cost more than such small pictures
         stream.codec_context.time_base = base
         stream.codec_context.sample_aspect_ratio = aspect
         if codec == "libx264":
@@ -69,14 +78,13 @@ def make_video(
         heard = None if sound is None else container.add_stream(sound, rate=48000, layout="stereo")
         done = 0
         for number, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(frame_of(number), "rgb24")
+            frame = av.VideoFrame.from_ndarray(frame_of(number), "rgb24").reformat(
+                format="yuv420p", threads=1
+            )
             frame.pts, frame.time_base = round(time / base), base
             container.mux(stream.encode(frame))
             while heard is not None and done < 48000 * (time + float(1 / rate)):
-                wave = 0.3 * np.sin(2 * np.pi * TONE * (done + np.arange(960)) / 48000)
-                samples = av.AudioFrame.from_ndarray(
-                    np.stack([wave, wave]).astype(np.float32), "fltp", "stereo"
-                )
+                samples = av.AudioFrame.from_ndarray(tone(done, 960), "fltp", "stereo")
                 samples.sample_rate, samples.pts, samples.time_base = 48000, done, Fraction(1, 48000)
                 container.mux(heard.encode(samples))
                 done += 960
@@ -101,12 +109,14 @@ class Read:
             self.rate = stream.average_rate
             self.aspect = stream.sample_aspect_ratio or Fraction(1)
             self.duration = container.duration / 1e6
+            stream.codec_context.thread_count = 1
             frames = list(container.decode(stream))
         self.rotation = frames[0].rotation
         self.size = frames[0].width, frames[0].height
         self.colours = frames[0].color_range, frames[0].colorspace
         self.times = [frame.time for frame in frames]
-        self.images = [frame.to_ndarray(format="rgb24") for frame in frames]
+        self.keys = [number for number, frame in enumerate(frames) if frame.key_frame]
+        self.images = [frame.reformat(format="rgb24", threads=1).to_ndarray() for frame in frames]
         self.numbers = [number_in(np.rot90(image, -turned // 90)) for image in self.images]
         self.samples: np.ndarray | None = None
         self.heard_from = 0.0

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,19 @@ SIZE = (16, 12)
 Maker = Callable[[Path], Path]
 
 
+@cache
+def patches(stamp: int, pix: str, size: tuple[int, int]) -> np.ndarray:
+    """What a frame of 8 x 6 patches of any colours stores."""
+    image = np.random.default_rng(stamp).integers(0, 255, (6, 8, 3), np.uint8)
+    image = image.repeat(size[1] // 6, axis=0).repeat(size[0] // 8, axis=1)
+    return av.VideoFrame.from_ndarray(image, "rgb24").reformat(format=pix, threads=1).to_ndarray()
+
+
 def noise(_color: object, time: float, pix: str, size: tuple[int, int]) -> av.VideoFrame:
     """A picture of its own for every time."""
-    rng = np.random.default_rng(round(time * 1000))
-    image = np.kron(rng.integers(0, 255, (6, 8, 3)), np.ones((size[1] // 6, size[0] // 8, 1)))
-    frame = av.VideoFrame.from_ndarray(image.astype(np.uint8), "rgb24").reformat(format=pix)
-    frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+    stamp = round(time * 1000)
+    frame = av.VideoFrame.from_ndarray(patches(stamp, pix, size), pix)
+    frame.pts, frame.time_base = stamp, Fraction(1, 1000)
     return frame
 
 

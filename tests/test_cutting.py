@@ -1,8 +1,9 @@
 """Parts of videos are checked against what the frames themselves say: each shows its number."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole_of(archive: Path) -> Callable[[str], Read]:
+    """What is in a file of the archive; each is read once."""
+    return cache(lambda name: Read(archive / name))
+
+
 def frame_at(whole: Read, media: Media, seconds: float) -> int:
     """Which frame a player shows; the slow way."""
     return max((n for n, time in enumerate(whole.times) if time - media.zero <= seconds + 1e-3), default=0)
@@ -63,7 +70,7 @@ def encode(path: Path, start: float, end: float, out: Path) -> None:
 @pytest.mark.parametrize("span", [(0.0, 1.0), (5.03, 7.51), (9.9, 11.2)])
 @pytest.mark.parametrize("name", KINDS)
 def test_an_encoded_part_is_the_moment_to_within_a_frame(
-    archive: Path, tmp_path: Path, name: str, span: tuple[float, float]
+    archive: Path, whole_of: Callable[[str], Read], tmp_path: Path, name: str, span: tuple[float, float]
 ) -> None:
     source = describe(archive / name)
     start, end = (min(time, source.info.duration - 0.2) for time in span)
@@ -71,7 +78,7 @@ def test_an_encoded_part_is_the_moment_to_within_a_frame(
         start -= 0.5
     encode(archive / name, start, end, tmp_path / "part.mp4")
     part = Read(tmp_path / "part.mp4", KINDS[name].get("rotation", 0))
-    whole = Read(archive / name)
+    whole = whole_of(name)
     period = float(1 / source.rate)
     assert (part.codec, part.rotation, part.times[0]) == ("h264", 0, 0.0)
     assert abs(part.duration - (end - start)) < period + 0.03  # sound comes in steps of 1024 samples
@@ -94,18 +101,19 @@ def test_an_encoded_part_is_the_moment_to_within_a_frame(
 @pytest.mark.parametrize("start", [0.0, 0.3, 5.03, 9.9])
 @pytest.mark.parametrize("name", KINDS)
 def test_a_copied_part_begins_at_the_key_frame_before_it(
-    archive: Path, tmp_path: Path, name: str, start: float
+    archive: Path, whole_of: Callable[[str], Read], tmp_path: Path, name: str, start: float
 ) -> None:
     media, suffix = describe(archive / name), suffix_of(archive / name)
     start = min(start, media.info.duration - 1)
     end = min(start + 2, media.info.duration)
     out = tmp_path / f"part{suffix}"
     earlier = copy_part(media, start, end, out, suffix, "of a test")
-    part, whole = Read(out), Read(archive / name)
+    part, whole = Read(out), whole_of(name)
     assert part.numbers == list(range(part.numbers[0], part.numbers[-1] + 1))
     assert abs(whole.times[part.numbers[0]] - media.zero - max(start - earlier, media.first)) < 0.005
-    keys = key_frames(archive / name)
-    assert part.numbers[0] == max((n for n in keys if whole.times[n] - media.zero <= start + 1e-3), default=0)
+    assert part.numbers[0] == max(
+        (n for n in whole.keys if whole.times[n] - media.zero <= start + 1e-3), default=0
+    )
     # Frames that others need may follow the last one.
     assert 0 <= part.numbers[-1] - frame_at(whole, media, end - 2e-3) <= 3
     assert (part.rotation, part.aspect) == (whole.rotation, whole.aspect)
@@ -123,13 +131,6 @@ def test_a_copied_part_begins_at_the_key_frame_before_it(
         assert part.is_tone(0.3, end - start + earlier - 0.2)
     with av.open(str(out)) as container:
         assert "of a test" in container.metadata.values()
-
-
-def key_frames(path: Path) -> list[int]:
-    """Their numbers."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        return [n for n, frame in enumerate(container.decode(stream)) if frame.key_frame]
 
 
 @pytest.mark.parametrize(
@@ -156,14 +157,14 @@ def test_a_misnamed_file_gets_the_suffix_of_what_it_is(archive: Path, tmp_path: 
     assert suffix_of(tmp_path / "film.avi") == ".mkv"
 
 
-def test_sound_without_gaps_or_with_silence_in_them(archive: Path) -> None:
+def test_sound_without_gaps_or_with_silence_in_them(archive: Path, whole_of: Callable[[str], Read]) -> None:
     media, form = describe(archive / "late.mp4"), Sound(48000, 2)
     parts = list(heard(media, 0.0, 15.0, form))
     sound = np.concatenate(parts, axis=1)
     assert sound.shape == (2, 15 * 48000)
     assert max(part.shape[1] for part in parts) <= 48000
     assert np.abs(sound[:, -4 * 48000 :]).max() == 0  # the video lasts 9.5 s
-    whole = Read(archive / "steady.mp4")
+    whole = whole_of("steady.mp4")
     assert whole.samples is not None
     steady = describe(archive / "steady.mp4")
     part = np.concatenate(list(heard(steady, 3.0, 4.0, form)), axis=1)
