@@ -92,16 +92,18 @@ def same(found: Any, whole: Any, begin: int) -> bool:
 
 
 def resumed(path: Path, rate: float, calls: list[str]) -> str:
-    """Begin at many places of a file, with and without bookmarks, and compare.
+    """Begin at many places of a file, with a bookmark where there is one, and compare. Without bookmarks,
+    every third place will do, as all that lies before is decoded for each.
 
     Returns:
         A letter a place, in their order: s(eek), w(alk) in spite of a bookmark, or - for none.
     """
     whole, marks = marked(path, rate)
     letters = ""
-    for tick, mark in sorted(marks.items()):
-        assert same(walked(frames_at_rate(path, rate, size=SIZE, begin=tick)), whole, tick), tick
+    for number, (tick, mark) in enumerate(sorted(marks.items())):
         if mark is not None:
+            if number % 3 == 0:
+                assert same(walked(frames_at_rate(path, rate, size=SIZE, begin=tick)), whole, tick), tick
             mark = Bookmark.from_json(json.loads(json.dumps(mark.as_json())))
         calls.clear()
         found = walked(frames_at_rate(path, rate, size=SIZE, begin=tick, bookmark=mark))

@@ -29,6 +29,7 @@ CODECS = {
     "avi": ("mpeg4", "mp3"),
     "wmv": ("wmv2", "wmav2"),
 }
+QUICK = {"libx264": {"preset": "veryfast"}, "libvpx": {"cpu-used": "5"}}  # with B-frames all the same
 Stamp = Callable[[int, av.Packet], None]
 
 
@@ -72,6 +73,7 @@ def make(
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         video.codec_context.time_base = Fraction(1, RATE if coarse else 1000)
         video.codec_context.gop_size = 50
+        video.options = QUICK.get(video.codec_context.name, {})
         video.codec_context.thread_count = 1  # threads would cost more than such small pictures
         frames: list[tuple[float, int, Any, Any]] = []
         if picture is not None:

@@ -16,6 +16,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -56,6 +57,15 @@ class ClockState(NamedTuple):
     raw: float
     pause: tuple[float, float] | None
     since_pause: int
+
+
+def seconds(units: int, base: Fraction) -> float:
+    """A number of units of `base` seconds: float(units * base), without a fraction made of each frame.
+
+    >>> seconds(90090, Fraction(1, 90000))
+    1.001
+    """
+    return units * base.numerator / base.denominator
 
 
 class Clock:

@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ..errors import VideoError
-from .clock import Clock
+from .clock import Clock, seconds
 from .opening import BROKEN, fps_of, moving_of, opened, video_streams
 
 _COMPLETE = 1.0  # seconds; a file whose packets come this close to its stated end is complete
@@ -158,19 +158,20 @@ class VideoFile:
         base, length = packet.time_base, packet.duration or 0
         if not base or not packet.size:
             return
-        if packet.pts is not None:
-            self._end_of_all = max(self._end_of_all, float((packet.pts + length) * base) - (self.start or 0))
+        pts = packet.pts
+        if pts is not None:
+            self._end_of_all = max(self._end_of_all, seconds(pts + length, base) - (self.start or 0))
         if not wanted:
             return
+        dts = packet.dts
         if self._delay is None:
-            known = packet.pts is not None and packet.dts is not None
-            self._delay = float(((packet.pts or 0) - (packet.dts or 0)) * base) if known else math.nan
-        if packet.pts is not None and packet.pos is not None:
-            self._places[packet.pts] = packet.pos
+            self._delay = math.nan if pts is None or dts is None else seconds(pts - dts, base)
+        if pts is not None and packet.pos is not None:
+            self._places[pts] = packet.pos
             if len(self._places) > _REMEMBERED:
                 del self._places[next(iter(self._places))]
-        if packet.dts is not None:
-            self._decoded_until = float((packet.dts + length) * base) if length else None
+        if dts is not None:
+            self._decoded_until = seconds(dts + length, base) if length else None
 
     def clock(self, settle: Callable[[Any], object] | None = None) -> Clock:
         """A clock for the frames of this video (`settle` as there)."""
@@ -201,10 +202,11 @@ class VideoFile:
 
     def _stamps(self) -> Iterator["_Stamp"]:
         for packet in self._packets():
-            if packet.time_base:
+            base = packet.time_base
+            if base:
                 raw = packet.dts if packet.pts is None else packet.pts
-                base = packet.time_base
-                yield _Stamp(None if raw is None else float(raw * base), float((packet.duration or 0) * base))
+                time = None if raw is None else seconds(raw, base)
+                yield _Stamp(time, seconds(packet.duration or 0, base))
 
     @property
     def progress(self) -> "Progress":

@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from ..errors import ConfigError
+from .clock import seconds
 
 # Without BITEXACT, the same frame may scale to other bytes on a processor with other instructions.
 _INTERPOLATION = Interpolation.BICUBIC | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
@@ -109,7 +110,8 @@ class Picture:
     def __init__(self, frame: VideoFrame, size: FrameSize, aspect: float) -> None:
         self.time = frame.time
         self.stamp = frame.pts
-        self.length = float((frame.duration or 0) * (frame.time_base or 0))
+        base = frame.time_base
+        self.length = seconds(frame.duration or 0, base) if base else 0.0
         self._frame: VideoFrame | None = frame
         self._size = size
         self._aspect = aspect
