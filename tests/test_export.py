@@ -3,6 +3,7 @@ parsers of Python.
 """
 
 import csv
+import gc
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import weakref
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -246,6 +248,40 @@ def test_a_reel_joins_all_with_captions_and_sound(archive: Path, tmp_path: Path)
     write_reel(parts[1:2], silent)
     assert Read(silent).samples is None
     assert Read(silent).size == (32, 80)
+
+
+def test_decoders_are_freed_with_their_files(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for Python to look for circles of references: each decoder holds many frames. What a
+    decoder reads is held by it, and by nobody else once it is closed.
+    """
+    opened: list[weakref.ref[Any]] = []
+    real = av.open
+
+    def opening(file: Any, *arguments: Any, **options: Any) -> Any:
+        if not isinstance(file, str):
+            opened.append(weakref.ref(file))
+        return real(file, *arguments, **options)
+
+    monkeypatch.setattr(av, "open", opening)
+    alive: list[int] = []
+
+    def report(done: int, total: int) -> None:
+        alive.append(sum(one() is not None for one in opened))
+
+    parts = [take(archive / name, 1.0, 2.0, rank=n) for n, name in enumerate(VIDEOS, 1)]
+    gc.disable()
+    try:
+        for exact in (True, False):
+            write_clips(parts, tmp_path / "c", exact=exact, report=report)
+        assert set(alive) == {0}
+        write_reel(parts, tmp_path / "r.mp4", report=report)
+    finally:
+        gc.enable()
+    assert len(opened) > 20
+    assert max(alive) <= 3  # the pictures and the sound of one part, or of two
+    assert not any(one() for one in opened)
 
 
 def test_a_reel_replaces_reels_only(archive: Path, command: Command, tmp_path: Path) -> None:

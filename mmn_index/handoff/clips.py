@@ -10,7 +10,7 @@ from ..errors import VideoError
 from ..left_out import LeftOut
 from ..places import Hold, aside
 from ..readable import printable
-from ..video.container import let_go, open_video
+from ..video.container import open_video
 from ..video.cut import copy_part, suffix_of
 from ..video.encode import encodable, write_mp4
 from ..video.media import Media
@@ -66,7 +66,6 @@ def write_clips(
     try:
         for done, take in enumerate(chosen):
             report(done, len(chosen))
-            let_go()
             place = folder / _folder(take.excerpt) if several else folder
             if place not in holds:
                 holds[place] = Hold(place, f"{place}: another `mmn-index export` writes clips there.")

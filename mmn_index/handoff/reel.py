@@ -12,7 +12,6 @@ from ..errors import OutputError, VideoError
 from ..left_out import LeftOut
 from ..places import aside
 from ..readable import clock
-from ..video.container import let_go
 from ..video.encode import write_mp4
 from ..video.media import Sound
 from ..video.picture import FrameSize, Picture, from_rgb
@@ -61,7 +60,6 @@ def write_reel(
     parts, left_out = [], []
     for take in chosen:
         excerpt = take.excerpt.padded(padding, take.media)
-        let_go()
         try:
             next(pictures(take.media, excerpt.start, excerpt.end))
         except VideoError as error:
@@ -101,7 +99,6 @@ class _Reel:
         tick = 0
         for done, take in enumerate(parts):
             self._report(done, self._total)
-            let_go()
             count = self._ticks(take)
             for picture in self._at_rate(take, count):
                 frame = from_rgb(picture)

@@ -1,6 +1,5 @@
 """Video files: what a file says of its video, and its frames. How it is opened stands in opening.py."""
 
-import gc
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -262,13 +261,6 @@ class Progress(NamedTuple):
 class _Stamp(NamedTuple):
     time: float | None
     length: float
-
-
-def let_go() -> None:
-    """Free the decoders of files that are closed. They refer to one another, so that Python frees them only
-    when it next looks for circles: too late where many files are decoded, as each holds many frames.
-    """
-    gc.collect()
 
 
 @contextmanager
