@@ -3,8 +3,6 @@ processes.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,8 +18,9 @@ from mmn_index.train.distributed import World
 from mmn_index.train.losses import Batch, LossConfig, mmn_losses
 from mmn_index.train.mining import read_negatives
 from mmn_index.train.objective import Objective
+from runs import kill_at, one_thread, side_by_side
 from safetensors.torch import load_file
-from test_training import ENVIRONMENT, arguments, kill_at, side_by_side, weights
+from test_training import arguments, weights
 
 from mmn_index import checkpoint
 from mmn_index.evaluation.annotations import read_annotations
@@ -162,24 +161,21 @@ def losses_of(run: Path) -> list[list[float]]:
 
 
 @pytest.fixture(scope="module")
-def fresh(world: Path, home: Path) -> Path:
+def fresh(world: Path, home: Path, command: Command) -> Path:
     out = home / "fresh"
-    command = [str(Path(sys.executable).with_name("mmn-index")), *arguments(world, home, "fresh", out)]
-    subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True)
+    with one_thread():
+        command.ok(*arguments(world, home, "fresh", out))
     return out
 
 
 def test_a_killed_run_with_fresh_negatives_ends_with_the_same_weights(
-    world: Path, home: Path, fresh: Path
+    world: Path, home: Path, fresh: Path, command: Command
 ) -> None:
     out = home / "killed"
     points = ("step:4", "refresh:1", "step:3", "before-state")
     kill_at(points, arguments(world, home, "fresh", out, "--resume"))
-    command = [
-        str(Path(sys.executable).with_name("mmn-index")),
-        *arguments(world, home, "fresh", out, "--resume"),
-    ]
-    subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True)
+    with one_thread():
+        command.ok(*arguments(world, home, "fresh", out, "--resume"))
     ours, theirs = weights(out), weights(fresh)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert losses_of(out) == losses_of(fresh)
@@ -194,7 +190,7 @@ def test_a_killed_run_with_fresh_negatives_ends_with_the_same_weights(
 
 def test_two_processes_mine_and_train_what_one_does(world: Path, home: Path, fresh: Path) -> None:
     done = side_by_side(2, arguments(world, home, "fresh", home / "fresh-2"))
-    assert [code for code, _ in done] == [0, 0], done
+    assert [ended.code for ended in done] == [0, 0], done
     for ours, theirs in zip(losses_of(home / "fresh-2"), losses_of(fresh), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
 

@@ -1,9 +1,6 @@
 """A benchmark's whole way, on a tiny world in its place: files, runs, table, verdict."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 from conftest import Command, write_annotations, write_features
 from mmn_index.train.config import SETTINGS, load_setting
 from mmn_index.train.reproduce import Reproduction
+from runs import side_by_side
 
 from mmn_index.evaluation import benchmarks
 from mmn_index.evaluation.benchmarks import PLAYHOUSE, Benchmark, Published
@@ -175,22 +173,9 @@ def test_the_paper_s_settings_are_the_official_ones() -> None:
 
 
 def test_over_two_processes(home: Path) -> None:
-    launch = [
-        str(Path(sys.executable).with_name("torchrun")),
-        "--standalone",
-        "--no-python",
-        "--nproc-per-node",
-        "2",
-    ]
     (home / "tiny.yaml").write_text(
         (home / "tiny.yaml").read_text().replace("batch_size: 3", "batch_size: 4, group_size: 2")
     )
-    done = subprocess.run(
-        [*launch, str(Path(sys.executable).with_name("mmn-index")), *arguments(home, "--seeds", 2)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("standard deviation") == 1
+    done = side_by_side(2, arguments(home, "--seeds", 2))
+    assert [ended.code for ended in done] == [0, 0], done
+    assert "".join(ended.said for ended in done).count("standard deviation") == 1

@@ -3,16 +3,10 @@ are killed.
 """
 
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -23,14 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmn_index.train.batches import split_epoch
 from mmn_index.train.config import TrainConfig
+from runs import ENVIRONMENT, kill_at, one_thread, side_by_side
 from safetensors.torch import load_file
 
 from mmn_index.errors import AnnotationError
 from mmn_index.evaluation.annotations import hold_out, read_annotations
 
 COMMAND = str(Path(sys.executable).with_name("mmn-index"))
-WORKER = Path(__file__).with_name("worker_runs.py")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def flat(steps: list[list[list[int]]]) -> list[int]:
@@ -128,45 +121,6 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
 
 
-class Run(NamedTuple):
-    """A run of the command in a fork: see worker_runs.py."""
-
-    arguments: list[str]
-    point: str | None = None  # where it is killed
-    environment: Mapping[str, str] = MappingProxyType({})
-
-
-def in_forks(*rounds: list[Run]) -> list[list[tuple[int, str]]]:
-    """Rounds of runs, those of a round side by side: the exit code and stderr of each."""
-    plan = [[(run.point, dict(run.environment), run.arguments) for run in runs] for runs in rounds]
-    done = subprocess.run(
-        [sys.executable, str(WORKER), json.dumps(plan)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: list[list[tuple[int, str]]] = json.loads(done.stdout)
-    return found
-
-
-def kill_at(points: Sequence[str], command: list[str]) -> None:
-    """Run a command again and again, each time up to the next point."""
-    for point, [(code, errors)] in zip(points, in_forks(*([Run(command, p)] for p in points)), strict=True):
-        assert code == -signal.SIGKILL, (point, errors)
-
-
-def side_by_side(processes: int, command: list[str]) -> list[tuple[int, str]]:
-    """One run over several processes, with the variables that torchrun sets."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
-    ranks = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-    return in_forks([Run(command, environment=rank) for rank in ranks])[0]
-
-
 @pytest.fixture(scope="module")
 def whole(world: Path, home: Path) -> Path:
     """An uninterrupted run in a process of its own."""
@@ -176,7 +130,7 @@ def whole(world: Path, home: Path) -> Path:
 
 
 def test_a_run_killed_again_and_again_ends_with_the_same_weights(
-    world: Path, home: Path, whole: Path
+    world: Path, home: Path, whole: Path, command: Command
 ) -> None:
     out = home / "killed"
     # In the first step; in the second epoch's second step; wherever the second epoch is being written; in the
@@ -184,8 +138,8 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(
     points = ("step:1", "step:4", "before-state", "between-renames", "half-state", "step:3", "before-result")
     kill_at(points, arguments(world, home, "group", out, "--resume"))
     assert not (out / "result.json").exists()
-    command = [COMMAND, *arguments(world, home, "group", out, "--resume")]
-    subprocess.run(command, check=True, env=ENVIRONMENT)
+    with one_thread():
+        command.ok(*arguments(world, home, "group", out, "--resume"))
     ours, theirs = weights(out), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     lines = [
@@ -202,13 +156,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(
     world: Path, home: Path, whole: Path, command: Command
 ) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the run in the other process
-    try:
+    with one_thread():
         command.ok(*arguments(world, home, "group", home / "again"))
         command.ok(*arguments(world, home, "group", home / "seed", "--seed", 1))
-    finally:
-        torch.set_num_threads(threads)
     first, again, other = weights(whole), weights(home / "again"), weights(home / "seed")
     assert all(torch.equal(again[name], first[name]) for name in first)
     assert not torch.allclose(other["text_encoder.iou_head.weight"], first["text_encoder.iou_head.weight"])
@@ -259,9 +209,9 @@ def test_two_processes_train_what_one_does(
         assert done.returncode == 0, done.stderr
         said = done.stderr
     else:  # the same without the seconds in which torchrun and its processes begin
-        codes, errors = zip(*side_by_side(2, command_line), strict=True)
-        assert codes == (0, 0), errors
-        said = "".join(errors)
+        both = side_by_side(2, command_line)
+        assert [ended.code for ended in both] == [0, 0], both
+        said = "".join(ended.errors for ended in both)
     assert said.count("weights of epoch") == 1  # one process speaks
     alone = whole if negatives == "group" else home / f"{negatives}-1"
     if negatives != "group":
@@ -285,8 +235,8 @@ def test_two_processes_train_what_one_does(
 
 def test_too_many_processes_for_the_groups(world: Path, home: Path) -> None:
     done = side_by_side(3, arguments(world, home, "group", home / "three"))
-    assert all(code != 0 for code, _ in done)
-    assert any("2 groups a step, too few for 3 processes" in errors for _, errors in done)
+    assert all(ended.code != 0 for ended in done)
+    assert any("2 groups a step, too few for 3 processes" in ended.errors for ended in done)
     assert not (home / "three").exists()
 
 

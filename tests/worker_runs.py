@@ -1,11 +1,11 @@
 """Runs `mmn-index` in forks of one process that has imported everything, so that a run begins at once; kills
 some of them, with SIGKILL, at a chosen point. See test_training.py.
 
-python worker_runs.py PLAN
+python worker_runs.py
 
-PLAN is JSON: rounds, one after another; each a list of runs that go side by side: the point at which one dies,
-or null; variables of its environment; arguments. Prints, as JSON, for every run of every round, its exit code
-(below 0: the signal that ended it) and what it wrote to stderr.
+Each line of stdin is a plan, as JSON: rounds, one after another; each a list of runs that go side by side: the
+point at which one dies, or null; variables of its environment; arguments. A line of JSON answers: for every run
+of every round, its exit code (below 0: the signal that ended it) and what it wrote to stdout and to stderr.
 
 Nothing is computed in this process: forks of a process in which torch or FAISS has already worked hang.
 """
@@ -69,13 +69,13 @@ def arm(point: str) -> None:
         raise ValueError(point)
 
 
-def begin(point: str | None, environment: dict[str, str], arguments: list[str], errors: int) -> int:
-    """The process id of a fork that runs the command, its stderr in a file."""
+def begin(point: str | None, environment: dict[str, str], arguments: list[str], streams: list[Path]) -> int:
+    """The process id of a fork that runs the command, its stdout and stderr in files."""
     child = os.fork()
     if child:
         return child
-    os.dup2(errors, 2)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    for number, path in enumerate(streams, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.environ.update(environment)
     if point is not None:
         arm(point)
@@ -87,23 +87,30 @@ def begin(point: str | None, environment: dict[str, str], arguments: list[str], 
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
-def run_all(plan: list[list[tuple[str | None, dict[str, str], list[str]]]]) -> list[list[tuple[int, str]]]:
+def run_all(
+    plan: list[list[tuple[str | None, dict[str, str], list[str]]]],
+) -> list[list[tuple[int, str, str]]]:
     found = []
     for runs in plan:
         with tempfile.TemporaryDirectory() as folder:
-            files = [Path(folder) / str(number) for number in range(len(runs))]
-            children = []
-            for path, one in zip(files, runs, strict=True):
-                with path.open("wb") as file:
-                    children.append(begin(*one, file.fileno()))
+            files = [[Path(folder, f"{number}.{n}") for n in (1, 2)] for number in range(len(runs))]
+            children = [begin(*one, streams) for one, streams in zip(runs, files, strict=True)]
             codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-            found.append([(code, path.read_text()) for code, path in zip(codes, files, strict=True)])
+            found.append(
+                [
+                    (code, *(p.read_text() for p in streams))
+                    for code, streams in zip(codes, files, strict=True)
+                ]
+            )
     return found
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(run_all(json.loads(sys.argv[1]))))
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(run_all(json.loads(line))) + "\n")
+        sys.stdout.flush()
