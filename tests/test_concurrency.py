@@ -16,8 +16,8 @@ from conftest import Command, write_features
 from mmn_index.index_build import build
 
 from mmn_index import checkpoint
-from mmn_index.errors import OutputError
-from mmn_index.index import IndexWriter, MomentIndex
+from mmn_index.errors import MomentIndexError, OutputError
+from mmn_index.index import IndexWriter, Manifest, MomentIndex, store
 
 WORKERS = Path(__file__).parent
 
@@ -101,6 +101,31 @@ def test_an_index_that_was_built_anew_with_another_model_meanwhile(
     command.fails("add", more, "--index", copy, says="was built with model")
     assert MomentIndex(copy).video_ids == [f"v{number}" for number in range(6)]
     command.ok("verify", "--index", copy, "--features", world / "features.h5")
+
+
+def test_a_reader_that_is_slower_than_the_writer(
+    copy: Path, more: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments that were replaced while it opened them: it opens the newer ones, until its patience ends."""
+    real, left, writing = MomentIndex._open, 12, False
+
+    def overtaken(self: MomentIndex, root: Path, manifest: Manifest, devices: list[torch.device]) -> None:
+        nonlocal left, writing
+        if left and not writing:  # the writer opens the index, too
+            left, writing = left - 1, True
+            command.ok(*(("remove", "w0") if left % 2 else ("update", more)), "--index", copy)
+            command.ok("compact", "--index", copy)
+            writing = False
+        real(self, root, manifest, devices)
+
+    command.ok("add", more, "--index", copy)
+    monkeypatch.setattr(MomentIndex, "_open", overtaken)
+    assert "w0" in MomentIndex(copy).video_ids
+    assert left == 0
+    left = 3
+    monkeypatch.setattr(store, "_PATIENCE", 0.0)
+    with pytest.raises(MomentIndexError, match="changed for 0 seconds while it was opened"):
+        MomentIndex(copy)
 
 
 def test_readers_see_whole_versions_while_a_writer_changes_them(world: Path, memory: Path) -> None:

@@ -1,6 +1,7 @@
 """An index as a whole: open one version of it and read."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,8 +33,8 @@ from .shards import place, scan_shards
 _SMALL = 1 << 30  # bytes of embeddings that may stay mapped
 _RESIDENT = 3 << 27  # of more, so many are mapped before all are given back
 _WINDOW = 1 << 16  # bytes that the kernel maps for a row: pages beside it that it has in memory come along
-# to open: another process may replace the segments between reading the manifest and opening them
-_ATTEMPTS = 10
+# Seconds to open: another process may replace the segments between reading the manifest and opening them.
+_PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,18 @@ class MomentIndex:
 
     def __init__(self, root: str | os.PathLike[str], device: str | Sequence[str] = "cpu") -> None:
         devices = find_devices(device) if isinstance(device, str) else [find_device(name) for name in device]
-        manifest = read_manifest(Path(root))
-        for _ in range(_ATTEMPTS):
+        manifest, began = read_manifest(Path(root)), time.monotonic()
+        while True:
             try:
                 self._open(Path(root), manifest, devices)
                 return
-            except MomentIndexError:
+            except MomentIndexError as error:
                 opened, manifest = manifest, read_manifest(Path(root))
                 if manifest.version == opened.version:
                     raise
-        raise MomentIndexError(f"{root}: changed {_ATTEMPTS} times while it was opened. Try again.")
+                if time.monotonic() > began + _PATIENCE:
+                    told = f"{root}: changed for {_PATIENCE:g} seconds while it was opened. Try again later."
+                    raise MomentIndexError(told) from error
 
     @classmethod
     def of(cls, root: Path, manifest: Manifest) -> "MomentIndex":
