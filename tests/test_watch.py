@@ -144,7 +144,9 @@ def test_another_process_that_writes_is_waited_for(place: Path, reel: Path, tmp_
 
 def test_a_watch_that_is_killed_is_started_again(place: Path, reel: Path, tmp_path: Path) -> None:
     root = tmp_path / "c.mmn"
-    start = "from mmn_index.cli.main import main; main()"
+    # A shell lets what runs in the background ignore SIGINT.
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    start += "from mmn_index.cli.main import main; main()"
     line = [sys.executable, "-c", start, "sync", str(place), "--index", str(root), "--watch"]
     for number, name in enumerate(["c", "d"], start=2):
         with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
@@ -154,7 +156,10 @@ def test_a_watch_that_is_killed_is_started_again(place: Path, reel: Path, tmp_pa
             if name == "d":
                 until(lambda: ids(root) == ["a", "b", "c", "d"], "both")
             process.send_signal(signal.SIGINT if name == "d" else signal.SIGKILL)
-            _, said = process.communicate(timeout=LONG)
+            try:
+                _, said = process.communicate(timeout=LONG)
+            finally:
+                process.kill()
             assert process.returncode == (0 if name == "d" else -signal.SIGKILL), said
     assert "Traceback" not in said
     assert "not watched any more" in said
