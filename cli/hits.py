@@ -69,7 +69,7 @@ def print_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str) -> Non
                 "rank": pair.rank,
                 "video": pair.video_id,
                 "score": pair.score,
-                "score_name": f"sum of {_summed(name)}",
+                "score_name": f"sum of {summed(name)}",
                 "first": first,
                 "second": second,
                 "exact": True,
@@ -107,6 +107,6 @@ def nothing(index: "MomentIndex") -> str:
     return "no moment of the index fits what the search is restricted to."
 
 
-def _summed(name: str) -> str:
+def summed(name: str) -> str:
     """What the score of a pair is a sum of: logarithms, but of a score that is none."""
     return name if name == "contrastive" else f"log {name}"

@@ -24,6 +24,7 @@ from .output import printable, streams
 from .playhouse import playhouse
 from .reproduce import reproduce
 from .search import search
+from .serve import serve
 from .stopwatch import Stopwatch
 from .sync import sync
 from .train import train
@@ -34,6 +35,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
     "Find moments": {
         search: "Find the moments that a sentence describes.",
         export: "Hand them on: clips, a reel, tables, time lines.",
+        serve: "Answer searches over HTTP, for many at once.",
     },
     "Make an index and keep it up to date": {
         build: "Embed every moment of your videos into a new index.",

@@ -127,7 +127,7 @@ class Question:
 
         ranking = {"score": self.asked.score, "hub": self.asked.hub, "options": self.options}
         if self.asked.like is not None or self.model is None:
-            return [search_like(self.index, *_moment(str(self.asked.like)), **ranking)]  # type: ignore[arg-type]
+            return [search_like(self.index, *moment_of(str(self.asked.like)), **ranking)]  # type: ignore[arg-type]
         without = None if self.asked.without is None else [self.asked.without]
         return search(self.index, self.model, self.sentences, without=without, **ranking)  # type: ignore[arg-type]
 
@@ -221,7 +221,7 @@ def _options(
     return SearchOptions(restriction=restriction, **rest)
 
 
-def _moment(text: str) -> tuple[str, float, float]:
+def moment_of(text: str) -> tuple[str, float, float]:
     """VIDEO@START-END."""
     from mmn_index.errors import QueryError
 

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 @click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option(
+    "--server",
+    "url",
+    envvar="MMN_INDEX_SERVER",
+    help="Ask a running `mmn-index serve` at this address; its token is read from MMN_INDEX_TOKEN.",
+)
+@click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a page with pictures of the moments.",
@@ -40,6 +46,7 @@ def search(
     query: str | None,
     root: Path,
     queries: Path | None,
+    url: str | None,
     html: Path | None,
     playing: bool,
     device: str,
@@ -57,12 +64,19 @@ def search(
         mmn-index search "person opens door" --then "person sits down" --where camera=porch
         mmn-index search --like porch/cam1@12.0-18.5 --json
         mmn-index search --queries sentences.txt --json
+        mmn-index search "person opens door" --server http://localhost:8000
     """
     from mmn_index.places import check_file
 
     click.get_current_context().ensure_object(Stopwatch).lap("to start")
     check_question(query, queries, options, also, then)
     _check_usage(html, queries, options["like"], also or then, playing)
+    if url is not None:
+        from .remote import search_remotely
+
+        more = {"also": also, "then": then, "html": html, "playing": playing}
+        search_remotely(url, query, queries, {**options, **more}, as_json=as_json)
+        return
     if html:
         check_file(html, regular=False)
     question = open_question(query, root, queries, device, options)

@@ -10,6 +10,7 @@
     +-- MomentIndexError   an index that is missing, damaged, or of another model
     +-- QueryError         a search that asks for something that cannot be
     +-- OutputError        a place where a result cannot be written
+    +-- ServerError        a server that cannot be reached, or does not answer
     +-- DependencyError    a package that this task needs is not installed
 
 A message says where, what is, what was expected, and the likely cause or the next step.
@@ -55,6 +56,10 @@ class QueryError(MmnIndexError):
 
 class OutputError(MmnIndexError):
     """A place where a result cannot be written."""
+
+
+class ServerError(MmnIndexError):
+    """A server that cannot be reached, or does not answer as one of ours."""
 
 
 class DependencyError(MmnIndexError):

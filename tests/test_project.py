@@ -34,6 +34,7 @@ FLOORS = [
     "mmn_index.search",
     "mmn_index.evaluation",
     "mmn_index.handoff",
+    "mmn_index.server",
 ]
 ONLY_IN = {
     "h5py": {"mmn_index/feature_writer.py", "mmn_index/feature_hdf5.py"},

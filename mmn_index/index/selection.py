@@ -207,7 +207,7 @@ def _select(segment: Segment, schema: pa.Schema, restriction: Restriction) -> Pa
     if restriction.exclude:
         videos &= ~np.isin(segment.names, restriction.exclude)
     if restriction.where is not None:
-        videos &= _where(segment.table, schema, restriction.where)
+        videos &= fitting(segment.table, schema, restriction.where)
     if not restriction.bounds_moments or not videos.any():
         return _part(segment, videos, None)
     spans = segment.spans(
@@ -225,7 +225,7 @@ def _part(segment: Segment, videos: np.ndarray, keep: np.ndarray | None) -> Part
     return Part(runs, keep, count, int(videos.sum()))
 
 
-def _where(table: pa.Table, schema: pa.Schema, expression: pc.Expression) -> np.ndarray:
+def fitting(table: pa.Table, schema: pa.Schema, expression: pc.Expression) -> np.ndarray:
     """Which rows of videos.parquet an expression selects; a row whose value is null is none."""
     chosen = np.zeros(len(table), dtype=bool)
     try:

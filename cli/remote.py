@@ -1,0 +1,139 @@
+"""A search that a server answers: neither torch nor an index is needed here."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .hits import summed
+from .output import clock, print_json, print_line, say
+from .sentences import read_lines
+from .table import Cell, print_table
+
+if TYPE_CHECKING:
+    from mmn_index.client import Found, FoundPair, Response
+
+TOKEN = "MMN_INDEX_TOKEN"  # noqa: S105  (the name of a variable, not a secret)
+_LOCAL = {"text_side": "--model", "html": "--html", "playing": "--open"}
+
+
+def search_remotely(
+    url: str,
+    query: str | None,
+    queries: Path | None,
+    options: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    """Ask a server, and print what it finds as `search` does.
+
+    Raises:
+        MmnIndexError: what the client raises.
+    """
+    from mmn_index.errors import DependencyError
+
+    if wanted := [name for key, name in _LOCAL.items() if options.pop(key, None)]:
+        raise click.UsageError(
+            f"{wanted[0]} needs the index itself: leave out --server.", click.get_current_context()
+        )
+    try:
+        from mmn_index.client import Client
+    except ImportError as error:
+        raise DependencyError(
+            f"--server needs the package {error.name}. Install it: pip install 'mmn-index[serve]'"
+        ) from error
+    lines = read_lines(queries) if queries else None
+    body = {name: _plain(value) for name, value in options.items() if value not in (None, (), False)}
+    if "like" in body:
+        body["like"] = _moment(str(body["like"]))
+    timeout = options.get("timeout")
+    with Client(url, os.environ.get(TOKEN), *([] if timeout is None else [timeout])) as client:
+        found = client.search(query if lines is None else lines, **body)
+    _print(found, as_json=as_json, several=lines is not None)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _moment(text: str) -> dict[str, Any]:
+    from .question import moment_of
+
+    video, start, end = moment_of(text)
+    return {"video": video, "start": start, "end": end}
+
+
+def _print(found: "Response", *, as_json: bool, several: bool) -> None:
+    if found.pairs is not None:
+        _print_pairs(found.pairs, found.score, as_json=as_json)
+    for answer in found.answers:
+        if as_json:
+            _print_lines(answer, found.score, several=several)
+        else:
+            _show(answer, found.score, several=several)
+
+
+def _print_lines(answer: "Found", score: str, *, several: bool) -> None:
+    for hit in answer.hits:
+        print_json(
+            {
+                **({"query": answer.query} if several else {}),
+                "rank": hit.rank,
+                "video": hit.video,
+                "start": hit.start,
+                "end": hit.end,
+                "score": hit.score,
+                "score_name": score,
+                **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
+                "exact": answer.exact,
+                "recall": answer.recall,
+            }
+        )
+
+
+def _show(answer: "Found", score: str, *, several: bool) -> None:
+    if several:
+        print_line(answer.query, apart=True)
+    sure = any(hit.confidence is not None for hit in answer.hits)
+    rows: list[Sequence[Cell]] = [
+        [
+            str(hit.rank),
+            hit.video,
+            clock(hit.start),
+            clock(hit.end),
+            f"{hit.score:.3f}",
+            *([f"{hit.confidence or 0:.2f}"] if sure else []),
+        ]
+        for hit in answer.hits
+    ]
+    if rows:
+        print_table(["rank", "video", "start", "end", score, *["confidence"] * sure], rows, left=2)
+    if not rows and answer.refused is not None:
+        say(f"no match: the best moment has a confidence of {answer.refused:.2f}.")
+    proof = (
+        "proven exact"
+        if answer.exact
+        else f"not proven: {answer.recall or 0:.1%} of the exact top 10 are found"
+    )
+    say(f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored.")
+
+
+def _print_pairs(pairs: "Sequence[FoundPair]", score: str, *, as_json: bool) -> None:
+    rows: list[Sequence[Cell]] = []
+    for pair in pairs:
+        if as_json:
+            parts = {
+                name: {"start": part.start, "end": part.end, "log_score": part.log_score}
+                for name, part in (("first", pair.first), ("second", pair.second))
+            }
+            about = {"score_name": f"sum of {summed(score)}", "exact": True}
+            print_json({"rank": pair.rank, "video": pair.video, "score": pair.score, **about, **parts})
+        else:
+            times = [clock(x) for part in (pair.first, pair.second) for x in (part.start, part.end)]
+            rows.append([str(pair.rank), pair.video, *times, f"{pair.score:.3f}"])
+    if rows:
+        print_table(["rank", "video", "start", "end", "start", "end", f"sum ({score})"], rows, left=2)
+    if not pairs:
+        say("no video has such a pair of moments.")

@@ -1,0 +1,107 @@
+"""mmn-index serve: indexes as an HTTP service."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .numbers import Real, Whole
+from .output import say
+from .stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from mmn_index.server.settings import Settings
+
+TOKEN = "MMN_INDEX_TOKEN"  # noqa: S105  (the name of a variable, not a secret)
+
+
+@click.command()
+@click.argument("indexes", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=Whole(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--token",
+    envvar=TOKEN,
+    help=f"What callers have to send (bearer token), 16 characters or more. Better in the variable {TOKEN}: "
+    "other users of the machine see the command line.",
+)
+@click.option("--no-auth", is_flag=True, help="Let other machines in without a token.")
+@click.option(
+    "--origin", "origins", multiple=True, help="A page's origin that may call the server; may be repeated."
+)
+@click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run.")
+@click.option("--max-k", type=Whole(min=1), default=1000, show_default=True, help="Moments of an answer.")
+@click.option(
+    "--max-queries",
+    type=Whole(min=1),
+    default=256,
+    show_default=True,
+    help="Sentences of a request.",
+)
+@click.option(
+    "--max-waiting",
+    type=Whole(min=1),
+    default=1024,
+    show_default=True,
+    help="Sentences that may wait; beyond, requests are told to come back.",
+)
+@click.option(
+    "--batch", type=Whole(min=1), default=64, show_default=True, help="Sentences searched together."
+)
+@click.option(
+    "--batch-wait",
+    type=Real(min=0, max=1),
+    default=0.005,
+    show_default=True,
+    help="Seconds that a sentence waits for others.",
+)
+@click.option("--cache", type=Whole(min=0), default=4096, show_default=True, help="Sentences to remember.")
+@click.option("--get", "path", help="Answer one GET request, such as /v1/indexes, on stdout and end.")
+def serve(indexes: tuple[Path, ...], path: str | None, **options: Any) -> None:
+    """Answer searches over HTTP, from one index or several.
+
+    Without INDEX, collection.mmn is served. An index that changes is followed. --host 0.0.0.0 lets other
+    machines in, with a token.
+
+    \b
+    Example:
+        mmn-index serve
+        mmn-index serve porch.mmn garden.mmn --port 8080
+        curl localhost:8000/v1/search --json '{"query": "person opens door"}'
+        mmn-index serve --get /v1/videos?count=5
+    """
+    from mmn_index.errors import DependencyError
+    from mmn_index.server.settings import Settings
+
+    settings = Settings(indexes or (Path("collection.mmn"),), **options)
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise DependencyError(
+            f"serving needs the package {error.name}. Install it: pip install 'mmn-index[serve]'"
+        ) from error
+    if path is not None:
+        _get(settings, path)
+    else:
+        _run(settings)
+    click.get_current_context().ensure_object(Stopwatch)
+
+
+def _get(settings: "Settings", path: str) -> None:
+    """One request without a socket."""
+    from mmn_index.server.once import get
+
+    status, body = get(settings, path)
+    sys.stdout.buffer.write(body)
+    sys.stdout.buffer.write(b"" if body.endswith(b"\n") else b"\n")
+    if status >= 400:
+        raise click.exceptions.Exit(1)
+
+
+def _run(settings: "Settings") -> None:
+    from mmn_index.server.run import run
+
+    run(settings, started=lambda url: say(f"Serving on {url}; Ctrl-C ends it."))

@@ -1,0 +1,189 @@
+"""A client of `mmn-index serve`. It needs httpx, and neither torch nor an index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from .errors import QueryError, ServerError
+
+_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class FoundMoment:
+    """One moment of an answer; seconds."""
+
+    rank: int
+    video: str
+    start: float
+    end: float
+    score: float
+    confidence: float | None
+    row: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found for one sentence, best first."""
+
+    query: str
+    hits: tuple[FoundMoment, ...]
+    exact: bool
+    recall: float | None
+    candidates: int
+    moments: int
+    refused: float | None
+
+
+@dataclass(frozen=True)
+class FoundPart:
+    """One moment of a pair; seconds."""
+
+    start: float
+    end: float
+    log_score: float
+
+
+@dataclass(frozen=True)
+class FoundPair:
+    """Two moments of one video."""
+
+    rank: int
+    video: str
+    score: float
+    first: FoundPart
+    second: FoundPart
+
+
+@dataclass(frozen=True)
+class Response:
+    """All answers to one request; they are of one version of the index."""
+
+    index: str
+    version: int
+    score: str
+    answers: tuple[Found, ...]
+    pairs: tuple[FoundPair, ...] | None
+    milliseconds: float
+
+
+class Client:
+    """A connection to a server, to be used in a `with` block or closed.
+
+    Args:
+        url: of the server, such as http://localhost:8000.
+        token: what the server was started with.
+        timeout: seconds that an answer may take.
+        transport: how requests are sent; tests give another one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        timeout: float = _TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._url = url.rstrip("/")
+        try:
+            self._http = httpx.Client(
+                base_url=self._url, headers=headers, timeout=timeout, transport=transport
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ServerError(
+                f"{url}: is no address of a server ({error}); expected one such as http://localhost:8000."
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def search(self, query: str | Sequence[str] | None = None, **options: Any) -> Response:
+        """The moments that one sentence describes, or several.
+
+        Args:
+            options: the members of a search request, such as `k=5`; `without`, `also` and `then` for a second
+                sentence, `like={"video": "porch", "start": 12.0, "end": 18.5}` in place of the query.
+
+        Raises:
+            QueryError: the server refuses the request.
+            ServerError: there is no answer, or no server of ours.
+        """
+        names = {"without": "not", "also": "and"}
+        body = {names.get(name, name): value for name, value in options.items() if value is not None}
+        if isinstance(query, str):
+            body["query"] = query
+        elif query is not None:
+            body["queries"] = list(query)
+        return _response(self._call("POST", "/v1/search", json=body))
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """The JSON of any other call, such as `get("/v1/videos", count=10)`.
+
+        Raises:
+            QueryError, ServerError: as `search`.
+        """
+        return self._call("GET", path, params=parameters)
+
+    def _call(self, method: str, path: str, **content: Any) -> Any:
+        try:
+            answer = self._http.request(method, path, **content)
+        except httpx.TimeoutException as error:
+            raise ServerError(
+                f"{self._url}: no answer within {self._http.timeout.read:g} seconds."
+            ) from error
+        except httpx.HTTPError as error:
+            raise ServerError(
+                f"{self._url}: cannot be reached ({error}). Is `mmn-index serve` running there?"
+            ) from error
+        try:
+            body = answer.json()
+        except ValueError as error:
+            raise ServerError(f"{self._url}: answers with {answer.status_code}, and not in JSON.") from error
+        if answer.is_success:
+            return body
+        said = body.get("detail", "no more is said") if isinstance(body, dict) else "no more is said"
+        if 400 <= answer.status_code < 500 and answer.status_code not in (401, 403):
+            raise QueryError(f"{self._url}: {said}")
+        again = answer.headers.get("Retry-After")
+        hint = f" Try again in {again} s." if again else ""
+        raise ServerError(f"{self._url}: {answer.status_code}: {said}{hint}")
+
+
+def _response(body: dict[str, Any]) -> Response:
+    """Members that this client does not know are left out."""
+
+    def of(kind: Any, given: dict[str, Any], **changed: Any) -> Any:
+        return kind(
+            **{name: given[name] for name in kind.__dataclass_fields__ if name not in changed}, **changed
+        )
+
+    try:
+        answers = tuple(
+            of(Found, one, hits=tuple(of(FoundMoment, hit) for hit in one["hits"])) for one in body["answers"]
+        )
+        pairs = body["pairs"]
+        if pairs is not None:
+            pairs = tuple(
+                of(FoundPair, one, first=of(FoundPart, one["first"]), second=of(FoundPart, one["second"]))
+                for one in pairs
+            )
+        found: Response = of(Response, body, answers=answers, pairs=pairs)
+    except (KeyError, TypeError) as error:
+        raise ServerError(f"the answer is not that of `mmn-index serve` ({error!r}).") from error
+    return found

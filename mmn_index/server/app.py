@@ -1,0 +1,136 @@
+"""The HTTP application: its routes, its errors, and its life from the first to the last request."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from .._version import __version__
+from ..errors import ConfigError, MmnIndexError, QueryError
+from .batching import Batcher
+from .guard import Guard
+from .library import Library
+from .metrics import Metrics
+from .problems import MEDIA_TYPE, RequestError
+from .query_cache import QueryCache
+from .routes import index_routes, search_routes, status_routes
+from .service import Service
+from .settings import Settings
+
+_log = logging.getLogger(__name__)
+_ABOUT = """Sentences in, moments out: start and end in seconds, across every video of an index.
+
+What is under /v1 stays: fields are added, and none changes its meaning or goes. Read what you know and leave
+the rest. Errors are problem details (RFC 9457)."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An application that serves some indexes.
+
+    Raises:
+        MmnIndexError: an index cannot be opened.
+    """
+    metrics = Metrics()
+    library = Library(settings.indexes, settings.device)
+    service = Service(settings, library, metrics)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        service.batcher = Batcher(
+            wait=settings.batch_wait,
+            most=settings.batch,
+            waiting=settings.max_waiting,
+            cache=QueryCache(settings.cache),
+            metrics=metrics,
+        )
+        service.batcher.start()
+        follow = asyncio.create_task(_follow(library, metrics, settings.refresh))
+        yield
+        follow.cancel()
+        with suppress(asyncio.CancelledError):
+            await follow
+        await service.batcher.stop()
+
+    app = FastAPI(
+        title="mmn-index",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    app.state.service = service
+    for router in (search_routes, index_routes, status_routes):
+        app.include_router(router, prefix="/v1")
+    _handle_errors(app)
+    if settings.origins:
+        from fastapi.middleware.cors import CORSMiddleware
+
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(Guard, token=settings.token, max_body=settings.max_body, metrics=metrics)
+    return app
+
+
+async def _follow(library: Library, metrics: Metrics, pause: float) -> None:
+    """Take up newer versions of the indexes as they appear."""
+    loop = asyncio.get_running_loop()
+    while True:
+        for shelf in library.shelves.values():
+            try:
+                await loop.run_in_executor(None, shelf.refresh)
+            except Exception:  # whatever it is, the next look may succeed, and requests are answered
+                _log.exception("%s: looking for a newer version failed", shelf.name)
+            metrics.version.labels(shelf.name).set(shelf.opened.version)
+        await asyncio.sleep(pause)
+
+
+def _handle_errors(app: FastAPI) -> None:
+    def told(problem: RequestError) -> Response:
+        return JSONResponse(problem.as_json(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+
+    @app.exception_handler(RequestError)
+    async def problem(request: Request, error: RequestError) -> Response:
+        return told(error)
+
+    @app.exception_handler(MmnIndexError)
+    async def own(request: Request, error: MmnIndexError) -> Response:
+        asked = isinstance(error, (QueryError, ConfigError))
+        if not asked:
+            _log.error("%s %s: %s", request.method, request.url.path, error)
+        return told(RequestError(422 if asked else 500, str(error)))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, RequestError):  # while the body was read
+            return told(error.__cause__)
+        found = RequestError(error.status_code, str(error.detail))
+        return JSONResponse(
+            found.as_json(), found.status, headers=dict(error.headers or {}), media_type=MEDIA_TYPE
+        )
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        errors: list[dict[str, Any]] = [
+            {"field": ".".join(str(part) for part in one["loc"][1:]), "detail": one["msg"]}
+            for one in error.errors()
+        ]
+        said = "; ".join(
+            f"{one['field']}: {one['detail']}" if one["field"] else one["detail"] for one in errors
+        )
+        return told(RequestError(422, said, errors=errors))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return told(RequestError(500, "something went wrong here; the server's log has more."))

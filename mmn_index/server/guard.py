@@ -1,0 +1,115 @@
+"""What every request passes before it is looked at: its size, its token, and what every answer carries."""
+
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from .metrics import Metrics
+from .problems import MEDIA_TYPE, RequestError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Nothing of a page comes from elsewhere, nothing runs that is written inside it, and nobody frames it.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "media-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+OPEN = ("/v1/health/live", "/v1/health/ready")  # what asks whether a server is up has no token
+
+
+class Guard:
+    """The outermost layer of a server.
+
+    Args:
+        token: that callers send; None lets everybody in.
+        max_body: bytes of a request's body.
+        headers: of every answer.
+    """
+
+    def __init__(self, app: App, *, token: str | None, max_body: int, metrics: Metrics) -> None:
+        self._app, self._max_body, self._metrics = app, max_body, metrics
+        self._token = None if token is None else f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), 500
+
+        async def tell(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = {name.lower() for name, _ in message.get("headers", [])}
+                more = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    *(one for one in more if one[0] not in own),
+                ]
+            await send(message)
+
+        try:
+            refused = self._refused(scope)
+            if refused is not None:
+                await _answer(refused, tell)
+            else:
+                await self._app(scope, self._limited(receive), tell)
+        finally:
+            route = scope.get("route")
+            path = getattr(route, "path", "other")
+            self._metrics.requests.labels(path, status).inc()
+            self._metrics.seconds.labels(path).observe(time.monotonic() - began)
+
+    def _refused(self, scope: Scope) -> RequestError | None:
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        if self._token is not None and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
+            sent = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(sent, self._token):
+                return RequestError(
+                    401, "the header `Authorization: Bearer TOKEN` is missing, or has another token."
+                )
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit():
+            return RequestError(400, "Content-Length is not a number.")
+        if int(length) > self._max_body:
+            return self._too_large()
+        return None
+
+    def _too_large(self) -> RequestError:
+        return RequestError(
+            413, f"the body is larger than the {self._max_body:,} bytes that this server reads."
+        )
+
+    def _limited(self, receive: Receive) -> Receive:
+        """A body without a length is counted while it comes."""
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_body:
+                raise self._too_large()
+            return message
+
+        return counted
+
+
+async def _answer(problem: RequestError, send: Send) -> None:
+    body = json.dumps(problem.as_json()).encode()
+    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **problem.headers}
+    if problem.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": problem.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

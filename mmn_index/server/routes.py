@@ -1,0 +1,117 @@
+"""The calls of the API, version 1."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from .. import _version
+from .problems import MEDIA_TYPE
+from .searching import answer, check_sentences
+from .service import Served
+from .videos import video_of, videos_of
+from .wire import (
+    HealthOut,
+    IndexOut,
+    ProblemOut,
+    SearchRequest,
+    SearchResponse,
+    VersionOut,
+    VideoOut,
+    VideosOut,
+)
+
+IndexName = Annotated[str | None, Query(description="Which index; not needed where there is one.")]
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Which errors a call is documented to answer with."""
+    content = {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}
+    said = {
+        400: "Not JSON",
+        401: "No token",
+        404: "Not there",
+        413: "Too large",
+        422: "Cannot be",
+        503: "Busy",
+    }
+    return {status: {"description": said[status], "content": content} for status in statuses}
+
+
+search_routes, index_routes, status_routes = (
+    APIRouter(tags=["search"]),
+    APIRouter(tags=["videos"]),
+    APIRouter(tags=["status"]),
+)
+
+
+@search_routes.post("/search", responses=_problems(400, 401, 404, 413, 422, 503))
+async def search(asked: SearchRequest, service: Served) -> SearchResponse:
+    """Find the moments that sentences describe."""
+    check_sentences(asked)
+    opened = service.library.find(asked.index)
+    return await answer(asked, opened, service.batcher, service.settings)
+
+
+@index_routes.get("/indexes", responses=_problems(401))
+def indexes(service: Served) -> list[IndexOut]:
+    """The indexes of this server."""
+    return [
+        IndexOut(
+            name=name,
+            version=shelf.opened.version,
+            videos=len(shelf.opened.index.video_ids),
+            moments=shelf.opened.index.num_moments,
+            score=shelf.opened.index.manifest.score.name,
+            calibrated=shelf.opened.index.manifest.calibration is not None,
+            columns=list(shelf.opened.index.columns.names),
+        )
+        for name, shelf in service.library.shelves.items()
+    ]
+
+
+@index_routes.get("/videos", responses=_problems(401, 404, 422))
+def videos(
+    service: Served,
+    index: IndexName = None,
+    where: Annotated[list[str] | None, Query(description="Conditions on metadata; all hold.")] = None,
+    first: Annotated[int, Query(ge=0, le=1 << 40, description="How many are left out at the beginning.")] = 0,
+    count: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> VideosOut:
+    """The videos of an index in their order, a page at a time."""
+    return videos_of(service.library.find(index), where or [], first, count)
+
+
+@index_routes.get("/videos/{video:path}", responses=_problems(401, 404, 422))
+def video(video: str, service: Served, index: IndexName = None) -> VideoOut:
+    """One video and its metadata."""
+    return video_of(service.library.find(index), video)
+
+
+@status_routes.get("/health/live")
+async def live() -> dict[str, str]:
+    """Whether the server runs; asks for no token."""
+    return {"status": "live"}
+
+
+@status_routes.get("/health/ready")
+async def ready(service: Served) -> HealthOut:
+    """Which versions are answered from; asks for no token."""
+    shelves = service.library.shelves
+    trouble = {name: shelf.trouble for name, shelf in shelves.items() if shelf.trouble is not None}
+    return HealthOut(
+        status="degraded" if trouble else "ready",
+        indexes={name: shelf.opened.version for name, shelf in shelves.items()},
+        trouble=trouble,
+    )
+
+
+@status_routes.get("/version", responses=_problems(401))
+async def version() -> VersionOut:
+    """Which version of mmn-index this is."""
+    return VersionOut(version=_version.__version__, api="v1")
+
+
+@status_routes.get("/metrics", response_class=Response, responses=_problems(401))
+async def metrics(service: Served) -> Response:
+    """What Prometheus reads."""
+    return Response(service.metrics.as_text(), media_type="text/plain; version=0.0.4; charset=utf-8")

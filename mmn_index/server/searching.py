@@ -1,0 +1,141 @@
+"""A search request from its body to its answer."""
+
+import time
+from functools import partial
+
+from ..errors import QueryError
+from ..index import Restriction
+from ..search import Answer, SearchOptions, search_like, search_pairs
+from ..search.pairs import Pair
+from .batching import Batcher, Wanted
+from .library import Opened
+from .problems import RequestError
+from .settings import Settings
+from .wire import AnswerOut, HitOut, PairOut, Part, SearchRequest, SearchResponse
+
+
+async def answer(
+    request: SearchRequest, opened: Opened, batcher: Batcher, settings: Settings
+) -> SearchResponse:
+    """What a request is answered with.
+
+    Raises:
+        RequestError: 422, more is asked for than the server allows; 503, too much waits.
+        MmnIndexError: what the search raises.
+    """
+    began = time.monotonic()
+    check_limits(request, settings)
+    index = opened.index
+    score, options = index.manifest.with_score(request.score, request.hub), _options(request, opened)
+    answers: list[Answer] = []
+    pairs: list[Pair] | None = None
+    if request.like is not None:
+        moment = (request.like.video, request.like.start, request.like.end)
+        like = partial(search_like, index, *moment, score=request.score, hub=request.hub, options=options)
+        answers = [await batcher.call(like)]
+    elif request.also is not None or request.then is not None:
+        assert request.query is not None
+        second = str(request.also if request.then is None else request.then)
+        pairs = await batcher.call(
+            partial(
+                search_pairs,
+                index,
+                opened.model,
+                request.query,
+                second,
+                in_order=request.then is not None,
+                score=request.score,
+                hub=request.hub,
+                options=options,
+            )
+        )
+    else:
+        answers = await batcher.search(Wanted(opened, request.sentences, request.without, score, options))
+    return SearchResponse(
+        index=opened.name,
+        version=opened.version,
+        score=score.name,
+        answers=[_answer(one) for one in answers],
+        pairs=None if pairs is None else [_pair(one) for one in pairs],
+        milliseconds=round(1000 * (time.monotonic() - began), 2),
+    )
+
+
+def check_limits(request: SearchRequest, settings: Settings) -> None:
+    """Refuse what would take a server for itself."""
+    asked = {
+        "k": (request.k, settings.max_k, "moments"),
+        "queries": (len(request.sentences), settings.max_queries, "sentences"),
+        "the longest sentence": (
+            max(map(len, request.all_sentences), default=0),
+            settings.max_query_length,
+            "characters",
+        ),
+    }
+    for name, (value, most, unit) in asked.items():
+        if value > most:
+            raise RequestError(422, f"{name}: {value:,} {unit}, this server allows {most:,}.")
+
+
+def _options(request: SearchRequest, opened: Opened) -> SearchOptions:
+    where = opened.index.where(tuple(request.where)).where
+    restriction = Restriction(
+        None if request.videos is None else tuple(request.videos),
+        tuple(request.exclude),
+        where,
+        request.after,
+        request.before,
+        request.min_length,
+        request.max_length,
+    )
+    return SearchOptions(
+        k=request.k,
+        nms=request.nms,
+        per_video=request.per_video,
+        restriction=restriction,
+        exact=request.exact,
+        timeout=request.timeout,
+        min_confidence=request.min_confidence,
+    )
+
+
+def _answer(found: Answer) -> AnswerOut:
+    return AnswerOut(
+        query=found.query,
+        hits=[
+            HitOut(
+                rank=hit.rank,
+                video=hit.video_id,
+                start=round(hit.start, 3),
+                end=round(hit.end, 3),
+                score=hit.score,
+                confidence=hit.confidence,
+                row=hit.row,
+            )
+            for hit in found.hits
+        ],
+        exact=found.exact,
+        recall=found.recall,
+        candidates=found.candidates,
+        moments=found.moments,
+        refused=found.refused,
+    )
+
+
+def _pair(found: Pair) -> PairOut:
+    first, second = (
+        Part(start=round(start, 3), end=round(end, 3), log_score=round(log, 3))
+        for start, end, log in (found.first, found.second)
+    )
+    return PairOut(rank=found.rank, video=found.video_id, score=found.score, first=first, second=second)
+
+
+def check_sentences(request: SearchRequest) -> None:
+    """Refuse sentences that no model reads, such as one of blanks.
+
+    Raises:
+        QueryError: which, and why.
+    """
+    for sentence in request.all_sentences:
+        if not sentence.strip():
+            raise QueryError("a sentence is empty.")

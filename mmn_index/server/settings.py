@@ -1,0 +1,54 @@
+"""What a server is told at its start."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from ..errors import ConfigError
+
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that shapes a server; docs/serving.md has the table.
+
+    Raises:
+        ConfigError: a value out of range, or an address that others reach without a token.
+    """
+
+    indexes: tuple[Path, ...]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None  # what callers send as `Authorization: Bearer TOKEN`
+    no_auth: bool = False  # others may reach the server without a token
+    origins: tuple[str, ...] = ()  # pages of other hosts that may call it (CORS)
+    device: str = "cpu"
+    max_k: int = 1000  # moments of an answer
+    max_queries: int = 256  # sentences of a request
+    max_query_length: int = 2000  # characters of a sentence
+    max_body: int = 1 << 20  # bytes of a request
+    batch: int = 64  # sentences that are searched together
+    batch_wait: float = 0.005  # seconds that a query waits for others
+    max_waiting: int = 1024  # sentences that may wait
+    cache: int = 4096  # embeddings of sentences that are kept
+    refresh: float = 0.5  # seconds between looks for a newer version of an index
+
+    def __post_init__(self) -> None:
+        if not self.indexes:
+            raise ConfigError("there is no index to serve.")
+        if self.token is not None and self.no_auth:
+            raise ConfigError("--no-auth lets everybody in, --token does not: leave out one of them.")
+        if self.token is not None and len(self.token) < 16:
+            raise ConfigError(
+                f"--token has {len(self.token)} characters, expected at least 16. For one that nobody "
+                "guesses: python -c 'import secrets; print(secrets.token_urlsafe())'"
+            )
+        if self.host not in LOCAL and self.token is None and not self.no_auth:
+            raise ConfigError(
+                f"--host {self.host} can be reached from other machines: give a --token that callers send, "
+                "or --no-auth to let everybody in."
+            )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.startswith("max_") and value < 1:
+                raise ConfigError(f"--{field.name.replace('_', '-')} is {value}, expected at least 1.")

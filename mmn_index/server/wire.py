@@ -1,0 +1,211 @@
+"""What requests and answers look like on the wire. Times are seconds from the beginning of a video."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Sentence = Annotated[str, Field(min_length=1, description="One sentence.")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    """A name that is not known is a mistake, not something to ignore."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Moment(_Strict):
+    """A moment of the index: the proposal that overlaps it most is meant."""
+
+    video: str
+    start: Seconds
+    end: Seconds
+
+
+class SearchRequest(_Strict):
+    """What is looked for, where, and how the answer is put together: the options of `mmn-index search`.
+
+    Exactly one of `query`, `queries` and `like` is given.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        json_schema_extra={
+            "examples": [
+                {"query": "a person opens the door"},
+                {"query": "a person opens the door", "then": "a person sits down", "k": 5},
+                {"like": {"video": "porch/cam1", "start": 12.0, "end": 18.5}, "per_video": 1},
+            ]
+        },
+    )
+
+    index: str | None = Field(None, description="Which index; not needed where there is one.")
+    query: Sentence | None = None
+    queries: list[Sentence] | None = Field(
+        None, min_length=1, description="Several sentences, an answer each."
+    )
+    like: Moment | None = Field(None, description="Moments like this one; itself is left out.")
+    without: Sentence | None = Field(
+        None, alias="not", description="Moments that fit the query rather than this."
+    )
+    also: Sentence | None = Field(None, alias="and", description="Videos that have a moment of this as well.")
+    then: Sentence | None = Field(None, description="Videos that have one of this later.")
+    k: int = Field(10, ge=1, description="How many moments.")
+    nms: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="The worse of two moments above this temporal IoU is dropped; 1 drops none.",
+    )
+    score: str | None = Field(
+        None, description="collection, product, contrastive or iou; else the index's own."
+    )
+    hub: float | None = Field(None, ge=0, le=1, description="How far moments like every sentence rank lower.")
+    per_video: int | None = Field(None, ge=1, description="At most so many moments of a video.")
+    videos: list[str] | None = Field(None, description="Only in these.")
+    exclude: list[str] = Field([], description="Not in these.")
+    where: list[str] = Field([], description="Conditions on metadata, such as `camera=porch`; all hold.")
+    after: Seconds | None = Field(None, description="Moments that start then or later.")
+    before: Seconds | None = Field(None, description="Moments that end then or earlier.")
+    min_length: Seconds | None = None
+    max_length: Seconds | None = None
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, description="Only moments that are at least as sure."
+    )
+    exact: bool = Field(False, description="Scan everything, also where there is a candidate index.")
+    timeout: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds, waiting included.")
+
+    @model_validator(mode="after")
+    def _one_question(self) -> "SearchRequest":
+        if sum(x is not None for x in (self.query, self.queries, self.like)) != 1:
+            raise ValueError("give exactly one of query, queries and like")
+        second = [x for x in (self.without, self.also, self.then) if x is not None]
+        if len(second) > (0 if self.query is None else 1):
+            raise ValueError("not, and, then go with one query, one of them at a time")
+        return self
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is embedded as queries."""
+        return (self.query,) if self.query is not None else tuple(self.queries or ())
+
+    @property
+    def all_sentences(self) -> tuple[str, ...]:
+        """All that is embedded."""
+        return (*self.sentences, *(x for x in (self.without, self.also, self.then) if x is not None))
+
+
+class HitOut(BaseModel):
+    """One moment of an answer."""
+
+    rank: int
+    video: str
+    start: float
+    end: float
+    score: float
+    confidence: float | None = Field(
+        None, description="Probability that it is right, if the index is calibrated."
+    )
+    row: int = Field(description="Its number in this version of the index.")
+
+
+class AnswerOut(BaseModel):
+    """The moments that were found for one sentence, best first."""
+
+    query: str
+    hits: list[HitOut]
+    exact: bool = Field(description="Proven: a scan of everything gives the same list.")
+    recall: float | None = Field(
+        description="If not exact: measured share of the exact top 10 that is found."
+    )
+    candidates: int = Field(description="Moments whose exact score was computed.")
+    moments: int = Field(description="Moments that could have been found.")
+    refused: float | None = Field(
+        None, description="Highest confidence of what `min_confidence` left out, where nothing is left."
+    )
+
+
+class Part(BaseModel):
+    """One moment of a pair."""
+
+    start: float
+    end: float
+    log_score: float
+
+
+class PairOut(BaseModel):
+    """Two moments of one video."""
+
+    rank: int
+    video: str
+    score: float = Field(description="The sum of both logarithmic scores.")
+    first: Part
+    second: Part
+
+
+class SearchResponse(BaseModel):
+    """An answer for each sentence, or pairs where `and` or `then` was asked for."""
+
+    index: str
+    version: int = Field(description="Of the index; all answers are of this one.")
+    score: str
+    answers: list[AnswerOut]
+    pairs: list[PairOut] | None = None
+    milliseconds: float = Field(description="From the request's arrival to its answer.")
+
+
+class VideoOut(BaseModel):
+    """A video of an index."""
+
+    video: str
+    duration: float
+    metadata: dict[str, str | int | float | bool | None] = Field(
+        description="Its columns; times in ISO 8601."
+    )
+    playable: bool = Field(description="Whether its file is there.")
+
+
+class VideosOut(BaseModel):
+    """A page of the videos of an index."""
+
+    index: str
+    version: int
+    total: int
+    videos: list[VideoOut]
+
+
+class IndexOut(BaseModel):
+    """An index of the server."""
+
+    name: str
+    version: int
+    videos: int
+    moments: int
+    score: str
+    calibrated: bool
+    columns: list[str] = Field(description="Of metadata, for `where`.")
+
+
+class HealthOut(BaseModel):
+    """`trouble` says why a newer version of an index could not be opened; the older one is answered from."""
+
+    status: str
+    indexes: dict[str, int] = Field(description="Name to version.")
+    trouble: dict[str, str]
+
+
+class VersionOut(BaseModel):
+    """Of mmn-index, and of its API."""
+
+    version: str
+    api: str
+
+
+class ProblemOut(BaseModel):
+    """Problem details, RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str

@@ -1,0 +1,479 @@
+"""The HTTP service: the same answers as the library's, under load, while the index changes, and to strangers."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import SENTENCES, Command, write_features
+from fastapi.testclient import TestClient
+
+from mmn_index.client import Client
+from mmn_index.errors import ConfigError, QueryError, ServerError
+from mmn_index.server.app import create_app
+from mmn_index.server.settings import Settings
+
+TOKEN = "a-token-that-nobody-guesses"
+
+
+@pytest.fixture
+def root(world: Path, tmp_path: Path) -> Path:
+    """An index that a test may change."""
+    return Path(shutil.copytree(world / "collection.mmn", tmp_path / "films.mmn"))
+
+
+@pytest.fixture
+def serve(root: Path) -> Iterator[Callable[..., TestClient]]:
+    """A server of that index, with some settings."""
+    running: list[TestClient] = []
+
+    def start(*more: Path, **settings: Any) -> TestClient:
+        client = TestClient(create_app(Settings((root, *more), **settings)), raise_server_exceptions=False)
+        running.append(client.__enter__())
+        return running[-1]
+
+    yield start
+    for client in running:
+        client.__exit__()
+
+
+def searched(client: TestClient, **request: Any) -> dict[str, Any]:
+    answer = client.post("/v1/search", json=request)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Two answers, but for the last digits of their scores: sentences that are embedded together are padded."""
+    for answers in (one, other):
+        answers.pop("milliseconds", None)
+        answers["scores"] = [
+            pytest.approx(hit.pop("score"), rel=1e-5) for a in answers.get("answers", []) for hit in a["hits"]
+        ]
+    other["scores"] = [approximate.expected for approximate in other["scores"]]
+    assert one == other
+
+
+def lines(command: Command, root: Path, *arguments: object) -> list[dict[str, Any]]:
+    said = command.ok("search", *arguments, "--index", root, "--json").stdout
+    return [json.loads(line) for line in said.splitlines()]
+
+
+ASKED: list[tuple[list[object], dict[str, Any]]] = [
+    (["a person opens the door"], {"query": "a person opens the door"}),
+    (
+        ["door", "-k", 3, "--nms", 0.3, "--per-video", 1],
+        {"query": "door", "k": 3, "nms": 0.3, "per_video": 1},
+    ),
+    (["door", "--score", "product", "-k", 20], {"query": "door", "score": "product", "k": 20}),
+    (["door", "--video", "v1", "--video", "v4"], {"query": "door", "videos": ["v1", "v4"]}),
+    (
+        ["door", "--exclude", "v1", "--after", 2, "--before", 20],
+        {"query": "door", "exclude": ["v1"], "after": 2, "before": 20},
+    ),
+    (["door", "--min-length", 3, "--max-length", 9], {"query": "door", "min_length": 3, "max_length": 9}),
+    (
+        ["door", "--where", "duration>=1", "--exact"],
+        {"query": "door", "where": ["duration>=1"], "exact": True},
+    ),
+    (["door", "--not", "a person reads a book"], {"query": "door", "not": "a person reads a book"}),
+    (["--like", "v2@1.0-6.0"], {"like": {"video": "v2", "start": 1.0, "end": 6.0}}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "request_"), ASKED, ids=[" ".join(map(str, a)) for a, _ in ASKED])
+def test_an_answer_is_that_of_the_command(
+    root: Path,
+    serve: Callable[..., TestClient],
+    command: Command,
+    arguments: list[object],
+    request_: dict[str, Any],
+) -> None:
+    found = searched(serve(), **request_)
+    expected = lines(command, root, *arguments)
+    (answer,) = found["answers"]
+    assert len(expected) == len(answer["hits"]) > 0
+    for hit, line in zip(answer["hits"], expected, strict=True):
+        assert {name: hit[name] for name in ("rank", "video", "start", "end")} == {
+            name: line[name] for name in ("rank", "video", "start", "end")
+        }
+        assert hit["score"] == pytest.approx(line["score"], rel=1e-6)
+        assert (answer["exact"], found["score"]) == (line["exact"], line["score_name"])
+
+
+@pytest.mark.parametrize("second", ["and", "then"])
+def test_pairs_are_those_of_the_command(
+    root: Path, serve: Callable[..., TestClient], command: Command, second: str
+) -> None:
+    found = searched(serve(), query="a person opens the door", k=3, **{second: "a person sits down"})
+    expected = lines(command, root, "a person opens the door", f"--{second}", "a person sits down", "-k", 3)
+    assert found["answers"] == []
+    assert [(pair["rank"], pair["video"], pair["first"]) for pair in found["pairs"]] == [
+        (line["rank"], line["video"], line["first"]) for line in expected
+    ]
+
+
+def test_several_sentences_at_once(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    together = searched(client, queries=list(SENTENCES), k=4)["answers"]
+    assert [answer["query"] for answer in together] == list(SENTENCES)
+    for sentence, answer in zip(SENTENCES, together, strict=True):
+        assert answer == searched(client, query=sentence, k=4)["answers"][0]
+
+
+def test_those_who_come_together_are_answered_as_one_by_one(serve: Callable[..., TestClient]) -> None:
+    """Requests of several kinds, one of which cannot be answered, in batches."""
+    client = serve(batch_wait=0.2, cache=0)
+    kinds: list[dict[str, Any]] = [
+        *({"query": sentence} for sentence in SENTENCES),
+        {"query": "door", "k": 3},
+        {"query": "door", "not": "book"},
+        {"query": "book", "not": "door"},
+        {"query": "door", "videos": ["v1"]},
+        {"query": "a person opens the door " * 200},
+        {"query": "door", "score": "nonsense"},
+    ]
+    alone = [client.post("/v1/search", json=kind) for kind in kinds]
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        together = list(pool.map(lambda kind: client.post("/v1/search", json=kind), kinds))
+    for one, other in zip(alone, together, strict=True):
+        assert one.status_code == other.status_code
+        same(one.json(), other.json())
+    assert [answer.status_code for answer in alone[-2:]] == [422, 422]
+    metrics = client.get("/v1/metrics").text
+    largest = [
+        line for line in metrics.splitlines() if line.startswith('mmn_index_batch_sentences_bucket{le="4.0"}')
+    ]
+    everything = [line for line in metrics.splitlines() if line.startswith("mmn_index_batch_sentences_count")]
+    assert float(largest[0].split()[1]) < float(everything[0].split()[1]), "no batch was larger than four"
+
+
+def test_sentences_are_remembered(serve: Callable[..., TestClient]) -> None:
+    client = serve(cache=2)
+    for sentence in (SENTENCES[0], SENTENCES[0], SENTENCES[1], SENTENCES[2], SENTENCES[0]):
+        searched(client, query=sentence)
+    said = dict(line.split() for line in client.get("/v1/metrics").text.splitlines() if line[0] != "#")
+    assert (float(said["mmn_index_query_cache_hits"]), float(said["mmn_index_query_cache_misses"])) == (1, 4)
+
+
+def test_a_server_that_is_too_busy_says_when_to_come_back(serve: Callable[..., TestClient]) -> None:
+    client = serve(max_waiting=2)
+    answer = client.post("/v1/search", json={"queries": list(SENTENCES[:3])})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["title"] == "Service Unavailable"
+    searched(client, queries=list(SENTENCES[:2]))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "give exactly one of query, queries and like"),
+        ({"query": "a", "queries": ["b"]}, "give exactly one"),
+        ({"query": ""}, "query: String should have at least 1 character"),
+        ({"query": "   "}, "a sentence is empty"),
+        ({"query": "a", "then": "b", "and": "c"}, "one of them at a time"),
+        ({"queries": ["a"], "not": "b"}, "one of them at a time"),
+        ({"query": "a", "k": 0}, "k: "),
+        ({"query": "a", "k": 1001}, "k: 1,001 moments, this server allows 1,000"),
+        ({"query": "a", "kay": 3}, "kay: Extra inputs are not permitted"),
+        ({"query": "a", "nms": 1.5}, "nms: "),
+        ({"query": "a", "timeout": 0}, "timeout: "),
+        ({"query": "a", "min_confidence": 0.5}, "calibrat"),
+        ({"query": "a", "where": ["camera=porch"]}, "no column 'camera'"),
+        ({"query": "a", "videos": ["vv1"]}, "no video 'vv1'"),
+        ({"query": "a", "hub": 2}, "hub: "),
+        ({"query": "x" * 2001}, "the longest sentence: 2,001 characters"),
+        ({"queries": ["a"] * 257}, "queries: 257 sentences, this server allows 256"),
+        ({"like": {"video": "v1", "start": 3000, "end": 4000}}, "no moment of 'v1'"),
+    ],
+)
+def test_what_cannot_be_is_a_problem(
+    serve: Callable[..., TestClient], body: dict[str, Any], says: str
+) -> None:
+    answer = serve().post("/v1/search", json=body)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert says in answer.json()["detail"]
+
+
+def test_other_problems(serve: Callable[..., TestClient], world: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(world / "collection.mmn", tmp_path / "other.mmn")
+    client = serve(other, max_body=1000)
+    for answer, status, says in (
+        (
+            client.post("/v1/search", json={"query": "door"}),
+            404,
+            "which index is meant is not said; there are films, other",
+        ),
+        (client.post("/v1/search", json={"query": "door", "index": "none"}), 404, "there is no index 'none'"),
+        (client.get("/v1/nothing"), 404, "Not Found"),
+        (client.get("/v1/search"), 405, "Method Not Allowed"),
+        (client.post("/v1/search", content=b"{", headers={"Content-Type": "application/json"}), 422, "JSON"),
+        (client.post("/v1/search", content=b"\xff", headers={"Content-Type": "application/json"}), 400, ""),
+        (client.post("/v1/search", json={"query": "x" * 1000}), 413, "larger than the 1,000 bytes"),
+        (
+            client.post(
+                "/v1/search",
+                content=(b"x" * 300 for _ in range(9)),
+                headers={"Content-Type": "application/json"},
+            ),
+            413,
+            "larger than the 1,000 bytes",
+        ),
+        (client.get("/v1/videos/none?index=films"), 404, "no video 'none'"),
+    ):
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert says in answer.json()["detail"]
+    assert searched(client, query="door", index="other")["index"] == "other"
+
+
+def test_a_token_is_asked_for(serve: Callable[..., TestClient]) -> None:
+    client = serve(token=TOKEN)
+    assert client.get("/v1/health/live").status_code == 200
+    assert client.get("/v1/health/ready").status_code == 200
+    for headers in ({}, {"Authorization": "Bearer " + TOKEN[:-1]}, {"Authorization": TOKEN}):
+        for path in ("/v1/indexes", "/v1/openapi.json", "/v1/metrics", "/v1/nothing"):
+            refused = client.get(path, headers=headers)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            assert refused.json()["status"] == 401
+    assert client.get("/v1/indexes", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_every_answer_has_the_headers_of_a_careful_server(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    for path in ("/v1/indexes", "/v1/nothing", "/v1/health/live"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+    named = serve(origins=("https://films.example",))
+    allowed = named.get("/v1/indexes", headers={"Origin": "https://films.example"})
+    assert allowed.headers["access-control-allow-origin"] == "https://films.example"
+    other = named.get("/v1/indexes", headers={"Origin": "https://other.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"host": "0.0.0.0"}, "can be reached from other machines"),
+        ({"token": "short"}, "expected at least 16"),
+        ({"token": TOKEN, "no_auth": True}, "leave out one of them"),
+        ({"max_k": 0}, "--max-k is 0"),
+    ],
+)
+def test_settings_that_are_refused(root: Path, settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Settings((root,), **settings)
+    assert Settings((root,), host="0.0.0.0", token=TOKEN).token == TOKEN
+
+
+def test_a_newer_version_is_taken_up(
+    serve: Callable[..., TestClient], root: Path, tmp_path: Path, command: Command
+) -> None:
+    client = serve(refresh=0.05)
+    first = searched(client, query="door", k=100)
+    write_features(tmp_path / "more.h5", 2, prefix="w", seed=5)
+    command.ok("add", tmp_path / "more.h5", "--index", root)
+
+    def newer() -> bool:
+        return bool(searched(client, query="door", k=100)["version"] > first["version"])
+
+    until(newer)
+    assert {"w0", "w1"} <= {video["video"] for video in client.get("/v1/videos").json()["videos"]}
+    assert client.get("/v1/health/ready").json() == {
+        "status": "ready",
+        "indexes": {"films": first["version"] + 1},
+        "trouble": {},
+    }
+    # One that cannot be opened: the last that could is answered from.
+    manifest = (root / "manifest.json").read_bytes()
+    (root / "manifest.json").write_bytes(manifest[:-20])
+    until(lambda: client.get("/v1/health/ready").json()["status"] == "degraded")
+    assert searched(client, query="door", k=100)["version"] == first["version"] + 1
+    (root / "manifest.json").write_bytes(manifest)
+    until(lambda: client.get("/v1/health/ready").json()["status"] == "ready")
+
+
+def until(done: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "nothing came of it"
+        time.sleep(0.02)
+
+
+def test_no_answer_mixes_versions(
+    serve: Callable[..., TestClient], root: Path, tmp_path: Path, command: Command
+) -> None:
+    """Searches beside a writer: each answer is that of the version that it names."""
+    client = serve(refresh=0.02)
+    write_features(tmp_path / "more.h5", 2, prefix="w", seed=5)
+    request = {"queries": list(SENTENCES), "k": 30, "nms": 1.0}
+    known: dict[int, Any] = {}
+    found: list[dict[str, Any]] = []
+    ends = threading.Event()
+
+    def ask() -> None:
+        while not ends.is_set():
+            found.append(searched(client, **request))
+
+    def note() -> None:
+        for answers in (searched(serve(), **request),):
+            known[answers["version"]] = answers["answers"]
+
+    note()
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(ask) for _ in range(3)]
+        for step in (("add", tmp_path / "more.h5"), ("remove", "v1"), ("remove", "w0"), ("compact",)):
+            command.ok(*step, "--index", root)
+            note()
+            time.sleep(0.15)
+        ends.set()
+        for one in asking:
+            one.result()
+    assert {answers["version"] for answers in found} == set(known)
+    for answers in found:
+        same({"answers": answers["answers"]}, {"answers": json.loads(json.dumps(known[answers["version"]]))})
+
+
+def test_videos_and_indexes(
+    serve: Callable[..., TestClient], root: Path, tmp_path: Path, command: Command
+) -> None:
+    write_features(tmp_path / "more.h5", 1, prefix="porch/cam", seed=5)
+    (tmp_path / "about.csv").write_text("video_id,camera,recorded\nporch/cam0,porch,2026-01-31\n")
+    command.ok("add", tmp_path / "more.h5", "--index", root, "--metadata", tmp_path / "about.csv")
+    client = serve()
+    (index,) = client.get("/v1/indexes").json()
+    assert (index["name"], index["videos"], index["score"]) == ("films", 7, "collection")
+    assert {"camera", "recorded", "duration"} <= set(index["columns"])
+    page = client.get("/v1/videos", params={"first": 5, "count": 10}).json()
+    assert (page["total"], [video["video"] for video in page["videos"]]) == (7, ["v5", "porch/cam0"])
+    (cam,) = client.get("/v1/videos", params={"where": "camera=porch"}).json()["videos"]
+    assert cam == client.get("/v1/videos/porch/cam0").json() == client.get("/v1/videos/porch%2Fcam0").json()
+    assert (cam["metadata"]["camera"], cam["metadata"]["recorded"][:10]) == ("porch", "2026-01-31")
+    assert client.get("/v1/videos", params={"where": "camera=garden"}).json()["videos"] == []
+    assert client.get("/v1/version").json()["api"] == "v1"
+
+
+def test_one_request_without_a_server(root: Path, command: Command) -> None:
+    said = command.ok("serve", root, "--get", "/v1/videos?count=2").stdout
+    assert [video["video"] for video in json.loads(said)["videos"]] == ["v0", "v1"]
+    result = command.run("serve", root, "--get", "/v1/videos/none")
+    assert (result.exit_code, json.loads(result.stdout)["status"]) == (1, 404)
+    command.fails("serve", root, "--get", "videos", says="expected a path that begins with /")
+    command.fails("serve", root.with_name("none.mmn"), "--get", "/v1/videos", says="none.mmn")
+    command.fails("serve", root, root, says="two indexes are called 'films'")
+
+
+@pytest.fixture
+def running(root: Path) -> Iterator[str]:
+    """A server in a process of its own, ended as a service manager does."""
+    line = [
+        sys.executable,
+        "-c",
+        "from mmn_index.cli.main import main; main()",
+        "serve",
+        str(root),
+        "--port",
+        "0",
+    ]
+    environment = {**os.environ, "MMN_INDEX_TOKEN": TOKEN}
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        try:
+            yield said.split("Serving on ")[1].split(";")[0]
+            process.send_signal(signal.SIGTERM)
+            rest = process.communicate(timeout=30)[1]
+            assert "Traceback" not in rest, rest
+            assert process.returncode in (0, -signal.SIGTERM)
+        finally:
+            process.kill()
+
+
+def test_a_real_server_and_its_clients(
+    running: str, root: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Client(running, TOKEN) as client:
+        found = client.search("a person opens the door", k=3, without="a person sits down")
+        expected = lines(command, root, "a person opens the door", "-k", 3, "--not", "a person sits down")
+        assert [(hit.video, hit.start) for hit in found.answers[0].hits] == [
+            (line["video"], line["start"]) for line in expected
+        ]
+        assert len(client.search(list(SENTENCES)).answers) == len(SENTENCES)
+        pairs = client.search("door", then="book").pairs
+        assert pairs is not None
+        assert pairs[0].second.start >= pairs[0].first.end
+        assert len(client.get("/v1/videos", count=2)["videos"]) == 2
+        with pytest.raises(QueryError, match="1,001 moments"):
+            client.search("door", k=1001)
+    with Client(running) as stranger, pytest.raises(ServerError, match="401: the header"):
+        stranger.search("door")
+    monkeypatch.setenv("MMN_INDEX_TOKEN", TOKEN)
+    for arguments in (
+        ["a person opens the door", "-k", 4],
+        ["door", "--not", "book", "--per-video", 1],
+        ["--like", "v2@1-6"],
+        ["door", "--then", "book"],
+    ):
+        own = lines(command, root, *arguments)
+        theirs = lines(command, root, *arguments, "--server", running)
+        assert len(own) > 0
+        for one, other in zip(own, theirs, strict=True):
+            assert set(other) == set(one) - {"uri"}
+            for name, value in other.items():
+                assert value == (pytest.approx(one[name], rel=1e-5) if name == "score" else one[name]), name
+    table = command.ok("search", "door", "--server", running, "-k", 2).stdout
+    assert table.splitlines()[0].split() == ["rank", "video", "start", "end", "collection"]
+    usage = command.run("search", "door", "--server", running, "--html", "x.html")
+    assert (usage.exit_code, "needs the index itself" in usage.stderr) == (2, True)
+
+
+def test_servers_that_are_none(command: Command, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        command.fails("serve", tmp_path, "--port", port, says="cannot be listened on")
+    command.fails(
+        "search", "door", "--server", f"http://127.0.0.1:{port}", says="Is `mmn-index serve` running"
+    )
+    command.fails("search", "door", "--server", "nonsense", says="nonsense")
+    for body, says in ((b"<html>", "not in JSON"), (b"[]", "is not that of"), (b"{}", "is not that of")):
+        transport = httpx.MockTransport(lambda _, body=body: httpx.Response(200, content=body))
+        with (
+            Client("http://a.example", transport=transport) as client,
+            pytest.raises(ServerError, match=says),
+        ):
+            client.search("door")
+
+
+def test_what_has_arrived_is_answered_before_the_end(root: Path) -> None:
+    app = create_app(Settings((root,), batch_wait=0.3))
+
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
+            async with app.router.lifespan_context(app):
+                requests = [
+                    asyncio.create_task(client.post("/v1/search", json={"query": sentence}))
+                    for sentence in SENTENCES
+                ]
+                await asyncio.sleep(0.1)
+            return [(await request).status_code for request in requests]
+
+    assert asyncio.run(ask()) == [200] * len(SENTENCES)
