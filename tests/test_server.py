@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,7 @@ def test_a_server_that_is_too_busy_says_when_to_come_back(serve: Callable[..., T
         ({"query": "a", "where": ["camera=porch"]}, "no column 'camera'"),
         ({"query": "a", "videos": ["vv1"]}, "no video 'vv1'"),
         ({"query": "a", "hub": 2}, "hub: "),
+        ({"query": "a\0b"}, "no text"),
         ({"query": "x" * 2001}, "the longest sentence: 2,001 characters"),
         ({"queries": ["a"] * 257}, "queries: 257 sentences, this server allows 256"),
         ({"like": {"video": "v1", "start": 3000, "end": 4000}}, "no moment of 'v1'"),
@@ -222,7 +223,11 @@ def test_other_problems(serve: Callable[..., TestClient], world: Path, tmp_path:
         (client.post("/v1/search", json={"query": "door", "index": "none"}), 404, "there is no index 'none'"),
         (client.get("/v1/nothing"), 404, "Not Found"),
         (client.get("/v1/search"), 405, "Method Not Allowed"),
-        (client.post("/v1/search", content=b"{", headers={"Content-Type": "application/json"}), 422, "JSON"),
+        (
+            client.post("/v1/search", content=b"{", headers={"Content-Type": "application/json"}),
+            422,
+            "the body is not JSON, at character 1",
+        ),
         (client.post("/v1/search", content=b"\xff", headers={"Content-Type": "application/json"}), 400, ""),
         (client.post("/v1/search", json={"query": "x" * 1000}), 413, "larger than the 1,000 bytes"),
         (
@@ -235,11 +240,35 @@ def test_other_problems(serve: Callable[..., TestClient], world: Path, tmp_path:
             "larger than the 1,000 bytes",
         ),
         (client.get("/v1/videos/none?index=films"), 404, "no video 'none'"),
+        (client.get("/v1/videos/..%2F..%2Fetc%2Fpasswd?index=films"), 404, "no video '../../etc/passwd'"),
+        (client.get("/v1/videos/%00?index=films"), 404, "no video"),
     ):
         assert answer.status_code == status, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
         assert says in answer.json()["detail"]
     assert searched(client, query="door", index="other")["index"] == "other"
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(root: Path) -> None:
+    app = create_app(Settings((root,), body_wait=0.1))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"query": '
+        await asyncio.sleep(20)
+        yield b'"door"}'
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://local") as client,
+            app.router.lifespan_context(app),
+        ):
+            return await client.post(
+                "/v1/search", content=pieces(), headers={"Content-Type": "application/json"}
+            )
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["detail"]) == (408, "the body did not come within 0.1 seconds.")
 
 
 def test_a_token_is_asked_for(serve: Callable[..., TestClient]) -> None:

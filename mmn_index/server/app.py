@@ -79,7 +79,13 @@ def create_app(settings: Settings) -> FastAPI:
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    app.add_middleware(Guard, token=settings.token, max_body=settings.max_body, metrics=metrics)
+    app.add_middleware(
+        Guard,
+        token=settings.token,
+        max_body=settings.max_body,
+        patience=settings.body_wait,
+        metrics=metrics,
+    )
     return app
 
 
@@ -122,6 +128,10 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
+        if any(one["type"] == "json_invalid" for one in error.errors()):
+            first = error.errors()[0]
+            where = f"at character {first['loc'][-1]}: {first.get('ctx', {}).get('error', '')}"
+            return told(RequestError(422, f"the body is not JSON, {where}."))
         errors: list[dict[str, Any]] = [
             {"field": ".".join(str(part) for part in one["loc"][1:]), "detail": one["msg"]}
             for one in error.errors()

@@ -1,5 +1,6 @@
 """What every request passes before it is looked at: its size, its token, and what every answer carries."""
 
+import asyncio
 import hmac
 import json
 import time
@@ -33,11 +34,13 @@ class Guard:
     Args:
         token: that callers send; None lets everybody in.
         max_body: bytes of a request's body.
-        headers: of every answer.
+        patience: seconds that each piece of a body may take to come.
     """
 
-    def __init__(self, app: App, *, token: str | None, max_body: int, metrics: Metrics) -> None:
-        self._app, self._max_body, self._metrics = app, max_body, metrics
+    def __init__(
+        self, app: App, *, token: str | None, max_body: int, patience: float, metrics: Metrics
+    ) -> None:
+        self._app, self._max_body, self._patience, self._metrics = app, max_body, patience, metrics
         self._token = None if token is None else f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,13 +94,20 @@ class Guard:
         )
 
     def _limited(self, receive: Receive) -> Receive:
-        """A body without a length is counted while it comes."""
-        seen = 0
+        """A body without a length is counted while it comes; one that does not come is not waited for."""
+        seen, whole = 0, False
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            if whole:  # from here on the client can only go, which an answer may take its time to wait for
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._patience)
+            except TimeoutError as error:
+                waited = f"the body did not come within {self._patience:g} seconds."
+                raise RequestError(408, waited) from error
             seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if seen > self._max_body:
                 raise self._too_large()
             return message

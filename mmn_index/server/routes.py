@@ -30,6 +30,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         400: "Not JSON",
         401: "No token",
         404: "Not there",
+        408: "Too slow",
         413: "Too large",
         422: "Cannot be",
         503: "Busy",
@@ -44,7 +45,7 @@ search_routes, index_routes, status_routes = (
 )
 
 
-@search_routes.post("/search", responses=_problems(400, 401, 404, 413, 422, 503))
+@search_routes.post("/search", responses=_problems(400, 401, 404, 408, 413, 422, 503))
 async def search(asked: SearchRequest, service: Served) -> SearchResponse:
     """Find the moments that sentences describe."""
     check_sentences(asked)

@@ -27,6 +27,7 @@ class Settings:
     max_queries: int = 256  # sentences of a request
     max_query_length: int = 2000  # characters of a sentence
     max_body: int = 1 << 20  # bytes of a request
+    body_wait: float = 30.0  # seconds that each piece of a body may take to come
     batch: int = 64  # sentences that are searched together
     batch_wait: float = 0.005  # seconds that a query waits for others
     max_waiting: int = 1024  # sentences that may wait
