@@ -1,6 +1,7 @@
 """The HTTP service: the same answers as the library's, under load, while the index changes, and to strangers."""
 
 import asyncio
+import io
 import json
 import os
 import shutil
@@ -19,10 +20,18 @@ import httpx
 import pytest
 from conftest import SENTENCES, Command, write_features
 from fastapi.testclient import TestClient
+from moving import make_video
+from PIL import Image
 
+from mmn_index import checkpoint
 from mmn_index.client import Client
 from mmn_index.errors import ConfigError, QueryError, ServerError
+from mmn_index.index import MomentIndex
+from mmn_index.index.store import IndexedVideo
 from mmn_index.server.app import create_app
+from mmn_index.server.files import file_of
+from mmn_index.server.library import Opened
+from mmn_index.server.problems import RequestError
 from mmn_index.server.settings import Settings
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -506,3 +515,102 @@ def test_what_has_arrived_is_answered_before_the_end(root: Path) -> None:
             return [(await request).status_code for request in requests]
 
     assert asyncio.run(ask()) == [200] * len(SENTENCES)
+
+
+@pytest.fixture(scope="module")
+def films(pixel_model: Path, tmp_path_factory: pytest.TempPathFactory, command: Command) -> tuple[Path, Path]:
+    """An index of two videos, and their folder."""
+    folder = tmp_path_factory.mktemp("served")
+    for name in ("one.mp4", "two.mp4"):
+        make_video(folder / "films" / name, seconds=4.0)
+    command.ok("build", folder / "films", "--model", pixel_model, "-o", folder / "films.mmn")
+    return folder / "films.mmn", folder / "films"
+
+
+def test_a_video_is_streamed_in_parts(films: tuple[Path, Path]) -> None:
+    root, folder = films
+    name = MomentIndex(root).video_ids[0]
+    content = next(folder.glob(f"{name}.*")).read_bytes()
+    with TestClient(create_app(Settings((root,)))) as client:
+        where = f"/v1/videos/{name}/stream"
+        whole = client.get(where)
+        assert (whole.content, whole.headers["content-type"]) == (content, "video/mp4")
+        assert whole.headers["x-content-type-options"] == "nosniff"
+        part = client.get(where, headers={"Range": "bytes=100-299"})
+        assert (part.status_code, part.content) == (206, content[100:300])
+        assert part.headers["content-range"] == f"bytes 100-299/{len(content)}"
+        last = client.get(where, headers={"Range": "bytes=-10"})
+        assert (last.status_code, last.content) == (206, content[-10:])
+        for wrong in (
+            f"bytes={len(content)}-",
+            "bytes=9-1",
+            "bytes=a-b",
+            "seconds=1-2",
+            "bytes=" + "0-," * 5000,
+        ):
+            assert client.get(where, headers={"Range": wrong}).status_code in (200, 400, 416), wrong[:20]
+        assert client.get("/v1/videos/none/stream").status_code == 404
+
+
+def test_pictures_of_a_video(films: tuple[Path, Path]) -> None:
+    root, _ = films
+    name = MomentIndex(root).video_ids[0]
+    with TestClient(create_app(Settings((root,)))) as client:
+        for time_ in (0, 1.5, 1e5):
+            answer = client.get(f"/v1/videos/{name}/thumbnail", params={"t": time_, "height": 48})
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+            assert Image.open(io.BytesIO(answer.content)).height == 48
+        for wrong in ({"t": -1}, {"t": "nan"}, {"height": 100000}, {"height": 0}):
+            assert client.get(f"/v1/videos/{name}/thumbnail", params=wrong).status_code == 422
+
+
+def test_only_the_files_of_an_index_are_served(films: tuple[Path, Path], tmp_path: Path) -> None:
+    """A video that was deleted, or that is a link by now: to a file elsewhere, to one beside it, to itself."""
+    root, given = films
+    folder = Path(shutil.copytree(given, tmp_path / "films"))
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    opened = Opened("films", MomentIndex(root), checkpoint.load(MomentIndex(root).model_path))
+    name = opened.index.video_ids[0]
+    path = next(folder.glob(f"{name}.*"))
+
+    def moved(number: int) -> IndexedVideo:
+        return IndexedVideo(name, str(path), 1.0)
+
+    opened.index.video = moved  # type: ignore[method-assign]
+    assert file_of(opened, name) == path.resolve()
+    content = path.read_bytes()
+    for target in (secret, Path("/etc/passwd"), folder, path, tmp_path / "none", Path("/dev/zero")):
+        path.unlink()
+        path.symlink_to(target)
+        with pytest.raises(RequestError, match="is not there any more"):
+            file_of(opened, name)
+    (folder / "beside.mp4").write_bytes(content)
+    path.unlink()
+    path.symlink_to("beside.mp4")
+    assert file_of(opened, name) == (folder / "beside.mp4").resolve()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RequestError, match="is not there any more"):
+        file_of(opened, name)
+
+
+def test_maps_are_the_scores_of_all_proposals(root: Path, serve: Callable[..., TestClient]) -> None:
+    client, index = serve(), MomentIndex(root)
+    found = client.get("/v1/videos/v2/moments", params={"query": "a person opens the door"}).json()
+    (only,) = found["maps"]
+    assert only["start"] == 0
+    hits = searched(client, query="a person opens the door", videos=["v2"], nms=1, k=1000)["answers"][0][
+        "hits"
+    ]
+    cells = index.manifest.grid.cells.tolist()
+    assert len(hits) == len(cells) == sum(score is not None for row in only["scores"] for score in row)
+    first = int(index.rows_of(index.number_of("v2"))[0])
+    for hit in hits:
+        row, column = cells[hit["row"] - first]
+        assert only["scores"][row][column] == pytest.approx(hit["score"], rel=1e-5)
+    at = {"query": "door", "at": 1e6}
+    assert client.get("/v1/videos/v2/moments", params=at).json()["maps"] == []
+    assert client.get("/v1/videos/v9/moments", params={"query": "door"}).status_code == 404
+    assert client.get("/v1/videos/v2/moments", params={"query": " "}).status_code == 422
+    assert client.get("/v1/videos/v2/moments", params={"query": "x" * 9999}).status_code == 422

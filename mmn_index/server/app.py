@@ -17,6 +17,7 @@ from .batching import Batcher
 from .guard import Guard
 from .library import Library
 from .metrics import Metrics
+from .pool import Pool
 from .problems import MEDIA_TYPE, RequestError
 from .query_cache import QueryCache
 from .routes import index_routes, search_routes, status_routes
@@ -50,11 +51,13 @@ def create_app(settings: Settings) -> FastAPI:
             metrics=metrics,
         )
         service.batcher.start()
+        service.decoders = Pool(settings.decoders, settings.max_pictures)
         follow = asyncio.create_task(_follow(library, metrics, settings.refresh))
         yield
         follow.cancel()
         with suppress(asyncio.CancelledError):
             await follow
+        service.decoders.stop()
         await service.batcher.stop()
 
     app = FastAPI(

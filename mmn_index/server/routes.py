@@ -1,17 +1,25 @@
 """The calls of the API, version 1."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse
 
 from .. import _version
-from .problems import MEDIA_TYPE
-from .searching import answer, check_sentences
+from ..errors import VideoError
+from . import pictures
+from .files import file_of, media_type, number_of
+from .maps import maps_of
+from .pictures import HEIGHTS
+from .problems import MEDIA_TYPE, RequestError
+from .searching import answer, check_limits, check_sentences
 from .service import Served
 from .videos import video_of, videos_of
 from .wire import (
     HealthOut,
     IndexOut,
+    MapsOut,
     ProblemOut,
     SearchRequest,
     SearchResponse,
@@ -37,6 +45,12 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
     return {status: {"description": said[status], "content": content} for status in statuses}
 
+
+_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+_PART: dict[int | str, dict[str, Any]] = {
+    206: {"description": "Part of the file"},
+    416: {"description": "No such part"},
+}
 
 search_routes, index_routes, status_routes = (
     APIRouter(tags=["search"]),
@@ -80,6 +94,58 @@ def videos(
 ) -> VideosOut:
     """The videos of an index in their order, a page at a time."""
     return videos_of(service.library.find(index), where or [], first, count)
+
+
+@index_routes.get("/videos/{video:path}/moments", responses=_problems(401, 404, 422, 503))
+async def moments(
+    video: str,
+    query: Annotated[str, Query(min_length=1, description="One sentence.")],
+    service: Served,
+    index: IndexName = None,
+    score: str | None = None,
+    at: Annotated[
+        float | None, Query(ge=0, allow_inf_nan=False, description="Only windows that hold this second.")
+    ] = None,
+) -> MapsOut:
+    """A sentence's score of every proposal of a video, as 2D maps."""
+    opened = service.library.find(index)
+    check_sentences(asked := SearchRequest(query=query))
+    check_limits(asked, service.settings)
+    chosen, number = opened.index.manifest.with_score(score), number_of(opened, video)
+    found: MapsOut = await service.batcher.call(partial(maps_of, opened, number, query, chosen, at))
+    return found
+
+
+@index_routes.get(
+    "/videos/{video:path}/stream",
+    response_class=FileResponse,
+    responses=_PART | _problems(400, 401, 404, 422),
+)
+def stream(video: str, service: Served, index: IndexName = None) -> FileResponse:
+    """The file of a video; `Range` asks for a part of it."""
+    path = file_of(service.library.find(index), video)
+    return FileResponse(path, media_type=media_type(path), content_disposition_type="inline")
+
+
+@index_routes.get(
+    "/videos/{video:path}/thumbnail",
+    response_class=Response,
+    responses=_JPEG | _problems(401, 404, 422, 503),
+)
+async def thumbnail(
+    video: str,
+    service: Served,
+    t: Annotated[float, Query(ge=0, le=1e6, allow_inf_nan=False, description="Seconds.")] = 0.0,
+    height: Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Pixels.")] = 180,
+    index: IndexName = None,
+) -> Response:
+    """The picture that is shown at a second of a video."""
+    path = file_of(service.library.find(index), video)
+    try:
+        picture = await service.decoders.run(partial(pictures.thumbnail, path, t, height))
+    except VideoError as error:
+        raise RequestError(404, f"no picture of '{video}': it cannot be decoded.") from error
+    return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
 @index_routes.get("/videos/{video:path}", responses=_problems(401, 404, 422))

@@ -8,17 +8,19 @@ from fastapi import Depends, Request
 from .batching import Batcher
 from .library import Library
 from .metrics import Metrics
+from .pool import Pool
 from .settings import Settings
 
 
 @dataclass
 class Service:
-    """The parts of one server; the batcher lives as long as its loop runs."""
+    """The parts of one server; the batcher and the pool live as long as its loop runs."""
 
     settings: Settings
     library: Library
     metrics: Metrics
     batcher: Batcher = field(init=False)
+    decoders: Pool = field(init=False)
 
 
 def _of(request: Request) -> Service:

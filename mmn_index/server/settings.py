@@ -32,6 +32,8 @@ class Settings:
     batch_wait: float = 0.005  # seconds that a query waits for others
     max_waiting: int = 1024  # sentences that may wait
     cache: int = 4096  # embeddings of sentences that are kept
+    decoders: int = 2  # threads that make pictures
+    max_pictures: int = 64  # that may be asked for at the same time
     refresh: float = 0.5  # seconds between looks for a newer version of an index
 
     def __post_init__(self) -> None:

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import QueryError
 from ..index.segment_files import VIDEO_COLUMNS
 from ..index.selection import fitting
 from ..origin import path_of
+from .files import number_of
 from .library import Opened
-from .problems import RequestError
 from .wire import VideoOut, VideosOut
 
 _OWN = frozenset(VIDEO_COLUMNS.names)  # columns of every index; the others are metadata
@@ -41,10 +40,7 @@ def video_of(opened: Opened, video_id: str) -> VideoOut:
     Raises:
         RequestError: 404, the index has none of that id.
     """
-    try:
-        number = opened.index.number_of(video_id)
-    except QueryError as error:
-        raise RequestError(404, str(error)) from error
+    number = number_of(opened, video_id)
     return _video(opened.index.videos.take(np.array([number])).to_pylist()[0])
 
 

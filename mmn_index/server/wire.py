@@ -40,41 +40,49 @@ class SearchRequest(_Strict):
         },
     )
 
-    index: str | None = Field(None, description="Which index; not needed where there is one.")
+    index: str | None = Field(default=None, description="Which index; not needed where there is one.")
     query: Sentence | None = None
     queries: list[Sentence] | None = Field(
-        None, min_length=1, description="Several sentences, an answer each."
+        default=None, min_length=1, description="Several sentences, an answer each."
     )
-    like: Moment | None = Field(None, description="Moments like this one; itself is left out.")
+    like: Moment | None = Field(default=None, description="Moments like this one; itself is left out.")
     without: Sentence | None = Field(
-        None, alias="not", description="Moments that fit the query rather than this."
+        default=None, alias="not", description="Moments that fit the query rather than this."
     )
-    also: Sentence | None = Field(None, alias="and", description="Videos that have a moment of this as well.")
-    then: Sentence | None = Field(None, description="Videos that have one of this later.")
-    k: int = Field(10, ge=1, description="How many moments.")
+    also: Sentence | None = Field(
+        default=None, alias="and", description="Videos that have a moment of this as well."
+    )
+    then: Sentence | None = Field(default=None, description="Videos that have one of this later.")
+    k: int = Field(default=10, ge=1, description="How many moments.")
     nms: float = Field(
-        0.5,
+        default=0.5,
         ge=0,
         le=1,
         description="The worse of two moments above this temporal IoU is dropped; 1 drops none.",
     )
     score: str | None = Field(
-        None, description="collection, product, contrastive or iou; else the index's own."
+        default=None, description="collection, product, contrastive or iou; else the index's own."
     )
-    hub: float | None = Field(None, ge=0, le=1, description="How far moments like every sentence rank lower.")
-    per_video: int | None = Field(None, ge=1, description="At most so many moments of a video.")
-    videos: list[str] | None = Field(None, description="Only in these.")
-    exclude: list[str] = Field([], description="Not in these.")
-    where: list[str] = Field([], description="Conditions on metadata, such as `camera=porch`; all hold.")
-    after: Seconds | None = Field(None, description="Moments that start then or later.")
-    before: Seconds | None = Field(None, description="Moments that end then or earlier.")
+    hub: float | None = Field(
+        default=None, ge=0, le=1, description="How far moments like every sentence rank lower."
+    )
+    per_video: int | None = Field(default=None, ge=1, description="At most so many moments of a video.")
+    videos: list[str] | None = Field(default=None, description="Only in these.")
+    exclude: list[str] = Field(default=[], description="Not in these.")
+    where: list[str] = Field(
+        default=[], description="Conditions on metadata, such as `camera=porch`; all hold."
+    )
+    after: Seconds | None = Field(default=None, description="Moments that start then or later.")
+    before: Seconds | None = Field(default=None, description="Moments that end then or earlier.")
     min_length: Seconds | None = None
     max_length: Seconds | None = None
     min_confidence: float | None = Field(
-        None, ge=0, le=1, description="Only moments that are at least as sure."
+        default=None, ge=0, le=1, description="Only moments that are at least as sure."
     )
-    exact: bool = Field(False, description="Scan everything, also where there is a candidate index.")
-    timeout: float | None = Field(None, gt=0, allow_inf_nan=False, description="Seconds, waiting included.")
+    exact: bool = Field(default=False, description="Scan everything, also where there is a candidate index.")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Seconds, waiting included."
+    )
 
     @model_validator(mode="after")
     def _one_question(self) -> "SearchRequest":
@@ -105,7 +113,7 @@ class HitOut(BaseModel):
     end: float
     score: float
     confidence: float | None = Field(
-        None, description="Probability that it is right, if the index is calibrated."
+        default=None, description="Probability that it is right, if the index is calibrated."
     )
     row: int = Field(description="Its number in this version of the index.")
 
@@ -122,7 +130,8 @@ class AnswerOut(BaseModel):
     candidates: int = Field(description="Moments whose exact score was computed.")
     moments: int = Field(description="Moments that could have been found.")
     refused: float | None = Field(
-        None, description="Highest confidence of what `min_confidence` left out, where nothing is left."
+        default=None,
+        description="Highest confidence of what `min_confidence` left out, where nothing is left.",
     )
 
 
@@ -173,6 +182,26 @@ class VideosOut(BaseModel):
     version: int
     total: int
     videos: list[VideoOut]
+
+
+class MapOut(BaseModel):
+    """The 2D map of one window of a video: all its proposals."""
+
+    start: float
+    length: float
+    scores: list[list[float | None]] = Field(
+        description="Row: first clip; column: last clip. null where no proposal is."
+    )
+
+
+class MapsOut(BaseModel):
+    """A sentence's score of every proposal of a video; a long video has several windows, which overlap."""
+
+    index: str
+    version: int
+    video: str
+    score: str
+    maps: list[MapOut]
 
 
 class IndexOut(BaseModel):
