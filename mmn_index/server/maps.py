@@ -1,6 +1,7 @@
 """A sentence's scores of all proposals of a video: its 2D maps."""
 
-import numpy as np
+from math import isnan
+
 import torch
 
 from ..index import MomentIndex
@@ -43,6 +44,6 @@ def _maps(
     for place, window in enumerate(index.rows.windows_of(number)):
         if at is None or window.start <= at <= window.start + window.length:
             cells = score_map(index, grid, query, first // len(grid) + place, score).round(6)
-            rows = np.where(np.isnan(cells), None, cells).tolist()
+            rows = [[None if isnan(value) else value for value in row] for row in cells.tolist()]
             found.append(MapOut(start=window.start, length=window.length, scores=rows))
     return found
