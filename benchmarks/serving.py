@@ -1,0 +1,198 @@
+"""A server under load beside a bare loop that embeds and searches one sentence after another.
+
+    python benchmarks/serving.py MODEL FEATURES WORK [--moments 1000000] [--clients 200] [--seconds 60]
+
+FEATURES are copied with noise until there are so many moments. The server remembers no sentence.
+Meanwhile the index is changed ten times: videos are added and removed, and it is compacted. The videos of each
+answer have to be among those of the version that it names.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from mmn_index.feature_writer import FeatureWriter
+from mmn_index.features import FeatureFile
+from mmn_index.index import MomentIndex
+from mmn_index.models import load_model
+from mmn_index.search import search
+
+COMMAND = str(Path(sys.executable).with_name("mmn-index"))
+WHO = ("a person", "a man", "a woman", "somebody", "the child", "an old man", "the girl", "a cook")
+DOES = ("opens", "closes", "takes", "puts down", "cleans", "throws", "holds", "looks at", "lifts", "drops")
+WHAT = ("the door", "a book", "the cup", "a bottle", "the lamp", "a box", "the bag", "a chair", "the phone")
+HOW = (
+    "",
+    "slowly",
+    "twice",
+    "in the kitchen",
+    "near the window",
+    "with one hand",
+    "and sits down",
+    "at night",
+)
+
+
+def sentences(seed: int) -> "itertools.cycle[str]":
+    """5,760 sentences in an order of their own."""
+    found = [" ".join(parts).strip() for parts in itertools.product(WHO, DOES, WHAT, HOW)]
+    random.Random(seed).shuffle(found)
+    return itertools.cycle(found)
+
+
+def write_features(source: Path, out: Path, moments: int, per_video: int, prefix: str) -> None:
+    rng = np.random.default_rng(len(prefix))
+    with FeatureFile(source) as given:
+        names = given.video_ids
+        with FeatureWriter(out, backbone=given.backbone, rate=given.rate) as writer:
+            for number in range(-(-moments // per_video)):
+                name = names[number % len(names)]
+                x = np.asarray(given.read(name), dtype=np.float32)
+                x = x + 0.05 * x.std() * rng.normal(size=x.shape).astype(np.float32)
+                writer.add(f"{prefix}{number:06d}", x, duration=given.duration(name), source=None)
+
+
+def bare(root: Path, seconds: float) -> list[float]:
+    index = MomentIndex(root)
+    model = load_model(index.model_path)
+    asked, times = sentences(0), []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.monotonic()
+        search(index, model, [next(asked)])
+        times.append(time.monotonic() - began)
+    return times
+
+
+async def load(url: str, clients: int, seconds: float) -> tuple[list[float], list[str], dict[int, set[str]]]:
+    """Seconds of each answer, what failed, and which videos were seen in answers of each version."""
+    times: list[float] = []
+    wrong: list[str] = []
+    seen: dict[int, set[str]] = {}
+    end = time.monotonic() + seconds
+
+    async def ask(http: httpx.AsyncClient, number: int) -> None:
+        asked = sentences(1 + number)
+        while time.monotonic() < end:
+            began = time.monotonic()
+            try:
+                answer = await http.post("/v1/search", json={"query": next(asked)})
+            except httpx.HTTPError as error:
+                wrong.append(repr(error))
+                continue
+            if answer.status_code != 200:
+                wrong.append(f"{answer.status_code}: {answer.text[:200]}")
+                continue
+            times.append(time.monotonic() - began)
+            body = answer.json()
+            seen.setdefault(body["version"], set()).update(hit["video"] for hit in body["answers"][0]["hits"])
+
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as http:
+        await asyncio.gather(*(ask(http, number) for number in range(clients)))
+    return times, wrong, seen
+
+
+def change(root: Path, more: Path, names: list[str], seconds: float) -> subprocess.Popen[bytes]:
+    """Ten changes in a process of their own, while the load runs."""
+    pause = f"sleep {seconds / 12:.1f}"
+    steps = []
+    for number in range(3):
+        steps += [
+            f"{COMMAND} update {more} --index {root}",
+            f"{COMMAND} remove {names[number]} --index {root}",
+            f"{COMMAND} remove {names[10 + number]} --index {root}",
+        ]
+    steps.append(f"{COMMAND} compact --index {root}")
+    return subprocess.Popen(
+        ["sh", "-c", f"; {pause}; ".join(steps)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def versions(root: Path, known: dict[int, set[str]], ended: threading.Event) -> None:
+    """Note which videos each version of an index has."""
+    while not ended.wait(0.2):
+        index = MomentIndex(root)
+        known[index.version] = set(index.video_ids)
+
+
+def told(times: list[float], seconds: float) -> dict[str, float]:
+    cuts = statistics.quantiles(times, n=100)
+    return {
+        "answers": len(times),
+        "per_second": round(len(times) / seconds, 2),
+        "p50_ms": round(1000 * cuts[49], 1),
+        "p95_ms": round(1000 * cuts[94], 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--moments", type=int, default=1_000_000)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    asked = parser.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    root, many, more = asked.work / "load.mmn", asked.work / "many.h5", asked.work / "more.h5"
+    per_video = len(load_model(asked.model).grid)
+    if not root.exists():
+        write_features(asked.features, many, asked.moments, per_video, "v")
+        write_features(asked.features, more, 20 * per_video, per_video, "w")
+        subprocess.run([COMMAND, "build", asked.model, many, "-o", root], check=True)
+    names = MomentIndex(root).video_ids
+    alone = told(bare(root, asked.seconds / 3), asked.seconds / 3)
+    line = [COMMAND, "serve", str(root), "--port", "0", "--cache", "0"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        url = server.stderr.readline().split("Serving on ")[1].split(";")[0]
+        known: dict[int, set[str]] = {}
+        ended = threading.Event()
+        watching = threading.Thread(target=versions, args=(root, known, ended))
+        watching.start()
+        changing = change(root, more, names, asked.seconds)
+        times, wrong, seen = asyncio.run(load(url, asked.clients, asked.seconds))
+        changing.wait()
+        ended.set()
+        watching.join()
+        memory = Path(f"/proc/{server.pid}/status").read_text().split("VmHWM:")[1].split("kB")[0]
+        server.send_signal(signal.SIGTERM)
+    together = told(times, asked.seconds)
+    result = {
+        "moments": MomentIndex(root).num_moments,
+        "cores": os.cpu_count(),
+        "clients": asked.clients,
+        "bare loop": alone,
+        "server": together,
+        "ratio": round(together["per_second"] / alone["per_second"], 2),
+        "failed": len(wrong),
+        "versions": len(seen),
+        "mixed": [version for version, videos in seen.items() if not videos <= known[version]],
+        "server_peak_mib": round(int(memory) / 1024),
+    }
+    print(json.dumps(result, indent=1))
+    for text in wrong[:5]:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
