@@ -2,9 +2,9 @@
 
     python benchmarks/serving.py MODEL FEATURES WORK [--moments 1000000] [--clients 200] [--seconds 60]
 
-FEATURES are copied with noise until there are so many moments. The server remembers no sentence. Meanwhile the
-index is changed ten times: videos are added and removed, and it is compacted. The videos of each answer have to
-be among those of the version that it names.
+FEATURES are copied with noise until there are so many moments. The server remembers no sentence. Meanwhile
+the index is changed ten times: videos are added and removed, and it is compacted. The videos of each answer
+have to be among those of the version that it names.
 """
 
 import argparse
