@@ -8,6 +8,7 @@ convolution over the whole map is faster, and is taken.
 Shapes: V videos, R live positions read, R' written, C channels read, C' written, K kernel.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -47,40 +48,54 @@ class SparseConv:
         self.plain = pairs * _PLAIN_IS_FASTER > target.numel() * kernel**2
 
     def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
-        """The convolution without bias: (V, R, C) -> (V, R', C').
+        """The convolution without bias: (R, V, C) -> (R', V, C').
 
         Args:
             weight: (C', C, K, K), as that of a Conv2d.
         """
         if not self.plain or x.dtype is torch.float64:
-            out: Tensor = _ByTaps.apply(x, weight.flatten(2).permute(2, 1, 0).contiguous(), self)  # type: ignore[no-untyped-call]
+            out: Tensor = _ByTaps.apply(x, weight, self)  # type: ignore[no-untyped-call]
             return out
-        whole = x.new_zeros(len(x), self._shape.numel(), x.shape[2]).index_copy(1, self._source, x)
-        made = functional.conv2d(whole.view(len(x), *self._shape, x.shape[2]).permute(0, 3, 1, 2), weight)
-        return made.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, self._target)
+        videos, channels = x.shape[1:]
+        whole = x.new_zeros(videos, self._shape.numel(), channels).index_copy(
+            1, self._source, x.transpose(0, 1)
+        )
+        made = functional.conv2d(whole.view(videos, *self._shape, channels).permute(0, 3, 1, 2), weight)
+        return made.flatten(2).permute(2, 0, 1).index_select(0, self._target)
 
 
 class _ByTaps(torch.autograd.Function):
-    """weight: (K * K, C, C')."""
+    """The same on single taps. Of all videos, a position is one row, which is copied or added in one go; the
+    weights and their gradient are transposed as matrices, for which torch has a fast way.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, conv: SparseConv) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        width, channels = weight.shape[:2]
+        weights = weight.reshape(width * channels, -1).T.contiguous().view(-1, width, channels)
+        ctx.save_for_backward(x, weights)
         ctx.conv = conv
-        out = x.new_zeros(len(x), conv.rows, weight.shape[2])
-        for (read, written), tap in zip(conv.taps, weight, strict=True):
-            out.index_add_(1, written, x.index_select(1, read) @ tap)
-        return out
+        out = x.new_zeros(conv.rows, x.shape[1] * width)
+        for (read, written), tap in zip(conv.taps, weights, strict=True):
+            out.index_add_(0, written, (_rows(x, read) @ tap.T).view(len(read), -1))
+        return out.view(conv.rows, x.shape[1], width)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        x, weight = ctx.saved_tensors
-        of_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        of_weight = torch.empty_like(weight)
-        for (read, written), tap, of_tap in zip(ctx.conv.taps, weight, of_weight, strict=True):
-            part = gradient.index_select(1, written)
+        x, weights = ctx.saved_tensors
+        of_x = torch.zeros_like(x).flatten(1) if ctx.needs_input_grad[0] else None
+        of_weights = torch.empty_like(weights)
+        for (read, written), tap, of_tap in zip(ctx.conv.taps, weights, of_weights, strict=True):
+            part = _rows(gradient, written)
             if of_x is not None:
-                of_x.index_add_(1, read, part @ tap.T)
-            torch.mm(x.index_select(1, read).flatten(0, 1).T, part.flatten(0, 1), out=of_tap)
-        return of_x, of_weight, None
+                of_x.index_add_(0, read, (part @ tap).view(len(read), -1))
+            torch.mm(part.T, _rows(x, read), out=of_tap)
+        kernel = math.isqrt(len(weights))
+        of_weight = of_weights.flatten(1).T.contiguous().view(*weights.shape[1:], kernel, kernel)
+        return None if of_x is None else of_x.view_as(x), of_weight, None
+
+
+def _rows(x: Tensor, numbers: Tensor) -> Tensor:
+    """(R, V, C) -> (n * V, C), a view where that is all of them: rows are read in order."""
+    return (x if len(numbers) == len(x) else x.index_select(0, numbers)).flatten(0, 1)

@@ -133,15 +133,16 @@ class ProposalConv(nn.Module):
 
     def of_live_positions(self, cells: Tensor) -> Tensor:
         """The features, dead positions left out."""
-        x = cells[:, :, self.cells[:, 0], self.cells[:, 1]].transpose(1, 2).contiguous()
+        positions = self.cells[:, 0] * cells.shape[3] + self.cells[:, 1]
+        x = cells.flatten(2).permute(2, 0, 1).index_select(0, positions)
         for layer, (conv, norm, sparse) in enumerate(zip(self.convs, self.norms, self.sparse, strict=True)):
             assert isinstance(conv, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
             assert conv.bias is not None
             count = self.get_buffer(f"count_{layer}").to(x.dtype)
             x = live_batch_norm(sparse(x, conv.weight), conv.bias, norm, sparse.dead).relu()
-            x = x * (1 / count[count > 0])[:, None]
-        return x.index_select(1, self.rows)
+            x = x * (1 / count[count > 0])[:, None, None]
+        return x.index_select(0, self.rows).transpose(0, 1)
 
     def forward(self, cells: Tensor) -> Embeddings:
         x = self.features(cells)
@@ -152,15 +153,15 @@ def live_batch_norm(x: Tensor, bias: Tensor, norm: nn.BatchNorm2d, dead: int) ->
     """BatchNorm of a map whose convolution has this bias, on its live positions.
 
     Args:
-        x: (V, R, C) what the convolution makes of the live positions, without the bias.
+        x: (R, V, C) what the convolution makes of the live positions, without the bias.
         dead: positions of each map that are the bias alone.
     """
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
     if norm.training:
-        live = x.shape[1] / (x.shape[1] + dead)
-        rows, count = x.shape[0] * x.shape[1], x.shape[0] * (x.shape[1] + dead)
+        live = x.shape[0] / (x.shape[0] + dead)
+        rows, count = x.shape[0] * x.shape[1], (x.shape[0] + dead) * x.shape[1]
         mean = _precise_sum(x) / rows
         variance = _precise_sum((x - mean).square()) / rows
         variance, mean = live * (variance + (1 - live) * mean.square()), live * mean + bias
@@ -178,7 +179,7 @@ def live_batch_norm(x: Tensor, bias: Tensor, norm: nn.BatchNorm2d, dead: int) ->
 
 
 def _precise_sum(x: Tensor) -> Tensor:
-    """(V, R, C) -> (C,): summed in float64, as torch's own BatchNorm does it on a processor."""
+    """(R, V, C) -> (C,): summed in float64, as torch's own BatchNorm does it on a processor."""
     return x.sum(dim=(0, 1), dtype=torch.float64).to(x.dtype)
 
 

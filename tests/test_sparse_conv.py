@@ -116,10 +116,10 @@ def test_weights_learn_where_the_input_asks_for_no_gradient() -> None:
     live = torch.eye(5, dtype=torch.bool)
     layer = SparseConv(live, torch.ones(3, 3, dtype=torch.bool), 3)
     layer.plain = False
-    x, weight = torch.randn(1, 5, 4), torch.randn(2, 4, 3, 3, requires_grad=True)
+    x, weight = torch.randn(5, 1, 4), torch.randn(2, 4, 3, 3, requires_grad=True)
     whole = torch.zeros(1, 4, 5, 5)
-    whole[:, :, range(5), range(5)] = x.transpose(1, 2)
-    expected = functional.conv2d(whole, weight).flatten(2).transpose(1, 2)
+    whole[:, :, range(5), range(5)] = x.permute(1, 2, 0)
+    expected = functional.conv2d(whole, weight).flatten(2).permute(2, 0, 1)
     made = layer(x, weight)
     assert torch.allclose(made, expected, atol=1e-5)
     gradients = [torch.autograd.grad(y.square().sum(), weight)[0] for y in (made, expected)]
