@@ -1,6 +1,6 @@
 """mmn-index build, add and update: a checkpoint and features to an index."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -172,6 +172,7 @@ def build(
             strict = options["strict"]
             wish = Wish(options["vectors"], options["max_bytes_per_moment"], options["max_latency"])
             check_wish(chosen.info, score, hubs, wish, self_contained=self_contained)
+            _check_tables(options["videos"], options["metadata"])
             features, names, left_out = describe_videos(inputs, chosen, ingest, out, place, strict=strict)
         with open_features(features) as opened, progress("checking features") as report:
             made = _source(opened, report, only=names, windows=ingest.rule(chosen), **options)
@@ -189,6 +190,19 @@ def build(
     _tell(result)
     _tell_hubs(result, bank, trained=chosen.info.spaces == 2)
     tell_left_out([*left_out, *result.left_out], out)
+
+
+def _check_tables(videos: Path | None, metadata: Path | None) -> None:
+    """Read what the options name, so that a mistake shows before hours of work."""
+    from mmn_index.index_build.columns import read_own
+
+    from mmn_index.evaluation.annotations import read_durations
+    from mmn_index.index.segment_files import VIDEO_COLUMNS
+
+    if videos is not None:
+        read_durations(videos)
+    if metadata is not None:
+        read_own(metadata, VIDEO_COLUMNS)
 
 
 def _tell_hubs(result: "BuildResult", bank: Path | None, *, trained: bool) -> None:
@@ -262,10 +276,27 @@ def _source(
 
     durations = read_durations(videos) if videos else None
     if only is not None:  # the file may hold others, of earlier commands
-        known = durations or {}
-        durations = {name: known.get(name) for name in only if durations is None or name in durations}
+        durations = _given(durations, only, videos)
     wish = Wish(vectors, max_bytes_per_moment, max_latency)
     return Source(features, durations, videos, metadata, wish, windows, strict, report)
+
+
+def _given(
+    annotated: Mapping[str, float | None] | None, only: Sequence[str], videos: Path | None
+) -> dict[str, float | None]:
+    """Seconds of the videos that were given; where there are annotations, of those that they name."""
+    from mmn_index.errors import AnnotationError
+    from mmn_index.ids import likely_cause
+
+    if annotated is None:
+        return dict.fromkeys(only)
+    if found := {name: annotated[name] for name in only if name in annotated}:
+        return found
+    strangers = [*annotated]
+    raise AnnotationError(
+        f"{videos}: names none of the {len(only):,} videos that were given, e.g. '{only[0]}' (it has "
+        f"'{strangers[0]}'). {likely_cause(strangers, only)}".rstrip()
+    )
 
 
 def _tell(result: "BuildResult") -> None:

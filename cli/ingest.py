@@ -168,11 +168,12 @@ def describe_videos(
     Returns:
         The feature file, the ids of the videos in it that were given, and what could not be described.
     """
-    from mmn_index.index_build.extract import extract
+    from mmn_index.index_build.extract import extract, nothing_described
     from mmn_index.index_build.ingest import check_described, described_by, needed
     from mmn_index.index_build.video_files import find_videos
 
-    from mmn_index.features import FeatureFile
+    from mmn_index.errors import VideoError
+    from mmn_index.places import beside
     from mmn_index.video.backbones import load_backbone
 
     name = described_by(model, ingest.backbone)
@@ -185,7 +186,8 @@ def describe_videos(
     need = needed(found, model.info, backbone, rate, ingest.rule(model) or model.info.windows, out)
     _ask(need, f"{name} on {on}, {rate:g} snippets a second, {workers} decoding", yes=ingest.yes)
     del backbone
-    features = ingest.features_out or out.with_name(f"{out.name.removesuffix('.mmn')}.features.h5")
+    whole = out.with_suffix("") if out.suffix == ".mmn" else out
+    features = ingest.features_out or beside(whole, ".features.h5")
     with _own_words(features), film_progress("extracting features") as report:
         result = extract(
             videos,
@@ -202,9 +204,9 @@ def describe_videos(
     for remark in result.remarks:
         say(remark)
     say(f"{short_path(features)}: features of {result.extracted + result.skipped:,} videos.")
-    with FeatureFile(features) as opened:
-        names = [video_id for video_id in found.videos if video_id in opened]
-    return features, names, result.left_out
+    if not result.video_ids:
+        raise VideoError(nothing_described(result.left_out))
+    return features, list(result.video_ids), result.left_out
 
 
 @contextmanager

@@ -31,9 +31,14 @@ def tell_left_out(found: Sequence[LeftOut], beside: Path) -> None:
     Raises:
         click.exceptions.Exit: something was left out.
     """
-    path = beside.with_name(f"{beside.name}.left-out.txt")
+    from mmn_index.places import beside as place_beside
+
+    path = place_beside(beside, ".left-out.txt")
     if not found:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            say(f"{path}: is of an earlier run, but cannot be removed ({error.strerror}).")
         return
     for one in found[:SHOWN]:
         say(f"left out: {one.why}")

@@ -17,6 +17,7 @@ from mmn_index.index.bank import read_bank, write_bank
 from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment_files import VIDEO_COLUMNS
 from mmn_index.index.vectors import check_factory
+from mmn_index.index.writer import check_ours
 from mmn_index.left_out import LeftOut
 from mmn_index.model import MMN
 from mmn_index.models import load_model, model_info
@@ -207,13 +208,16 @@ def check_wish(
 
 
 def check_free(root: Path, *, overwrite: bool) -> None:
-    """Refuse to build where there is an index already, before any work.
+    """Refuse to build where there is an index already, or where none can be, before any work.
 
     Raises:
-        OutputError: there is one, and it is not to be overwritten.
+        OutputError: there is one, and it is not to be overwritten; or something else is there; or nothing can
+            be written there.
     """
     if not overwrite and (root / NAME).is_file():
         raise _there_already(root)
+    check_ours(root)
+    check_folder(root)
 
 
 def _there_already(root: Path) -> OutputError:

@@ -32,6 +32,7 @@ class ExtractResult:
         extracted: number of videos that were described.
         again: of these, the number of those that had features of an earlier state of their file.
         skipped: number of videos whose features were there already.
+        video_ids: of both: the videos that the feature file has now, out of those that were found.
         left_out: each file that gave nothing, or less than it should.
         remarks: lines on what was passed over by rule.
     """
@@ -42,6 +43,7 @@ class ExtractResult:
     left_out: list[LeftOut] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     out: Path = Path()
+    video_ids: Sequence[str] = ()
 
 
 def extract(
@@ -90,7 +92,7 @@ def extract(
         report=report,
     )
     if not out.is_file():
-        raise VideoError(_nothing(result.left_out))
+        raise VideoError(nothing_described(result.left_out))
     return result
 
 
@@ -121,11 +123,18 @@ def extract_found(
         if strict:
             refuse(plan.left_out, VideoError)
         failed, again = _describe_all(found, plan, model, rate, workers, writer, report)
-        left_out = plan.left_out + failed
+        left_out = plan.left_out + list(failed.values())
         if strict:
             refuse(left_out, VideoError)
+    described = plan.todo.keys() - failed.keys() | plan.there.keys()
     return ExtractResult(
-        len(plan.todo) - len(failed), again, len(plan.there), left_out, found.remarks, Path(out)
+        len(plan.todo) - len(failed),
+        again,
+        len(plan.there),
+        left_out,
+        found.remarks,
+        Path(out),
+        [video_id for video_id in found.videos if video_id in described],
     )
 
 
@@ -137,21 +146,23 @@ def _describe_all(
     workers: int,
     writer: FeatureWriter,
     report: Report | None,
-) -> tuple[list[LeftOut], int]:
-    """Describe what the plan says into the feature file; what failed, and how many were there already."""
-    failed: list[LeftOut] = []
+) -> tuple[dict[str, LeftOut], int]:
+    """Describe what the plan says into the feature file; what failed, by the video's id, and how many were
+    there already.
+    """
+    failed: dict[str, LeftOut] = {}
     again = 0
     tasks = {
         video_id: Task(found.videos[video_id], writer.part(video_id, origin))
         for video_id, origin in plan.todo.items()
     }
     todo = {video_id: task.path for video_id, task in tasks.items()}
-    progress = FilmProgress(plan.there, lengths(todo, _PATIENCE if report else 0.0), report)
+    progress = FilmProgress([*plan.there.values()], lengths(todo, _PATIENCE if report else 0.0), report)
     for video_id, outcome in _outcomes(tasks, model, rate, workers, progress.reached):
         if isinstance(outcome, OutputError):
             raise outcome
         if isinstance(outcome, str):
-            failed.append(LeftOut(str(todo[video_id]), outcome))
+            failed[video_id] = LeftOut(str(todo[video_id]), outcome)
             progress.finished(video_id, 0.0)
             continue
         again += writer.origin(video_id) is not None
@@ -168,17 +179,17 @@ class _Plan:
 
     Attributes:
         todo: what the file of each video to describe is now, by the video's id.
-        there: seconds of each video whose features are there already, 0 where they are not known.
+        there: seconds of each video whose features are there already, by its id; 0 where they are not known.
         left_out: what cannot be described, or was described in part.
     """
 
     todo: dict[str, Origin]
-    there: list[float]
+    there: dict[str, float]
     left_out: list[LeftOut]
 
 
 def _plan(found: VideoFiles, writer: FeatureWriter) -> _Plan:
-    plan = _Plan({}, [], list(found.left_out))
+    plan = _Plan({}, {}, list(found.left_out))
     uncertain: list[str] = []
     names = Names(writer.done)
     for video_id, path in found.videos.items():
@@ -194,7 +205,7 @@ def _plan(found: VideoFiles, writer: FeatureWriter) -> _Plan:
         elif before is None or known is Known.CHANGED:
             plan.todo[video_id] = now
         else:
-            plan.there.append(before.duration or 0.0)
+            plan.there[video_id] = before.duration or 0.0
             plan.left_out += _cut_short(path, before)
             uncertain += [video_id] if known is Known.UNCERTAIN else []
     if uncertain:
@@ -225,7 +236,8 @@ def _cut_short(path: Path, origin: Origin) -> list[LeftOut]:
     return [LeftOut(str(path), why)]
 
 
-def _nothing(left_out: Sequence[LeftOut]) -> str:
+def nothing_described(left_out: Sequence[LeftOut]) -> str:
+    """What to say where no video gave features."""
     more = f" And {len(left_out) - SHOWN:,} more." if len(left_out) > SHOWN else ""
     return "No video gave features. " + " ".join(one.why for one in left_out[:SHOWN]) + more
 

@@ -22,6 +22,7 @@ from mmn_index.left_out import LeftOut, refuse
 from mmn_index.made_by import is_other, other_weights
 from mmn_index.models import load_model, model_info
 from mmn_index.origin import Origin, source_of
+from mmn_index.places import beside
 from mmn_index.video.backbones import Backbone, load_backbone
 
 from .build import opened, tombstones
@@ -110,7 +111,7 @@ class _Change:
     @property
     def features(self) -> Path:
         """Where features are until they are in the index."""
-        return self.writer.root.with_name(f"{self.writer.root.name}.sync.h5")
+        return beside(self.writer.root, ".sync.h5")
 
 
 def sync(

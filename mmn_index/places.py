@@ -55,6 +55,14 @@ def check_folder(path: Path) -> None:
         raise _refused(path, error) from error
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """The place of something that belongs to a path and lies in the same folder: its name and a suffix. Of
+    ".", which has no name, that of the current folder.
+    """
+    whole = path if path.name not in ("", "..") else path.resolve()
+    return whole.parent / f"{whole.name}{suffix}"
+
+
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
     """A name beside a file to write it under; it gets its own name once it is complete.

@@ -295,13 +295,61 @@ def test_two_models_in_folders_of_one_name_are_told_apart(
         (["--vectors", "foo"], "foo"),
         (["--self-contained"], "never copies"),
         (["--backbone", "pixels"], "takes features of"),
+        (["--metadata", "none.csv"], "none.csv: cannot be read"),
+        (["--videos", "none.json"], "none.json: no such annotation file"),
+        (["--features-out", "f.h5", "-o", "/proc/c.mmn"], "/proc/c.mmn: cannot be written"),
+        (["--features-out", "f.h5", "-o", Path(__file__)], "exists and is no index"),
+        (["--features-out", "f.h5", "-o", Path(__file__).parent], "exists and is no index"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_work(
-    clip: Path, films: Path, tmp_path: Path, command: Command, arguments: list[object], says: str
+    clip: Path,
+    films: Path,
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[object],
+    says: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     command.fails("build", films, "--model", clip, "-o", tmp_path / "c.mmn", *arguments, says=says)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_current_folder_can_be_the_index(
+    clip: Path, films: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    command.ok("build", films / "a.mp4", "--model", clip, "-o", ".")
+    assert (tmp_path / "here.features.h5").is_file()
+    assert "2 videos" in command.ok("sync", films / "a.mp4", films / "b.mkv", "--index", ".").stderr
+    assert not (tmp_path / "here.sync.h5").exists()
+    (tmp_path / "here.left-out.txt").mkdir()  # which is none of ours
+    command.ok("export", "door", "-k", 1, "--index", ".", "--clips", ".")
+
+
+def test_what_was_left_out_is_not_in_the_index(
+    clip: Path, films: Path, tmp_path: Path, command: Command
+) -> None:
+    """The feature file may have an earlier video of its name."""
+    for folder in "xy":
+        (tmp_path / folder).mkdir()
+        shutil.copy(films / "a.mp4", tmp_path / folder / "same.mp4")
+    shutil.copy(films / "b.mkv", tmp_path / "y" / "other.mkv")
+    rest = ["--model", clip, "-o", tmp_path / "c.mmn"]
+    command.ok("build", tmp_path / "x", *rest)
+    assert command.run("build", tmp_path / "y", *rest, "--overwrite").exit_code == 3
+    assert {hit["video"] for hit in hits(command, tmp_path / "c.mmn")} == {"other"}
+    (tmp_path / "y" / "other.mkv").write_bytes(b"broken now")
+    command.fails("build", tmp_path / "y", *rest, "--overwrite", says="No video gave features")
+    (tmp_path / "names.json").write_text(
+        json.dumps({"z": {"duration": 2, "timestamps": [[0, 1]], "sentences": ["a"]}})
+    )
+    only = ["--overwrite", "--videos", tmp_path / "names.json"]
+    command.fails("build", tmp_path / "x", *rest, *only, says="names none of the 1 videos that were given")
+    command.ok("build", tmp_path / "x", *rest, "--overwrite")
+    assert {hit["video"] for hit in hits(command, tmp_path / "c.mmn")} == {"same"}
 
 
 def test_which_argument_is_what(clip: Path, films: Path, tmp_path: Path, command: Command) -> None:

@@ -54,10 +54,7 @@ class IndexWriter:
 
     def __enter__(self) -> "IndexWriter":
         root = self.root
-        if root.exists() and not _is_ours(root):
-            raise OutputError(
-                f"{root}: exists and is no index; it is left alone. Choose another place with -o."
-            )
+        check_ours(root)
         try:
             self._made = not root.exists()
             (root / "segments").mkdir(parents=True, exist_ok=True)
@@ -216,15 +213,24 @@ class IndexWriter:
         )
 
 
-def _is_ours(root: Path) -> bool:
-    """Whether a folder holds an index, what a killed build left, or nothing."""
-    return root.is_dir() and (
-        (root / NAME).is_file()
-        or all(
-            x.name in ("segments", f"{NAME}.tmp") or x.name.startswith(("model-", "bank"))
-            for x in root.iterdir()
+def check_ours(root: Path) -> None:
+    """Make sure that a place holds an index, what a killed build left, or nothing.
+
+    Raises:
+        OutputError: it holds something else.
+    """
+    ours = not root.exists() or (
+        root.is_dir()
+        and (
+            (root / NAME).is_file()
+            or all(
+                x.name in ("segments", f"{NAME}.tmp") or x.name.startswith(("model-", "bank"))
+                for x in root.iterdir()
+            )
         )
     )
+    if not ours:
+        raise OutputError(f"{root}: exists and is no index; it is left alone. Choose another place with -o.")
 
 
 def _files(folder: Path) -> dict[str, tuple[int, str]]:
