@@ -215,7 +215,7 @@ def embed(change: _Change, files: Mapping[str, FoundFile]) -> tuple[SegmentEntry
         if change.own is not None:
             table = joined(rows_of(change.own, ids), table)
         device = change.recipe.device
-        model = load_model(path, device)
+        model = load_model(path, device, change.recipe.backbone if about.spaces == 1 else None)
         kept, tau = manifest.bank, manifest.score.tau
         bank = None if kept is None else read_bank(index.root, kept, tau, device)
 

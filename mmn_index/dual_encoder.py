@@ -69,7 +69,13 @@ def open_text_side(name: str, device: str = "cpu", template: str = "{}") -> Text
     return _open(folder, kept, name, find_device(device), template)
 
 
-def find_text_side(source: EncoderSource, where: Path, device: str = "cpu", template: str = "{}") -> TextSide:
+def find_text_side(
+    source: EncoderSource,
+    where: Path,
+    device: str = "cpu",
+    template: str = "{}",
+    given: str | None = None,
+) -> TextSide:
     """The text side that an index refers to: the same weights to the bit, wherever they lie now.
 
     It is looked for in the folder or the repository that MMN_TEXT_ENCODER names, and under the name that the
@@ -77,6 +83,7 @@ def find_text_side(source: EncoderSource, where: Path, device: str = "cpu", temp
 
     Args:
         where: of the index, for the message.
+        given: a folder or repository that is tried first.
 
     Raises:
         CheckpointError: it is found nowhere, or only others are; names the one that is expected, and every
@@ -87,7 +94,7 @@ def find_text_side(source: EncoderSource, where: Path, device: str = "cpu", temp
     check_template(template)
     place = find_device(device)
     looked = []
-    for name, folder in places(source):
+    for name, folder in places(source, given):
         if isinstance(folder, str):
             looked.append(f"{name} ({folder})")
             continue

@@ -85,10 +85,11 @@ def where_encoder(source: EncoderSource, checkpoint: Path) -> Path | None:
     return next((folder for _, folder in places(source, ask=False) if isinstance(folder, Path)), None)
 
 
-def places(source: EncoderSource, *, ask: bool = True) -> Iterator[tuple[str, Path | str]]:
+def places(
+    source: EncoderSource, given: str | None = None, *, ask: bool = True
+) -> Iterator[tuple[str, Path | str]]:
     """Names and their folders, or why they have none; the Hub is asked last, and only if `ask`."""
-    given = os.environ.get(VARIABLE, "")
-    for name in dict.fromkeys(filter(None, (given, source.name))):
+    for name in dict.fromkeys(filter(None, (given, os.environ.get(VARIABLE), source.name))):
         folder = local_folder(name)
         if folder is not None:
             yield name, folder

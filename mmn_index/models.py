@@ -37,13 +37,16 @@ def model_info(path: str | os.PathLike[str]) -> ModelInfo:
     )
 
 
-def load_model(path: str | os.PathLike[str], device: str = "cpu") -> MomentModel:
+def load_model(path: str | os.PathLike[str], device: str = "cpu", encoder: str | None = None) -> MomentModel:
     """A model, ready to embed.
+
+    Args:
+        encoder: where a dual encoder may lie now, beside the places that are known.
 
     Raises:
         CheckpointError: it is missing or damaged, or what it refers to is not found.
         ConfigError: there is no such device.
     """
     if zero_shot.is_zero_shot(Path(path)):
-        return zero_shot.load(path, device)
+        return zero_shot.load(path, device, encoder)
     return checkpoint.load(path, device)

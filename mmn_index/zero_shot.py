@@ -170,8 +170,11 @@ def info(path: str | os.PathLike[str]) -> ModelInfo:
     )
 
 
-def load(path: str | os.PathLike[str], device: str = "cpu") -> ZeroShot:
+def load(path: str | os.PathLike[str], device: str = "cpu", encoder: str | None = None) -> ZeroShot:
     """The model of such a directory.
+
+    Args:
+        encoder: see `load_model`.
 
     Raises:
         CheckpointError: it is damaged, or the dual encoder is not found on this machine.
@@ -179,7 +182,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> ZeroShot:
     """
     path = Path(path)
     about, config = _read(path)
-    return ZeroShot(find_text_side(_source(about), path, device, config.template), config)
+    return ZeroShot(find_text_side(_source(about), path, device, config.template, encoder), config)
 
 
 def _source(about: dict[str, Any]) -> EncoderSource:
