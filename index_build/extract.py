@@ -204,6 +204,7 @@ def _plan(found: VideoFiles, writer: FeatureWriter) -> _Plan:
             plan.left_out.append(_name_taken(path, video_id, f"{writer.path} has {has}"))
         elif before is None or known is Known.CHANGED:
             plan.todo[video_id] = now
+            names.add(video_id)
         else:
             plan.there[video_id] = before.duration or 0.0
             plan.left_out += _cut_short(path, before)

@@ -59,7 +59,9 @@ def survey(
         ConfigError: the prefix makes no ids.
     """
     absolute = [Path(os.path.abspath(place)) for place in places]
-    files = look_for_videos(absolute, prefix=prefix, follow_links=follow_links)
+    table = index.videos.filter(index.live).select(["video_id", "uri"])
+    known = {path_of(row["uri"]): row["video_id"] for row in table.to_pylist() if row["uri"] is not None}
+    files = look_for_videos(absolute, prefix=prefix, follow_links=follow_links, known=known)
     found, left_out = [], list(files.left_out)
     for video_id, path in files.videos.items():
         try:

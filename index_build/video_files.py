@@ -6,7 +6,7 @@ without the suffix ("porch/cam1"). Bytes that are not UTF-8 are written as escap
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,19 +65,35 @@ def find_videos(places: Sequence[Path], *, prefix: str = "", follow_links: bool 
     return found
 
 
-def look_for_videos(places: Sequence[Path], *, prefix: str = "", follow_links: bool = False) -> VideoFiles:
-    """As `find_videos`; perhaps there is none."""
+def look_for_videos(
+    places: Sequence[Path],
+    *,
+    prefix: str = "",
+    follow_links: bool = False,
+    known: Mapping[Path, str] | None = None,
+) -> VideoFiles:
+    """As `find_videos`; perhaps there is none.
+
+    Args:
+        known: files that have an id already, which they keep.
+    """
     _check_prefix(prefix)
-    found, names, seen = VideoFiles(), Names(), set[str]()
+    found, seen, ids = VideoFiles(), set[str](), known or {}
+    named: dict[Path, str] = {}  # a file that is reached by two places counts once
     for place in (Path(os.path.abspath(given)) for given in places):
         if not os.path.isdir(place):
-            _claim(found, names, prefix + place.stem, place)
+            named.setdefault(place, prefix + place.stem)
             continue
         folder = _Folder(place, seen if follow_links else None)
         for path in folder.videos:
-            _claim(found, names, prefix + path.relative_to(place).with_suffix("").as_posix(), path)
+            named.setdefault(path, prefix + path.relative_to(place).with_suffix("").as_posix())
         found.left_out += folder.left_out
         found.remarks += folder.remarks()
+    found.videos = {ids[path]: path for path in named if path in ids}
+    names = Names()
+    for path, name in named.items():
+        if path not in ids:
+            _claim(found, names, os.fsencode(name).decode("utf-8", "backslashreplace"), path)
     return found
 
 
@@ -106,15 +122,14 @@ def _folders(video_id: str) -> list[str]:
     return ["/".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
 
 
-def _claim(found: VideoFiles, names: Names, name: str, path: Path) -> None:
-    video_id = os.fsencode(name).decode("utf-8", "backslashreplace")
-    taken = names.in_the_way(video_id)
+def _claim(found: VideoFiles, names: Names, video_id: str, path: Path) -> None:
+    taken = video_id if video_id in found.videos else names.in_the_way(video_id)
     if video_id.rpartition("/")[2] in (".", ".."):
         found.left_out.append(LeftOut(str(path), f"{path}: has no name before its suffix. Rename it."))
     elif taken is None:
         found.videos[video_id] = path
         names.add(video_id)
-    elif found.videos[taken] != path:
+    else:
         why = (
             f"{path}: would be called '{video_id}', but {found.videos[taken]} is called '{taken}'. Rename "
             "one, or extract one after the other, with --prefix."

@@ -182,8 +182,9 @@ class FeatureWriter:
             aside.replace(self._stem(video_id).with_suffix(_PART))
         except (OSError, RuntimeError) as error:  # h5py closes a file on a full disk with a RuntimeError
             aside.unlink(missing_ok=True)
+            why = os.strerror(error.errno) if getattr(error, "errno", None) else error
             raise OutputError(
-                f"{aside}: cannot be written ({error}). Free some space and run the same command again."
+                f"{aside}: cannot be written ({why}). Free some space and run the same command again."
             ) from error
         self._origins[video_id] = origin
 
@@ -213,8 +214,9 @@ class FeatureWriter:
             self._drop_unusable()
         except (OSError, RuntimeError) as error:
             aside.unlink(missing_ok=True)
+            why = os.strerror(error.errno) if getattr(error, "errno", None) else error
             raise OutputError(
-                f"{self.path}: cannot be written ({error}). The finished videos are kept in {self._parts}: "
+                f"{self.path}: cannot be written ({why}). The finished videos are kept in {self._parts}: "
                 "run the same command again."
             ) from error
 

@@ -198,6 +198,41 @@ def test_videos_of_other_places_stay(place: Path, reel: Path, tmp_path: Path) ->
     assert sync(root, Places([tmp_path / "two"])).left_out == []
 
 
+def test_known_videos_keep_their_ids_beside_others_of_the_same_name(
+    place: Path, reel: Path, tmp_path: Path
+) -> None:
+    root, other = tmp_path / "c.mmn", tmp_path / "other"
+    other.mkdir()
+    shutil.copy(reel / "4.mp4", other / "a.mp4")
+    sync(root, Places([other], prefix="other/"))
+    shutil.copy(reel / "5.mp4", other / "a.mp4")
+    shutil.copy(reel / "6.mp4", other / "b.mp4")
+    result = sync(root, Places([other, place]))
+    assert list(result.plan.changed) == ["other/a"]
+    assert [one.what for one in result.left_out] == [str(other / "b.mp4")]
+    assert sorted(MomentIndex(root).video_ids) == ["a", "b", "other/a", "porch/c", "porch/d"]
+
+
+def test_ids_that_cannot_lie_in_one_feature_file_come_one_after_the_other(
+    place: Path, reel: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "c.mmn"
+    shutil.copy(reel / "4.mp4", place / "porch" / "a.mp4")
+    sync(root, Places([place / "porch" / "a.mp4"], prefix="a/"))  # beside "a"
+    shutil.copy(reel / "5.mp4", place / "porch" / "a.mp4")
+    shutil.copy(reel / "6.mp4", place / "a.mp4")
+    first, then = sync(root, Places([place])), sync(root, Places([place]))
+    assert (first.described, len(first.left_out)) == (1, 1)
+    assert (then.described, then.left_out) == (1, [])
+    assert len(MomentIndex(root).video_ids) == 5
+
+
+def test_a_file_of_two_places_is_one_video(place: Path, reel: Path, tmp_path: Path) -> None:
+    shutil.copy(reel / "4.mp4", place / "porch" / "new.mp4")
+    sync(tmp_path / "c.mmn", Places([place / "porch", place]))
+    assert sorted(MomentIndex(tmp_path / "c.mmn").video_ids) == ["a", "b", "new", "porch/c", "porch/d"]
+
+
 def test_a_broken_file_is_left_out_and_tried_again(
     place: Path, reel: Path, tmp_path: Path, command: Command
 ) -> None:
