@@ -182,9 +182,9 @@ class FeatureWriter:
             aside.replace(self._stem(video_id).with_suffix(_PART))
         except (OSError, RuntimeError) as error:  # h5py closes a file on a full disk with a RuntimeError
             aside.unlink(missing_ok=True)
-            why = os.strerror(error.errno) if getattr(error, "errno", None) else error
             raise OutputError(
-                f"{aside}: cannot be written ({why}). Free some space and run the same command again."
+                f"{aside}: cannot be written ({_reason(error)}). Free some space and run the same "
+                "command again."
             ) from error
         self._origins[video_id] = origin
 
@@ -214,10 +214,9 @@ class FeatureWriter:
             self._drop_unusable()
         except (OSError, RuntimeError) as error:
             aside.unlink(missing_ok=True)
-            why = os.strerror(error.errno) if getattr(error, "errno", None) else error
             raise OutputError(
-                f"{self.path}: cannot be written ({why}). The finished videos are kept in {self._parts}: "
-                "run the same command again."
+                f"{self.path}: cannot be written ({_reason(error)}). The finished videos are kept in "
+                f"{self._parts}: run the same command again."
             ) from error
 
     def _read_file(self) -> dict[str, Origin]:
@@ -270,6 +269,12 @@ class FeatureWriter:
         with suppress(OSError):
             self._parts.parent.rmdir()
         self._hold.release()
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """What the system says, where HDF5 adds addresses and times to it."""
+    number = getattr(error, "errno", None)
+    return str(error) if number is None else os.strerror(number)
 
 
 def _origins(file: h5py.File) -> dict[str, Origin]:

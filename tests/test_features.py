@@ -483,3 +483,17 @@ def test_some_snippets_cost_no_more_memory_than_they_are(tmp_path: Path) -> None
             [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True
         )
         assert int(done.stdout) < 30_000, arguments  # KiB
+
+
+def test_a_full_disk_is_said_in_the_words_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDF5 adds the time, a file descriptor and addresses of memory."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "Can't close file (errno = 28, buf = 0x55acfc4f7600)")
+
+    with FeatureWriter(tmp_path / "f.h5", backbone="random", rate=1.0) as writer:
+        monkeypatch.setattr("mmn_index.feature_writer.h5py.File", full)
+        with pytest.raises(OutputError, match=r"\(No space left on device\)\. Free some space"):
+            writer.add("a", np.ones((2, 3), np.float32), duration=2.0, source="a.mp4")
