@@ -8,12 +8,10 @@ import click
 
 from .numbers import Real, Whole
 from .output import say
-from .stopwatch import Stopwatch
+from .remote import TOKEN
 
 if TYPE_CHECKING:
     from mmn_index.server.settings import Settings
-
-TOKEN = "MMN_INDEX_TOKEN"  # noqa: S105  (the name of a variable, not a secret)
 
 
 @click.command()
@@ -87,7 +85,6 @@ def serve(indexes: tuple[Path, ...], path: str | None, **options: Any) -> None:
         _get(settings, path)
     else:
         _run(settings)
-    click.get_current_context().ensure_object(Stopwatch)
 
 
 def _get(settings: "Settings", path: str) -> None:

@@ -140,9 +140,9 @@ async def thumbnail(
     index: IndexName = None,
 ) -> Response:
     """The picture that is shown at a second of a video."""
-    path = file_of(service.library.find(index), video)
-    try:
-        picture = await service.decoders.run(partial(pictures.thumbnail, path, t, height))
+    opened = service.library.find(index)
+    try:  # the disk is asked in the pool as well: a share that hangs must not hold up the others
+        picture = await service.decoders.run(lambda: pictures.thumbnail(file_of(opened, video), t, height))
     except VideoError as error:
         raise RequestError(404, f"no picture of '{video}': it cannot be decoded.") from error
     return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
