@@ -22,7 +22,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
+from .bert import Bert, reads
 from .config import ModelConfig
 from .device import find_device
 from .encoder_lookup import ENCODER, find_encoder
@@ -296,8 +298,12 @@ def info(path: str | os.PathLike[str]) -> CheckpointInfo:
 
 
 @torch.inference_mode(False)  # a caller's would make weights that have no gradients
-def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
+def load(path: str | os.PathLike[str], device: str = "cpu", *, plain: bool = False) -> MMN:
     """Load a model, in eval mode.
+
+    Args:
+        plain: only to embed: without the transformers package, whose import takes seconds, where bert.py
+            can read the text encoder. The embeddings are the same.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or its weights do not fit its configuration.
@@ -316,15 +322,19 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> MMN:
         raise CheckpointError(
             f"{where}/model.safetensors: cannot be read ({error}). Is it complete?"
         ) from error
-    frozen, encoder = None, about.encoder
+    plain = plain and reads(about.text_config)
+    found: nn.Module | None = None
+    encoder = about.encoder
     if encoder is not None:
         if twice := [name for name in weights if name.startswith(_BERT)]:
             raise CheckpointError(
                 f"{where}/model.safetensors: has {twice[0]}, which config.json has elsewhere."
             )
-        frozen, encoder = find_encoder(encoder, about.text_config, about.path)
-        weights |= {_BERT + name: tensor for name, tensor in state_of(frozen).items()}
-    bert, tokenizer = rebuild(about.text_config, words, where, frozen)
+        found, encoder = find_encoder(encoder, about.text_config, about.path, plain=plain)
+        weights |= {_BERT + name: tensor for name, tensor in state_of(found).items()}
+    elif plain:
+        found = Bert(about.text_config)
+    bert, tokenizer = rebuild(about.text_config, words, where, found)
     model = MMN(about.config, bert, tokenizer, encoder)
     for name, first in distinct(model)[1].items():
         if first in weights:  # two names for one tensor, which is written once

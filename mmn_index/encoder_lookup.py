@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .bert import Bert, read_weights
 from .encoder_source import EncoderSource, distinct, state_of
 from .errors import CheckpointError, ConfigError
 from .hub import DEFAULT_TEXT_MODEL, is_repository, local_folder, model_folder
@@ -25,12 +26,13 @@ VARIABLE = "MMN_TEXT_ENCODER"
 
 
 def find_encoder(
-    source: EncoderSource, text_config: Mapping[str, Any], checkpoint: Path
+    source: EncoderSource, text_config: Mapping[str, Any], checkpoint: Path, *, plain: bool = False
 ) -> tuple[nn.Module, EncoderSource]:
     """A frozen encoder with its weights, and the source with the file in the checkpoint, if it is there.
 
     Args:
         text_config: of the encoder, as the checkpoint says it; what lies beside the weights is not looked at.
+        plain: made as bert.py does, which can read such a configuration.
 
     Raises:
         CheckpointError: it is found nowhere, or only others are; names the one that is expected, and every
@@ -43,15 +45,17 @@ def find_encoder(
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{inside}: cannot be read ({error}). Is it complete?") from error
         if source.holds(tensors):
-            return _with(tensors, text_config, inside), replace(source, inside=inside)
+            return _with(tensors, text_config, inside, plain), replace(source, inside=inside)
         looked.append(f"{inside} (another encoder, or damaged)")
     for name, folder in places(source):
         if isinstance(folder, str):
             looked.append(f"{name} ({folder})")
             continue
         try:
-            config = read_text_config({**text_config})
-            bert = load_encoder(transformer_folder(folder, name), name, config)
+            inner = transformer_folder(folder, name)
+            if plain and (found := read_weights(inner, text_config)) and source.holds(state_of(found)):
+                return found, source
+            bert = load_encoder(inner, name, read_text_config({**text_config}))
         except ConfigError as error:
             looked.append(f"{folder} (no encoder of this kind: {str(error).split('. ')[0]})")
             continue
@@ -65,10 +69,12 @@ def find_encoder(
     )
 
 
-def _with(tensors: Mapping[str, Tensor], text_config: Mapping[str, Any], file: Path) -> nn.Module:
+def _with(
+    tensors: Mapping[str, Tensor], text_config: Mapping[str, Any], file: Path, plain: bool
+) -> nn.Module:
     """An encoder with the tensors of a file."""
     try:
-        bert = new_encoder({**text_config}, str(file))
+        bert = Bert(text_config) if plain else new_encoder({**text_config}, str(file))
         others = distinct(bert)[1]
         bert.load_state_dict({**tensors, **{name: tensors[first] for name, first in others.items()}})
     except Exception as error:  # whatever a description makes transformers do

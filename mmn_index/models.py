@@ -49,4 +49,4 @@ def load_model(path: str | os.PathLike[str], device: str = "cpu", encoder: str |
     """
     if zero_shot.is_zero_shot(Path(path)):
         return zero_shot.load(path, device, encoder)
-    return checkpoint.load(path, device)
+    return checkpoint.load(path, device, plain=True)

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,14 @@ def folder_sha256(folder: Path) -> str | None:
 
 def _key(folder: Path, part: str) -> str:
     """What a digest is kept under; empty if a file changed just now."""
-    from transformers import __version__ as version  # another version may load other tensors
-
-    files = []
+    files = []  # the package's version, for another one may load other tensors
     for path in sorted({*folder.rglob("*.safetensors"), *folder.rglob("*.json")}):
         about = path.stat()
         if max(about.st_ctime, about.st_mtime) > time.time() - _SETTLED:
             return ""
         numbers = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
         files.append([str(path.resolve()), *numbers])
-    return hashlib.sha256(json.dumps([version, part, files]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([version("transformers"), part, files]).encode()).hexdigest()
 
 
 def _place() -> Path:
