@@ -5,7 +5,7 @@ that MMN is trained with are of two kinds, and both are the same layers under di
 the same weights and give the same states. Training, and every other encoder, uses transformers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,10 @@ def read_weights(folder: Path, text_config: Mapping[str, Any]) -> Bert | None:
         tensors = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError):
         return None
-    found = {name: tensors.get(name, tensors.get(begin + name)) for name in wanted}
-    if any(found[name] is None or found[name].shape != tensor.shape for name, tensor in wanted.items()):
+    plain = {name.removeprefix(begin): tensor for name, tensor in tensors.items()}
+    if any(name not in plain or plain[name].shape != tensor.shape for name, tensor in wanted.items()):
         return None
-    bert.load_state_dict({name: tensor.float() for name, tensor in found.items()})
+    bert.load_state_dict({name: plain[name].float() for name in wanted})
     return bert.eval()
 
 
