@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     "--origin", "origins", multiple=True, help="A page's origin that may call the server; may be repeated."
 )
 @click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run.")
+@click.option(
+    "--workers",
+    type=Whole(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes that answer. They share the index's files in memory.",
+)
 @click.option("--max-k", type=Whole(min=1), default=1000, show_default=True, help="Moments of an answer.")
 @click.option(
     "--max-queries",
@@ -43,6 +50,13 @@ if TYPE_CHECKING:
     default=1024,
     show_default=True,
     help="Sentences that may wait; beyond, requests are told to come back.",
+)
+@click.option(
+    "--max-connections",
+    type=Whole(min=1),
+    default=1000,
+    show_default=True,
+    help="Connections of a process; beyond, callers are told to come back.",
 )
 @click.option(
     "--batch", type=Whole(min=1), default=64, show_default=True, help="Sentences searched together."

@@ -85,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         Guard,
         token=settings.token,
+        only_local=settings.only_local,
         max_body=settings.max_body,
         patience=settings.body_wait,
         metrics=metrics,

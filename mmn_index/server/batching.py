@@ -211,11 +211,13 @@ class Batcher:
 
     def _embed(self, opened: Opened, sentences: Sequence[str]) -> Embeddings:
         fingerprint = opened.index.manifest.fingerprint
+        hits, misses = self._cache.hits, self._cache.misses
         embedded = self._cache.embed(opened.model, fingerprint, sentences)
+        self._metrics.hits.inc(self._cache.hits - hits)
+        self._metrics.misses.inc(self._cache.misses - misses)
         for one in embedded:
             if isinstance(one, QueryError):
                 raise one
-        self._metrics.cached(self._cache.hits, self._cache.misses)
         return Embeddings(*(torch.cat([one[space] for one in embedded]) for space in (0, 1)))  # type: ignore[index]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from .metrics import Metrics
 from .problems import MEDIA_TYPE, RequestError
+from .settings import LOCAL
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,13 +34,23 @@ class Guard:
 
     Args:
         token: that callers send; None lets everybody in.
+        only_local: answer only requests that were meant for this machine by name. A page elsewhere can make
+            its own name lead to 127.0.0.1 and would read the answers (DNS rebinding).
         max_body: bytes of a request's body.
         patience: seconds that each piece of a body may take to come.
     """
 
     def __init__(
-        self, app: App, *, token: str | None, max_body: int, patience: float, metrics: Metrics
+        self,
+        app: App,
+        *,
+        token: str | None,
+        only_local: bool,
+        max_body: int,
+        patience: float,
+        metrics: Metrics,
     ) -> None:
+        self._only_local = only_local
         self._app, self._max_body, self._patience, self._metrics = app, max_body, patience, metrics
         self._token = None if token is None else f"Bearer {token}".encode()
 
@@ -75,6 +86,12 @@ class Guard:
 
     def _refused(self, scope: Scope) -> RequestError | None:
         headers = {name.lower(): value for name, value in scope["headers"]}
+        if self._only_local and (host := _host(headers.get(b"host", b""))) not in LOCAL:
+            return RequestError(
+                403,
+                f"the request is meant for '{host[:100]}', this server answers requests to localhost alone. "
+                "Start it with --token, or with --no-auth to let everybody in.",
+            )
         if self._token is not None and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
             sent = headers.get(b"authorization", b"")
             if not hmac.compare_digest(sent, self._token):
@@ -113,6 +130,12 @@ class Guard:
             return message
 
         return counted
+
+
+def _host(header: bytes) -> str:
+    """The name in a `Host` header, without the port."""
+    name = header.decode("latin-1").lower()
+    return name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
 
 
 async def _answer(problem: RequestError, send: Send) -> None:

@@ -1,7 +1,11 @@
 """What a server measures of itself, for Prometheus."""
 
+import os
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # the folder in which the processes of one server add up
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -33,22 +37,38 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=own,
         )
-        self.waiting = Gauge("mmn_index_waiting_sentences", "Sentences not answered yet.", registry=own)
-        self.version = Gauge(
-            "mmn_index_index_version", "The version that is answered from.", ("index",), registry=own
+        self.waiting = Gauge(
+            "mmn_index_waiting_sentences",
+            "Sentences not answered yet.",
+            registry=own,
+            multiprocess_mode="livesum",
         )
-        self._hits = Gauge(
+        self.version = Gauge(
+            "mmn_index_index_version",
+            "The version that is answered from; of several processes, the oldest.",
+            ("index",),
+            registry=own,
+            multiprocess_mode="livemin",
+        )
+        self.hits = Counter(
             "mmn_index_query_cache_hits", "Sentences that were embedded already.", registry=own
         )
-        self._misses = Gauge("mmn_index_query_cache_misses", "Sentences that were not.", registry=own)
+        self.misses = Counter("mmn_index_query_cache_misses", "Sentences that were not.", registry=own)
 
     def stage(self, name: str, seconds: float) -> None:
         self._stages.labels(name).observe(seconds)
 
-    def cached(self, hits: int, misses: int) -> None:
-        self._hits.set(hits)
-        self._misses.set(misses)
-
     def as_text(self) -> bytes:
-        """In the text format of Prometheus."""
-        return generate_latest(self._registry)
+        """In the text format of Prometheus; of all processes, where the server has several."""
+        folder = os.environ.get(SHARED)
+        if not folder:
+            return generate_latest(self._registry)
+        from prometheus_client import multiprocess
+
+        for path in Path(folder).glob("gauge_live*_*.db"):
+            pid = path.stem.rpartition("_")[2]
+            if not Path("/proc", pid).exists():  # a worker that was killed waits for nothing
+                multiprocess.mark_process_dead(int(pid))
+        found = CollectorRegistry()
+        multiprocess.MultiProcessCollector(found)
+        return generate_latest(found)

@@ -37,13 +37,15 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "Not JSON",
         401: "No token",
+        403: "Meant for another host",
         404: "Not there",
         408: "Too slow",
         413: "Too large",
         422: "Cannot be",
         503: "Busy",
     }
-    return {status: {"description": said[status], "content": content} for status in statuses}
+    both = (*statuses, 403) if 401 in statuses else statuses
+    return {status: {"description": said[status], "content": content} for status in both}
 
 
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}

@@ -1,17 +1,31 @@
-"""A server from its first to its last request."""
+"""A server from its first to its last request, in one process or several."""
 
+import logging
+import os
+import resource
 import socket
+import sys
+import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
-from ..errors import OutputError
+from ..errors import MmnIndexError, OutputError
 from .app import create_app
+from .connections import Config, Patient
+from .metrics import SHARED
 from .settings import Settings
 
+_log = logging.getLogger(__name__)
 _GRACE = 30  # seconds that requests have to end after the server was told to
 _BACKLOG = 2048
+_FILES = 256  # that a process has open beside its connections
+_SILENT = 60  # seconds after which a worker that does not answer is replaced
 
 
 def run(settings: Settings, started: Callable[[str], None]) -> None:
@@ -26,20 +40,59 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
     """
     listener = _listen(settings.host, settings.port)
     with listener:
-        app = create_app(settings)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=_GRACE,
-                h11_max_incomplete_event_size=1 << 16,
-            )
-        )
+        app = create_app(settings)  # with several workers, a mistake is found here and told once
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        started(f"http://{host}:{listener.getsockname()[1]}")
-        server.run(sockets=[listener])
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        if settings.workers == 1:
+            _allow_files(settings.max_connections)
+            server = uvicorn.Server(_config(app, settings))
+            started(url)
+            server.run(sockets=[listener])
+            return
+        del app
+        with tempfile.TemporaryDirectory(prefix="mmn-index-metrics-") as folder:
+            os.environ[SHARED] = folder
+            # The workers share the cores; torch and FAISS read this when they are imported.
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // settings.workers)))
+            supervisor = Multiprocess(_config(partial(_worker, settings), settings), sockets=[listener])
+            started(url)
+            supervisor.run()
+
+
+def _config(app: Callable[..., object], settings: Settings) -> Config:
+    config = Config(
+        app,  # type: ignore[arg-type]
+        factory=settings.workers > 1,
+        workers=settings.workers,
+        http=Patient,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+        timeout_worker_healthcheck=_SILENT,
+        h11_max_incomplete_event_size=1 << 16,
+    )
+    config.most = settings.max_connections
+    return config
+
+
+def _worker(settings: Settings) -> FastAPI:
+    """The application of one of several processes."""
+    _allow_files(settings.max_connections)
+    try:
+        return create_app(settings)
+    except MmnIndexError as error:  # it could be opened when the server started, and may be again
+        _log.error("a worker cannot start: %s", error)
+        time.sleep(1)
+        sys.exit(1)
+
+
+def _allow_files(connections: int) -> None:
+    """Each connection is an open file, and a video that is sent another one."""
+    wanted, (soft, hard) = 2 * connections + _FILES, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -23,6 +23,8 @@ class Settings:
     no_auth: bool = False  # others may reach the server without a token
     origins: tuple[str, ...] = ()  # pages of other hosts that may call it (CORS)
     device: str = "cpu"
+    workers: int = 1  # processes that answer
+    max_connections: int = 1000  # of one process
     max_k: int = 1000  # moments of an answer
     max_queries: int = 256  # sentences of a request
     max_query_length: int = 2000  # characters of a sentence
@@ -35,6 +37,11 @@ class Settings:
     decoders: int = 2  # threads that make pictures
     max_pictures: int = 64  # that may be asked for at the same time
     refresh: float = 0.5  # seconds between looks for a newer version of an index
+
+    @property
+    def only_local(self) -> bool:
+        """Whether nothing but the address keeps others out."""
+        return self.token is None and not self.no_auth
 
     def __post_init__(self) -> None:
         if not self.indexes:
@@ -53,5 +60,5 @@ class Settings:
             )
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name.startswith("max_") and value < 1:
+            if (field.name == "workers" or field.name.startswith("max_")) and value < 1:
                 raise ConfigError(f"--{field.name.replace('_', '-')} is {value}, expected at least 1.")
