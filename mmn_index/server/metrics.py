@@ -68,7 +68,7 @@ class Metrics:
         for path in Path(folder).glob("gauge_live*_*.db"):
             pid = path.stem.rpartition("_")[2]
             if not Path("/proc", pid).exists():  # a worker that was killed waits for nothing
-                multiprocess.mark_process_dead(int(pid))
+                multiprocess.mark_process_dead(int(pid))  # type: ignore[no-untyped-call]
         found = CollectorRegistry()
-        multiprocess.MultiProcessCollector(found)
+        multiprocess.MultiProcessCollector(found)  # type: ignore[no-untyped-call]
         return generate_latest(found)

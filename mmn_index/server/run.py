@@ -61,7 +61,7 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
 
 def _config(app: Callable[..., object], settings: Settings) -> Config:
     config = Config(
-        app,  # type: ignore[arg-type]
+        app,
         factory=settings.workers > 1,
         workers=settings.workers,
         http=Patient,
