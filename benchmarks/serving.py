@@ -1,10 +1,14 @@
 """A server under load beside a bare loop that embeds and searches one sentence after another.
 
     python benchmarks/serving.py MODEL FEATURES WORK [--moments 1000000] [--clients 200] [--seconds 60]
+    python benchmarks/serving.py MODEL FEATURES WORK --moments 17000 --soak 100000
 
 FEATURES are copied with noise until there are so many moments. The server remembers no sentence. Meanwhile
 the index is changed ten times: videos are added and removed, and it is compacted. The videos of each answer
 have to be among those of the version that it names.
+
+--soak sends so many requests to a server as it comes, from 16 clients, and prints its memory after each
+tenth of them.
 """
 
 import argparse
@@ -19,6 +23,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -131,6 +137,47 @@ def versions(root: Path, known: dict[int, set[str]], ended: threading.Event) -> 
         known[index.version] = set(index.video_ids)
 
 
+@contextmanager
+def served(root: Path, *more: str) -> Iterator[tuple[str, int]]:
+    """A server: its address, and its process."""
+    line = [COMMAND, "serve", str(root), "--port", "0", *more]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            yield server.stderr.readline().split("Serving on ")[1].split(";")[0], server.pid
+        finally:
+            server.send_signal(signal.SIGTERM)
+
+
+def memory(pid: int, what: str) -> int:
+    """MiB that a process holds (VmRSS), or held at most (VmHWM)."""
+    return int(Path(f"/proc/{pid}/status").read_text().split(f"{what}:")[1].split("kB")[0]) // 1024
+
+
+def soak(root: Path, requests: int) -> None:
+    async def send(url: str, count: int) -> int:
+        left, failed = itertools.count(1), 0
+
+        async def ask(http: httpx.AsyncClient, number: int) -> None:
+            nonlocal failed
+            asked = sentences(number)
+            while next(left) <= count:
+                answer = await http.post("/v1/search", json={"query": next(asked)})
+                failed += answer.status_code != 200
+
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+            await asyncio.gather(*(ask(http, number) for number in range(16)))
+        return failed
+
+    with served(root) as (url, pid):
+        failed, held = asyncio.run(send(url, 1000)), [memory(pid, "VmRSS")]
+        for _ in range(10):
+            failed += asyncio.run(send(url, requests // 10))
+            held.append(memory(pid, "VmRSS"))
+            print(f"{held[-1]} MiB", flush=True)
+    print(json.dumps({"requests": requests, "failed": failed, "rss_mib": held}))
+
+
 def told(times: list[float], seconds: float) -> dict[str, float]:
     cuts = statistics.quantiles(times, n=100)
     return {
@@ -151,6 +198,7 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--soak", type=int, help="requests")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
     root, many, more = asked.work / "load.mmn", asked.work / "many.h5", asked.work / "more.h5"
@@ -159,12 +207,12 @@ def main() -> None:
         write_features(asked.features, many, asked.moments, per_video, "v")
         write_features(asked.features, more, 20 * per_video, per_video, "w")
         subprocess.run([COMMAND, "build", asked.model, many, "-o", root], check=True)
+    if asked.soak:
+        soak(root, asked.soak)
+        return
     names = MomentIndex(root).video_ids
     alone = told(bare(root, asked.seconds / 3), asked.seconds / 3)
-    line = [COMMAND, "serve", str(root), "--port", "0", "--cache", "0"]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        url = server.stderr.readline().split("Serving on ")[1].split(";")[0]
+    with served(root, "--cache", "0") as (url, pid):
         known: dict[int, set[str]] = {}
         ended = threading.Event()
         watching = threading.Thread(target=versions, args=(root, known, ended))
@@ -174,8 +222,7 @@ def main() -> None:
         changing.wait()
         ended.set()
         watching.join()
-        memory = Path(f"/proc/{server.pid}/status").read_text().split("VmHWM:")[1].split("kB")[0]
-        server.send_signal(signal.SIGTERM)
+        most = memory(pid, "VmHWM")
     together = told(times, asked.seconds)
     result = {
         "moments": MomentIndex(root).num_moments,
@@ -187,7 +234,7 @@ def main() -> None:
         "failed": len(wrong),
         "versions": len(seen),
         "mixed": [version for version, videos in seen.items() if not videos <= known[version]],
-        "server_peak_mib": round(int(memory) / 1024),
+        "server_peak_mib": most,
     }
     print(json.dumps(result, indent=1))
     for text in wrong[:5]:
