@@ -1,5 +1,6 @@
 """mmn-index serve: indexes as an HTTP service."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,8 @@ if TYPE_CHECKING:
 def serve(indexes: tuple[Path, ...], path: str | None, **options: Any) -> None:
     """Answer searches over HTTP, from one index or several.
 
-    Without INDEX, collection.mmn is served. An index that changes is followed. --host 0.0.0.0 lets other
-    machines in, with a token.
+    Without INDEX, the one that the variable MMN_INDEX names is served, or collection.mmn. An index that changes
+    is followed. --host 0.0.0.0 lets other machines in, with a token.
 
     \b
     Example:
@@ -86,7 +87,7 @@ def serve(indexes: tuple[Path, ...], path: str | None, **options: Any) -> None:
     from mmn_index.errors import DependencyError
     from mmn_index.server.settings import Settings
 
-    settings = Settings(indexes or (Path("collection.mmn"),), **options)
+    settings = Settings(indexes or (Path(os.environ.get("MMN_INDEX") or "collection.mmn"),), **options)
     try:
         import fastapi  # noqa: F401
         import prometheus_client  # noqa: F401

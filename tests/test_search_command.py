@@ -233,7 +233,7 @@ def test_what_a_search_refuses(lively: Path, command: Command) -> None:
             "--timeout",
             0.000001,
             *index,
-            says=" s to open the index, 0.00 s to search; 0 of 174 moments were scanned. Raise --timeout",
+            says=" s to open the index, 0.00 s to search; 0 of 174 moments were scanned. Give it a longer timeout",
         )
     assert "proven exact" in command.ok("search", "door", "--timeout", 60, *index).stderr
 

@@ -410,7 +410,7 @@ def test_videos_and_indexes(
     assert client.get("/v1/version").json()["api"] == "v1"
 
 
-def test_one_request_without_a_server(root: Path, command: Command) -> None:
+def test_one_request_without_a_server(root: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     said = command.ok("serve", root, "--get", "/v1/videos?count=2").stdout
     assert [video["video"] for video in json.loads(said)["videos"]] == ["v0", "v1"]
     result = command.run("serve", root, "--get", "/v1/videos/none")
@@ -418,6 +418,8 @@ def test_one_request_without_a_server(root: Path, command: Command) -> None:
     command.fails("serve", root, "--get", "videos", says="expected a path that begins with /")
     command.fails("serve", root.with_name("none.mmn"), "--get", "/v1/videos", says="none.mmn")
     command.fails("serve", root, root, says="two indexes are called 'films'")
+    monkeypatch.setenv("MMN_INDEX", str(root))
+    assert json.loads(command.ok("serve", "--get", "/v1/indexes").stdout)[0]["name"] == "films"
 
 
 @pytest.fixture
