@@ -74,8 +74,8 @@ if TYPE_CHECKING:
 def serve(indexes: tuple[Path, ...], path: str | None, **options: Any) -> None:
     """Answer searches over HTTP, from one index or several.
 
-    Without INDEX, the one that the variable MMN_INDEX names is served, or collection.mmn. An index that changes
-    is followed. --host 0.0.0.0 lets other machines in, with a token.
+    Without INDEX, the one that the variable MMN_INDEX names is served, or collection.mmn. An index that
+    changes is followed. --host 0.0.0.0 lets other machines in, with a token.
 
     \b
     Example:

@@ -56,8 +56,8 @@ class Deadline:
         parts = [f"{seconds:.2f} s {what}" for what, seconds in (*self._spent, ("to search", searched))]
         went = f"{', '.join(parts)}; " if self._spent else ""
         raise QueryError(
-            f"no answer within {self._seconds:g} s: {went}{done:,} of {total:,} moments were scanned. Give it "
-            "a longer timeout, or search some of the videos only."
+            f"no answer within {self._seconds:g} s: {went}{done:,} of {total:,} moments were scanned. Give "
+            "it a longer timeout, or search some of the videos only."
         )
 
 
