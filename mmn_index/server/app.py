@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -60,18 +60,8 @@ def create_app(settings: Settings) -> FastAPI:
         service.decoders.stop()
         await service.batcher.stop()
 
-    app = FastAPI(
-        title="mmn-index",
-        version=__version__,
-        description=_ABOUT,
-        lifespan=life,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url="/v1/openapi.json",
-    )
+    app = api(life)
     app.state.service = service
-    for router in (search_routes, index_routes, status_routes):
-        app.include_router(router, prefix="/v1")
     _handle_errors(app)
     if settings.origins:
         from fastapi.middleware.cors import CORSMiddleware
@@ -90,6 +80,22 @@ def create_app(settings: Settings) -> FastAPI:
         patience=settings.body_wait,
         metrics=metrics,
     )
+    return app
+
+
+def api(life: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None) -> FastAPI:
+    """The calls and their description, without an index to answer from."""
+    app = FastAPI(
+        title="mmn-index",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    for router in (search_routes, index_routes, status_routes):
+        app.include_router(router, prefix="/v1")
     return app
 
 

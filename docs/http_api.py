@@ -1,0 +1,116 @@
+"""The reference of the HTTP API, made from its OpenAPI description.
+
+python docs/http_api.py > docs/http-api.md
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from mmn_index.server.app import api
+
+_INTRO = """# HTTP API
+
+Made from the server's own description (`/v1/openapi.json`) by `python docs/http_api.py > docs/http-api.md`.
+How to start a server, who may call it, and what it does under load: [serving.md](serving.md).
+
+What is under `/v1` stays: members are added, and none changes its meaning or goes away. Read what you know
+and leave the rest. Members of a request that the server does not know are refused. Errors are problem
+details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)): `title`, `status`, and in `detail` what is
+wrong and what was expected."""
+
+
+def reference(spec: dict[str, Any]) -> str:
+    """Markdown: each call, then what requests and answers are made of."""
+    schemas = spec["components"]["schemas"]
+    lines = [_INTRO]
+    for path, calls in spec["paths"].items():
+        for method, call in calls.items():
+            lines += ["", f"## `{method.upper()} {path}`", "", call["description"].strip()]
+            lines += [*_parameters(call), *_body(call), *_answers(call)]
+    lines += ["", "# What they are made of"]
+    for name, schema in schemas.items():
+        lines += ["", f"## {name}", ""]
+        if "description" in schema:
+            lines += [schema["description"].strip(), ""]
+        lines += ["| member | type | default | |", "|---|---|---|---|"]
+        required = schema.get("required", ())
+        for member, about in schema.get("properties", {}).items():
+            default = "required" if member in required else _default(about)
+            lines.append(f"| `{member}` | {_type(about)} | {default} | {_said(about)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _parameters(call: dict[str, Any]) -> Iterator[str]:
+    if not call.get("parameters"):
+        return
+    yield from ("", "| parameter | type | default | |", "|---|---|---|---|")
+    for one in call["parameters"]:
+        schema = one["schema"]
+        default = "required" if one.get("required") else _default(schema)
+        where = " (in the path)" if one["in"] == "path" else ""
+        yield f"| `{one['name']}`{where} | {_type(schema)} | {default} | {_said(one | schema)} |"
+
+
+def _body(call: dict[str, Any]) -> Iterator[str]:
+    for kind, content in call.get("requestBody", {}).get("content", {}).items():
+        yield from ("", f"Body: {_type(content['schema'])} as `{kind}`.")
+
+
+def _answers(call: dict[str, Any]) -> Iterator[str]:
+    yield from ("", "| status | |", "|---|---|")
+    for status, answer in sorted(call["responses"].items()):
+        kinds = answer.get("content", {})
+        problem = [kind for kind in kinds if "problem" in kind]
+        what = answer["description"].rstrip(".")
+        if status == "200":
+            what = ", ".join(_given(kind, one.get("schema", {})) for kind, one in kinds.items()) or what
+        yield f"| {status} | {what}{' (problem details)' if problem else ''} |"
+
+
+def _given(kind: str, schema: dict[str, Any]) -> str:
+    return _type(schema) if kind == "application/json" else f"`{kind}`"
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "enum" in schema:
+        return ", ".join(f"`{one}`" for one in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if schema.get("type") == "array":
+        return f"list of {_type(schema['items'])}"
+    if schema.get("type") == "object":
+        values = schema.get("additionalProperties")
+        return f"object of {_type(values)}" if isinstance(values, dict) and values else "object"
+    return str(schema.get("type", "any")) + _range(schema)
+
+
+def _range(schema: dict[str, Any]) -> str:
+    least, most = (schema.get(name, schema.get(other)) for name, other in _BOUNDS)
+    if most is not None:
+        return f", {least or 0:,} to {most:,}"
+    return "" if least is None else f", {least:,} or more"
+
+
+_BOUNDS = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
+
+
+def _default(schema: dict[str, Any]) -> str:
+    default = schema.get("default")
+    return "" if default in (None, []) else f"`{default}`".replace("`False`", "`false`")
+
+
+def _said(schema: dict[str, Any]) -> str:
+    said = schema.get("description", "")
+    for example in schema.get("examples", ())[:1]:
+        said += f" Example: `{example}`."
+    return str(said).strip().replace("\n", " ").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference(api().openapi()))
