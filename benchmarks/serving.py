@@ -4,8 +4,8 @@
     python benchmarks/serving.py MODEL FEATURES WORK --moments 17000 --soak 100000
 
 FEATURES are copied with noise until there are so many moments. The server remembers no sentence. Meanwhile
-the index is changed ten times: videos are added and removed, and it is compacted. The videos of each answer
-have to be among those of the version that it names.
+the index is changed ten times: videos are added and removed, and it is compacted. Each row of each answer
+has to be that row of the version that the answer names: the same video, start and end.
 
 --soak sends so many requests to a server as it comes, from 16 clients, and prints its memory after each
 tenth of them.
@@ -83,11 +83,14 @@ def bare(root: Path, seconds: float) -> list[float]:
     return times
 
 
-async def load(url: str, clients: int, seconds: float) -> tuple[list[float], list[str], dict[int, set[str]]]:
-    """Seconds of each answer, what failed, and which videos were seen in answers of each version."""
+Row = tuple[int, str, float, float]  # number, video, start, end
+
+
+async def load(url: str, clients: int, seconds: float) -> tuple[list[float], list[str], dict[int, set[Row]]]:
+    """Seconds of each answer, what failed, and which rows were seen in answers of each version."""
     times: list[float] = []
     wrong: list[str] = []
-    seen: dict[int, set[str]] = {}
+    seen: dict[int, set[Row]] = {}
     end = time.monotonic() + seconds
 
     async def ask(http: httpx.AsyncClient, number: int) -> None:
@@ -104,7 +107,9 @@ async def load(url: str, clients: int, seconds: float) -> tuple[list[float], lis
                 continue
             times.append(time.monotonic() - began)
             body = answer.json()
-            seen.setdefault(body["version"], set()).update(hit["video"] for hit in body["answers"][0]["hits"])
+            seen.setdefault(body["version"], set()).update(
+                (hit["row"], hit["video"], hit["start"], hit["end"]) for hit in body["answers"][0]["hits"]
+            )
 
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as http:
@@ -130,11 +135,23 @@ def change(root: Path, more: Path, names: list[str], seconds: float) -> subproce
     )
 
 
-def versions(root: Path, known: dict[int, set[str]], ended: threading.Event) -> None:
-    """Note which videos each version of an index has."""
+def versions(root: Path, known: dict[int, MomentIndex], ended: threading.Event) -> None:
+    """Keep each version of an index open."""
     while not ended.wait(0.2):
         index = MomentIndex(root)
-        known[index.version] = set(index.video_ids)
+        known.setdefault(index.version, index)
+
+
+def strange(index: MomentIndex, rows: set[Row]) -> int:
+    """How many rows are others than the index's own."""
+    ordered = sorted(rows)
+    numbers = np.array([row for row, *_ in ordered])
+    names = [index.video_id(number) for number in index.videos_of(numbers)]
+    spans = index.spans(numbers).astype(float).round(3).tolist()
+    return sum(
+        (video, [start, end]) != (name, span)
+        for (_, video, start, end), name, span in zip(ordered, names, spans, strict=True)
+    )
 
 
 @contextmanager
@@ -213,7 +230,7 @@ def main() -> None:
     names = MomentIndex(root).video_ids
     alone = told(bare(root, asked.seconds / 3), asked.seconds / 3)
     with served(root, "--cache", "0") as (url, pid):
-        known: dict[int, set[str]] = {}
+        known: dict[int, MomentIndex] = {}
         ended = threading.Event()
         watching = threading.Thread(target=versions, args=(root, known, ended))
         watching.start()
@@ -233,7 +250,8 @@ def main() -> None:
         "ratio": round(together["per_second"] / alone["per_second"], 2),
         "failed": len(wrong),
         "versions": len(seen),
-        "mixed": [version for version, videos in seen.items() if not videos <= known[version]],
+        "rows": sum(len(rows) for rows in seen.values()),
+        "strange_rows": sum(strange(known[version], rows) for version, rows in seen.items()),
         "server_peak_mib": most,
     }
     print(json.dumps(result, indent=1))
