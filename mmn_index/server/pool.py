@@ -6,6 +6,7 @@ return from a read, is left behind: its place is given to others.
 """
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -94,6 +95,8 @@ class Pool:
             self._running.pop(thread, None)
             give_place()
             if done.done():
+                if isinstance(result, io.IOBase):  # nobody is there who would close it
+                    result.close()
                 return
             if error is None:
                 done.set_result(result)
@@ -113,7 +116,8 @@ class Pool:
         self._running[thread] = watch
         thread.start()
         try:
-            return await asyncio.wait_for(done, self._seconds + _GRACE)
+            async with asyncio.timeout(self._seconds + _GRACE):
+                return await done
         except (TimeoutError, StoppedError) as error:
             raise RequestError(
                 503,

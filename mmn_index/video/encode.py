@@ -73,7 +73,8 @@ class Coding:
         """Options of the mp4."""
         if not self.live:
             return {"movflags": "faststart"}
-        return {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": str(_PART)}
+        # The list of tracks waits for the first part: only then is it known where sound begins before 0.
+        return {"movflags": "frag_keyframe+delay_moov+default_base_moof", "frag_duration": str(_PART)}
 
 
 def write_mp4(
@@ -118,7 +119,7 @@ def write_mp4(
             if sound_track is not None:
                 sound_track.end()
     except BROKEN as error:
-        said = f"{of}: cannot be encoded ({error})."
+        said = f"{of}: cannot be encoded ({getattr(error, 'strerror', None) or error})."
         raise (refused(error, out, said) if isinstance(out, Path) else VideoError(said)) from error
 
 

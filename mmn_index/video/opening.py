@@ -27,7 +27,9 @@ _NO_VIDEO = frozenset(
 )
 _NO_MOTION = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 _PICTURE_ALONE = 60.0  # seconds of another stream, after which a stream of one picture is believed to be one
-BROKEN = (av.FFmpegError, OSError, ValueError)  # what PyAV raises; some of its errors are only the first
+# What PyAV raises: some of its errors are only the first. IndexError is for a packet of a stream that came
+# after the file was opened, as in damaged transport streams.
+BROKEN = (av.FFmpegError, OSError, ValueError, IndexError)
 
 _check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
 
