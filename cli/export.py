@@ -1,12 +1,25 @@
 """mmn-index export: moments as clips, as a reel, and as files for other programs."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from mmn_index.handoff.forms import (
+    FORMS,
+    ROWS,
+    SUBTITLES,
+    TIMELINES,
+    by_video,
+    laid_out,
+    rows_as,
+    subtitle_files,
+    subtitles_as,
+    timeline_as,
+)
 
 from .hits import nothing
 from .left_out import strict_option, tell_left_out
@@ -20,18 +33,13 @@ if TYPE_CHECKING:
     from mmn_index.left_out import LeftOut
     from mmn_index.search import Answer
 
-_ROWS = ("csv", "json", "jsonl")
-_SUBTITLES = ("srt", "vtt")
-_TIMELINES = ("edl", "otio", "fcpxml")
-_FORMATS = (*_ROWS, *_SUBTITLES, *_TIMELINES)
-
 
 @dataclass(frozen=True)
 class Outputs:
     """What is written, and where.
 
     Attributes:
-        form: one of _FORMATS; None for none.
+        form: one of FORMS; None for none.
         out: its file or folder; None for stdout.
     """
 
@@ -68,7 +76,7 @@ class Outputs:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(FORMS),
     help="What else to write: a table, subtitles, or a time line for editors.  [default: the suffix of -o]",
 )
 @click.option(
@@ -116,7 +124,7 @@ def export(
 def _form(out: Path | None) -> str | None:
     """The format that a name's suffix says."""
     suffix = "" if out is None else out.suffix.removeprefix(".").lower()
-    return suffix if suffix in _FORMATS else None
+    return suffix if suffix in FORMS else None
 
 
 def _check_outputs(outputs: Outputs) -> None:
@@ -146,7 +154,7 @@ def _check_outputs(outputs: Outputs) -> None:
         return
     if out.suffix.lower() == f".{form}" and not out.is_dir():
         check_file(out, regular=False)
-    elif form in _SUBTITLES:
+    elif form in SUBTITLES:
         check_folder(out)
     else:
         raise click.UsageError(f"-o is the name of a file that ends in .{form}.", context)
@@ -169,7 +177,7 @@ def _write(
     found = excerpts(question.index, answers)
     left_out: list[LeftOut] = []
     chosen: list[Take] = []
-    if outputs.clips or outputs.reel or outputs.form in _TIMELINES:
+    if outputs.clips or outputs.reel or outputs.form in TIMELINES:
         chosen, left_out = takes(found)
         if strict:
             refuse(left_out, VideoError)
@@ -231,61 +239,41 @@ def _write_format(
     chosen: "Sequence[Take]",
 ) -> None:
     form, out = str(outputs.form), outputs.out
-    if form in _SUBTITLES:
+    if form in SUBTITLES:
         _write_subtitles(form, out, found)
-    elif form in _ROWS:
-        from mmn_index.handoff import records
+    elif form in ROWS:
+        from mmn_index.handoff.records import record
 
         rows = [
-            records.record(question.index, answer, hit, question.score.name)
+            record(question.index, answer, hit, question.score.name)
             for answer in answers
             for hit in answer.hits
         ]
-        as_text = {"csv": records.as_csv, "json": records.as_json, "jsonl": records.as_json_lines}[form]
-        _put(as_text(rows), out)
+        _put(rows_as(form, rows), out)
     else:
-        _write_timeline(form, out, chosen, answers[0].query if len(answers) == 1 else "mmn-index")
+        timeline = laid_out(chosen, [answer.query for answer in answers])
+        _put(timeline_as(form, timeline), out)
+        if timeline.mixed:
+            say(
+                f"The time line has {float(timeline.base.rate):.6g} frames per second. Some files have other "
+                "rates; source times count their own frames."
+            )
 
 
 def _write_subtitles(form: str, out: Path | None, found: "Sequence[Excerpt]") -> None:
     """Of one video a file; of several a folder with a file for each."""
     from mmn_index.errors import OutputError
-    from mmn_index.handoff.names import numbered, safe
-    from mmn_index.handoff.subtitles import as_srt, as_vtt
 
-    as_text: Callable[..., str] = as_srt if form == "srt" else as_vtt
-    videos: dict[str, list[Excerpt]] = {}
-    for one in found:
-        videos.setdefault(one.video_id, []).append(one)
     if out is not None and (out.is_dir() or out.suffix.lower() != f".{form}"):
-        names: set[str] = set()
-        for video_id, own in sorted(videos.items()):
-            tries = (numbered(f"{safe(video_id)}.{form}", n) for n in range(1, len(videos) + 1))
-            name = next(name for name in tries if name.casefold() not in names)
-            names.add(name.casefold())
-            _put(as_text(own), out / name)
-    elif len(videos) > 1:
+        for name, text in subtitle_files(form, found).items():
+            _put(text, out / name)
+    elif len(videos := by_video(found)) > 1:
         raise OutputError(
             f"{'stdout' if out is None else out}: subtitles are of one video, and these moments are of "
             f"{len(videos):,}. Name a folder with -o for a file per video, or one video with --video."
         )
     else:
-        _put(as_text(found), out)
-
-
-def _write_timeline(form: str, out: Path | None, chosen: "Sequence[Take]", title: str) -> None:
-    from mmn_index.handoff.edl import as_edl
-    from mmn_index.handoff.fcpxml import as_fcpxml
-    from mmn_index.handoff.otio import as_otio
-    from mmn_index.handoff.timeline import lay_out
-
-    timeline = lay_out(chosen, title)
-    _put({"edl": as_edl, "fcpxml": as_fcpxml, "otio": as_otio}[form](timeline), out)
-    if timeline.mixed:
-        say(
-            f"The time line has {float(timeline.base.rate):.6g} frames per second. Some files have other "
-            "rates; source times count their own frames."
-        )
+        _put(subtitles_as(form, found), out)
 
 
 def _put(text: str, out: Path | None) -> None:

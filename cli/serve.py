@@ -70,6 +70,24 @@ if TYPE_CHECKING:
     help="Seconds that a sentence waits for others.",
 )
 @click.option("--cache", type=Whole(min=0), default=4096, show_default=True, help="Sentences to remember.")
+@click.option(
+    "--encoders", type=Whole(min=1), default=2, show_default=True, help="Clips made at the same time."
+)
+@click.option(
+    "--transcoders",
+    type=Whole(min=1),
+    default=4,
+    show_default=True,
+    help="Videos that are encoded while they are watched.",
+)
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where clips and pictures are kept.  [default: mmn-index/clips in the user's cache]",
+)
+@click.option(
+    "--cache-size", type=Real(min=0), default=2.0, show_default=True, help="GB of it; 0 keeps nothing."
+)
 @click.option("--get", "path", help="Answer one GET request, such as /v1/indexes, on stdout and end.")
 def serve(indexes: tuple[Path, ...], path: str | None, **options: Any) -> None:
     """Answer searches over HTTP, from one index or several.

@@ -66,7 +66,7 @@ def write_clips(
     try:
         for done, take in enumerate(chosen):
             report(done, len(chosen))
-            place = folder / _folder(take.excerpt) if several else folder
+            place = folder / folder_of(take.excerpt) if several else folder
             if place not in holds:
                 holds[place] = Hold(place, f"{place}: another `mmn-index export` writes clips there.")
             try:
@@ -80,7 +80,8 @@ def write_clips(
     return clips, left_out
 
 
-def _folder(excerpt: Excerpt) -> str:
+def folder_of(excerpt: Excerpt) -> str:
+    """The name of the folder for the clips of a query, where there are several."""
     return f"{excerpt.number:02d}_{safe(excerpt.query, _QUERY_ROOM)}"
 
 

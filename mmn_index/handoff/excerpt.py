@@ -63,13 +63,18 @@ def takes(found: Iterable[Excerpt]) -> tuple[list[Take], list[LeftOut]]:
     left_out: dict[str, LeftOut] = {}
     for excerpt in found:
         try:
-            made.append(Take(excerpt, _media(excerpt)))
+            made.append(Take(excerpt, media_of(excerpt)))
         except VideoError as error:
             left_out.setdefault(f"{excerpt.video_id}: {error}", LeftOut(excerpt.video_id, str(error)))
     return made, list(left_out.values())
 
 
-def _media(excerpt: Excerpt) -> Media:
+def media_of(excerpt: Excerpt) -> Media:
+    """The file that a moment is taken of.
+
+    Raises:
+        VideoError: it is not known, gone, no video, or ends before the moment.
+    """
     if excerpt.uri is None:
         raise VideoError(
             f"{excerpt.video_id}: the features do not say which file this video is. Those of "

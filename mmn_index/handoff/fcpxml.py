@@ -12,6 +12,7 @@ from ..video.media import Media
 from .names import one_line
 from .timeline import Event, Timeline
 
+_NO_XML = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}  # what no XML may hold, and is no control character
 _VERSION = "1.8"  # the last one whose files are named in their assets themselves
 # What a clip may say of its rate where the time line has another one.
 _CONFORMED = {
@@ -43,7 +44,7 @@ def as_fcpxml(timeline: Timeline) -> str:
     for one in timeline.events:
         _clip(spine, one, timeline.base.rate, resources)
     ET.indent(root)
-    body = ET.tostring(root, encoding="unicode")
+    body = ET.tostring(root, encoding="unicode").translate(_NO_XML)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n{body}\n'
 
 

@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from .._version import __version__
 from ..errors import ConfigError, MmnIndexError, QueryError
 from .batching import Batcher
+from .clip_routes import clip_routes
 from .guard import Guard
 from .library import Library
 from .metrics import Metrics
-from .pool import Pool
 from .problems import MEDIA_TYPE, RequestError
 from .query_cache import QueryCache
 from .routes import index_routes, search_routes, status_routes
@@ -51,13 +51,13 @@ def create_app(settings: Settings) -> FastAPI:
             metrics=metrics,
         )
         service.batcher.start()
-        service.decoders = Pool(settings.decoders, settings.max_pictures)
+        service.start()
         follow = asyncio.create_task(_follow(library, metrics, settings.refresh))
         yield
         follow.cancel()
         with suppress(asyncio.CancelledError):
             await follow
-        service.decoders.stop()
+        service.stop()
         await service.batcher.stop()
 
     app = api(life)
@@ -94,7 +94,7 @@ def api(life: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = No
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    for router in (search_routes, index_routes, status_routes):
+    for router in (search_routes, clip_routes, index_routes, status_routes):
         app.include_router(router, prefix="/v1")
     return app
 

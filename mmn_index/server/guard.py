@@ -119,7 +119,8 @@ class Guard:
             if whole:  # from here on the client can only go, which an answer may take its time to wait for
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), self._patience)
+                async with asyncio.timeout(self._patience):
+                    message = await receive()
             except TimeoutError as error:
                 waited = f"the body did not come within {self._patience:g} seconds."
                 raise RequestError(408, waited) from error

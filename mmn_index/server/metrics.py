@@ -55,6 +55,16 @@ class Metrics:
         )
         self.misses = Counter("mmn_index_query_cache_misses", "Sentences that were not.", registry=own)
 
+        self._disk = Counter(
+            "mmn_index_disk_cache_requests",
+            "Clips and pictures by whether they were on the disk.",
+            ("outcome",),
+            registry=own,
+        )
+
+    def on_disk(self, there: bool) -> None:
+        self._disk.labels("hit" if there else "miss").inc()
+
     def stage(self, name: str, seconds: float) -> None:
         self._stages.labels(name).observe(seconds)
 

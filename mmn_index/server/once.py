@@ -44,7 +44,13 @@ async def _get(settings: Settings, path: str) -> tuple[int, bytes]:
     }
     status, body = 500, b""
 
+    asked = False
+
     async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if asked:  # for whether the client has gone, which it never does
+            await asyncio.Event().wait()
+        asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:

@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 MEDIA_TYPE = "application/problem+json"
+GONE = 499  # what servers note where nobody is there to be told
 
 
 class RequestError(Exception):
@@ -26,5 +27,5 @@ class RequestError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """The members of the problem details; `type` is left out, which means about:blank."""
-        title = HTTPStatus(self.status).phrase
+        title = "Client Closed Request" if self.status == GONE else HTTPStatus(self.status).phrase
         return {"title": title, "status": self.status, "detail": self.detail, **self.more}

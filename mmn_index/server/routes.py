@@ -3,16 +3,15 @@
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from .. import _version
-from ..errors import VideoError
-from . import pictures
 from .files import file_of, media_type, number_of
+from .gone import while_there
 from .maps import maps_of
 from .pictures import HEIGHTS
-from .problems import MEDIA_TYPE, RequestError
+from .problems import MEDIA_TYPE
 from .searching import answer, check_limits, check_sentences
 from .service import Served
 from .videos import video_of, videos_of
@@ -31,7 +30,7 @@ from .wire import (
 IndexName = Annotated[str | None, Query(description="Which index; not needed where there is one.")]
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Which errors a call is documented to answer with."""
     content = {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}
     said = {
@@ -40,6 +39,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "Meant for another host",
         404: "Not there",
         408: "Too slow",
+        409: "Changed",
         413: "Too large",
         422: "Cannot be",
         503: "Busy",
@@ -49,7 +49,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
-_PART: dict[int | str, dict[str, Any]] = {
+PART: dict[int | str, dict[str, Any]] = {
     206: {"description": "Part of the file"},
     416: {"description": "No such part"},
 }
@@ -61,7 +61,7 @@ search_routes, index_routes, status_routes = (
 )
 
 
-@search_routes.post("/search", responses=_problems(400, 401, 404, 408, 413, 422, 503))
+@search_routes.post("/search", responses=problems(400, 401, 404, 408, 413, 422, 503))
 async def search(asked: SearchRequest, service: Served) -> SearchResponse:
     """Find the moments that sentences describe."""
     check_sentences(asked)
@@ -69,7 +69,7 @@ async def search(asked: SearchRequest, service: Served) -> SearchResponse:
     return await answer(asked, opened, service.batcher, service.settings)
 
 
-@index_routes.get("/indexes", responses=_problems(401))
+@index_routes.get("/indexes", responses=problems(401))
 def indexes(service: Served) -> list[IndexOut]:
     """The indexes of this server."""
     return [
@@ -86,7 +86,7 @@ def indexes(service: Served) -> list[IndexOut]:
     ]
 
 
-@index_routes.get("/videos", responses=_problems(401, 404, 422))
+@index_routes.get("/videos", responses=problems(401, 404, 422))
 def videos(
     service: Served,
     index: IndexName = None,
@@ -98,7 +98,7 @@ def videos(
     return videos_of(service.library.find(index), where or [], first, count)
 
 
-@index_routes.get("/videos/{video:path}/moments", responses=_problems(401, 404, 422, 503))
+@index_routes.get("/videos/{video:path}/moments", responses=problems(401, 404, 422, 503))
 async def moments(
     video: str,
     query: Annotated[str, Query(min_length=1, description="One sentence.")],
@@ -121,7 +121,7 @@ async def moments(
 @index_routes.get(
     "/videos/{video:path}/stream",
     response_class=FileResponse,
-    responses=_PART | _problems(400, 401, 404, 422),
+    responses=PART | problems(400, 401, 404, 422),
 )
 def stream(video: str, service: Served, index: IndexName = None) -> FileResponse:
     """The file of a video; `Range` asks for a part of it."""
@@ -132,28 +132,26 @@ def stream(video: str, service: Served, index: IndexName = None) -> FileResponse
 @index_routes.get(
     "/videos/{video:path}/thumbnail",
     response_class=Response,
-    responses=_JPEG | _problems(401, 404, 422, 503),
+    responses=_JPEG | problems(401, 404, 422, 503),
 )
 async def thumbnail(
     video: str,
+    request: Request,
     service: Served,
     t: Annotated[float, Query(ge=0, le=1e6, allow_inf_nan=False, description="Seconds.")] = 0.0,
     height: Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Pixels.")] = 180,
     index: IndexName = None,
 ) -> Response:
     """The picture that is shown at a second of a video."""
-    opened = service.library.find(index)
-    try:  # the disk is asked in the pool as well: a share that hangs must not hold up the others
-        picture = await service.decoders.run(lambda: pictures.thumbnail(file_of(opened, video), t, height))
-    except VideoError as error:
-        raise RequestError(404, f"no picture of '{video}': it cannot be decoded.") from error
+    making = service.clips.picture(service.library.find(index), video, t, height)
+    picture = await while_there(request, making)
     return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
-@index_routes.get("/videos/{video:path}", responses=_problems(401, 404, 422))
-def video(video: str, service: Served, index: IndexName = None) -> VideoOut:
-    """One video and its metadata."""
-    return video_of(service.library.find(index), video)
+@index_routes.get("/videos/{video:path}", responses=problems(401, 404, 422))
+async def video(video: str, service: Served, index: IndexName = None) -> VideoOut:
+    """One video, its metadata, and how a browser plays it."""
+    return await video_of(service.library.find(index), video, service.decoders)
 
 
 @status_routes.get("/health/live")
@@ -174,13 +172,13 @@ async def ready(service: Served) -> HealthOut:
     )
 
 
-@status_routes.get("/version", responses=_problems(401))
+@status_routes.get("/version", responses=problems(401))
 async def version() -> VersionOut:
     """Which version of mmn-index this is."""
     return VersionOut(version=_version.__version__, api="v1")
 
 
-@status_routes.get("/metrics", response_class=Response, responses=_problems(401))
+@status_routes.get("/metrics", response_class=Response, responses=problems(401))
 async def metrics(service: Served) -> Response:
     """What Prometheus reads."""
     return Response(service.metrics.as_text(), media_type="text/plain; version=0.0.4; charset=utf-8")

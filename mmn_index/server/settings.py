@@ -36,6 +36,15 @@ class Settings:
     cache: int = 4096  # embeddings of sentences that are kept
     decoders: int = 2  # threads that make pictures
     max_pictures: int = 64  # that may be asked for at the same time
+    encoders: int = 2  # clips that are made at the same time
+    max_clips: int = 16  # that may be asked for at the same time
+    max_clip: float = 300.0  # seconds of a clip
+    work_wait: float = 60.0  # seconds that a picture or a clip may take to be made
+    transcoders: int = 4  # videos that are encoded while they are watched
+    max_export: int = 1000  # moments of an export
+    max_export_clips: int = 50  # of them, as clips
+    cache_dir: Path | None = None  # of clips and pictures; None for the user's own
+    cache_size: float = 2.0  # GB of it
     refresh: float = 0.5  # seconds between looks for a newer version of an index
 
     @property

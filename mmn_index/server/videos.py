@@ -9,8 +9,12 @@ import numpy as np
 from ..index.segment_files import VIDEO_COLUMNS
 from ..index.selection import fitting
 from ..origin import path_of
-from .files import number_of
+from ..video.browser import Playback, playback
+from ..video.opening import checked
+from .files import file_of, number_of
 from .library import Opened
+from .pool import Pool, Watch
+from .problems import RequestError
 from .wire import VideoOut, VideosOut
 
 _OWN = frozenset(VIDEO_COLUMNS.names)  # columns of every index; the others are metadata
@@ -30,27 +34,50 @@ def videos_of(opened: Opened, where: list[str], first: int, count: int) -> Video
     shown = numbers[first : first + count]
     rows = index.videos.take(shown).to_pylist()
     return VideosOut(
-        index=opened.name, version=opened.version, total=len(numbers), videos=[_video(row) for row in rows]
+        index=opened.name,
+        version=opened.version,
+        total=len(numbers),
+        videos=[_video(row, _playable(row["uri"])) for row in rows],
     )
 
 
-def video_of(opened: Opened, video_id: str) -> VideoOut:
-    """One video.
+async def video_of(opened: Opened, video_id: str, looks: Pool) -> VideoOut:
+    """One video, and how a browser plays it.
 
     Raises:
         RequestError: 404, the index has none of that id.
     """
     number = number_of(opened, video_id)
-    return _video(opened.index.videos.take(np.array([number])).to_pylist()[0])
+    row = opened.index.videos.take(np.array([number])).to_pylist()[0]
+
+    def look(watch: Watch) -> tuple[bool, Playback]:
+        with checked(watch.check):
+            return _playable(row["uri"]), _playback(opened, video_id)
+
+    try:
+        playable, how = await looks.run(look)
+    except RequestError:  # too much waits, or the file takes too long: the rest can be said
+        return _video(row, row["uri"] is not None)
+    return _video(row, playable).model_copy(update={"playback": how.way, "reason": how.reason})
 
 
-def _video(row: dict[str, Any]) -> VideoOut:
-    uri = row["uri"]
+def _playback(opened: Opened, video_id: str) -> Playback:
+    try:
+        return playback(file_of(opened, video_id))
+    except RequestError:
+        return Playback("none", "The file is not there any more.")
+
+
+def _playable(uri: str | None) -> bool:
+    return uri is not None and os.path.isfile(path_of(uri))
+
+
+def _video(row: dict[str, Any], playable: bool) -> VideoOut:
     return VideoOut(
         video=row["video_id"],
         duration=row["duration"],
         metadata={name: _plain(value) for name, value in row.items() if name not in _OWN},
-        playable=uri is not None and os.path.isfile(path_of(uri)),
+        playable=playable,
     )
 
 

@@ -1,10 +1,11 @@
 """What requests and answers look like on the wire. Times are seconds from the beginning of a video."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Sentence = Annotated[str, Field(min_length=1, description="One sentence.")]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -104,6 +105,52 @@ class SearchRequest(_Strict):
         return (*self.sentences, *(x for x in (self.without, self.also, self.then) if x is not None))
 
 
+class ExportMoment(_Strict):
+    """A moment as a search answered, or any other part of a video."""
+
+    video: str
+    start: Seconds
+    end: Seconds
+    text: str = Field(default="", max_length=2000, description="The sentence it was found by.")
+    rank: int | None = Field(default=None, ge=1, le=1 << 53, description="Else its place among its text.")
+    score: Number | None = None
+    confidence: Number | None = None
+    exact: bool | None = Field(default=None, description="Of the answer it is of.")
+    recall: Number | None = Field(default=None, description="Of the answer it is of.")
+
+
+class ExportRequest(_Strict):
+    """What is handed on, and how: the formats of `mmn-index export`, or clips."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "format": "csv",
+                    "moments": [
+                        {
+                            "video": "porch/cam1",
+                            "start": 12.0,
+                            "end": 18.5,
+                            "text": "a person opens the door",
+                        }
+                    ],
+                }
+            ]
+        },
+    )
+
+    index: str | None = Field(default=None, description="Which index; not needed where there is one.")
+    format: Literal["csv", "json", "jsonl", "srt", "vtt", "edl", "otio", "fcpxml", "clips"] = Field(
+        description="A table, subtitles (of several videos a zip), a time line for editors, or a zip of mp4 "
+        "files."
+    )
+    moments: list[ExportMoment] = Field(min_length=1)
+    score_name: str | None = Field(default=None, max_length=100, description="Which score theirs is.")
+    padding: Seconds = Field(default=0.0, le=300, description="Seconds added before and after each clip.")
+
+
 class HitOut(BaseModel):
     """One moment of an answer."""
 
@@ -173,6 +220,12 @@ class VideoOut(BaseModel):
         description="Its columns; times in ISO 8601."
     )
     playable: bool = Field(description="Whether its file is there.")
+    playback: Literal["direct", "transcode", "none"] | None = Field(
+        default=None,
+        description="How a browser plays it: `direct` the file itself (stream), `transcode` what is made of "
+        "it (clip, transcoded), `none` not at all; null in lists, and where no look into it was possible.",
+    )
+    reason: str | None = Field(default=None, description="Why not directly, for people.")
 
 
 class VideosOut(BaseModel):

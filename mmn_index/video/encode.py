@@ -3,10 +3,11 @@
 import errno
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -18,14 +19,21 @@ from .opening import BROKEN
 from .stretch import Shown, layout
 
 _TICKS = 90_000  # of the clock per second: a multiple of most frame rates
-# No B-frames: packets come in the order shown, so that each one's length is that of its picture.
-_ENCODER = {"crf": "18", "preset": "veryfast", "x264-params": "bframes=0"}
+_FINE = 18  # what x264 calls the constant rate factor: differences that eyes hardly find
 _SOUND_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)  # of AAC
 _SOUND_BITS = 96_000  # per second and channel
+_KEYS = 60  # frames, at most, from one that can be decoded by itself to the next
+_PART = 500_000  # microseconds of a part
 # Errors of a place, as no stream causes them.
 _PLACE = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
 )
+
+
+class Sink(Protocol):
+    """What bytes are written to, one after another."""
+
+    def write(self, data: bytes) -> int: ...
 
 
 def encodable(sound: Sound | None) -> Sound | None:
@@ -36,8 +44,41 @@ def encodable(sound: Sound | None) -> Sound | None:
     return Sound(rate, sound.channels if sound.channels in (1, 2, 3, 4, 5, 6, 8) else 2)
 
 
+@dataclass(frozen=True)
+class Coding:
+    """How a file is encoded.
+
+    Attributes:
+        crf: less is finer and larger.
+        threads: that encode pictures; 0 is as many as FFmpeg likes.
+        live: for a reader who begins before the end: no wait for pictures to come, and parts that can be
+            played one by one.
+    """
+
+    crf: int = _FINE
+    threads: int = 0
+    live: bool = False
+
+    def of_pictures(self) -> dict[str, str]:
+        """Options of the encoder. No B-frames: packets come in the order shown, so that each one's length is
+        that of its picture.
+        """
+        tuned = {"tune": "zerolatency"} if self.live else {}
+        parameters = (
+            f"bframes=0:sliced-threads=0:sync-lookahead=0:keyint={_KEYS}" if self.live else "bframes=0"
+        )
+        return {"crf": str(self.crf), "preset": "veryfast", "x264-params": parameters} | tuned
+
+    def of_container(self) -> dict[str, str]:
+        """Options of the mp4."""
+        if not self.live:
+            return {"movflags": "faststart"}
+        # The list of tracks waits for the first part: only then is it known where sound begins before 0.
+        return {"movflags": "frag_keyframe+delay_moov+default_base_moof", "frag_duration": str(_PART)}
+
+
 def write_mp4(
-    out: Path,
+    out: Path | Sink,
     pictures: Iterator[Shown],
     sound: Iterator[np.ndarray] | None,
     *,
@@ -46,6 +87,7 @@ def write_mp4(
     form: Sound | None = None,
     note: str,
     of: str,
+    coding: Coding = Coding(),
 ) -> None:
     """Write a file; pictures and sound are taken as they are needed, so that memory stays small.
 
@@ -56,6 +98,7 @@ def write_mp4(
         aspect: of a pixel.
         note: kept in the file as its comment.
         of: what is encoded, for errors.
+        coding: how; to what is no path only a live one can be written.
 
     Raises:
         VideoError: what was given cannot be encoded.
@@ -63,9 +106,10 @@ def write_mp4(
     """
     first = next(pictures)
     try:
-        with av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        target = str(out) if isinstance(out, Path) else out
+        with av.open(target, "w", format="mp4", options=coding.of_container()) as container:
             container.metadata["comment"] = note
-            picture_track = _PictureTrack(container, first, rate, aspect)
+            picture_track = _PictureTrack(container, first, rate, aspect, coding)
             sound_track = None if sound is None or form is None else _SoundTrack(container, sound, form)
             for shown in chain([first], pictures):
                 if sound_track is not None:
@@ -75,7 +119,8 @@ def write_mp4(
             if sound_track is not None:
                 sound_track.end()
     except BROKEN as error:
-        raise refused(error, out, f"{of}: cannot be encoded ({error}).") from error
+        said = f"{of}: cannot be encoded ({getattr(error, 'strerror', None) or error})."
+        raise (refused(error, out, said) if isinstance(out, Path) else VideoError(said)) from error
 
 
 def refused(error: Exception, out: Path, message: str) -> MmnIndexError:
@@ -89,13 +134,16 @@ def refused(error: Exception, out: Path, message: str) -> MmnIndexError:
 
 
 class _PictureTrack:
-    def __init__(self, container: Any, first: Shown, rate: Fraction, aspect: Fraction) -> None:
+    def __init__(
+        self, container: Any, first: Shown, rate: Fraction, aspect: Fraction, coding: Coding
+    ) -> None:
         self._container = container
-        self._stream = container.add_stream("libx264", rate=rate, options=_ENCODER)
+        self._stream = container.add_stream("libx264", rate=rate, options=coding.of_pictures())
         self._stream.width, self._stream.height = first.frame.width, first.frame.height
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
         context.time_base = Fraction(1, _TICKS)
+        context.thread_count = coding.threads
         context.sample_aspect_ratio = aspect
         for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
             setattr(context, name, getattr(first.frame, name))

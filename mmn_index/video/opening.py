@@ -7,9 +7,11 @@ FFmpeg open another file or address.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
@@ -25,7 +27,37 @@ _NO_VIDEO = frozenset(
 )
 _NO_MOTION = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 _PICTURE_ALONE = 60.0  # seconds of another stream, after which a stream of one picture is believed to be one
-BROKEN = (av.FFmpegError, OSError, ValueError)  # what PyAV raises; some of its errors are only the first
+# What PyAV raises: some of its errors are only the first. IndexError is for a packet of a stream that came
+# after the file was opened, as in damaged transport streams.
+BROKEN = (av.FFmpegError, OSError, ValueError, IndexError)
+
+_check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
+
+
+@contextmanager
+def checked(check: Callable[[], None]) -> Iterator[None]:
+    """While files are read in here, by this thread, `check` is called again and again. What it raises, which
+    must be none of BROKEN, ends the reading.
+    """
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
+class _Checked:
+    """A file that asks before it reads."""
+
+    def __init__(self, file: BinaryIO, check: Callable[[], None]) -> None:
+        self._file, self._check = file, check
+
+    def read(self, size: int) -> bytes:
+        self._check()
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 @contextmanager
@@ -48,9 +80,13 @@ def opened(path: Path) -> Iterator[InputContainer]:
     with file:
         if not os.fstat(file.fileno()).st_size:
             raise VideoError(f"{path}: is empty (0 bytes). Did copying or downloading it fail?")
+        check = _check.get()
         try:
             container = av.open(
-                file, "r", container_options={"protocol_whitelist": "none"}, metadata_errors="replace"
+                file if check is None else _Checked(file, check),
+                "r",
+                container_options={"protocol_whitelist": "none"},
+                metadata_errors="replace",
             )
         except BROKEN as error:
             reason = getattr(error, "strerror", None) or str(error)

@@ -68,9 +68,16 @@ def shown_size(frame: VideoFrame, aspect: float) -> tuple[float, float]:
     return (height, width) if orientation(frame)[0] else (width, height)
 
 
-def upright(frame: VideoFrame) -> VideoFrame:
-    """The frame as it is shown, but for the shape of its pixels, with even sides, as yuv420p."""
+def upright(frame: VideoFrame, size: tuple[int, int] | None = None) -> VideoFrame:
+    """The frame as it is shown, as yuv420p.
+
+    Args:
+        size: even width and height; None keeps the pixels of the file, whatever their shape, but for a last
+            odd one.
+    """
     width, height = max(2, frame.width // 2 * 2), max(2, frame.height // 2 * 2)
+    if size is not None:
+        width, height = size[::-1] if orientation(frame)[0] else size
     flat = frame.reformat(width, height, "yuv420p", interpolation=_INTERPOLATION)
     transposed, flip_x, flip_y = orientation(frame)
     if not (transposed or flip_x or flip_y):

@@ -13,6 +13,7 @@ from .media import Media, Sound, sound_stream
 from .opening import BROKEN
 
 _SAME = 1e-6  # seconds; times closer than this are one time, told with different rounding
+_SHORTEST = 1e-4  # seconds; what is shown for less is not
 _SEEK_AHEAD = 2.0  # seconds; what is closer than this is reached faster by decoding on than by a seek
 _SETTLE = 0.5  # seconds that decoders of sound need before what they give is right
 _GAP = 0.05  # seconds; less between two frames of sound is rounding
@@ -70,7 +71,7 @@ def _shown(
     for time, following in frames:
         if time >= end - _SAME:
             break
-        if time > start + _SAME:
+        if time > since + _SHORTEST:  # of two frames at one time, as in damaged files, the second is seen
             yield Shown(frame, since - start, time - since)
             since = time
         own, frame = time, following

@@ -1,0 +1,129 @@
+"""The calls of the API that give parts of videos, and hand moments on."""
+
+import os
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse
+from starlette.types import Receive, Scope, Send
+
+from ..handoff.names import clip_name
+from .clips import HEIGHTS, Made, Part, moment_of
+from .export import attachment, export
+from .gone import while_there
+from .live import live
+from .routes import PART, IndexName, problems
+from .service import Served
+from .wire import ExportRequest
+
+_MP4: dict[int | str, dict[str, Any]] = {200: {"content": {"video/mp4": {}}}}
+_FILES = ("text/csv", "application/json", "application/jsonl", "application/x-subrip", "text/vtt")
+_PROJECTS = ("text/plain", "application/xml", "application/zip")
+_EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A file.", "content": {kind: {} for kind in (*_FILES, *_PROJECTS)}}
+}
+_LATEST = 1e6  # seconds
+_ROWS = 1 << 62
+
+Height = Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Pixels, at most.")]
+Second = Query(ge=0, le=_LATEST, allow_inf_nan=False, description="Seconds of the video.")
+
+clip_routes = APIRouter(tags=["videos"])
+
+
+class _OpenFile(FileResponse):
+    """A file that is open already, whose name may be gone."""
+
+    def __init__(self, made: Made, video: str, start: float, end: float) -> None:
+        self._file = made.file
+        name = clip_name(1, 1, video, start, end, ".mp4").removeprefix("1_")
+        super().__init__(
+            f"/dev/fd/{made.file.fileno()}",
+            media_type="video/mp4",
+            stat_result=os.fstat(made.file.fileno()),
+            headers={
+                "ETag": f'"{made.key}"',
+                "Cache-Control": "private, max-age=3600",
+            }
+            | attachment(name, "inline"),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
+@clip_routes.get(
+    "/videos/{video:path}/clip",
+    response_class=FileResponse,
+    responses=_MP4 | PART | problems(400, 401, 404, 422, 503),
+)
+async def clip(
+    video: str,
+    start: Annotated[float, Second],
+    end: Annotated[float, Second],
+    request: Request,
+    service: Served,
+    height: Height = 360,
+    index: IndexName = None,
+) -> Response:
+    """A part of a video as H.264 and AAC in mp4, which every browser plays; its second 0 is the start."""
+    opened = service.library.find(index)
+    part = Part(video, start, end, height)
+    made = await while_there(request, service.clips.clip(opened, part))
+    return _OpenFile(made, video, start, end)
+
+
+@clip_routes.get(
+    "/moments/{row}/clip",
+    response_class=FileResponse,
+    responses=_MP4 | PART | problems(400, 401, 404, 409, 422, 503),
+)
+async def moment_clip(
+    row: Annotated[int, Path(ge=0, le=_ROWS, description="As a search answered.")],
+    version: Annotated[int, Query(ge=0, le=_ROWS, description="As the search answered.")],
+    request: Request,
+    service: Served,
+    height: Height = 360,
+    index: IndexName = None,
+) -> Response:
+    """A moment that a search found, as `clip`. Rows are of one version of the index."""
+    opened = service.library.find(index)
+    video, start, end = moment_of(opened, row, version)
+    made = await while_there(request, service.clips.clip(opened, Part(video, start, end, height)))
+    return _OpenFile(made, video, start, end)
+
+
+@clip_routes.get(
+    "/videos/{video:path}/transcoded",
+    response_class=Response,
+    responses=_MP4 | problems(401, 404, 422, 503),
+)
+async def transcoded(
+    video: str,
+    request: Request,
+    service: Served,
+    start: Annotated[float, Second] = 0.0,
+    height: Height = 720,
+    index: IndexName = None,
+) -> Response:
+    """A video from a second to its end as mp4 that is sent while it is encoded; its second 0 is the start."""
+    opened = service.library.find(index)
+    return await while_there(
+        request, live(opened, video, start, height, service.decoders, service.transcoders)
+    )
+
+
+@clip_routes.post(
+    "/export",
+    response_class=Response,
+    responses=_EXPORTED | problems(400, 401, 404, 408, 413, 422, 503),
+)
+async def exported(asked: ExportRequest, request: Request, service: Served) -> Response:
+    """Moments as a file for people and other programs.
+
+    The header `X-Left-Out` says how many moments are not in it, as their files are gone or cannot be decoded.
+    """
+    opened = service.library.find(asked.index)
+    making = export(asked, opened, service.settings, service.clips, service.decoders)
+    return await while_there(request, making)
