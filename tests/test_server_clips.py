@@ -68,7 +68,7 @@ def serve(films: Path, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
 
     def start(**settings: Any) -> TestClient:
         told = Settings((films,), **{"cache_dir": tmp_path / "cache", **settings})
-        client = TestClient(create_app(told), raise_server_exceptions=False)
+        client = TestClient(create_app(told), base_url="http://localhost", raise_server_exceptions=False)
         running.append(client.__enter__())
         return running[-1]
 
@@ -246,7 +246,7 @@ def test_a_moment_of_a_removed_video_has_no_clip(films: Path, tmp_path: Path, co
     rows = MomentIndex(root).rows_of(MomentIndex(root).number_of("old"))
     command.ok("remove", "old", "--index", root)
     told = Settings((root,), cache_dir=tmp_path / "cache")
-    with TestClient(create_app(told)) as client:
+    with TestClient(create_app(told), base_url="http://localhost") as client:
         version = client.get("/v1/indexes").json()[0]["version"]
         answer = client.get(f"/v1/moments/{rows[0]}/clip", params={"version": version})
     assert (answer.status_code, "no moment" in answer.json()["detail"]) == (404, True)
@@ -413,7 +413,8 @@ def asked(client: TestClient, path: str, query: str, gone: "Callable[[list[Any]]
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
+        scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode()}
+        scope |= {"headers": [(b"host", b"localhost")]}
         scope |= {"query_string": query.encode(), "root_path": "", "scheme": "http", "http_version": "1.1"}
         scope |= {"asgi": {"version": "3.0", "spec_version": "2.3"}, "server": ("local", 80)}
         await client.app(scope, receive, send)  # type: ignore[arg-type]
