@@ -18,10 +18,12 @@ from .clip_routes import clip_routes
 from .guard import Guard
 from .library import Library
 from .metrics import Metrics
+from .page import add_page
 from .problems import MEDIA_TYPE, RequestError
 from .query_cache import QueryCache
 from .routes import index_routes, search_routes, status_routes
 from .service import Service
+from .session import session_routes
 from .settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = api(life)
     app.state.service = service
+    add_page(app)
     _handle_errors(app)
     if settings.origins:
         from fastapi.middleware.cors import CORSMiddleware
@@ -94,7 +97,7 @@ def api(life: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = No
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    for router in (search_routes, clip_routes, index_routes, status_routes):
+    for router in (search_routes, clip_routes, index_routes, status_routes, session_routes):
         app.include_router(router, prefix="/v1")
     return app
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from .metrics import Metrics
 from .problems import MEDIA_TYPE, RequestError
+from .session import PATH as SESSION
+from .session import has_cookie
 from .settings import LOCAL
 
 Scope = MutableMapping[str, Any]
@@ -26,7 +28,9 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-OPEN = ("/v1/health/live", "/v1/health/ready")  # what asks whether a server is up has no token
+# What asks whether a server is up has no token; the page asks its reader for it, and holds no data.
+OPEN = ("/v1/health/live", "/v1/health/ready", SESSION, "/")
+OPEN_BELOW = "/static/"
 
 
 class Guard:
@@ -52,7 +56,7 @@ class Guard:
     ) -> None:
         self._only_local = only_local
         self._app, self._max_body, self._patience, self._metrics = app, max_body, patience, metrics
-        self._token = None if token is None else f"Bearer {token}".encode()
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,18 +96,25 @@ class Guard:
                 f"the request is meant for '{host[:100]}', this server answers requests to localhost alone. "
                 "Start it with --token, or with --no-auth to let everybody in.",
             )
-        if self._token is not None and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
-            sent = headers.get(b"authorization", b"")
-            if not hmac.compare_digest(sent, self._token):
-                return RequestError(
-                    401, "the header `Authorization: Bearer TOKEN` is missing, or has another token."
-                )
+        if not self._is_let_in(scope, headers):
+            return RequestError(
+                401, "the header `Authorization: Bearer TOKEN` is missing, or has another token."
+            )
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             return RequestError(400, "Content-Length is not a number.")
         if int(length) > self._max_body:
             return self._too_large()
         return None
+
+    def _is_let_in(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        path = scope["path"]
+        if self._token is None or path in OPEN or path.startswith(OPEN_BELOW) or scope["method"] == "OPTIONS":
+            return True
+        sent = headers.get(b"authorization", b"")
+        if hmac.compare_digest(sent, f"Bearer {self._token}".encode()):
+            return True
+        return has_cookie(headers.get(b"cookie", b""), self._token)
 
     def _too_large(self) -> RequestError:
         return RequestError(

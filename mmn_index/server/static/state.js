@@ -1,0 +1,110 @@
+// A search as the address bar holds it, and as the server is asked for it.
+
+export const STEP = 24; // moments that one more page has
+export const KINDS = ["then", "and", "not"];
+const NUMBERS = ["after", "before", "min_length", "max_length", "min_confidence"];
+
+export const EMPTY = Object.freeze({
+  query: "",
+  kind: "", // of the second sentence: then, and, not
+  second: "",
+  like: null, // {video, start, end}
+  index: "",
+  where: [],
+  video: "",
+  after: null,
+  before: null,
+  min_length: null,
+  max_length: null,
+  min_confidence: null,
+  one: false, // one moment per video
+  exact: false,
+  grouped: false,
+  k: STEP,
+  open: null, // {video, start, end} that is shown in the viewer
+});
+
+const momentText = ({ video, start, end }) => `${start}-${end}@${video}`;
+
+/** Times come first: a name may hold every character, and is the rest. */
+function momentOf(text) {
+  const found = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)@(.+)$/s.exec(text ?? "");
+  return found && { start: Number(found[1]), end: Number(found[2]), video: found[3] };
+}
+
+const numberOf = (text) => {
+  const value = text === null || text === "" ? NaN : Number(text);
+  return Number.isFinite(value) && value >= 0 ? value : null;
+};
+
+/** The state that a query string holds; what cannot be read is left out. */
+export function stateOf(text) {
+  const given = new URLSearchParams(text);
+  const kind = KINDS.find((name) => given.get(name)) ?? "";
+  const k = numberOf(given.get("k"));
+  return {
+    ...EMPTY,
+    query: given.get("q") ?? "",
+    kind,
+    second: kind ? given.get(kind) : "",
+    like: momentOf(given.get("like")),
+    index: given.get("index") ?? "",
+    where: given.getAll("where"),
+    video: given.get("video") ?? "",
+    ...Object.fromEntries(NUMBERS.map((name) => [name, numberOf(given.get(name))])),
+    one: given.has("one"),
+    exact: given.has("exact"),
+    grouped: given.has("grouped"),
+    k: k === null ? STEP : Math.max(1, Math.round(k)),
+    open: momentOf(given.get("open")),
+  };
+}
+
+/** A state as a query string, with what differs from an empty one. */
+export function textOf(state) {
+  const text = new URLSearchParams();
+  if (state.query) text.set("q", state.query);
+  if (state.kind && state.second) text.set(state.kind, state.second);
+  if (state.like) text.set("like", momentText(state.like));
+  if (state.index) text.set("index", state.index);
+  for (const condition of state.where) text.append("where", condition);
+  if (state.video) text.set("video", state.video);
+  for (const name of NUMBERS) if (state[name] !== null) text.set(name, state[name]);
+  for (const name of ["one", "exact", "grouped"]) if (state[name]) text.set(name, "1");
+  if (state.k !== STEP) text.set("k", state.k);
+  if (state.open) text.set("open", momentText(state.open));
+  return text.toString();
+}
+
+export const asks = (state) => Boolean(state.query.trim() || state.like);
+
+/** The body of POST /v1/search. */
+export function requestOf(state) {
+  const request = { k: state.k };
+  if (state.like) request.like = state.like;
+  else {
+    request.query = state.query.trim();
+    if (state.kind && state.second.trim()) request[state.kind] = state.second.trim();
+  }
+  if (state.index) request.index = state.index;
+  if (state.where.length) request.where = state.where;
+  if (state.video) request.videos = [state.video];
+  for (const name of NUMBERS) if (state[name] !== null) request[name] = state[name];
+  if (state.one) request.per_video = 1;
+  if (state.exact) request.exact = true;
+  return request;
+}
+
+/** What tells two searches apart, however they are shown. */
+export const searchKey = (state) => JSON.stringify(requestOf(state));
+
+export const filterCount = (state) =>
+  state.where.length + Boolean(state.video) + NUMBERS.filter((name) => state[name] !== null).length + state.one;
+
+export const withoutFilters = (state) => ({
+  ...state,
+  where: [],
+  video: "",
+  one: false,
+  ...Object.fromEntries(NUMBERS.map((name) => [name, null])),
+});

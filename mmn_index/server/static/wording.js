@@ -1,0 +1,33 @@
+// Numbers as people read them.
+
+/** Seconds as a clock: 7.25 -> 0:07.3, 83 -> 1:23, 3723 -> 1:02:03; tenths only where they say something. */
+export function clock(seconds, tenths = true) {
+  const total = tenths ? Math.round(seconds * 10) / 10 : Math.floor(seconds + 1e-6);
+  const hours = Math.floor(total / 3600);
+  const minutes = Math.floor((total % 3600) / 60);
+  const rest = total % 60;
+  const whole = Math.floor(rest + 1e-6);
+  const tenth = Math.round((rest - whole) * 10);
+  const text = String(whole).padStart(2, "0") + (tenths && tenth ? `.${tenth}` : "");
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${text}` : `${minutes}:${text}`;
+}
+
+export const span = (start, end) => `${clock(start)} – ${clock(end)}`;
+export const spoken = (start, end) => `${clock(start)} to ${clock(end)}`;
+
+const SURE = [
+  [0.9, "almost certain"],
+  [0.7, "likely"],
+  [0.5, "more likely than not"],
+  [0.3, "possible"],
+  [0.1, "unlikely"],
+  [0, "very unlikely"],
+];
+
+/** A probability in words. */
+export const likelihood = (p) => SURE.find(([least]) => p >= least)[1];
+
+export const percent = (p) => `${Math.round(100 * p)} %`;
+export const whole = (n) => n.toLocaleString("en");
+export const many = (n, one, several = `${one}s`) => `${whole(n)} ${n === 1 ? one : several}`;
+export const score = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : Number(value.toPrecision(3)).toString());
