@@ -48,6 +48,7 @@ const ask = (changes) => {
 
 async function apply(scroll = null) {
   const on = index();
+  if (!on) return; // asked before the page is set up: begin() comes here again
   const mine = (applied += 1);
   const ready = loadFilters(on).catch(() => {}); // without them a search is still a search
   // What the server calls its only index need not be in a link; with several it has to be said.
@@ -91,7 +92,7 @@ function showOpen(on) {
 const filter = (changes) => ask({ ...changes, exact: state.exact });
 
 const open = (hit, part = hit.parts[0]) => go({ open: { video: hit.video, start: part.start, end: part.end } });
-const like = (hit) => ask({ like: { video: hit.video, ...hit.parts[0] }, query: "", kind: "", second: "", min_confidence: null });
+const like = (hit) => ask({ like: { video: hit.video, ...hit.parts[0] }, query: "", kind: "", second: "" });
 
 function closed() {
   if (history.state?.opened) history.back();

@@ -41,6 +41,8 @@ export function facetsOf(columns, videos) {
     const given = all.filter((value) => value !== null && (typeof value !== "string" || canBeValue(value)));
     const values = [...new Set(given)].sort((a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true })));
     const kind = values.length ? kindOf(given) : null;
+    // A text that is another one in each video is a name: there is a field for videos already.
+    if (kind === "text" && values.length === given.length) continue;
     if (kind && (values.length > 1 || given.length < all.length)) found.push({ column, kind, values });
   }
   return found;

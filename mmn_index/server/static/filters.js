@@ -2,7 +2,7 @@
 import * as api from "./api.js";
 import { $, h } from "./dom.js";
 import { conditionsOf, facetsOf, fieldsOf } from "./facets.js";
-import { filterCount } from "./state.js";
+import { filterCount, hasConfidence } from "./state.js";
 import { clock, percent, whole } from "./wording.js";
 
 const MOST = 1000; // videos whose values are looked at
@@ -44,8 +44,7 @@ export function showFilters(state, index) {
   const focused = form.contains(document.activeElement) ? document.activeElement.id : null;
   form.replaceChildren(
     ...[
-      // Confidences are fitted for one sentence; pairs and moments that are alike have none.
-      index.calibrated && !state.like && state.kind !== "then" && state.kind !== "and" ? sureness(state) : null,
+      index.calibrated && hasConfidence(state) ? sureness(state) : null,
       oneEach(state),
       ...TIMES.map((times) => timesField(state, ...times)),
       ...facets.map((facet, number) => facetField(state, facet, number)),
@@ -99,26 +98,28 @@ function timesField(state, low, lowName, high, highName, title) {
 
 const INPUTS = { instant: "date", day: "date", clock: "time", whole: "number", number: "number" };
 
+const named = (column) => column.charAt(0).toUpperCase() + column.slice(1).replaceAll("_", " ");
+
 function facetField(state, facet, number) {
   const { fields, used } = fieldsOf(facet, state.where);
   // Conditions that no field of this facet shows stay: they may have come with a link.
   const change = (changes) =>
     onChange({ where: [...state.where.filter((condition) => !used.has(condition)), ...conditionsOf(facet, { ...fields, ...changes })] });
   const id = (name) => `facet-${number}-${name}`;
-  const title = facet.column.replaceAll("_", " ");
+  const title = facet.column === "duration" ? "Seconds of the video" : named(facet.column);
   if (facet.kind === "choice") {
     const values = facet.values.map(String);
     if (fields.is && !values.includes(fields.is)) values.push(fields.is);
     const select = h("select", { id: id("is") }, h("option", { value: "", textContent: "any" }), ...values.map((value) => h("option", { value, textContent: value })));
     select.value = fields.is;
     select.addEventListener("change", () => change({ is: select.value }));
-    return h("label", { class: "field", for: select.id }, h("span", { textContent: title }), select);
+    return h("div", { class: "field" }, h("label", { for: select.id, textContent: title }), select);
   }
   if (facet.kind === "text") {
     const options = h("datalist", { id: id("list") }, ...facet.values.map((value) => h("option", { value })));
     const input = h("input", { id: id("is"), type: "text", placeholder: "any", value: fields.is, list: options.id });
     input.addEventListener("change", () => change({ is: input.value.trim() }));
-    return h("label", { class: "field", for: input.id }, h("span", { textContent: title }), input, options);
+    return h("div", { class: "field" }, h("label", { for: input.id, textContent: title }), input, options);
   }
   const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value).slice(0, facet.kind === "clock" ? 5 : 10));
   const input = (name, label, example) => {
@@ -133,7 +134,7 @@ function videoField(state) {
   const options = h("datalist", { id: "video-list" }, ...videos.videos.map(({ video }) => h("option", { value: video })));
   const input = h("input", { id: "f-video", type: "text", placeholder: "all", value: state.video, list: "video-list" });
   input.addEventListener("change", () => onChange({ video: input.value.trim() }));
-  return h("label", { class: "field", for: "f-video" }, h("span", { textContent: "Only in this video" }), input, options);
+  return h("div", { class: "field" }, h("label", { for: input.id, textContent: "Only in this video" }), input, options);
 }
 
 /** What is filtered by as chips, each with a button that takes it away. */
@@ -141,7 +142,7 @@ export function showChips(state, onClear) {
   const chips = [];
   const add = (text, changes) =>
     chips.push(h("span", { class: "chip" }, h("span", { class: "chip-text", textContent: text }), h("button", { type: "button", class: "icon-button small", "aria-label": `Remove: ${text}`, textContent: "✕", onclick: () => onChange(changes) })));
-  if (state.min_confidence !== null) add(`at least ${percent(state.min_confidence)} sure`, { min_confidence: null });
+  if (state.min_confidence !== null && hasConfidence(state)) add(`at least ${percent(state.min_confidence)} sure`, { min_confidence: null });
   if (state.one) add("one per video", { one: false });
   if (state.video) add(`in ${state.video}`, { video: "" });
   for (const [low, lowName, high, highName, title] of TIMES) {

@@ -18,7 +18,7 @@ function ask(resolve) {
   const form = h(
     "form",
     {},
-    h("h1", { id: "login-title", textContent: "This server asks for a token" }),
+    h("h2", { id: "login-title", textContent: "This server asks for a token" }),
     h("p", { id: "token-about", textContent: "Whoever runs the server has it. This browser is remembered until the token changes." }),
     h("label", { for: "token", textContent: "Token" }),
     token,

@@ -168,7 +168,7 @@ function byVideo(hits) {
   const groups = Map.groupBy(hits, (hit) => hit.video);
   return [...groups].map(([video, own], number) => {
     const line = h("div", { class: "line-place" });
-    const title = h("h2", { id: `video-${number}`, class: "group-name", textContent: video, title: video });
+    const title = h("h3", { id: `video-${number}`, class: "group-name", textContent: video, title: video });
     const facts = h("span", { class: "group-facts", textContent: many(own.length, "moment") });
     about(own[0].index, video).then(
       ({ duration }) => {

@@ -78,6 +78,9 @@ export function textOf(state) {
 
 export const asks = (state) => Boolean(state.query.trim() || state.like);
 
+/** Confidences are of the moments of one sentence: pairs and moments like another have none to cut at. */
+export const hasConfidence = (state) => !state.like && !state.kind;
+
 /** The body of POST /v1/search. */
 export function requestOf(state) {
   const request = { k: state.k };
@@ -90,6 +93,7 @@ export function requestOf(state) {
   if (state.where.length) request.where = state.where;
   if (state.video) request.videos = [state.video];
   for (const name of NUMBERS) if (state[name] !== null) request[name] = state[name];
+  if (!hasConfidence(state)) delete request.min_confidence;
   if (state.one) request.per_video = 1;
   if (state.exact) request.exact = true;
   return request;
@@ -99,7 +103,10 @@ export function requestOf(state) {
 export const searchKey = (state) => JSON.stringify(requestOf(state));
 
 export const filterCount = (state) =>
-  state.where.length + Boolean(state.video) + NUMBERS.filter((name) => state[name] !== null).length + state.one;
+  state.where.length +
+  Boolean(state.video) +
+  NUMBERS.filter((name) => state[name] !== null && (name !== "min_confidence" || hasConfidence(state))).length +
+  state.one;
 
 export const withoutFilters = (state) => ({
   ...state,

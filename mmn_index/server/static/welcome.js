@@ -25,7 +25,7 @@ export function showWelcome(index, { total, videos }, onOpen) {
     h(
       "section",
       { class: "welcome" },
-      h("h1", { textContent: "Find the moment, not just the video" }),
+      h("h2", { textContent: "Find the moment, not just the video" }),
       h(
         "p",
         { class: "welcome-about" },
@@ -35,7 +35,7 @@ export function showWelcome(index, { total, videos }, onOpen) {
         h("strong", { textContent: many(total, "video") }),
         ` in “${index.name}” can be found${index.calibrated ? ", each with how sure the answer is" : ""}.`,
       ),
-      h("h2", { textContent: total > SHOWN ? `The first ${SHOWN} videos` : "The videos" }),
+      h("h3", { textContent: total > SHOWN ? `The first ${SHOWN} videos` : "The videos" }),
       h("ul", { class: "grid small", role: "list" }, ...videos.slice(0, SHOWN).map(tile)),
     ),
   );

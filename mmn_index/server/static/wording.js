@@ -1,19 +1,24 @@
 // Numbers as people read them.
 
 /** Seconds as a clock: 7.25 -> 0:07.3, 83 -> 1:23, 3723 -> 1:02:03; tenths only where they say something. */
-export function clock(seconds, tenths = true) {
+export function clock(seconds, tenths = true, always = false) {
   const total = tenths ? Math.round(seconds * 10) / 10 : Math.floor(seconds + 1e-6);
   const hours = Math.floor(total / 3600);
   const minutes = Math.floor((total % 3600) / 60);
   const rest = total % 60;
   const whole = Math.floor(rest + 1e-6);
   const tenth = Math.round((rest - whole) * 10);
-  const text = String(whole).padStart(2, "0") + (tenths && tenth ? `.${tenth}` : "");
+  const text = String(whole).padStart(2, "0") + (always || (tenths && tenth) ? `.${tenth}` : "");
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${text}` : `${minutes}:${text}`;
 }
 
-export const span = (start, end) => `${clock(start)} – ${clock(end)}`;
-export const spoken = (start, end) => `${clock(start)} to ${clock(end)}`;
+/** Two times in one form: with tenths where one of them has some. */
+const both = (start, end) => {
+  const tenths = [start, end].some((time) => Math.round(time * 10) % 10);
+  return [start, end].map((time) => clock(time, true, tenths));
+};
+export const span = (start, end) => both(start, end).join(" – ");
+export const spoken = (start, end) => both(start, end).join(" to ");
 
 const SURE = [
   [0.9, "almost certain"],
