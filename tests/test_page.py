@@ -65,10 +65,11 @@ def root(pixel_model: Path, tmp_path_factory: pytest.TempPathFactory, command: C
     for name in ("one", "two", "gone", EVIL):
         make_video(folder / "films" / f"{name}.mp4", seconds=LENGTH)
     make_video(folder / "films" / "long.mp4", seconds=LONG, sound=None)
+    make_video(folder / "films" / "old.avi", seconds=LENGTH, codec="mpeg4", sound=None)
     with (folder / "about.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["video_id", "camera", "recorded"])
-        for number, name in enumerate(("one", "two", "gone", EVIL, "long")):
+        for number, name in enumerate(("one", "two", "gone", EVIL, "long", "old")):
             camera = EVIL_CAMERA if name == EVIL else ("garden" if name == "two" else "porch")
             table.writerow([name, camera, f"2026-01-{10 + number}"])
     made = ["build", folder / "films", "--model", pixel_model, "-o", folder / "films.mmn", "--window", WINDOW]
@@ -209,7 +210,7 @@ def test_every_file_of_the_page_is_packaged() -> None:
 def test_a_sentence_is_searched(visit: Callable[..., Page], address: str) -> None:
     page = visit(address)
     expect(page.get_by_role("heading", name="Find the moment")).to_be_visible()
-    expect(page.get_by_text("5 videos", exact=True)).to_be_visible()
+    expect(page.get_by_text("6 videos", exact=True)).to_be_visible()
     accessible(page)
     ask(page)
     answer = httpx.post(f"{address}v1/search", json={"query": DOOR, "k": 24}).json()["answers"][0]
@@ -418,7 +419,7 @@ def test_answers_are_filtered(visit: Callable[..., Page], address: str) -> None:
     expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
     assert all(end - start < 1.61 for start, end in (span(time) for _, time in hits(page)))
     page.get_by_role("switch", name="One moment per video").click()
-    expect(page.locator("#count")).to_have_text(re.compile("^5 moments in 5 videos"))
+    expect(page.locator("#count")).to_have_text(re.compile("^6 moments in 6 videos"))
     page.get_by_label("Only in this video").fill("long")
     page.get_by_label("Only in this video").press("Enter")
     expect(page.locator("#count")).to_have_text("1 moment in 1 video")
@@ -636,7 +637,7 @@ def test_a_link_holds_the_whole_search(visit: Callable[..., Page], address: str)
     expect(page.get_by_label("but not")).to_have_value("a person sits down")
     expect(page.get_by_label("Camera", exact=True)).to_have_value("porch")
     expect(page.get_by_role("switch", name="One moment per video")).to_be_checked()
-    expect(page.locator(".group")).to_have_count(3)
+    expect(page.locator(".group")).to_have_count(4)
     assert re.search("q=.*not=.*where=.*one=1.*grouped=1$", page.url)
 
 
@@ -683,6 +684,35 @@ def test_a_dead_video(visit: Callable[..., Page], address: str) -> None:
     expect(page.locator("#viewer .mark").first).to_be_visible()
     expect(page.locator(".map")).to_be_visible()
     accessible(page)
+
+
+def test_what_browsers_do_not_play_is_converted(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}&video=old")
+    said: list[str] = []
+    page.expose_function("said", said.append)
+    page.evaluate(
+        """() => new MutationObserver((all) => all.forEach(({target}) => target.matches?.(".note") &&
+        window.said(target.textContent))).observe(document.getElementById("list"),
+        {subtree: true, childList: true})"""
+    )
+    card = page.locator(".card").first
+    start, end = span(card.locator(".time").text_content() or "")
+    card.locator(".shot").hover()
+    advances(page, ".card video", 0, end - start)
+    assert "Being converted …" in said
+    expect(card.locator(".note")).to_be_hidden()
+    assert page.evaluate("document.querySelector('.card video').videoHeight") > 0
+    card.locator(".open").click()
+    page.wait_for_function("() => document.querySelector('#viewer video')?.currentTime > 0.2")
+    expect(page.locator(".player-note")).to_be_hidden()
+    track = page.get_by_role("slider", name="Place in the video")
+    shown = float(track.get_attribute("aria-valuenow") or "")
+    assert start + 0.1 <= shown <= LENGTH
+    track.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('#viewer video').currentSrc.includes('start=1.000')")
+    expect(track).to_have_attribute("aria-valuetext", "0:01 of 0:06")
 
 
 def test_errors_and_a_server_that_is_busy_or_away(visit: Callable[..., Page], address: str) -> None:
@@ -806,10 +836,10 @@ def test_several_indexes(visit: Callable[..., Page], root: Path, tmp_path: Path,
     command.ok("remove", "one", "--index", other)
     with serving(root, other) as address:
         page = visit(f"{address}?q={DOOR}&one=1")
-        expect(page.locator("#count")).to_have_text("5 moments in 5 videos")
+        expect(page.locator("#count")).to_have_text("6 moments in 6 videos")
         page.get_by_label("Collection").select_option("other")
         expect(page).to_have_url(re.compile("index=other"))
-        expect(page.locator("#count")).to_have_text("4 moments in 4 videos")
+        expect(page.locator("#count")).to_have_text("5 moments in 5 videos")
         expect(page.locator(".card img.there").first).to_be_visible()
         page.go_back()
-        expect(page.locator("#count")).to_have_text("5 moments in 5 videos")
+        expect(page.locator("#count")).to_have_text("6 moments in 6 videos")

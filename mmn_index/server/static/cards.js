@@ -16,14 +16,16 @@ export const openOf = (card) => card.querySelector(".open");
 export function hitsOf(answer, state) {
   const kind = state.kind;
   const found = answer.pairs ?? answer.answers[0]?.hits ?? [];
+  const only = answer.answers[0];
   return found.map((one) => {
     const parts = one.first
       ? [one.first, one.second].map(({ start, end }) => ({ start, end }))
       : [{ start: one.start, end: one.end }];
     const key = JSON.stringify([answer.index, one.video, parts.map(({ start, end }) => [start, end])]);
-    const texts = parts.length > 1 ? [state.query, state.second] : [answer.answers[0].query];
+    const texts = parts.length > 1 ? [state.query, state.second] : [only.query];
     const confidence = one.confidence ?? null;
-    return { key, index: answer.index, kind, texts, parts, video: one.video, score: one.score, confidence };
+    const about = { rank: one.rank, score: one.score, scoreName: answer.score, exact: only?.exact ?? null, recall: only?.recall ?? null };
+    return { key, index: answer.index, kind, texts, parts, video: one.video, confidence, ...about };
   });
 }
 

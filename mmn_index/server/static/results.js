@@ -144,7 +144,7 @@ function show(answer, state, key) {
   if (shown?.key !== key || shown.grouped !== state.grouped) {
     stopPreview();
     const before = cards;
-    cards = new Map(hits.map((hit, number) => [hit.key, before.get(hit.key) ?? makeCard({ ...hit, rank: number + 1 }, actions)]));
+    cards = new Map(hits.map((hit) => [hit.key, before.get(hit.key) ?? makeCard(hit, actions)]));
     $("list").replaceChildren(...(state.grouped ? byVideo(hits) : [h("ul", { class: "grid", role: "list" }, ...cards.values())]));
   }
   shown = { key, hits, answer, grouped: state.grouped };
@@ -184,7 +184,7 @@ function byVideo(hits) {
 
 /** The parts of hits as a time line and a viewer show them. */
 export const momentsOf = (hits) =>
-  hits.flatMap((hit) => hit.parts.map(({ start, end }) => ({ start, end, hit, score: hit.score, confidence: hit.confidence, rank: shown ? shown.hits.findIndex((one) => one.key === hit.key) + 1 : 1 })));
+  hits.flatMap((hit) => hit.parts.map(({ start, end }) => ({ start, end, hit, score: hit.score, confidence: hit.confidence, rank: hit.rank })));
 
 function badge(answer, state, hits) {
   const only = answer.answers[0];

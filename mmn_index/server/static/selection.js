@@ -38,8 +38,11 @@ const momentsOf = (hit) =>
     start,
     end,
     text: hit.texts[number],
+    rank: hit.rank,
     score: hit.score,
-    ...(hit.confidence === null ? {} : { confidence: hit.confidence }),
+    confidence: hit.confidence,
+    exact: hit.exact,
+    recall: hit.recall,
   }));
 
 function showTray() {
@@ -69,7 +72,8 @@ function parts() {
     save.disabled = true;
     save.textContent = format.value === "clips" ? "Cutting …" : "Exporting …";
     try {
-      await handOn(format.value, Number(padding.value) || 0);
+      const out = await handOn(format.value, Number(padding.value) || 0);
+      if (out) said.textContent = `${many(out, "moment")} of deleted or damaged videos ${out === 1 ? "is" : "are"} not in the file.`;
     } catch (error) {
       said.textContent = error.message;
     }
@@ -86,14 +90,18 @@ function parts() {
 
 async function handOn(format, padding) {
   // Moments of several indexes cannot be in one file: each index is asked for its own.
+  let out = 0;
   const byIndex = Map.groupBy(selected.values(), (hit) => hit.index);
   for (const [index, hits] of byIndex) {
-    const request = { index, format, moments: hits.flatMap(momentsOf) };
+    const names = new Set(hits.map((hit) => hit.scoreName));
+    const request = { index, format, moments: hits.flatMap(momentsOf), score_name: names.size === 1 ? [...names][0] : null };
     if (format === "clips" && padding > 0) request.padding = padding;
     const answer = await api.exported(request);
+    out += Number(answer.headers.get("X-Left-Out") ?? 0);
     save(await answer.blob(), nameIn(answer.headers.get("Content-Disposition")) ?? `moments.${format === "clips" ? "zip" : format}`);
   }
   announce("Exported");
+  return out;
 }
 
 function nameIn(header) {
