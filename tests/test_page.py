@@ -28,6 +28,11 @@ from mmn_index.server.page import STATIC
 from mmn_index.server.session import cookie_of
 from mmn_index.server.settings import Settings
 
+# A picture that a page no longer waits for is closed by Python, not by us.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <_io\.\w+ name=.*\.part:pytest.PytestUnraisableExceptionWarning"
+)
+
 TOKEN = "a-token-that-nobody-guesses"
 DOOR = "a person opens the door"
 EVIL = "\"quoted\" 'n' <img src=x onerror=hacked=1> <script>hacked=1<script>"
@@ -83,7 +88,7 @@ def root(pixel_model: Path, tmp_path_factory: pytest.TempPathFactory, command: C
 
 @contextmanager
 def serving(*roots: Path, **settings: Any) -> Iterator[str]:
-    app = create_app(Settings(roots, **settings))
+    app = create_app(Settings(roots, cache_dir=roots[0].parent / "cache", **settings))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -129,7 +134,9 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 def ask(page: Page, sentence: str = DOOR) -> None:
     page.get_by_role("combobox", name="Describe a moment").fill(sentence)
     page.keyboard.press("Enter")
-    expect(page.locator("#count")).to_have_text(re.compile(r"^\d+ (moments?|pairs? of moments) in \d+ videos?$"))
+    expect(page.locator("#count")).to_have_text(
+        re.compile(r"^\d+ (moments?|pairs? of moments) in \d+ videos?$")
+    )
 
 
 def card_of(page: Page, video: str) -> Any:
@@ -137,6 +144,7 @@ def card_of(page: Page, video: str) -> Any:
 
 
 def hits(page: Page) -> list[tuple[str, str]]:
+    expect(page.locator(".card .name").first).to_be_attached()
     names = page.locator(".card .name").all_text_contents()
     return list(zip(names, page.locator(".card .time").all_text_contents(), strict=True))
 
@@ -191,7 +199,11 @@ def refuse(page: Page, call: str, **answer: Any) -> None:
 
 def problem(status: int, detail: str, **headers: str) -> dict[str, Any]:
     body = json.dumps({"title": "", "status": status, "detail": detail})
-    return {"status": status, "body": body, "headers": {"Content-Type": "application/problem+json", **headers}}
+    return {
+        "status": status,
+        "body": body,
+        "headers": {"Content-Type": "application/problem+json", **headers},
+    }
 
 
 def test_every_file_of_the_page_is_packaged() -> None:
@@ -204,7 +216,9 @@ def test_every_file_of_the_page_is_packaged() -> None:
     assert {"index.html", "app.js", "base.css"} <= names
     for path in STATIC.glob("*.*"):  # nothing of it comes from elsewhere, or is read as HTML
         text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-        assert not re.search(r"https?://|innerHTML|insertAdjacentHTML|document\.write|\beval\(", text), path.name
+        assert not re.search(r"https?://|innerHTML|insertAdjacentHTML|document\.write|\beval\(", text), (
+            path.name
+        )
 
 
 def test_a_sentence_is_searched(visit: Callable[..., Page], address: str) -> None:
@@ -466,7 +480,9 @@ def test_moments_like_one(visit: Callable[..., Page], address: str) -> None:
 def test_a_second_sentence(visit: Callable[..., Page], address: str) -> None:
     page = visit(f"{address}?q={DOOR}")
     sent: list[dict[str, Any]] = []
-    page.on("request", lambda request: sent.append(request.post_data_json) if "search" in request.url else None)
+    page.on(
+        "request", lambda request: sent.append(request.post_data_json) if "search" in request.url else None
+    )
     for name, label in (("then", "then"), ("and", "and also"), ("not", "but not")):
         page.get_by_role("button", name=f"+ {name}").click()
         page.get_by_label(label, exact=True).fill("a person reads a book")
@@ -516,7 +532,13 @@ def test_keys_alone(visit: Callable[..., Page], address: str) -> None:
     columns = page.evaluate(
         "getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length"
     )
-    for key, expected in (("ArrowRight", 1), ("ArrowDown", 1 + columns), ("ArrowUp", 1), ("End", 23), ("Home", 0)):
+    for key, expected in (
+        ("ArrowRight", 1),
+        ("ArrowDown", 1 + columns),
+        ("ArrowUp", 1),
+        ("End", 23),
+        ("Home", 0),
+    ):
         page.keyboard.press(key)
         assert page.evaluate(place) == expected, key
     shown = page.evaluate("getComputedStyle(document.activeElement.closest('.shot')).outlineStyle")
@@ -629,7 +651,9 @@ def test_back_and_forward(visit: Callable[..., Page], address: str) -> None:
 
 
 def test_a_link_holds_the_whole_search(visit: Callable[..., Page], address: str) -> None:
-    page = visit(f"{address}?q={DOOR}&not=a+person+sits+down&where=camera%3D%3Dporch&one=1&grouped=1&open=1-3@one")
+    page = visit(
+        f"{address}?q={DOOR}&not=a+person+sits+down&where=camera%3D%3Dporch&one=1&grouped=1&open=1-3@one"
+    )
     expect(page.get_by_role("dialog", name="one", exact=True)).to_be_visible()
     expect(page.locator(".viewer-time")).to_have_text("0:01 – 0:03")
     expect(page.locator(".mark.current, #viewer .mark").first).to_be_visible()
@@ -665,7 +689,9 @@ def test_names_and_values_are_text(visit: Callable[..., Page], address: str) -> 
     expect(page.locator("#count")).to_have_text(re.compile("moments in"))
     box.fill("")
     expect(page.locator("#recent").get_by_role("option").first).to_have_text(EVIL)
-    page.goto(f"{address}?q=%3Cscript%3Ehacked%3D1%3C%2Fscript%3E&where=%3Cimg src%3Dx onerror%3Dhacked%3D1%3E")
+    page.goto(
+        f"{address}?q=%3Cscript%3Ehacked%3D1%3C%2Fscript%3E&where=%3Cimg src%3Dx onerror%3Dhacked%3D1%3E"
+    )
     expect(page.get_by_role("heading", name="could not be answered")).to_be_visible()
     assert page.evaluate("'hacked' in window") is False
     assert page.locator("img[src=x], body script").count() == 0
@@ -689,7 +715,7 @@ def test_a_dead_video(visit: Callable[..., Page], address: str) -> None:
 def test_what_browsers_do_not_play_is_converted(visit: Callable[..., Page], address: str) -> None:
     page = visit(f"{address}?q={DOOR}&video=old")
     said: list[str] = []
-    page.expose_function("said", said.append)
+    page.expose_function("said", lambda text: said.append(text))
     page.evaluate(
         """() => new MutationObserver((all) => all.forEach(({target}) => target.matches?.(".note") &&
         window.said(target.textContent))).observe(document.getElementById("list"),
@@ -706,8 +732,11 @@ def test_what_browsers_do_not_play_is_converted(visit: Callable[..., Page], addr
     page.wait_for_function("() => document.querySelector('#viewer video')?.currentTime > 0.2")
     expect(page.locator(".player-note")).to_be_hidden()
     track = page.get_by_role("slider", name="Place in the video")
-    shown = float(track.get_attribute("aria-valuenow") or "")
-    assert start + 0.1 <= shown <= LENGTH
+    page.wait_for_function(
+        "([least, most]) => { const now = +document.querySelector('.track').getAttribute('aria-valuenow'); "
+        "return least < now && now <= most; }",
+        arg=[start + 0.1, LENGTH + 0.1],
+    )
     track.focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
@@ -749,7 +778,7 @@ def test_a_slow_search_says_so_and_a_newer_one_ends_it(visit: Callable[..., Page
     held: list[Route] = []
     ended: list[Request] = []
     page.on("requestfailed", lambda request: ended.append(request))
-    page.route("**/v1/search", lambda route: held.append(route))
+    page.route("**/v1/search", lambda route: held.append(route) if len(held) < 2 else route.continue_())
     box = page.get_by_role("combobox", name="Describe a moment")
     box.fill(DOOR)
     page.keyboard.press("Enter")
@@ -761,15 +790,13 @@ def test_a_slow_search_says_so_and_a_newer_one_ends_it(visit: Callable[..., Page
     assert [request.failure for request in ended if "search" in request.url] == ["net::ERR_ABORTED"]
     page.get_by_role("button", name="Search again").click()
     expect(page.locator(".bone").first).to_be_visible()
-    page.unroute_all()
     ask(page, "a person reads a book")
+    page.wait_for_timeout(100)
     assert len([request for request in ended if "search" in request.url]) == 2
     assert len(held) == 2
 
 
-def test_a_token_is_asked_for_once(
-    visit: Callable[..., Page], root: Path, browser: Browser
-) -> None:
+def test_a_token_is_asked_for_once(visit: Callable[..., Page], root: Path, browser: Browser) -> None:
     with serving(root, token=TOKEN) as address:
         assert httpx.get(address).status_code == 200
         assert "default-src 'none'" in httpx.get(address).headers["content-security-policy"]
