@@ -17,12 +17,12 @@ import httpx
 import pytest
 import uvicorn
 from conftest import Command
+from mmn_index.index_build.change import set_ranking
 from moving import make_video
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from mmn_index.confidence import QUANTITIES, Calibration
 from mmn_index.index import MomentIndex
-from mmn_index.index_build.change import set_ranking
 from mmn_index.server.app import create_app
 from mmn_index.server.page import STATIC
 from mmn_index.server.session import cookie_of
@@ -30,9 +30,10 @@ from mmn_index.server.settings import Settings
 
 # A picture that a page no longer waits for is closed by Python, not by us.
 pytestmark = pytest.mark.filterwarnings(
-    r"ignore:Exception ignored in. <_io\.\w+ name=.*\.part:pytest.PytestUnraisableExceptionWarning"
+    r"ignore:Exception ignored in. <_io\.\w+ name=:pytest.PytestUnraisableExceptionWarning"
 )
 
+DASH = "\u2013"  # between the two times of a moment
 TOKEN = "a-token-that-nobody-guesses"
 DOOR = "a person opens the door"
 EVIL = "\"quoted\" 'n' <img src=x onerror=hacked=1> <script>hacked=1<script>"
@@ -155,7 +156,7 @@ def clock(text: str) -> float:
 
 
 def span(text: str) -> tuple[float, float]:
-    start, end = (clock(part) for part in text.split("–"))
+    start, end = (clock(part) for part in text.split(DASH))
     return start, end
 
 
@@ -330,7 +331,7 @@ def test_a_video_is_opened_at_its_moment_and_sought_by_its_time_line(
     assert now(page) == pytest.approx(LONG / 2 + 9, abs=0.5)
     expect(track).to_have_attribute("aria-valuetext", "0:24 of 0:30")
     marks.last.click()
-    first = span(re.sub(r".*: (.*) to (.*),.*", r"\1–\2", marks.last.get_attribute("aria-label") or ""))
+    first = span(re.sub(r".*: (.*) to (.*),.*", rf"\1{DASH}\2", marks.last.get_attribute("aria-label") or ""))
     advances(page, "#viewer video", first[0], first[0] + 5)
     accessible(page)
     page.keyboard.press("Escape")
@@ -365,12 +366,12 @@ def test_cells_of_the_map_are_read_and_played(visit: Callable[..., Page], addres
     page.keyboard.press("ArrowRight")
     heard = page.locator(".map-box [aria-live]")
     expect(heard).to_contain_text("score")
-    start, end = span((heard.text_content() or "").split(",")[0].replace("to", "–"))
+    start, end = span((heard.text_content() or "").split(",")[0].replace("to", DASH))
     assert (start, end) == pytest.approx((3 * size, 6 * size), abs=0.06)
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     assert now(page) == pytest.approx(3 * size, abs=0.5)
-    expect(page.locator(".viewer-time")).to_contain_text("–")
+    expect(page.locator(".viewer-time")).to_contain_text(DASH)
     # The colours follow the scores: the best cell is the lightest.
     light = page.evaluate(
         """([best, worst]) => { const pen = document.querySelector(".map").getContext("2d");
@@ -403,10 +404,10 @@ def test_a_long_video_shows_the_window_of_the_moment(visit: Callable[..., Page],
     assert start <= 21
     assert end >= 23
     page.get_by_role("button", name="Earlier window").click()
-    expect(shown).not_to_contain_text(f"0:{start:02.0f} –")
+    expect(shown).not_to_contain_text(f"0:{start:02.0f} {DASH}")
     assert window()[0] < start
     page.get_by_role("button", name="Later window").click()
-    expect(shown).to_contain_text(f"0:{start:02.0f} –")
+    expect(shown).to_contain_text(f"0:{start:02.0f} {DASH}")
     page.locator(".mark").first.click()
     expect(shown).to_contain_text("of 0:30")
 
@@ -655,7 +656,7 @@ def test_a_link_holds_the_whole_search(visit: Callable[..., Page], address: str)
         f"{address}?q={DOOR}&not=a+person+sits+down&where=camera%3D%3Dporch&one=1&grouped=1&open=1-3@one"
     )
     expect(page.get_by_role("dialog", name="one", exact=True)).to_be_visible()
-    expect(page.locator(".viewer-time")).to_have_text("0:01 – 0:03")
+    expect(page.locator(".viewer-time")).to_have_text(f"0:01 {DASH} 0:03")
     expect(page.locator(".mark.current, #viewer .mark").first).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_label("but not")).to_have_value("a person sits down")

@@ -1,4 +1,4 @@
-"""The page: what a browser shows at the address of a server. Its files hold no data, so that they need no token."""
+"""The page: what a browser shows at the address of a server. Its files hold no data, and need no token."""
 
 from pathlib import Path
 from typing import Any

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from .problems import RequestError
+from .routes import problems
 from .service import Served
 
 PATH = "/v1/session"
@@ -41,7 +42,7 @@ def has_cookie(header: bytes, token: str) -> bool:
     """Whether a request's `Cookie` header holds the cookie of a token."""
     name, value = (part.encode() for part in cookie_of(token))
     sent = [pair.strip().partition(b"=") for pair in header.split(b";")]
-    return any([hmac.compare_digest(given, value) for key, _, given in sent if key == name])
+    return any(key == name and hmac.compare_digest(given, value) for key, _, given in sent)
 
 
 def _where(request: Request) -> dict[str, Any]:
@@ -49,7 +50,9 @@ def _where(request: Request) -> dict[str, Any]:
     return {"path": "/", "httponly": True, "samesite": "strict", "secure": secure}
 
 
-@session_routes.post("/session", status_code=204, response_class=Response)
+@session_routes.post(
+    "/session", status_code=204, response_class=Response, responses=problems(400, 401, 408, 413, 422)
+)
 def begin(asked: SessionRequest, request: Request, service: Served) -> Response:
     """Exchange the token for a cookie, which browsers send with every request from then on."""
     answer, token = Response(status_code=204), service.settings.token
