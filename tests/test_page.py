@@ -173,23 +173,24 @@ def advances(page: Page, selector: str, start: float, end: float) -> None:
     )
     seen = page.evaluate(
         """async (s) => { const seen = [];
-        for (let n = 0; n < 12; n += 1) {
+        for (let n = 0; n < 8; n += 1) {
             seen.push(document.querySelector(s).currentTime);
-            await new Promise((next) => setTimeout(next, 60));
+            await new Promise((next) => setTimeout(next, 50));
         }
         return seen; }""",
         selector,
     )
     assert all(start - 0.15 <= time <= end + 0.15 for time in seen), (start, end, seen)
-    assert len({round(time, 2) for time in seen}) >= 5, seen
+    assert len({round(time, 2) for time in seen}) >= 4, seen
 
 
 def accessible(page: Page) -> None:
     """What axe-core finds wrong with what is shown."""
-    page.wait_for_timeout(250)  # colours in transition
+    # Colours in transition are at their end; what shimmers without one stays as it is.
+    page.evaluate("document.getAnimations().forEach((a) => { try { a.finish(); } catch {} })")
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
-    found = page.evaluate("async () => (await axe.run()).violations")
+    found = page.evaluate("async () => (await axe.run({resultTypes: ['violations']})).violations")
     said = [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
     assert not said, said
 
@@ -283,13 +284,21 @@ def test_a_card_plays_its_moment(visit: Callable[..., Page], address: str) -> No
 
 
 def test_a_card_begins_again_at_its_start(visit: Callable[..., Page], address: str) -> None:
-    page = visit(f"{address}?q={DOOR}&video=one&max_length=1")
+    page = visit(f"{address}?q={DOOR}&video=one&max_length=1&before=4")
     page.locator(".card .shot").first.hover()
     start, end = span(page.locator(".card .time").first.text_content() or "")
     page.wait_for_function("() => document.querySelector('.card video')?.currentTime > 0")
     assert end - start <= 1.1
-    page.wait_for_timeout(1300)
-    advances(page, ".card video", start, end)
+    seen = page.evaluate(
+        """async () => { const seen = [];
+        for (let n = 0; n < 40; n += 1) {
+            seen.push(document.querySelector(".card video").currentTime);
+            await new Promise((next) => setTimeout(next, 50));
+        }
+        return seen; }"""
+    )
+    assert all(start - 0.15 <= time <= end + 0.15 for time in seen), (start, end, seen)
+    assert any(later < time - 0.3 for time, later in zip(seen, seen[1:], strict=False)), seen
 
 
 def test_less_motion_plays_on_a_key_or_a_click_only(visit: Callable[..., Page], address: str) -> None:
