@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +299,7 @@ def test_a_card_begins_again_at_its_start(visit: Callable[..., Page], address: s
         return seen; }"""
     )
     assert all(start - 0.15 <= time <= end + 0.15 for time in seen), (start, end, seen)
-    assert any(later < time - 0.3 for time, later in zip(seen, seen[1:], strict=False)), seen
+    assert any(later < time - 0.3 for time, later in pairwise(seen)), seen
 
 
 def test_less_motion_plays_on_a_key_or_a_click_only(visit: Callable[..., Page], address: str) -> None:
