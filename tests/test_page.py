@@ -29,11 +29,6 @@ from mmn_index.server.page import STATIC
 from mmn_index.server.session import cookie_of
 from mmn_index.server.settings import Settings
 
-# A picture that a page no longer waits for is closed by Python, not by us.
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:Exception ignored in. <_io\.\w+ name=:pytest.PytestUnraisableExceptionWarning"
-)
-
 DASH = "\u2013"  # between the two times of a moment
 TOKEN = "a-token-that-nobody-guesses"
 DOOR = "a person opens the door"

@@ -253,10 +253,16 @@ def test_other_problems(serve: Callable[..., TestClient], world: Path, tmp_path:
         (client.get("/v1/videos/none?index=films"), 404, "no video 'none'"),
         (client.get("/v1/videos/..%2F..%2Fetc%2Fpasswd?index=films"), 404, "no video '../../etc/passwd'"),
         (client.get("/v1/videos/%00?index=films"), 404, "no video"),
+        (
+            client.post("/v1/search", json={"query": "door", "index": "films", "min_confidence": 0.5}),
+            422,
+            "films: has no confidences for this search",
+        ),
     ):
         assert answer.status_code == status, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
         assert says in answer.json()["detail"]
+        assert str(tmp_path) not in answer.text
     assert searched(client, query="door", index="other")["index"] == "other"
 
 

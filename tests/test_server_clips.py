@@ -455,6 +455,43 @@ def test_work_for_a_client_that_goes_is_dropped(
     assert made == [1, 5, 7], "what nobody waits for was made"
 
 
+class Thing:
+    """Something that has to be closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("when", ["before", "in the same moment"])
+def test_what_comes_for_a_caller_that_has_gone_is_closed(when: str) -> None:
+    async def run() -> Thing:
+        loop, thing, goes = asyncio.get_running_loop(), Thing(), threading.Event()
+        here = pool.Pool(1, 4, 10.0, "things")
+
+        def work(watch: pool.Watch) -> Thing:
+            if when == "before":
+                goes.wait(10)
+            else:  # the cancel is due right after the result has been noted
+                loop.call_soon_threadsafe(lambda: loop.call_soon(task.cancel))
+            return thing
+
+        task = asyncio.create_task(here.run(work))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        goes.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            if thing.closed:
+                break
+        return thing
+
+    assert asyncio.run(run()).closed
+
+
 def test_a_whole_video_is_encoded_while_it_is_watched(
     serve: Callable[..., TestClient], films: Path, tmp_path: Path
 ) -> None:

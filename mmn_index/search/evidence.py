@@ -31,8 +31,8 @@ def calibration_for(index: MomentIndex, sought: Sought, options: SearchOptions) 
     if options.min_confidence is not None and calibration is None:
         raise QueryError(
             f"{index.root}: has no confidences for this search. Run `mmn-index calibrate` first. Confidences "
-            "are for one sentence, ranked by the index's own model and score: leave out --score, --hub, "
-            "--not, --like and --model, or leave out --min-confidence."
+            "are for one sentence, ranked by the index's own model and score: search without another score, "
+            "hub or model, without `not` and `like`, or without a least confidence."
         )
     return calibration
 

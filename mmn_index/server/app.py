@@ -27,6 +27,7 @@ from .session import session_routes
 from .settings import Settings
 
 _log = logging.getLogger(__name__)
+_UNEXPECTED = "something went wrong here; the server's log has more."
 _ABOUT = """Sentences in, moments out: start and end in seconds, across every video of an index.
 
 What is under /v1 stays: fields are added, and none changes its meaning or goes. Read what you know and leave
@@ -65,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = api(life)
     app.state.service = service
     add_page(app)
-    _handle_errors(app)
+    _handle_errors(app, service)
     if settings.origins:
         from fastapi.middleware.cors import CORSMiddleware
 
@@ -115,7 +116,7 @@ async def _follow(library: Library, metrics: Metrics, pause: float) -> None:
         await asyncio.sleep(pause)
 
 
-def _handle_errors(app: FastAPI) -> None:
+def _handle_errors(app: FastAPI, service: Service) -> None:
     def told(problem: RequestError) -> Response:
         return JSONResponse(problem.as_json(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
@@ -125,10 +126,10 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(MmnIndexError)
     async def own(request: Request, error: MmnIndexError) -> Response:
-        asked = isinstance(error, (QueryError, ConfigError))
-        if not asked:
-            _log.error("%s %s: %s", request.method, request.url.path, error)
-        return told(RequestError(422 if asked else 500, str(error)))
+        if isinstance(error, (QueryError, ConfigError)):
+            return told(RequestError(422, service.library.without_paths(str(error))))
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+        return told(RequestError(500, _UNEXPECTED))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -156,4 +157,4 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
-        return told(RequestError(500, "something went wrong here; the server's log has more."))
+        return told(RequestError(500, _UNEXPECTED))

@@ -57,6 +57,19 @@ class _Making:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """A video's file, and what was made of it already, open."""
+
+    path: Path
+    key: str
+    file: BinaryIO | None
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+@dataclass(frozen=True)
 class Made:
     """A file that is open already; its name may be gone."""
 
@@ -146,21 +159,21 @@ class Clips:
     ) -> Made:
         """What was made of a video with some parameters; made if it is not there."""
 
-        def look(watch: Watch) -> tuple[Path, str, BinaryIO | None]:
+        def look(watch: Watch) -> _Found:
             path = file_of(opened, video)
             try:
                 key = key_of(path, os.stat(path), *parameters)
             except OSError as error:
                 raise RequestError(404, f"the file of '{video}' is not there any more.") from error
-            return path, key, self._cache.find(key)
+            return _Found(path, key, self._cache.find(key))
 
         # The disk is asked in a pool as well: a share that hangs must not hold up the others.
-        path, key, file = await self._looks.run(look)
-        self._cached(file is not None)
-        if file is None:
-            work = partial(self._write, video, path, key, write)
-            file = await self._once(key, lambda: pool.run(work))
-        return Made(file, key)
+        found = await self._looks.run(look)
+        self._cached(found.file is not None)
+        if found.file is not None:
+            return Made(found.file, found.key)
+        work = partial(self._write, video, found.path, found.key, write)
+        return Made(await self._once(found.key, lambda: pool.run(work)), found.key)
 
     async def _once(self, key: str, make: Callable[[], Coroutine[Any, Any, BinaryIO]]) -> BinaryIO:
         """What is made for a key, for all who ask meanwhile; it is given up when all of them have gone."""

@@ -37,6 +37,7 @@ class Shelf:
     """An index that may be changed by other processes.
 
     Attributes:
+        root: its directory.
         opened: the newest version that could be opened.
         trouble: why a newer one could not be opened, in one line; None where there is none.
 
@@ -45,7 +46,7 @@ class Shelf:
     """
 
     def __init__(self, name: str, root: Path, device: str) -> None:
-        self.name, self._root, self._device = name, root, device
+        self.name, self.root, self._device = name, root, device
         self.trouble: str | None = None
         self._seen = self._look()
         index = MomentIndex(root, device)
@@ -58,7 +59,7 @@ class Shelf:
             return False
         self._seen = seen
         try:
-            index = MomentIndex(self._root, self._device)
+            index = MomentIndex(self.root, self._device)
             # The model is a part of the index, of which most changes touch no file.
             same = index.model_path == self.opened.index.model_path
             model = self.opened.model if same else load_model(index.model_path, self._device)
@@ -75,7 +76,7 @@ class Shelf:
     def _look(self) -> tuple[int, int, int] | None:
         """What tells two versions apart without reading them."""
         try:
-            about = os.stat(self._root / NAME)
+            about = os.stat(self.root / NAME)
         except OSError:
             return None
         return about.st_ino, about.st_mtime_ns, about.st_size
@@ -101,6 +102,12 @@ class Library:
                     f"two indexes are called '{name}', the second is {root}. Give each folder another name."
                 )
             self.shelves[name] = Shelf(name, root, device)
+
+    def without_paths(self, said: str) -> str:
+        """A message as callers may read it: with the names of indexes in place of where they are."""
+        for shelf in sorted(self.shelves.values(), key=lambda shelf: -len(str(shelf.root))):
+            said = said.replace(str(shelf.root), shelf.name)
+        return said
 
     def find(self, name: str | None) -> Opened:
         """The newest version of an index; of the only one where no name is given.

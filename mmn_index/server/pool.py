@@ -6,7 +6,6 @@ return from a read, is left behind: its place is given to others.
 """
 
 import asyncio
-import io
 import threading
 import time
 from collections.abc import Callable
@@ -95,8 +94,7 @@ class Pool:
             self._running.pop(thread, None)
             give_place()
             if done.done():
-                if isinstance(result, io.IOBase):  # nobody is there who would close it
-                    result.close()
+                _discard(result)
                 return
             if error is None:
                 done.set_result(result)
@@ -115,9 +113,12 @@ class Pool:
         thread = threading.Thread(target=body, name=self._what, daemon=True)
         self._running[thread] = watch
         thread.start()
+        taken = False
         try:
             async with asyncio.timeout(self._seconds + _GRACE):
-                return await done
+                result = await done
+            taken = True
+            return result
         except (TimeoutError, StoppedError) as error:
             raise RequestError(
                 503,
@@ -127,6 +128,8 @@ class Pool:
             ) from error
         finally:
             watch.stop()
+            if not taken and done.done() and not done.cancelled() and done.exception() is None:
+                _discard(done.result())  # it came in the moment in which the caller went
             if thread in self._running:  # the caller has gone: the place is free when the work has ended
                 loop.call_later(_GRACE, give_place)
 
@@ -138,3 +141,9 @@ class Pool:
         until = time.monotonic() + _GRACE
         for thread in running:
             thread.join(max(0.0, until - time.monotonic()))
+
+
+def _discard(result: Any) -> None:
+    """Close what nobody is there to close."""
+    if (close := getattr(result, "close", None)) is not None:
+        close()

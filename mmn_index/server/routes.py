@@ -164,7 +164,8 @@ async def live() -> dict[str, str]:
 async def ready(service: Served) -> HealthOut:
     """Which versions are answered from; asks for no token."""
     shelves = service.library.shelves
-    trouble = {name: shelf.trouble for name, shelf in shelves.items() if shelf.trouble is not None}
+    said = service.library.without_paths
+    trouble = {name: said(shelf.trouble) for name, shelf in shelves.items() if shelf.trouble is not None}
     return HealthOut(
         status="degraded" if trouble else "ready",
         indexes={name: shelf.opened.version for name, shelf in shelves.items()},
