@@ -313,3 +313,11 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     index = make_index(tmp_path, 1, videos=2)
     with pytest.raises(ConfigError, match="device 'cuda:97' cannot be used here"):
         MomentIndex(index.root, ("cpu", "cuda:97"))
+
+
+def test_codes_of_few_lists_are_trained_with_enough_vectors(tmp_path: Path) -> None:
+    """A PQ code has 256 words, of which FAISS wants each to have a vector; 4 lists alone ask for 96."""
+    about = CandidateAbout("IVF4,PQ5", nprobe=4, depth=400)
+    index, queries = make_index(tmp_path, 1, videos=20, vectors=[about]), random_queries(2, 5)
+    for q, answer in enumerate(search_embeddings(index, queries, Score(), SearchOptions(), [""] * 5)):
+        assert [hit.row for hit in answer.hits] == brute_force(index, queries, q, Score(), SearchOptions())

@@ -30,6 +30,7 @@ from .manifest import CandidateAbout
 HUB_WIDTH = 2  # numbers that h takes
 _BLOCK = 1 << 16  # vectors that are converted to float32 together
 _SAMPLE = 24  # training vectors a list
+_LEAST = 10_000  # training vectors, however few lists there are: 39 for each of the 256 words of a PQ code
 _ITERATIONS = 8  # of k-means; more change recall in the third digit
 _MOST_ON_GPU = 2048  # rows that FAISS finds for a query there
 _TEMPORARY = 1 << 28  # bytes of a GPU that FAISS works in
@@ -92,13 +93,15 @@ def write_vectors(path: Path, embeddings: np.ndarray, factory: str, hubs: np.nda
 
     try:
         index = _make(factory, width)
-        wanted = min(count, _SAMPLE * index.nlist)
+        wanted = min(count, max(_LEAST, _SAMPLE * index.nlist))
         rows = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
         index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = (
             _ITERATIONS,
             _SAMPLE,
             1,
         )
+        if hasattr(index, "do_polysemous_training"):
+            index.do_polysemous_training = False  # minutes of sorting words for a search that nobody makes
         index.train(of(rows))
         for first in range(0, count, _BLOCK):
             index.add(of(slice(first, first + _BLOCK)))
@@ -168,7 +171,10 @@ class Vectors:
         index.nprobe = min(self.about.nprobe, self.lists, _MOST_ON_GPU)
         try:
             with _AT_WORK:
-                resources = [_resources(number) for number in numbers]
+                # Shards are searched by threads at the same time, those on one GPU as well.
+                resources = [
+                    _resources(number, numbers[:place].count(number)) for place, number in enumerate(numbers)
+                ]
                 self._copy = faiss.index_cpu_to_gpu_multiple_py(resources, index, options, numbers)
         except RuntimeError as error:
             raise ConfigError(
@@ -280,8 +286,8 @@ class Vectors:
 
 
 @cache
-def _resources(number: int) -> Any:
-    """What FAISS keeps on a GPU to work with, once a process."""
+def _resources(number: int, shard: int) -> Any:
+    """What FAISS keeps on a GPU to work with, once a process for each of the shards that a GPU may have."""
     resources = _faiss().StandardGpuResources()
     resources.setTempMemory(_TEMPORARY)
     return resources
