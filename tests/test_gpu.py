@@ -107,7 +107,8 @@ def copied(index: Vectors) -> Vectors:
     return index
 
 
-def test_rows_found_on_gpus_are_those_of_the_cpu(tmp_path: Path) -> None:
+def test_rows_found_on_gpus_are_those_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "_MOST_OF_SCALAR", 2048)
     root = make_index(tmp_path, 1, vectors=[PLAIN]).root
     remove(root, ["v01", "v06", "v07"])
     one, other = (MomentIndex(root).segments[0] for _ in range(2))
@@ -129,9 +130,11 @@ def test_rows_found_on_gpus_are_those_of_the_cpu(tmp_path: Path) -> None:
 
 
 def test_more_rows_than_gpus_find_are_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "_MOST_ON_GPU", 50)
     index = make_index(tmp_path, 1, vectors=[PLAIN]).segments[0].vectors
     assert index is not None
+    values, rows = copied(index).best(torch.cat(random_queries(5, 3), dim=1).numpy(), 600)
+    assert (rows[:, 512:] == -1).all(), "more rows of scalar codes end the process"
+    monkeypatch.setattr(vectors, "_MOST_OF_SCALAR", 50)
     values, rows = copied(index).best(torch.cat(random_queries(5, 3), dim=1).numpy(), 60)
     assert (rows[:, :50] >= 0).all()
     assert (rows[:, 50:] == -1).all()

@@ -33,6 +33,9 @@ _SAMPLE = 24  # training vectors a list
 _LEAST = 10_000  # training vectors, however few lists there are: 39 for each of the 256 words of a PQ code
 _ITERATIONS = 8  # of k-means; more change recall in the third digit
 _MOST_ON_GPU = 2048  # rows that FAISS finds for a query there
+# Of scalar codes. Beside 48 KiB for 1,024 rows and more, their tables find no room in the memory that the
+# threads of a block share, and FAISS ends the process (seen with 2,048 on an H200).
+_MOST_OF_SCALAR = 512
 _TEMPORARY = 1 << 28  # bytes of a GPU that FAISS works in
 _AT_WORK = threading.Lock()  # FAISS's resources of a GPU belong to one thread at a time
 
@@ -262,10 +265,10 @@ class Vectors:
     def _best_on_gpus(
         self, queries: np.ndarray, limit: int, allowed: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `best`, of at most _MOST_ON_GPU rows a query; rows that are not allowed are asked for too, and
-        left out.
+        """As `best`, of at most as many rows a query as FAISS finds there. Rows that are not allowed are
+        asked for, too, and left out.
         """
-        most = min(_MOST_ON_GPU, self._shape[0])
+        most = min(_MOST_OF_SCALAR if "SQ" in self.about.factory else _MOST_ON_GPU, self._shape[0])
         share = 1.0 if allowed is None else max(float(allowed.mean()), limit / most)
         for wanted in (min(most, int(limit / share)), most):
             with _AT_WORK:
