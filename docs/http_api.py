@@ -3,6 +3,7 @@
 python docs/http_api.py > docs/http-api.md
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +28,7 @@ def reference(spec: dict[str, Any]) -> str:
     for path, calls in spec["paths"].items():
         for method, call in calls.items():
             lines += ["", f"## `{method.upper()} {path}`", "", call["description"].strip()]
-            lines += [*_parameters(call), *_body(call), *_answers(call)]
+            lines += [*_parameters(call), *_body(call, schemas), *_answers(call)]
     lines += ["", "# What they are made of"]
     for name, schema in schemas.items():
         lines += ["", f"## {name}", ""]
@@ -52,20 +53,27 @@ def _parameters(call: dict[str, Any]) -> Iterator[str]:
         yield f"| `{one['name']}`{where} | {_type(schema)} | {default} | {_said(one | schema)} |"
 
 
-def _body(call: dict[str, Any]) -> Iterator[str]:
+def _body(call: dict[str, Any], schemas: dict[str, Any]) -> Iterator[str]:
     for kind, content in call.get("requestBody", {}).get("content", {}).items():
         yield from ("", f"Body: {_type(content['schema'])} as `{kind}`.")
+        schema = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+        for example in schema.get("examples", ()):
+            yield from ("", f"    {json.dumps(example)}")
 
 
 def _answers(call: dict[str, Any]) -> Iterator[str]:
-    yield from ("", "| status | |", "|---|---|")
+    answers, errors = [], []
     for status, answer in sorted(call["responses"].items()):
-        kinds = answer.get("content", {})
-        problem = [kind for kind in kinds if "problem" in kind]
-        what = answer["description"].rstrip(".")
+        kinds, what = answer.get("content", {}), answer["description"].rstrip(".")
+        if any("problem" in kind for kind in kinds):
+            errors.append(f"{status} ({what[0].lower()}{what[1:]})")
+            continue
         if status == "200":
             what = ", ".join(_given(kind, one.get("schema", {})) for kind, one in kinds.items()) or what
-        yield f"| {status} | {what}{' (problem details)' if problem else ''} |"
+        answers.append(f"{status}: {what}")
+    yield from ("", f"Answers with {'; '.join(answers)}.")
+    if errors:
+        yield from ("", f"Errors: {', '.join(errors)}.")
 
 
 def _given(kind: str, schema: dict[str, Any]) -> str:
@@ -93,8 +101,12 @@ def _type(schema: dict[str, Any]) -> str:
 def _range(schema: dict[str, Any]) -> str:
     least, most = (schema.get(name, schema.get(other)) for name, other in _BOUNDS)
     if most is not None:
-        return f", {least or 0:,} to {most:,}"
-    return "" if least is None else f", {least:,} or more"
+        return f", {_plain(least or 0)} to {_plain(most)}"
+    return "" if least is None else f", {_plain(least)} or more"
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.10g}"
 
 
 _BOUNDS = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
@@ -108,7 +120,7 @@ def _default(schema: dict[str, Any]) -> str:
 def _said(schema: dict[str, Any]) -> str:
     said = schema.get("description", "")
     for example in schema.get("examples", ())[:1]:
-        said += f" Example: `{example}`."
+        said += f" Example: `{example[0] if isinstance(example, list) else example}`."
     return str(said).strip().replace("\n", " ").replace("|", "\\|")
 
 

@@ -3,6 +3,7 @@
 All calls together are asked some 2,000 times. MMN_SCHEMA_EXAMPLES=1000 asks each so often.
 """
 
+import importlib.util
 import os
 import socket
 import threading
@@ -29,6 +30,17 @@ VIDEO, DOOR, TIMES = "kitchen", "a person opens the door", {"start": 0.4, "end":
 CALLS = [(path, method) for path, calls in api().openapi()["paths"].items() for method in calls]
 # Whether a request can be answered depends on more than a schema can say: on the length of the video, say.
 UNSAID = [positive_data_acceptance]
+
+
+def test_the_reference_is_that_of_the_description() -> None:
+    path = Path(__file__).parent.parent / "docs" / "http_api.py"
+    spec = importlib.util.spec_from_file_location("http_api", path)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(made := importlib.util.module_from_spec(spec))
+    assert path.with_name("http-api.md").read_text(encoding="utf-8") == made.reference(api().openapi()), (
+        "run `python docs/http_api.py > docs/http-api.md`"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from .clips import HEIGHTS, Made, Part, moment_of
 from .export import attachment, export
 from .gone import while_there
 from .live import live
-from .routes import PART, IndexName, problems
+from .routes import PART, IndexName, VideoName, problems
 from .service import Served
 from .wire import ExportRequest
 
@@ -26,7 +26,8 @@ _LATEST = 1e6  # seconds
 _ROWS = 1 << 62
 
 Height = Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Pixels, at most.")]
-Second = Query(ge=0, le=_LATEST, allow_inf_nan=False, description="Seconds of the video.")
+Start = Query(ge=0, le=_LATEST, allow_inf_nan=False, description="Seconds.", examples=[12.5])
+End = Query(ge=0, le=_LATEST, allow_inf_nan=False, description="Seconds.", examples=[18.5])
 
 clip_routes = APIRouter(tags=["videos"])
 
@@ -59,9 +60,9 @@ class _OpenFile(FileResponse):
     responses=_MP4 | PART | problems(400, 401, 404, 422, 503),
 )
 async def clip(
-    video: str,
-    start: Annotated[float, Second],
-    end: Annotated[float, Second],
+    video: VideoName,
+    start: Annotated[float, Start],
+    end: Annotated[float, End],
     request: Request,
     service: Served,
     height: Height = 360,
@@ -80,8 +81,8 @@ async def clip(
     responses=_MP4 | PART | problems(400, 401, 404, 409, 422, 503),
 )
 async def moment_clip(
-    row: Annotated[int, Path(ge=0, le=_ROWS, description="As a search answered.")],
-    version: Annotated[int, Query(ge=0, le=_ROWS, description="As the search answered.")],
+    row: Annotated[int, Path(ge=0, le=_ROWS, description="As a search answered.", examples=[1280])],
+    version: Annotated[int, Query(ge=0, le=_ROWS, description="As the search answered.", examples=[3])],
     request: Request,
     service: Served,
     height: Height = 360,
@@ -100,10 +101,10 @@ async def moment_clip(
     responses=_MP4 | problems(401, 404, 422, 503),
 )
 async def transcoded(
-    video: str,
+    video: VideoName,
     request: Request,
     service: Served,
-    start: Annotated[float, Second] = 0.0,
+    start: Annotated[float, Start] = 0.0,
     height: Height = 720,
     index: IndexName = None,
 ) -> Response:

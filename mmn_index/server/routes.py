@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from .. import _version
@@ -27,6 +27,7 @@ from .wire import (
     VideosOut,
 )
 
+VideoName = Annotated[str, Path(description="Its id in the index.", examples=["porch/cam1"])]
 IndexName = Annotated[str | None, Query(description="Which index; not needed where there is one.")]
 
 
@@ -90,9 +91,12 @@ def indexes(service: Served) -> list[IndexOut]:
 def videos(
     service: Served,
     index: IndexName = None,
-    where: Annotated[list[str] | None, Query(description="Conditions on metadata; all hold.")] = None,
+    where: Annotated[
+        list[str] | None,
+        Query(description="Conditions on metadata; all hold.", examples=[["camera=porch"]]),
+    ] = None,
     first: Annotated[int, Query(ge=0, le=1 << 40, description="How many are left out at the beginning.")] = 0,
-    count: Annotated[int, Query(ge=1, le=1000)] = 100,
+    count: Annotated[int, Query(ge=1, le=1000, description="How many are listed.")] = 100,
 ) -> VideosOut:
     """The videos of an index in their order, a page at a time."""
     return videos_of(service.library.find(index), where or [], first, count)
@@ -100,8 +104,10 @@ def videos(
 
 @index_routes.get("/videos/{video:path}/moments", responses=problems(401, 404, 422, 503))
 async def moments(
-    video: str,
-    query: Annotated[str, Query(min_length=1, description="One sentence.")],
+    video: VideoName,
+    query: Annotated[
+        str, Query(min_length=1, description="One sentence.", examples=["a person opens the door"])
+    ],
     service: Served,
     index: IndexName = None,
     score: str | None = None,
@@ -123,7 +129,7 @@ async def moments(
     response_class=FileResponse,
     responses=PART | problems(400, 401, 404, 422),
 )
-def stream(video: str, service: Served, index: IndexName = None) -> FileResponse:
+def stream(video: VideoName, service: Served, index: IndexName = None) -> FileResponse:
     """The file of a video; `Range` asks for a part of it."""
     path = file_of(service.library.find(index), video)
     return FileResponse(path, media_type=media_type(path), content_disposition_type="inline")
@@ -135,10 +141,12 @@ def stream(video: str, service: Served, index: IndexName = None) -> FileResponse
     responses=_JPEG | problems(401, 404, 422, 503),
 )
 async def thumbnail(
-    video: str,
+    video: VideoName,
     request: Request,
     service: Served,
-    t: Annotated[float, Query(ge=0, le=1e6, allow_inf_nan=False, description="Seconds.")] = 0.0,
+    t: Annotated[
+        float, Query(ge=0, le=1e6, allow_inf_nan=False, description="Seconds.", examples=[12.5])
+    ] = 0.0,
     height: Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Pixels.")] = 180,
     index: IndexName = None,
 ) -> Response:
@@ -149,7 +157,7 @@ async def thumbnail(
 
 
 @index_routes.get("/videos/{video:path}", responses=problems(401, 404, 422))
-async def video(video: str, service: Served, index: IndexName = None) -> VideoOut:
+async def video(video: VideoName, service: Served, index: IndexName = None) -> VideoOut:
     """One video, its metadata, and how a browser plays it."""
     return await video_of(service.library.find(index), video, service.decoders)
 
