@@ -26,8 +26,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import numpy as np
 
 from mmn_index.feature_writer import FeatureWriter
@@ -83,6 +84,34 @@ def bare(root: Path, seconds: float) -> list[float]:
     return times
 
 
+class Connection:
+    """A client that is nothing but a connection: on the machine of the server, whatever a client computes is
+    taken from the server.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._address = parts.hostname, parts.port
+
+    async def __aenter__(self) -> "Connection":
+        self._reader, self._writer = await asyncio.open_connection(*self._address)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._writer.close()
+
+    async def search(self, sentence: str) -> tuple[int, Any]:
+        body = json.dumps({"query": sentence}).encode()
+        head = (
+            "POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + body)
+        lines = (await self._reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+        size = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length"))
+        return int(lines[0].split()[1]), json.loads(await self._reader.readexactly(size))
+
+
 Row = tuple[int, str, float, float]  # number, video, start, end
 
 
@@ -93,27 +122,25 @@ async def load(url: str, clients: int, seconds: float) -> tuple[list[float], lis
     seen: dict[int, set[Row]] = {}
     end = time.monotonic() + seconds
 
-    async def ask(http: httpx.AsyncClient, number: int) -> None:
+    async def ask(number: int) -> None:
         asked = sentences(1 + number)
-        while time.monotonic() < end:
-            began = time.monotonic()
-            try:
-                answer = await http.post("/v1/search", json={"query": next(asked)})
-            except httpx.HTTPError as error:
-                wrong.append(repr(error))
-                continue
-            if answer.status_code != 200:
-                wrong.append(f"{answer.status_code}: {answer.text[:200]}")
-                continue
-            times.append(time.monotonic() - began)
-            body = answer.json()
-            seen.setdefault(body["version"], set()).update(
-                (hit["row"], hit["video"], hit["start"], hit["end"]) for hit in body["answers"][0]["hits"]
-            )
+        async with Connection(url) as server:
+            while time.monotonic() < end:
+                began = time.monotonic()
+                try:
+                    status, body = await server.search(next(asked))
+                except (OSError, EOFError) as error:
+                    wrong.append(repr(error))
+                    return
+                if status != 200:
+                    wrong.append(f"{status}: {body}")
+                    continue
+                times.append(time.monotonic() - began)
+                seen.setdefault(body["version"], set()).update(
+                    (hit["row"], hit["video"], hit["start"], hit["end"]) for hit in body["answers"][0]["hits"]
+                )
 
-    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as http:
-        await asyncio.gather(*(ask(http, number) for number in range(clients)))
+    await asyncio.gather(*(ask(number) for number in range(clients)))
     return times, wrong, seen
 
 
@@ -175,15 +202,14 @@ def soak(root: Path, requests: int) -> None:
     async def send(url: str, count: int) -> int:
         left, failed = itertools.count(1), 0
 
-        async def ask(http: httpx.AsyncClient, number: int) -> None:
+        async def ask(number: int) -> None:
             nonlocal failed
             asked = sentences(number)
-            while next(left) <= count:
-                answer = await http.post("/v1/search", json={"query": next(asked)})
-                failed += answer.status_code != 200
+            async with Connection(url) as server:
+                while next(left) <= count:
+                    failed += (await server.search(next(asked)))[0] != 200
 
-        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
-            await asyncio.gather(*(ask(http, number) for number in range(16)))
+        await asyncio.gather(*(ask(number) for number in range(16)))
         return failed
 
     with served(root) as (url, pid):
