@@ -876,3 +876,45 @@ def test_several_indexes(visit: Callable[..., Page], root: Path, tmp_path: Path,
         expect(page.locator(".card img.there").first).to_be_visible()
         page.go_back()
         expect(page.locator("#count")).to_have_text("6 moments in 6 videos")
+
+
+def test_a_card_tells_of_its_own_search(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}")
+    for sentence in (DOOR, f"{DOOR} slowly", "a person reads a book"):
+        ask(page, sentence)
+        answer = httpx.post(f"{address}v1/search", json={"query": sentence, "k": 24}).json()["answers"][0]
+        expect(page.locator(".card .score").first).to_have_text(f"{answer['hits'][0]['score']:.3g}")
+        said = page.locator(".card .score").all_text_contents()
+        assert [float(text) for text in said] == pytest.approx(
+            [hit["score"] for hit in answer["hits"]], rel=0.006
+        )
+
+
+def test_the_same_sentence_is_asked_anew(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address)
+    sent: list[int] = []
+
+    def reply(route: Route) -> None:
+        sent.append(1)
+        if len(sent) == 1:
+            route.fulfill(**problem(500, "Something broke."))
+        else:
+            route.continue_()
+
+    page.route("**/v1/search", reply)
+    box = page.get_by_role("combobox", name="Describe a moment")
+    box.fill(DOOR)
+    box.press("Enter")
+    expect(page.get_by_text("Something broke.")).to_be_visible()
+    entries = page.evaluate("history.length")
+    box.press("Enter")  # it failed: not a dead key
+    expect(page.locator("#count")).to_have_text(re.compile("^24 moments"))
+    box.press("Enter")  # the index may have changed
+    page.wait_for_function("() => !document.querySelector('[aria-busy]')")
+    assert len(sent) == 3
+    for _ in range(5):
+        page.keyboard.down("Enter")  # held
+    page.keyboard.up("Enter")
+    page.wait_for_function("() => !document.querySelector('[aria-busy]')")
+    assert len(sent) == 4
+    assert page.evaluate("history.length") == entries

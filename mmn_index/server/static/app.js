@@ -8,7 +8,7 @@ import * as grid from "./grid.js";
 import { startKeys } from "./keys.js";
 import { login } from "./login.js";
 import { showNotice, showWaiting } from "./notice.js";
-import { clearResults, hitsIn, momentsOf, more, search, startResults } from "./results.js";
+import { clearResults, forgetAnswers, hitsIn, momentsOf, more, search, startResults } from "./results.js";
 import { whenSelectionChanges } from "./selection.js";
 import { asks, EMPTY, searchKey, stateOf, STEP, textOf, withoutFilters } from "./state.js";
 import { startTheme } from "./theme.js";
@@ -31,8 +31,9 @@ const keepScroll = () => history.replaceState({ ...history.state, scroll: scroll
 
 /** Change the state: a new entry in the history, or the present one in its place. */
 function go(changes, { replace = false } = {}) {
+  const before = address();
   state = { ...state, ...changes };
-  if (replace) history.replaceState(history.state, "", address());
+  if (replace || address() === before) history.replaceState(history.state, "", address());
   else {
     keepScroll();
     history.pushState({ opened: Boolean(state.open) }, "", address());
@@ -89,6 +90,13 @@ function showOpen(on) {
   openViewer(on.name, state.open, momentsOf(hitsIn(state.open.video)), sentences);
 }
 
+/** Search was pressed: the same sentence, too, is asked anew. It may have failed, or the index may have changed. */
+function askAnew(changes) {
+  asked = null;
+  forgetAnswers();
+  ask(changes);
+}
+
 const filter = (changes) => ask({ ...changes, exact: state.exact });
 
 const open = (hit, part = hit.parts[0]) => go({ open: { video: hit.video, start: part.start, end: part.end } });
@@ -115,7 +123,7 @@ function startFilterDrawer() {
 
 function startParts() {
   startTheme($("theme"));
-  startForm((changes) => ask(changes));
+  startForm(askAnew);
   startFilters(filter);
   startResults({ open, like, go, pick: grid.pick, clear: () => filter(withoutFilters(state)) });
   grid.startGrid($("list"), { like: (card) => like(hitOf(card)) });
