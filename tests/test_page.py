@@ -748,6 +748,21 @@ def test_what_browsers_do_not_play_is_converted(visit: Callable[..., Page], addr
     page.keyboard.press("ArrowRight")
     page.wait_for_function("() => document.querySelector('#viewer video').currentSrc.includes('start=1.000')")
     expect(track).to_have_attribute("aria-valuetext", "0:01 of 0:06")
+    page.keyboard.press("End")  # nothing begins there: its last moments are shown instead
+    page.wait_for_function("() => document.querySelector('#viewer video').readyState > 1")
+    expect(page.locator(".player-note")).to_be_hidden()
+    assert LENGTH - 1 < float(track.get_attribute("aria-valuenow") or 0) <= LENGTH + 0.1
+
+
+def test_a_converted_video_plays_on_where_it_is_sought(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}&video=old&after=2")
+    page.locator(".card .open").first.click()
+    track = page.get_by_role("slider", name="Place in the video")
+    page.wait_for_function("() => document.querySelector('#viewer video')?.currentTime > 0")
+    track.click(position={"x": 5, "y": 2})
+    page.wait_for_function("() => /start=0\\./.test(document.querySelector('#viewer video').currentSrc)")
+    page.wait_for_function("() => document.querySelector('#viewer video').currentTime > 0.3")
+    assert 0 < float(track.get_attribute("aria-valuenow") or 0) < 2
 
 
 def test_errors_and_a_server_that_is_busy_or_away(visit: Callable[..., Page], address: str) -> None:
@@ -813,6 +828,9 @@ def test_a_token_is_asked_for_once(visit: Callable[..., Page], root: Path, brows
         page = visit(f"{address}?q={DOOR}")
         field = page.get_by_role("textbox", name="Token")
         expect(field).to_be_focused()
+        for _ in range(4):  # browsers let a second one close a dialog, and there would be nothing left to do
+            page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog", name="This server asks for a token")).to_be_visible()
         accessible(page)
         field.fill("another-token-of-theirs")
         page.keyboard.press("Enter")
@@ -918,3 +936,12 @@ def test_the_same_sentence_is_asked_anew(visit: Callable[..., Page], address: st
     page.wait_for_function("() => !document.querySelector('[aria-busy]')")
     assert len(sent) == 4
     assert page.evaluate("history.length") == entries
+
+
+def test_what_is_remembered_may_be_damaged(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address)
+    page.evaluate("localStorage.setItem('mmn-theme', 'constructor')")
+    page.evaluate("localStorage.setItem('mmn-recent', '{')")
+    page.goto(f"{address}?q={DOOR}")
+    expect(page.locator("#count")).to_have_text(re.compile("moments"))
+    expect(page.get_by_role("button", name="Theme: as the system")).to_be_visible()
