@@ -945,3 +945,60 @@ def test_what_is_remembered_may_be_damaged(visit: Callable[..., Page], address: 
     page.goto(f"{address}?q={DOOR}")
     expect(page.locator("#count")).to_have_text(re.compile("moments"))
     expect(page.get_by_role("button", name="Theme: as the system")).to_be_visible()
+
+
+def test_a_link_that_asks_for_what_is_not_there(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}&index=elsewhere")
+    expect(page.get_by_role("heading", name="There is no index “elsewhere” here")).to_be_visible()
+    expect(page.locator(".card")).to_have_count(0)
+    accessible(page)
+    page.get_by_role("button", name="Search “films”").click()
+    expect(page.locator(".card")).to_have_count(24)
+    assert "elsewhere" not in page.url
+    page.goto(f"{address}?q={DOOR}&k=99999")  # as many as there may be
+    expect(page.locator("#count")).to_have_text(re.compile("^[0-9,]+ moments in 6 videos"))
+
+
+def test_the_focus_comes_back_to_the_video_that_was_opened(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address)
+    tile = page.get_by_role("button", name="two", exact=False).first
+    tile.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    expect(tile).to_be_focused()
+
+
+def test_filters_are_readable(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}")
+    dates = page.get_by_role("group", name="Recorded").locator("input")
+    for box in (one.bounding_box() for one in dates.all()):
+        assert box is not None
+        assert box["width"] > 150  # "mm/dd/yyyy" and the button that opens the calendar
+    expect(page.get_by_role("group", name="Size in bytes")).to_be_visible()
+    card_of(page, "one").locator(".open").click()
+    page.get_by_text("About this video").click()
+    expect(page.locator(".facts").get_by_text("Size in bytes")).to_be_visible()
+
+
+def test_a_small_phone_does_not_scroll_sideways(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}", viewport={"width": 320, "height": 640})
+    expect(page.locator(".card")).to_have_count(24)
+    page.get_by_role("button", name="Select all").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+def test_colours_of_the_user(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}", forced_colors="active")
+    colour = "(one) => getComputedStyle(one).backgroundColor"
+    pressed, free = (page.locator(f"#as-{kind}").evaluate(colour) for kind in ("moments", "videos"))
+    assert pressed != free
+    page.locator(".card .open").first.click()
+    mark, track = (page.locator(f"#viewer .{part}").first.evaluate(colour) for part in ("mark", "track"))
+    assert mark != track
+
+
+def test_a_score_without_a_confidence_says_what_it_is(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}&then=a person reads a book")
+    expect(page.locator(".card .score").first).to_have_text(re.compile("^score "))

@@ -13,7 +13,7 @@ import { whenSelectionChanges } from "./selection.js";
 import { asks, EMPTY, searchKey, stateOf, STEP, textOf, withoutFilters } from "./state.js";
 import { startTheme } from "./theme.js";
 import { closeViewer, isOpen, openViewer, startViewer } from "./viewer.js";
-import { showWelcome } from "./welcome.js";
+import { isWelcome, showWelcome } from "./welcome.js";
 
 let state = stateOf(location.search);
 let indexes = [];
@@ -71,11 +71,13 @@ async function apply(scroll = null) {
     }
   } else {
     asked = null;
-    clearResults();
     $("chips").replaceChildren();
-    await ready;
-    if (mine !== applied) return;
-    showWelcome(on, knownVideos(), (moment) => go({ open: moment }));
+    if (!isWelcome(on)) {
+      clearResults();
+      await ready;
+      if (mine !== applied) return;
+      showWelcome(on, knownVideos(), (moment) => go({ open: moment }));
+    }
   }
   if (scroll !== null) scrollTo({ top: scroll });
   showOpen(on);
@@ -152,10 +154,17 @@ function startHistory() {
   addEventListener("pagehide", keepScroll);
 }
 
+/** A link to an index that is elsewhere, or has another name by now: never answered from another one unasked. */
+function sayThatThereIsNoIndex() {
+  const actions = indexes.slice(0, 5).map(({ name }) => [`Search “${name}”`, () => go({ index: name, open: null }, { replace: true })]);
+  showNotice({ kind: "error", sign: "?", title: `There is no index “${state.index}” here`, text: "It may have another name by now, or the link is of another server.", actions, alert: true });
+  $("query").value = state.query;
+  state.index = "";
+}
+
 async function begin() {
   try {
     indexes = await api.indexes();
-    if (!indexes.some(({ name }) => name === state.index)) state.index = "";
   } catch (error) {
     const notice = { kind: error.status ? "error" : "away", sign: "⌁", title: error.status ? "The page could not be set up" : "The server is away", text: error.message, actions: [["Try now", begin]], alert: true };
     if (error.retry) showWaiting(notice, error.retry, begin);
@@ -163,6 +172,10 @@ async function begin() {
     return;
   }
   $("notice").hidden = true;
+  if (state.index && !indexes.some(({ name }) => name === state.index)) {
+    sayThatThereIsNoIndex();
+    return;
+  }
   await apply(history.state?.scroll ?? null);
   if (!asks(state) && !state.open && matchMedia("(hover: hover)").matches) $("query").focus();
 }

@@ -6,13 +6,12 @@ import * as grid from "./grid.js";
 import { about } from "./library.js";
 import { hideNotice, showNotice, showWaiting } from "./notice.js";
 import { stop as stopPreview } from "./preview.js";
-import { filterCount, requestOf, searchKey, STEP } from "./state.js";
+import { filterCount, MOST, requestOf, searchKey, STEP } from "./state.js";
 import { makeTimeline } from "./timeline.js";
 import { clock, many, percent } from "./wording.js";
 
 const SLOW = 3000; // milliseconds after which is said that it takes long
 const KEPT = 12; // answers, so that the back button shows them at once
-const MOST = 1000;
 
 const answers = new Map(); // search -> answer
 let actions; // {open, like, pick, go, clear}
