@@ -31,6 +31,8 @@ const keepScroll = () => history.replaceState({ ...history.state, scroll: scroll
 
 /** Change the state: a new entry in the history, or the present one in its place. */
 function go(changes, { replace = false } = {}) {
+  const focused = document.activeElement;
+  const from = focused?.closest(".card") ? "card" : focused !== document.body && "page";
   const before = address();
   state = { ...state, ...changes };
   if (replace || address() === before) history.replaceState(history.state, "", address());
@@ -38,7 +40,13 @@ function go(changes, { replace = false } = {}) {
     keepScroll();
     history.pushState({ opened: Boolean(state.open) }, "", address());
   }
-  apply();
+  apply(null, from);
+}
+
+/** What had the focus may have gone with the answer before: whoever uses keys goes on at the new one. */
+function keepFocus(from) {
+  if (!from || document.activeElement !== document.body) return;
+  if (from !== "card" || !grid.focusCard()) $("results").focus({ preventScroll: true });
 }
 
 /** A new search begins with the first moments and no video open. */
@@ -47,7 +55,7 @@ const ask = (changes) => {
   scrollTo({ top: 0 });
 };
 
-async function apply(scroll = null) {
+async function apply(scroll = null, from = null) {
   const on = index();
   if (!on) return; // asked before the page is set up: begin() comes here again
   const mine = (applied += 1);
@@ -65,7 +73,7 @@ async function apply(scroll = null) {
     const key = searchKey(full) + state.grouped;
     if (key !== asked) {
       asked = key;
-      const found = search(full);
+      const found = search(full).then(() => mine === applied && keepFocus(from));
       if (scroll !== null || state.open) await found;
       if (mine !== applied) return;
     }
@@ -77,6 +85,7 @@ async function apply(scroll = null) {
       await ready;
       if (mine !== applied) return;
       showWelcome(on, knownVideos(), (moment) => go({ open: moment }));
+      if (from && document.activeElement === document.body) $("query").focus();
     }
   }
   if (scroll !== null) scrollTo({ top: scroll });
