@@ -748,6 +748,21 @@ def test_what_browsers_do_not_play_is_converted(visit: Callable[..., Page], addr
     page.keyboard.press("ArrowRight")
     page.wait_for_function("() => document.querySelector('#viewer video').currentSrc.includes('start=1.000')")
     expect(track).to_have_attribute("aria-valuetext", "0:01 of 0:06")
+    page.keyboard.press("End")  # nothing begins there: its last moments are shown instead
+    page.wait_for_function("() => document.querySelector('#viewer video').readyState > 1")
+    expect(page.locator(".player-note")).to_be_hidden()
+    assert LENGTH - 1 < float(track.get_attribute("aria-valuenow") or 0) <= LENGTH + 0.1
+
+
+def test_a_converted_video_plays_on_where_it_is_sought(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}&video=old&after=2")
+    page.locator(".card .open").first.click()
+    track = page.get_by_role("slider", name="Place in the video")
+    page.wait_for_function("() => document.querySelector('#viewer video')?.currentTime > 0")
+    track.click(position={"x": 5, "y": 2})
+    page.wait_for_function("() => /start=0\\./.test(document.querySelector('#viewer video').currentSrc)")
+    page.wait_for_function("() => document.querySelector('#viewer video').currentTime > 0.3")
+    assert 0 < float(track.get_attribute("aria-valuenow") or 0) < 2
 
 
 def test_errors_and_a_server_that_is_busy_or_away(visit: Callable[..., Page], address: str) -> None:
@@ -793,6 +808,7 @@ def test_a_slow_search_says_so_and_a_newer_one_ends_it(visit: Callable[..., Page
     accessible(page)
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
+    page.wait_for_timeout(100)  # the browser tells of it a little later
     assert [request.failure for request in ended if "search" in request.url] == ["net::ERR_ABORTED"]
     page.get_by_role("button", name="Search again").click()
     expect(page.locator(".bone").first).to_be_visible()
@@ -813,6 +829,9 @@ def test_a_token_is_asked_for_once(visit: Callable[..., Page], root: Path, brows
         page = visit(f"{address}?q={DOOR}")
         field = page.get_by_role("textbox", name="Token")
         expect(field).to_be_focused()
+        for _ in range(4):  # browsers let a second one close a dialog, and there would be nothing left to do
+            page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog", name="This server asks for a token")).to_be_visible()
         accessible(page)
         field.fill("another-token-of-theirs")
         page.keyboard.press("Enter")
@@ -876,3 +895,133 @@ def test_several_indexes(visit: Callable[..., Page], root: Path, tmp_path: Path,
         expect(page.locator(".card img.there").first).to_be_visible()
         page.go_back()
         expect(page.locator("#count")).to_have_text("6 moments in 6 videos")
+
+
+def test_a_card_tells_of_its_own_search(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}")
+    for sentence in (DOOR, f"{DOOR} slowly", "a person reads a book"):
+        ask(page, sentence)
+        answer = httpx.post(f"{address}v1/search", json={"query": sentence, "k": 24}).json()["answers"][0]
+        expect(page.locator(".card .score").first).to_have_text(f"{answer['hits'][0]['score']:.3g}")
+        said = page.locator(".card .score").all_text_contents()
+        assert [float(text) for text in said] == pytest.approx(
+            [hit["score"] for hit in answer["hits"]], rel=0.006
+        )
+
+
+def test_the_same_sentence_is_asked_anew(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address)
+    sent: list[int] = []
+
+    def reply(route: Route) -> None:
+        sent.append(1)
+        if len(sent) == 1:
+            route.fulfill(**problem(500, "Something broke."))
+        else:
+            route.continue_()
+
+    page.route("**/v1/search", reply)
+    box = page.get_by_role("combobox", name="Describe a moment")
+    box.fill(DOOR)
+    box.press("Enter")
+    expect(page.get_by_text("Something broke.")).to_be_visible()
+    entries = page.evaluate("history.length")
+    box.press("Enter")  # it failed: not a dead key
+    expect(page.locator("#count")).to_have_text(re.compile("^24 moments"))
+    box.press("Enter")  # the index may have changed
+    page.wait_for_function("() => !document.querySelector('[aria-busy]')")
+    assert len(sent) == 3
+    for _ in range(5):
+        page.keyboard.down("Enter")  # held
+    page.keyboard.up("Enter")
+    page.wait_for_function("() => !document.querySelector('[aria-busy]')")
+    assert len(sent) == 4
+    assert page.evaluate("history.length") == entries
+
+
+def test_what_is_remembered_may_be_damaged(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address)
+    page.evaluate("localStorage.setItem('mmn-theme', 'constructor')")
+    page.evaluate("localStorage.setItem('mmn-recent', '{')")
+    page.goto(f"{address}?q={DOOR}")
+    expect(page.locator("#count")).to_have_text(re.compile("moments"))
+    expect(page.get_by_role("button", name="Theme: as the system")).to_be_visible()
+
+
+def test_a_link_that_asks_for_what_is_not_there(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}&index=elsewhere")
+    expect(page.get_by_role("heading", name="There is no index “elsewhere” here")).to_be_visible()
+    expect(page.locator(".card")).to_have_count(0)
+    accessible(page)
+    page.get_by_role("button", name="Search “films”").click()
+    expect(page.locator(".card")).to_have_count(24)
+    assert "elsewhere" not in page.url
+    page.goto(f"{address}?q={DOOR}&k=99999")  # as many as there may be
+    expect(page.locator("#count")).to_have_text(re.compile("^[0-9,]+ moments in 6 videos"))
+
+
+def test_the_focus_comes_back_to_the_video_that_was_opened(visit: Callable[..., Page], address: str) -> None:
+    page = visit(address)
+    tile = page.get_by_role("button", name="two", exact=False).first
+    tile.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    expect(tile).to_be_focused()
+
+
+def test_filters_are_readable(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}")
+    dates = page.get_by_role("group", name="Recorded").locator("input")
+    for box in (one.bounding_box() for one in dates.all()):
+        assert box is not None
+        assert box["width"] > 150  # "mm/dd/yyyy" and the button that opens the calendar
+    expect(page.get_by_role("group", name="Size in bytes")).to_be_visible()
+    card_of(page, "one").locator(".open").click()
+    page.get_by_text("About this video").click()
+    expect(page.locator(".facts").get_by_text("Size in bytes")).to_be_visible()
+
+
+def test_a_small_phone_does_not_scroll_sideways(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}", viewport={"width": 320, "height": 640})
+    expect(page.locator(".card")).to_have_count(24)
+    page.get_by_role("button", name="Select all").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+def test_colours_of_the_user(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}", forced_colors="active")
+    page.locator(".card .open").first.click()
+    mark = page.locator("#viewer .mark:not(.current)").first
+    expect(mark).to_be_visible()
+    text = page.evaluate("getComputedStyle(document.body).color")
+    expect(mark).to_have_css("background-color", text)  # seen on any ground that text is seen on
+
+
+def test_a_score_without_a_confidence_says_what_it_is(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}&then=a person reads a book")
+    expect(page.locator(".card .score").first).to_have_text(re.compile("^score "))
+
+
+def test_the_focus_is_not_lost(visit: Callable[..., Page], address: str) -> None:
+    page = visit(f"{address}?q={DOOR}&one=1&min_confidence=0.8")
+
+    def press(button: Any, key: str = "Enter") -> None:
+        button.focus()
+        page.keyboard.press(key)
+
+    results = page.locator("#results")
+    press(page.locator("#notice button"))  # it goes with what it was about
+    expect(page.locator(".card")).to_have_count(6)
+    expect(results).to_be_focused()
+    press(page.locator("#chips button").first)
+    expect(results).to_be_focused()
+    press(page.locator(".card .open").nth(2), "l")
+    expect(page.locator("#like")).to_be_visible()
+    expect(page.locator(".card .open").first).to_be_focused()
+    press(page.locator(".card .open").first, "x")
+    press(page.get_by_role("button", name="Clear", exact=True))
+    expect(results).to_be_focused()
+    press(page.get_by_role("button", name="No longer like this moment"))
+    expect(page.get_by_role("combobox", name="Describe a moment")).to_be_focused()

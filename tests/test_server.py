@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -395,6 +396,20 @@ def test_no_answer_mixes_versions(
     assert {answers["version"] for answers in found} == set(known)
     for answers in found:
         same({"answers": answers["answers"]}, {"answers": json.loads(json.dumps(known[answers["version"]]))})
+
+
+@pytest.mark.parametrize("name", ["line\nbreak", "\r\nends\n", " blanks ", "a#b?c&d+e"])
+def test_a_name_in_a_path_may_hold_anything(
+    serve: Callable[..., TestClient], root: Path, tmp_path: Path, command: Command, name: str
+) -> None:
+    write_features(tmp_path / "more.h5", 1, prefix=name, seed=5)
+    command.ok("add", tmp_path / "more.h5", "--index", root)
+    client = serve()
+    path = f"/v1/videos/{urllib.parse.quote(name, safe='')}0"
+    assert client.get(path).json()["video"] == f"{name}0"
+    assert client.get(f"{path}/moments", params={"query": "a person"}).json()["maps"]
+    for call in ("stream", "thumbnail", "clip?start=0&end=1", "transcoded"):
+        assert "is not there" in client.get(f"{path}/{call}").json()["detail"], call
 
 
 def test_videos_and_indexes(

@@ -55,7 +55,7 @@ class _OpenFile(FileResponse):
 
 
 @clip_routes.get(
-    "/videos/{video:path}/clip",
+    "/videos/{video:name}/clip",
     response_class=FileResponse,
     responses=_MP4 | PART | problems(400, 401, 404, 422, 503),
 )
@@ -96,7 +96,7 @@ async def moment_clip(
 
 
 @clip_routes.get(
-    "/videos/{video:path}/transcoded",
+    "/videos/{video:name}/transcoded",
     response_class=Response,
     responses=_MP4 | problems(401, 404, 422, 503),
 )

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from .. import _version
 from .files import file_of, media_type, number_of
@@ -26,6 +27,15 @@ from .wire import (
     VideoOut,
     VideosOut,
 )
+
+
+class _Name(PathConvertor):
+    """A video's name in a path: what names of files hold, so line breaks, too."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("name", _Name())  # before the routes below are read
 
 VideoName = Annotated[str, Path(description="Its id in the index.", examples=["porch/cam1"])]
 IndexName = Annotated[str | None, Query(description="Which index; not needed where there is one.")]
@@ -102,7 +112,7 @@ def videos(
     return videos_of(service.library.find(index), where or [], first, count)
 
 
-@index_routes.get("/videos/{video:path}/moments", responses=problems(401, 404, 422, 503))
+@index_routes.get("/videos/{video:name}/moments", responses=problems(401, 404, 422, 503))
 async def moments(
     video: VideoName,
     query: Annotated[
@@ -125,7 +135,7 @@ async def moments(
 
 
 @index_routes.get(
-    "/videos/{video:path}/stream",
+    "/videos/{video:name}/stream",
     response_class=FileResponse,
     responses=PART | problems(400, 401, 404, 422),
 )
@@ -136,7 +146,7 @@ def stream(video: VideoName, service: Served, index: IndexName = None) -> FileRe
 
 
 @index_routes.get(
-    "/videos/{video:path}/thumbnail",
+    "/videos/{video:name}/thumbnail",
     response_class=Response,
     responses=_JPEG | problems(401, 404, 422, 503),
 )
@@ -156,7 +166,7 @@ async def thumbnail(
     return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
 
-@index_routes.get("/videos/{video:path}", responses=problems(401, 404, 422))
+@index_routes.get("/videos/{video:name}", responses=problems(401, 404, 422))
 async def video(video: VideoName, service: Served, index: IndexName = None) -> VideoOut:
     """One video, its metadata, and how a browser plays it."""
     return await video_of(service.library.find(index), video, service.decoders)

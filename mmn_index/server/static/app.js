@@ -8,12 +8,12 @@ import * as grid from "./grid.js";
 import { startKeys } from "./keys.js";
 import { login } from "./login.js";
 import { showNotice, showWaiting } from "./notice.js";
-import { clearResults, hitsIn, momentsOf, more, search, startResults } from "./results.js";
+import { clearResults, forgetAnswers, hitsIn, momentsOf, more, search, startResults } from "./results.js";
 import { whenSelectionChanges } from "./selection.js";
 import { asks, EMPTY, searchKey, stateOf, STEP, textOf, withoutFilters } from "./state.js";
 import { startTheme } from "./theme.js";
 import { closeViewer, isOpen, openViewer, startViewer } from "./viewer.js";
-import { showWelcome } from "./welcome.js";
+import { isWelcome, showWelcome } from "./welcome.js";
 
 let state = stateOf(location.search);
 let indexes = [];
@@ -31,13 +31,22 @@ const keepScroll = () => history.replaceState({ ...history.state, scroll: scroll
 
 /** Change the state: a new entry in the history, or the present one in its place. */
 function go(changes, { replace = false } = {}) {
+  const focused = document.activeElement;
+  const from = focused?.closest(".card") ? "card" : focused !== document.body && "page";
+  const before = address();
   state = { ...state, ...changes };
-  if (replace) history.replaceState(history.state, "", address());
+  if (replace || address() === before) history.replaceState(history.state, "", address());
   else {
     keepScroll();
     history.pushState({ opened: Boolean(state.open) }, "", address());
   }
-  apply();
+  apply(null, from);
+}
+
+/** What had the focus may have gone with the answer before: whoever uses keys goes on at the new one. */
+function keepFocus(from) {
+  if (!from || document.activeElement !== document.body) return;
+  if (from !== "card" || !grid.focusCard()) $("results").focus({ preventScroll: true });
 }
 
 /** A new search begins with the first moments and no video open. */
@@ -46,7 +55,7 @@ const ask = (changes) => {
   scrollTo({ top: 0 });
 };
 
-async function apply(scroll = null) {
+async function apply(scroll = null, from = null) {
   const on = index();
   if (!on) return; // asked before the page is set up: begin() comes here again
   const mine = (applied += 1);
@@ -64,17 +73,20 @@ async function apply(scroll = null) {
     const key = searchKey(full) + state.grouped;
     if (key !== asked) {
       asked = key;
-      const found = search(full);
+      const found = search(full).then(() => mine === applied && keepFocus(from));
       if (scroll !== null || state.open) await found;
       if (mine !== applied) return;
     }
   } else {
     asked = null;
-    clearResults();
     $("chips").replaceChildren();
-    await ready;
-    if (mine !== applied) return;
-    showWelcome(on, knownVideos(), (moment) => go({ open: moment }));
+    if (!isWelcome(on)) {
+      clearResults();
+      await ready;
+      if (mine !== applied) return;
+      showWelcome(on, knownVideos(), (moment) => go({ open: moment }));
+      if (from && document.activeElement === document.body) $("query").focus();
+    }
   }
   if (scroll !== null) scrollTo({ top: scroll });
   showOpen(on);
@@ -87,6 +99,13 @@ function showOpen(on) {
   }
   const sentences = [state.query, state.kind === "then" || state.kind === "and" ? state.second : ""].filter(Boolean);
   openViewer(on.name, state.open, momentsOf(hitsIn(state.open.video)), sentences);
+}
+
+/** Search was pressed: the same sentence, too, is asked anew. It may have failed, or the index may have changed. */
+function askAnew(changes) {
+  asked = null;
+  forgetAnswers();
+  ask(changes);
 }
 
 const filter = (changes) => ask({ ...changes, exact: state.exact });
@@ -115,7 +134,7 @@ function startFilterDrawer() {
 
 function startParts() {
   startTheme($("theme"));
-  startForm((changes) => ask(changes));
+  startForm(askAnew);
   startFilters(filter);
   startResults({ open, like, go, pick: grid.pick, clear: () => filter(withoutFilters(state)) });
   grid.startGrid($("list"), { like: (card) => like(hitOf(card)) });
@@ -144,10 +163,17 @@ function startHistory() {
   addEventListener("pagehide", keepScroll);
 }
 
+/** A link to an index that is elsewhere, or has another name by now: never answered from another one unasked. */
+function sayThatThereIsNoIndex() {
+  const actions = indexes.slice(0, 5).map(({ name }) => [`Search “${name}”`, () => go({ index: name, open: null }, { replace: true })]);
+  showNotice({ kind: "error", sign: "?", title: `There is no index “${state.index}” here`, text: "It may have another name by now, or the link is of another server.", actions, alert: true });
+  $("query").value = state.query;
+  state.index = "";
+}
+
 async function begin() {
   try {
     indexes = await api.indexes();
-    if (!indexes.some(({ name }) => name === state.index)) state.index = "";
   } catch (error) {
     const notice = { kind: error.status ? "error" : "away", sign: "⌁", title: error.status ? "The page could not be set up" : "The server is away", text: error.message, actions: [["Try now", begin]], alert: true };
     if (error.retry) showWaiting(notice, error.retry, begin);
@@ -155,6 +181,10 @@ async function begin() {
     return;
   }
   $("notice").hidden = true;
+  if (state.index && !indexes.some(({ name }) => name === state.index)) {
+    sayThatThereIsNoIndex();
+    return;
+  }
   await apply(history.state?.scroll ?? null);
   if (!asks(state) && !state.open && matchMedia("(hover: hover)").matches) $("query").focus();
 }

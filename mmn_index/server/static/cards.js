@@ -71,7 +71,7 @@ export function makeCard(hit, actions) {
         { class: "sure" },
         sure ? meter(hit.confidence) : null,
         sure ? h("span", { textContent: sure }) : null,
-        h("span", { class: "score", title: "Score", textContent: score(hit.score) }),
+        h("span", { class: "score", title: "Score", textContent: sure ? score(hit.score) : `score ${score(hit.score)}` }),
       ),
     ),
   );

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { $, h } from "./dom.js";
 import { conditionsOf, facetsOf, fieldsOf } from "./facets.js";
 import { filterCount, hasConfidence } from "./state.js";
-import { clock, percent, whole } from "./wording.js";
+import { clock, named, percent, whole } from "./wording.js";
 
 const MOST = 1000; // videos whose values are looked at
 const TIMES = [
@@ -98,15 +98,13 @@ function timesField(state, low, lowName, high, highName, title) {
 
 const INPUTS = { instant: "date", day: "date", clock: "time", whole: "number", number: "number" };
 
-const named = (column) => column.charAt(0).toUpperCase() + column.slice(1).replaceAll("_", " ");
-
 function facetField(state, facet, number) {
   const { fields, used } = fieldsOf(facet, state.where);
   // Conditions that no field of this facet shows stay: they may have come with a link.
   const change = (changes) =>
     onChange({ where: [...state.where.filter((condition) => !used.has(condition)), ...conditionsOf(facet, { ...fields, ...changes })] });
   const id = (name) => `facet-${number}-${name}`;
-  const title = facet.column === "duration" ? "Seconds of the video" : named(facet.column);
+  const title = named(facet.column, facet.values[0]);
   if (facet.kind === "choice") {
     const values = facet.values.map(String);
     if (fields.is && !values.includes(fields.is)) values.push(fields.is);
@@ -127,7 +125,8 @@ function facetField(state, facet, number) {
     field.addEventListener("change", () => field.validity.valid && change({ [name]: field.value }));
     return h("label", {}, h("span", { textContent: label }), field);
   };
-  return group(title, h("div", { class: "range" }, input("from", "From", facet.values[0]), input("to", "To", facet.values.at(-1))));
+  const dates = INPUTS[facet.kind] === "date" || facet.kind === "clock";
+  return group(title, h("div", { class: dates ? "range dates" : "range" }, input("from", "From", facet.values[0]), input("to", "To", facet.values.at(-1))));
 }
 
 function videoField(state) {

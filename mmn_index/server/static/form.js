@@ -28,6 +28,8 @@ export function startForm(onSearch) {
     event.preventDefault();
     submit();
   });
+  // Held down, it would ask again and again, each time ending the search before.
+  $("search").addEventListener("keydown", (event) => event.key === "Enter" && event.repeat && event.preventDefault());
   for (const button of $("second-kinds").querySelectorAll("button"))
     button.addEventListener("click", () => {
       showSecond(button.dataset.kind, "");

@@ -30,6 +30,7 @@ function ask(resolve) {
     go.disabled = true;
     try {
       await api.login(token.value.trim());
+      dialog.onclose = null;
       dialog.close();
       dialog.replaceChildren();
       resolve();
@@ -40,6 +41,8 @@ function ask(resolve) {
     go.disabled = false;
   });
   dialog.replaceChildren(form);
-  dialog.oncancel = (event) => event.preventDefault(); // there is nothing behind it
+  // There is nothing behind it. Browsers let a second Escape close it all the same.
+  dialog.oncancel = (event) => event.preventDefault();
+  dialog.onclose = () => dialog.showModal();
   if (!dialog.open) dialog.showModal();
 }

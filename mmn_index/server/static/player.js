@@ -2,10 +2,12 @@
 import * as api from "./api.js";
 import { h } from "./dom.js";
 
+const LAST = 0.2; // seconds before its end that a converted video can still begin at
+
 export class Player {
   /** onTime(seconds): where it is. */
   constructor(index, video, onTime) {
-    Object.assign(this, { index, video, onTime, offset: 0, until: null });
+    Object.assign(this, { index, video, onTime, offset: 0, until: null, waits: false });
     this.note = h("p", { class: "player-note", role: "status", hidden: true });
     this.element = h("div", { class: "player" });
     if (video.playback === "none") {
@@ -18,7 +20,7 @@ export class Player {
     this.element.append(this.media, this.note);
     this.media.addEventListener("timeupdate", () => this.tell());
     this.media.addEventListener("seeked", () => this.tell());
-    this.media.addEventListener("playing", () => this.say(null));
+    for (const type of ["loadeddata", "playing"]) this.media.addEventListener(type, () => this.say(null));
     this.media.addEventListener("error", () => this.failed());
     if (!this.converted) this.media.src = api.streamAddress(index, video.video);
   }
@@ -33,6 +35,7 @@ export class Player {
   }
 
   tell() {
+    if (this.waits) return; // what still plays is of the source before
     const now = this.offset + this.media.currentTime;
     this.onTime(now);
     if (this.until !== null && now >= this.until) {
@@ -49,13 +52,16 @@ export class Player {
     if (!this.converted) this.media.currentTime = seconds;
     else if (this.isBuffered(seconds - this.offset)) this.media.currentTime = seconds - this.offset;
     else {
-      this.offset = seconds;
+      this.offset = Math.min(seconds, Math.max(0, this.video.duration - LAST));
+      this.waits = true;
       this.say(this.video.reason ?? "Being converted …");
       clearTimeout(this.timer);
       // While somebody drags along the time line, not every second is converted.
       this.timer = setTimeout(() => {
-        this.media.src = api.convertedAddress(this.index, this.video.video, seconds);
-        if (play) this.run();
+        this.waits = false;
+        const plays = play || !this.media.paused; // which a new source ends
+        this.media.src = api.convertedAddress(this.index, this.video.video, this.offset);
+        if (plays) this.run();
       }, 150);
       return;
     }

@@ -1,23 +1,22 @@
 // A search from its beginning to its answer on the page; a newer one ends it.
 import * as api from "./api.js";
-import { hitsOf, makeCard } from "./cards.js";
+import { hitOf, hitsOf, makeCard } from "./cards.js";
 import { $, announce, h } from "./dom.js";
 import * as grid from "./grid.js";
 import { about } from "./library.js";
 import { hideNotice, showNotice, showWaiting } from "./notice.js";
 import { stop as stopPreview } from "./preview.js";
-import { filterCount, requestOf, searchKey, STEP } from "./state.js";
+import { filterCount, MOST, requestOf, searchKey, STEP } from "./state.js";
 import { makeTimeline } from "./timeline.js";
 import { clock, many, percent } from "./wording.js";
 
 const SLOW = 3000; // milliseconds after which is said that it takes long
 const KEPT = 12; // answers, so that the back button shows them at once
-const MOST = 1000;
 
 const answers = new Map(); // search -> answer
 let actions; // {open, like, pick, go, clear}
 let running = null;
-let shown = null; // {key, hits, answer, grouped}
+let shown = null; // {hits, answer, grouped}
 let cards = new Map();
 
 export const startResults = (given) => (actions = given);
@@ -43,7 +42,7 @@ export async function search(state) {
   running?.abort();
   if (answers.has(key)) {
     settle();
-    show(answers.get(key), state, key);
+    show(answers.get(key), state);
     return;
   }
   const mine = (running = new AbortController());
@@ -54,7 +53,7 @@ export async function search(state) {
     if (running !== mine) return;
     keep(key, answer);
     settle();
-    show(answer, state, key);
+    show(answer, state);
   } catch (error) {
     if (running !== mine) return;
     settle();
@@ -70,7 +69,7 @@ function keep(key, answer) {
   if (answers.size > KEPT) answers.delete(answers.keys().next().value);
 }
 
-/** An index has changed: what was answered from the one before is asked again. */
+/** What was answered before may be of an index that has changed since. */
 export const forgetAnswers = () => answers.clear();
 
 function wait() {
@@ -139,15 +138,15 @@ function withoutAnswer() {
   $("bar").hidden = $("more").hidden = true;
 }
 
-function show(answer, state, key) {
+function show(answer, state) {
   const hits = hitsOf(answer, state);
-  if (shown?.key !== key || shown.grouped !== state.grouped) {
+  if (shown?.answer !== answer || shown.grouped !== state.grouped) {
     stopPreview();
     const before = cards;
-    cards = new Map(hits.map((hit) => [hit.key, before.get(hit.key) ?? makeCard(hit, actions)]));
+    cards = new Map(hits.map((hit) => [hit.key, sameCard(before.get(hit.key), hit) ?? makeCard(hit, actions)]));
     $("list").replaceChildren(...(state.grouped ? byVideo(hits) : [h("ul", { class: "grid", role: "list" }, ...cards.values())]));
   }
-  shown = { key, hits, answer, grouped: state.grouped };
+  shown = { hits, answer, grouped: state.grouped };
   const videos = new Set(hits.map((hit) => hit.video)).size;
   const found = answer.pairs ? many(hits.length, "pair of moments", "pairs of moments") : many(hits.length, "moment");
   const text = `${found} in ${many(videos, "video")}`;
@@ -163,6 +162,9 @@ function show(answer, state, key) {
   grid.refresh();
   announce(hits.length ? text : `No moments. ${$("notice").textContent}`);
 }
+
+/** A card that is on the page already, where it says the same: another sentence has other scores of the same moment. */
+const sameCard = (card, hit) => (card && JSON.stringify(hitOf(card)) === JSON.stringify(hit) ? card : undefined);
 
 function byVideo(hits) {
   const groups = Map.groupBy(hits, (hit) => hit.video);

@@ -29,6 +29,7 @@ export function clearSelection() {
   selected.clear();
   showTray();
   changed();
+  $("results").focus({ preventScroll: true }); // the button that was pressed is gone
 }
 
 /** What of an export is about one moment. */

@@ -1,5 +1,6 @@
 // A search as the address bar holds it, and as the server is asked for it.
 
+export const MOST = 1000; // moments that the page asks for at once
 export const STEP = 24; // moments that one more page has
 export const KINDS = ["then", "and", "not"];
 const NUMBERS = ["after", "before", "min_length", "max_length", "min_confidence"];
@@ -55,7 +56,7 @@ export function stateOf(text) {
     one: given.has("one"),
     exact: given.has("exact"),
     grouped: given.has("grouped"),
-    k: k === null ? STEP : Math.max(1, Math.round(k)),
+    k: k === null ? STEP : Math.min(MOST, Math.max(1, Math.round(k))),
     open: momentOf(given.get("open")),
   };
 }

@@ -7,7 +7,7 @@ const SHOWN = { auto: ["◐", "Theme: as the system"], light: ["☀", "Theme: li
 
 export function startTheme(button) {
   let theme = recall(KEY, "auto");
-  if (!(theme in NEXT)) theme = "auto";
+  if (!Object.hasOwn(NEXT, theme)) theme = "auto";
   const show = () => {
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;

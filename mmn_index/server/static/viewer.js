@@ -5,7 +5,7 @@ import { HeatMap } from "./heatmap.js";
 import { about } from "./library.js";
 import { Player } from "./player.js";
 import { makeTimeline } from "./timeline.js";
-import { clock, likelihood, percent, score, span } from "./wording.js";
+import { clock, likelihood, named, percent, score, span, valueText } from "./wording.js";
 
 let dialog;
 let on; // {close, moved}
@@ -142,7 +142,7 @@ class Viewer {
       "details",
       { class: "facts" },
       h("summary", { textContent: "About this video" }),
-      h("dl", {}, ...known.flatMap(([name, value]) => [h("dt", { textContent: name }), h("dd", { textContent: String(value) })])),
+      h("dl", {}, ...known.flatMap(([name, value]) => [h("dt", { textContent: named(name, value) }), h("dd", { textContent: valueText(value) })])),
     );
   }
 

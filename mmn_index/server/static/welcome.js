@@ -5,6 +5,9 @@ import { clock, many } from "./wording.js";
 
 const SHOWN = 12;
 
+/** Whether it is on the page. It stays while a video is opened from it: the focus comes back to where it was. */
+export const isWelcome = (index) => $("list").firstElementChild?.dataset.welcome === index.name;
+
 export function showWelcome(index, { total, videos }, onOpen) {
   const tile = (video) => {
     const image = h("img", { alt: "", loading: "lazy", decoding: "async", src: api.pictureAddress(index.name, video.video, video.duration / 2) });
@@ -24,7 +27,7 @@ export function showWelcome(index, { total, videos }, onOpen) {
   $("list").replaceChildren(
     h(
       "section",
-      { class: "welcome" },
+      { class: "welcome", "data-welcome": index.name },
       h("h2", { textContent: "Find the moment, not just the video" }),
       h(
         "p",

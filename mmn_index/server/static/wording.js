@@ -20,6 +20,13 @@ const both = (start, end) => {
 export const span = (start, end) => both(start, end).join(" – ");
 export const spoken = (start, end) => both(start, end).join(" to ");
 
+// Numbers that an index knows of every video, with their units.
+const UNITS = { duration: "Seconds of the video", size: "Size in bytes", width: "Width in pixels", height: "Height in pixels", fps: "Pictures per second" };
+
+/** What a column of the metadata is called; `value` is one of its own. */
+export const named = (column, value) =>
+  (typeof value === "number" && Object.hasOwn(UNITS, column) && UNITS[column]) || column.charAt(0).toUpperCase() + column.slice(1).replaceAll("_", " ");
+
 const SURE = [
   [0.9, "almost certain"],
   [0.7, "likely"],
@@ -31,6 +38,9 @@ const SURE = [
 
 /** A probability in words. */
 export const likelihood = (p) => SURE.find(([least]) => p >= least)[1];
+
+/** A value of the metadata; of a broken number the digits that say something. */
+export const valueText = (value) => String(typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value);
 
 export const percent = (p) => `${Math.round(100 * p)} %`;
 export const whole = (n) => n.toLocaleString("en");
