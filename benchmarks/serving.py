@@ -146,13 +146,14 @@ async def load(url: str, clients: int, seconds: float) -> tuple[list[float], lis
 
 def change(root: Path, more: Path, names: list[str], seconds: float) -> subprocess.Popen[bytes]:
     """Ten changes in a process of their own, while the load runs."""
-    pause = f"sleep {seconds / 12:.1f}"
+    pause = f"sleep {seconds / 30:.1f}"
     steps = []
+    added = " ".join(FeatureFile(more).video_ids)
     for number in range(3):
         steps += [
             f"{COMMAND} update {more} --index {root}",
             f"{COMMAND} remove {names[number]} --index {root}",
-            f"{COMMAND} remove {names[10 + number]} --index {root}",
+            f"{COMMAND} remove {added} --index {root}",
         ]
     steps.append(f"{COMMAND} compact --index {root}")
     return subprocess.Popen(
@@ -241,6 +242,7 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--soak", type=int, help="requests")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
@@ -255,7 +257,7 @@ def main() -> None:
         return
     names = MomentIndex(root).video_ids
     alone = told(bare(root, asked.seconds / 3), asked.seconds / 3)
-    with served(root, "--cache", "0") as (url, pid):
+    with served(root, "--cache", "0", "--workers", str(asked.workers)) as (url, pid):
         known: dict[int, MomentIndex] = {}
         ended = threading.Event()
         watching = threading.Thread(target=versions, args=(root, known, ended))
@@ -271,6 +273,7 @@ def main() -> None:
         "moments": MomentIndex(root).num_moments,
         "cores": os.cpu_count(),
         "clients": asked.clients,
+        "workers": asked.workers,
         "bare loop": alone,
         "server": together,
         "ratio": round(together["per_second"] / alone["per_second"], 2),
