@@ -642,3 +642,56 @@ def test_maps_are_the_scores_of_all_proposals(root: Path, serve: Callable[..., T
     assert client.get("/v1/videos/v9/moments", params={"query": "door"}).status_code == 404
     assert client.get("/v1/videos/v2/moments", params={"query": " "}).status_code == 422
     assert client.get("/v1/videos/v2/moments", params={"query": "x" * 9999}).status_code == 422
+
+
+def test_half_a_character_in_json_is_refused(serve: Callable[..., TestClient]) -> None:
+    r"""JSON can say "\ud800", which no text is."""
+    client, half = serve(), "\ud800"
+    moment = {"video": half, "start": 0, "end": 1}
+    search = [
+        {"index": half},
+        {"where": [f"{half}=1"]},
+        {"videos": [half]},
+        {"exclude": [half]},
+        {"score": half},
+    ]
+    calls = [("search", {"query": "door", **one}) for one in search]
+    calls += [("search", {"like": moment}), ("export", {"format": "csv", "moments": [moment]})]
+    calls += [("export", {"format": "csv", "moments": [{**moment, "video": "a", "text": half}]})]
+    for path, asked in calls:
+        answer = client.post(
+            f"/v1/{path}", content=json.dumps(asked), headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 422, (asked, answer.text)
+
+
+def test_a_number_that_no_machine_holds_is_no_bound(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    least, most = (
+        client.post("/v1/search", json={"query": "door", "per_video": bound}).json()
+        for bound in (1 << 20, 10**30)
+    )
+    assert most["answers"] == least["answers"]
+
+
+def test_conditions_that_are_meant_to_hurt(serve: Callable[..., TestClient]) -> None:
+    """Arrow ended the process where there were thousands; blanks took a pattern minutes."""
+    client = serve()
+    for conditions, said in (
+        (["duration>1"] * 20_000, "20,000 conditions"),
+        ([" " * 100_000], "no condition"),
+    ):
+        began = time.monotonic()
+        answer = client.post("/v1/search", json={"query": "door", "where": conditions})
+        assert (answer.status_code, time.monotonic() - began < 5) == (422, True)
+        assert said in answer.json()["detail"]
+    for condition in (" duration > 1 ", "duration>1", ["duration>1"] * 100):
+        asked = {"query": "door", "where": [condition] if isinstance(condition, str) else condition}
+        assert client.post("/v1/search", json=asked).json()["answers"][0]["hits"]
+
+
+def test_a_name_with_a_nul_is_another_name(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    name = client.get("/v1/videos").json()["videos"][0]["video"]
+    assert client.get(f"/v1/videos/{name}").status_code == 200
+    assert client.get(f"/v1/videos/{name}%00").status_code == 404

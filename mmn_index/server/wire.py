@@ -12,7 +12,8 @@ Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 class _Strict(BaseModel):
     """A name that is not known is a mistake, not something to ignore."""
 
-    model_config = ConfigDict(extra="forbid")
+    # JSON can say half a character ("\ud800"). Strings with a length are read as UTF-8, which refuses it.
+    model_config = ConfigDict(extra="forbid", str_max_length=1 << 20)
 
 
 class Moment(_Strict):
