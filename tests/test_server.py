@@ -695,3 +695,12 @@ def test_a_name_with_a_nul_is_another_name(serve: Callable[..., TestClient]) -> 
     name = client.get("/v1/videos").json()["videos"][0]["video"]
     assert client.get(f"/v1/videos/{name}").status_code == 200
     assert client.get(f"/v1/videos/{name}%00").status_code == 404
+
+
+def test_a_thousand_mistakes_are_not_told_one_by_one(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    many = {f"{n}{'x' * 200}": 1 for n in range(1000)}
+    for asked in (many, {"queries": [1] * 100_000}, {"query": "door", "where": [1] * 100_000}):
+        answer = client.post("/v1/search", json=asked)
+        assert answer.status_code == 422
+        assert len(answer.content) < 10_000
