@@ -322,6 +322,11 @@ def test_every_answer_has_the_headers_of_a_careful_server(serve: Callable[..., T
         ({"token": "short"}, "expected at least 16"),
         ({"token": TOKEN, "no_auth": True}, "leave out one of them"),
         ({"max_k": 0}, "--max-k is 0"),
+        ({"token": f"{TOKEN} "}, "--token has blanks"),
+        ({"token": f"{TOKEN}\udcff"}, "--token has blanks"),
+        ({"token": f"{TOKEN}\xe9"}, "beyond ASCII"),
+        ({"origins": ("https://films.example/",)}, "without a path"),
+        ({"origins": ("https://films.example", "films.example")}, "--origin films.example: expected"),
     ],
 )
 def test_settings_that_are_refused(root: Path, settings: dict[str, Any], says: str) -> None:
@@ -439,6 +444,8 @@ def test_one_request_without_a_server(root: Path, command: Command, monkeypatch:
     assert [video["video"] for video in json.loads(said)["videos"]] == ["v0", "v1"]
     result = command.run("serve", root, "--get", "/v1/videos/none")
     assert (result.exit_code, json.loads(result.stdout)["status"]) == (1, 404)
+    for odd in ("//[x", "/v1/videos/\udcff", "/%ff"):
+        assert json.loads(command.run("serve", root, "--get", odd).stdout)["status"] == 404
     command.fails("serve", root, "--get", "videos", says="expected a path that begins with /")
     command.fails("serve", root.with_name("none.mmn"), "--get", "/v1/videos", says="none.mmn")
     command.fails("serve", root, root, says="two indexes are called 'films'")
@@ -578,6 +585,13 @@ def test_a_video_is_streamed_in_parts(films: tuple[Path, Path]) -> None:
         ):
             assert client.get(where, headers={"Range": wrong}).status_code in (200, 400, 416), wrong[:20]
         assert client.get("/v1/videos/none/stream").status_code == 404
+
+
+def test_a_file_without_a_server_has_no_byte_more(films: tuple[Path, Path], command: Command) -> None:
+    root, folder = films
+    name = MomentIndex(root).video_ids[0]
+    sent = command.ok("serve", root, "--get", f"/v1/videos/{name}/stream").stdout_bytes
+    assert sent == next(folder.glob(f"{name}.*")).read_bytes()
 
 
 def test_pictures_of_a_video(films: tuple[Path, Path]) -> None:
