@@ -124,9 +124,10 @@ def _get(settings: "Settings", path: str) -> None:
     """One request without a socket."""
     from mmn_index.server.once import get
 
-    status, body = get(settings, path)
+    status, kind, body = get(settings, path)
     sys.stdout.buffer.write(body)
-    sys.stdout.buffer.write(b"" if body.endswith(b"\n") else b"\n")
+    if ("json" in kind or "text" in kind) and not body.endswith(b"\n"):  # no byte more for a video
+        sys.stdout.buffer.write(b"\n")
     if status >= 400:
         raise click.exceptions.Exit(1)
 

@@ -80,6 +80,6 @@ def nms_lists(
         drop = same & (temporal_iou(spans.gather(1, best[..., None].expand(-1, -1, 2)), spans) > threshold)
         if per_group is not None:
             taken += same & (value > 0)
-            drop |= taken >= per_group
+            drop |= taken >= min(per_group, count)  # whatever number a caller gives, it fits
         left = (left & ~drop).scatter_(1, best, False)
     return kept

@@ -18,6 +18,7 @@ import pytest
 
 from mmn_index.errors import ConfigError, QueryError, VideoError
 from mmn_index.video.clock import Clock
+from mmn_index.video.container import VideoFile
 from mmn_index.video.decode import frames_at_rate, probe
 from mmn_index.video.picture import FrameSize
 from mmn_index.video.thumbnails import thumbnails
@@ -246,6 +247,23 @@ def test_thumbnails_of_a_long_video_are_found_by_seeking(tmp_path: Path) -> None
     times = [n / 2 for n in range(40)]
     path = make_video(tmp_path / "long.mp4", times, gop=8)
     assert [number_of(p) for p in thumbnails(path, [18.0, 3.1, 11.6], 24)] == [36, 6, 23]
+
+
+def test_nothing_of_a_video_is_kept_after_its_pictures_are_made(tmp_path: Path) -> None:
+    """A server that makes many had dozens of decoders, with their threads and pictures, wait for a collection."""
+    path = make_video(tmp_path / "v.mp4", [n / 4 for n in range(8)])
+
+    def kept() -> int:
+        return sum(isinstance(one, VideoFile) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = kept()
+        thumbnails(path, [0.5, 1.5], 24)
+        assert kept() == before
+    finally:
+        gc.enable()
 
 
 def test_a_broken_tail_gives_what_decodes(tmp_path: Path) -> None:

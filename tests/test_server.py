@@ -322,6 +322,11 @@ def test_every_answer_has_the_headers_of_a_careful_server(serve: Callable[..., T
         ({"token": "short"}, "expected at least 16"),
         ({"token": TOKEN, "no_auth": True}, "leave out one of them"),
         ({"max_k": 0}, "--max-k is 0"),
+        ({"token": f"{TOKEN} "}, "--token has blanks"),
+        ({"token": f"{TOKEN}\udcff"}, "--token has blanks"),
+        ({"token": f"{TOKEN}\xe9"}, "beyond ASCII"),
+        ({"origins": ("https://films.example/",)}, "without a path"),
+        ({"origins": ("https://films.example", "films.example")}, "--origin films.example: expected"),
     ],
 )
 def test_settings_that_are_refused(root: Path, settings: dict[str, Any], says: str) -> None:
@@ -439,6 +444,8 @@ def test_one_request_without_a_server(root: Path, command: Command, monkeypatch:
     assert [video["video"] for video in json.loads(said)["videos"]] == ["v0", "v1"]
     result = command.run("serve", root, "--get", "/v1/videos/none")
     assert (result.exit_code, json.loads(result.stdout)["status"]) == (1, 404)
+    for odd in ("//[x", "/v1/videos/\udcff", "/%ff"):
+        assert json.loads(command.run("serve", root, "--get", odd).stdout)["status"] == 404
     command.fails("serve", root, "--get", "videos", says="expected a path that begins with /")
     command.fails("serve", root.with_name("none.mmn"), "--get", "/v1/videos", says="none.mmn")
     command.fails("serve", root, root, says="two indexes are called 'films'")
@@ -580,6 +587,13 @@ def test_a_video_is_streamed_in_parts(films: tuple[Path, Path]) -> None:
         assert client.get("/v1/videos/none/stream").status_code == 404
 
 
+def test_a_file_without_a_server_has_no_byte_more(films: tuple[Path, Path], command: Command) -> None:
+    root, folder = films
+    name = MomentIndex(root).video_ids[0]
+    sent = command.ok("serve", root, "--get", f"/v1/videos/{name}/stream").stdout_bytes
+    assert sent == next(folder.glob(f"{name}.*")).read_bytes()
+
+
 def test_pictures_of_a_video(films: tuple[Path, Path]) -> None:
     root, _ = films
     name = MomentIndex(root).video_ids[0]
@@ -642,3 +656,65 @@ def test_maps_are_the_scores_of_all_proposals(root: Path, serve: Callable[..., T
     assert client.get("/v1/videos/v9/moments", params={"query": "door"}).status_code == 404
     assert client.get("/v1/videos/v2/moments", params={"query": " "}).status_code == 422
     assert client.get("/v1/videos/v2/moments", params={"query": "x" * 9999}).status_code == 422
+
+
+def test_half_a_character_in_json_is_refused(serve: Callable[..., TestClient]) -> None:
+    r"""JSON can say "\ud800", which no text is."""
+    client, half = serve(), "\ud800"
+    moment = {"video": half, "start": 0, "end": 1}
+    search = [
+        {"index": half},
+        {"where": [f"{half}=1"]},
+        {"videos": [half]},
+        {"exclude": [half]},
+        {"score": half},
+    ]
+    calls = [("search", {"query": "door", **one}) for one in search]
+    calls += [("search", {"like": moment}), ("export", {"format": "csv", "moments": [moment]})]
+    calls += [("export", {"format": "csv", "moments": [{**moment, "video": "a", "text": half}]})]
+    for path, asked in calls:
+        answer = client.post(
+            f"/v1/{path}", content=json.dumps(asked), headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 422, (asked, answer.text)
+
+
+def test_a_number_that_no_machine_holds_is_no_bound(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    least, most = (
+        client.post("/v1/search", json={"query": "door", "per_video": bound}).json()
+        for bound in (1 << 20, 10**30)
+    )
+    assert most["answers"] == least["answers"]
+
+
+def test_conditions_that_are_meant_to_hurt(serve: Callable[..., TestClient]) -> None:
+    """Arrow ended the process where there were thousands; blanks took a pattern minutes."""
+    client = serve()
+    for conditions, said in (
+        (["duration>1"] * 20_000, "20,000 conditions"),
+        ([" " * 100_000], "no condition"),
+    ):
+        began = time.monotonic()
+        answer = client.post("/v1/search", json={"query": "door", "where": conditions})
+        assert (answer.status_code, time.monotonic() - began < 5) == (422, True)
+        assert said in answer.json()["detail"]
+    for condition in (" duration > 1 ", "duration>1", ["duration>1"] * 100):
+        asked = {"query": "door", "where": [condition] if isinstance(condition, str) else condition}
+        assert client.post("/v1/search", json=asked).json()["answers"][0]["hits"]
+
+
+def test_a_name_with_a_nul_is_another_name(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    name = client.get("/v1/videos").json()["videos"][0]["video"]
+    assert client.get(f"/v1/videos/{name}").status_code == 200
+    assert client.get(f"/v1/videos/{name}%00").status_code == 404
+
+
+def test_a_thousand_mistakes_are_not_told_one_by_one(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    many = {f"{n}{'x' * 200}": 1 for n in range(1000)}
+    for asked in (many, {"queries": [1] * 100_000}, {"query": "door", "where": [1] * 100_000}):
+        answer = client.post("/v1/search", json=asked)
+        assert answer.status_code == 422
+        assert len(answer.content) < 10_000

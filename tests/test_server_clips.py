@@ -661,7 +661,7 @@ def test_a_place_that_cannot_be_used_breaks_no_answer(
 def test_one_clip_without_a_server(films: Path, tmp_path: Path) -> None:
     told = Settings((films,), cache_dir=tmp_path / "cache")
     for call in ("clip?start=1&end=2", "transcoded?start=7"):
-        status, body = once.get(told, f"/v1/videos/old/{call}")
+        status, _, body = once.get(told, f"/v1/videos/old/{call}")
         assert (status, body[4:8]) == (200, b"ftyp")
 
 

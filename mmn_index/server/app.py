@@ -27,6 +27,8 @@ from .session import session_routes
 from .settings import Settings
 
 _log = logging.getLogger(__name__)
+_MOST_ERRORS = 10  # of one request that are told
+_MOST_NAME = 100  # characters of a name in a request that are told
 _UNEXPECTED = "something went wrong here; the server's log has more."
 _ABOUT = """Sentences in, moments out: start and end in seconds, across every video of an index.
 
@@ -142,13 +144,14 @@ def _handle_errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        if any(one["type"] == "json_invalid" for one in error.errors()):
-            first = error.errors()[0]
+        found = error.errors()[:_MOST_ERRORS]
+        if any(one["type"] == "json_invalid" for one in found):
+            first = found[0]
             where = f"at character {first['loc'][-1]}: {first.get('ctx', {}).get('error', '')}"
             return told(RequestError(422, f"the body is not JSON, {where}."))
         errors: list[dict[str, Any]] = [
-            {"field": ".".join(str(part) for part in one["loc"][1:]), "detail": one["msg"]}
-            for one in error.errors()
+            {"field": ".".join(str(part)[:_MOST_NAME] for part in one["loc"][1:]), "detail": one["msg"]}
+            for one in found
         ]
         said = "; ".join(
             f"{one['field']}: {one['detail']}" if one["field"] else one["detail"] for one in errors

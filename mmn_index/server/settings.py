@@ -1,10 +1,13 @@
 """What a server is told at its start."""
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..errors import ConfigError
 
+_VISIBLE = re.compile(r"[!-~]+")
+_ORIGIN = re.compile(r"\*|https?://[^/\s?#@]+")  # as browsers send it: a slash at the end is another one
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -62,6 +65,16 @@ class Settings:
                 f"--token has {len(self.token)} characters, expected at least 16. For one that nobody "
                 "guesses: python -c 'import secrets; print(secrets.token_urlsafe())'"
             )
+        if self.token is not None and not _VISIBLE.fullmatch(self.token):
+            raise ConfigError(
+                "--token has blanks or characters beyond ASCII, which callers cannot send in a header."
+            )
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    f"--origin {origin}: expected a scheme and a host without a path, such as "
+                    "https://films.example or http://localhost:3000."
+                )
         if self.host not in LOCAL and self.token is None and not self.no_auth:
             raise ConfigError(
                 f"--host {self.host} can be reached from other machines: give a --token that callers send, "

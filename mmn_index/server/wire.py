@@ -12,7 +12,8 @@ Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 class _Strict(BaseModel):
     """A name that is not known is a mistake, not something to ignore."""
 
-    model_config = ConfigDict(extra="forbid")
+    # JSON can say half a character ("\ud800"). Strings with a length are read as UTF-8, which refuses it.
+    model_config = ConfigDict(extra="forbid", str_max_length=1 << 20)
 
 
 class Moment(_Strict):
@@ -44,7 +45,7 @@ class SearchRequest(_Strict):
     index: str | None = Field(default=None, description="Which index; not needed where there is one.")
     query: Sentence | None = None
     queries: list[Sentence] | None = Field(
-        default=None, min_length=1, description="Several sentences, an answer each."
+        fail_fast=True, default=None, min_length=1, description="Several sentences, an answer each."
     )
     like: Moment | None = Field(default=None, description="Moments like this one; itself is left out.")
     without: Sentence | None = Field(
@@ -68,10 +69,10 @@ class SearchRequest(_Strict):
         default=None, ge=0, le=1, description="How far moments like every sentence rank lower."
     )
     per_video: int | None = Field(default=None, ge=1, description="At most so many moments of a video.")
-    videos: list[str] | None = Field(default=None, description="Only in these.")
-    exclude: list[str] = Field(default=[], description="Not in these.")
+    videos: list[str] | None = Field(fail_fast=True, default=None, description="Only in these.")
+    exclude: list[str] = Field(fail_fast=True, default=[], description="Not in these.")
     where: list[str] = Field(
-        default=[], description="Conditions on metadata, such as `camera=porch`; all hold."
+        fail_fast=True, default=[], description="Conditions on metadata, such as `camera=porch`; all hold."
     )
     after: Seconds | None = Field(default=None, description="Moments that start then or later.")
     before: Seconds | None = Field(default=None, description="Moments that end then or earlier.")
@@ -146,7 +147,7 @@ class ExportRequest(_Strict):
         description="A table, subtitles (of several videos a zip), a time line for editors, or a zip of mp4 "
         "files."
     )
-    moments: list[ExportMoment] = Field(min_length=1)
+    moments: list[ExportMoment] = Field(fail_fast=True, min_length=1)
     score_name: str | None = Field(default=None, max_length=100, description="Which score theirs is.")
     padding: Seconds = Field(default=0.0, le=300, description="Seconds added before and after each clip.")
 

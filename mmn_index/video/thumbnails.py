@@ -68,7 +68,7 @@ class _Cursor:
         self._video = video
         self._height = height
         self._clock = video.clock(settle=Picture.image)
-        self._pictures = self._clock.in_order(self._frames())
+        self._pictures = self._clock.in_order(_frames(self._video, self._height))
         self._next = next(self._pictures, None)
         if self._next is None:
             raise video.nothing_decodes()
@@ -82,7 +82,7 @@ class _Cursor:
         """Go to the last key frame before `time`; False if the file cannot do that."""
         if not self._video.seek(time + self._clock.zero):
             return False
-        self._pictures = self._clock.in_order(self._frames())
+        self._pictures = self._clock.in_order(_frames(self._video, self._height))
         self._next = next(self._pictures, None)
         return self._next is not None and self._next[0] <= time and self._next[1].time is not None
 
@@ -93,8 +93,10 @@ class _Cursor:
             self._next = next(self._pictures, None)
         return self._shown
 
-    def _frames(self) -> Iterator[Picture]:
-        for frame in self._video.frames():
-            wide, high = shown_size(frame, self._video.aspect)
-            size = FrameSize(max(1, round(wide * self._height / high)), self._height)
-            yield Picture(frame, size, self._video.aspect)
+
+def _frames(video: VideoFile, height: int) -> Iterator[Picture]:
+    """No method of the cursor, which holds it: a circle would keep the decoder and its threads."""
+    for frame in video.frames():
+        wide, high = shown_size(frame, video.aspect)
+        size = FrameSize(max(1, round(wide * height / high)), height)
+        yield Picture(frame, size, video.aspect)
