@@ -91,8 +91,8 @@ def test_an_index_that_was_built_anew_with_another_model_meanwhile(
         other.video_encoder.featpool.conv.bias[0] += 1
     checkpoint.save(other, tmp_path / "other", features="random")
 
-    def slow(path: Path, device: str) -> object:
-        model = load(path, device)
+    def slow(path: Path, device: str, **how: bool) -> object:
+        model = load(path, device, **how)
         monkeypatch.setattr(build.checkpoint, "load", load)
         command.ok("build", tmp_path / "other", world / "features.h5", "-o", copy, "--overwrite")
         return model
