@@ -298,7 +298,8 @@ def test_a_token_is_asked_for(serve: Callable[..., TestClient]) -> None:
             refused = client.get(path, headers=headers)
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
             assert refused.json()["status"] == 401
-    assert client.get("/v1/indexes", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    for scheme in ("Bearer", "bearer", "BEARER "):
+        assert client.get("/v1/indexes", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
 
 
 def test_every_answer_has_the_headers_of_a_careful_server(serve: Callable[..., TestClient]) -> None:

@@ -211,3 +211,34 @@ def test_a_name_that_others_own_is_refused(address: tuple[str, int], host: str) 
     assert (answer.status_code, answer.json()["title"]) == (403, "Forbidden")
     for own in ("localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"):
         assert httpx.get(url, headers={"Host": own}).status_code == 200, own
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"NONSENSE\r\n\r\n",
+        b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /v1/health/live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_a_problem(address: tuple[str, int], sent: bytes) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(sent)
+        status, problem = answered(connection)
+    assert (status, problem["status"], problem["title"]) == (400, 400, "Bad Request")
+
+
+def test_nonsense_after_a_request_breaks_no_answer(
+    address: tuple[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its body is not looked at: the answer has been sent when the body turns out to be nonsense."""
+    with socket.create_connection(address) as connection:
+        connection.sendall(
+            b"GET /v1/indexes HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        with suppress(OSError):
+            connection.sendall(b"zz\r\n")
+            while connection.recv(1 << 16):
+                pass
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

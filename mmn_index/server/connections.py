@@ -53,6 +53,13 @@ class Patient(H11Protocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def send_400_response(self, msg: str) -> None:
+        """What arrives is not HTTP; uvicorn says so in plain text, also into an answer that is on its way."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._turn_away(RequestError(400, "what was sent is not HTTP/1.1."))
+        else:
+            self.transport.close()
+
     def _wait_for_head(self, *, again: bool = False) -> None:
         """Waits while a head is on its way; between two requests, the time for kept connections runs."""
         coming = self.conn.their_state is h11.IDLE and not (again and not self.conn.trailing_data[0])

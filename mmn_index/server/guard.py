@@ -111,8 +111,8 @@ class Guard:
         path = scope["path"]
         if self._token is None or path in OPEN or path.startswith(OPEN_BELOW) or scope["method"] == "OPTIONS":
             return True
-        sent = headers.get(b"authorization", b"")
-        if hmac.compare_digest(sent, f"Bearer {self._token}".encode()):
+        scheme, _, sent = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer" and hmac.compare_digest(sent.strip(), self._token.encode()):
             return True
         return has_cookie(headers.get(b"cookie", b""), self._token)
 
