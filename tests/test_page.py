@@ -134,6 +134,7 @@ def ask(page: Page, sentence: str = DOOR) -> None:
     expect(page.locator("#count")).to_have_text(
         re.compile(r"^\d+ (moments?|pairs? of moments) in \d+ videos?$")
     )
+    expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")  # the count may be of before
 
 
 def card_of(page: Page, video: str) -> Any:
@@ -430,6 +431,7 @@ def test_answers_are_filtered(visit: Callable[..., Page], address: str) -> None:
     page.get_by_role("group", name="Recorded").get_by_label("From").fill("2026-01-11")
     page.get_by_role("group", name="Recorded").get_by_label("To").fill("2026-01-11")
     page.get_by_role("group", name="Recorded").get_by_label("To").press("Tab")
+    expect(card_of(page, EVIL)).to_have_count(0)  # the count is the same as that of the filter before
     expect(page.locator("#count")).to_have_text(re.compile("in 1 video$"))
     assert {name for name, _ in hits(page)} == {"two"}
     page.get_by_role("button", name="Clear all").click()

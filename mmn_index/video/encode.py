@@ -143,7 +143,8 @@ class _PictureTrack:
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
         context.time_base = Fraction(1, _TICKS)
-        context.thread_count = coding.threads
+        if coding.threads:
+            context.thread_count = coding.threads
         context.sample_aspect_ratio = aspect
         for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
             setattr(context, name, getattr(first.frame, name))
