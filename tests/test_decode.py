@@ -251,7 +251,9 @@ def test_thumbnails_of_a_long_video_are_found_by_seeking(tmp_path: Path) -> None
 
 def test_nothing_of_a_video_is_kept_after_its_pictures_are_made(tmp_path: Path) -> None:
     """A server that makes many had dozens of decoders, with their threads and pictures, wait for a collection."""
-    path = make_video(tmp_path / "v.mp4", [n / 4 for n in range(8)])
+    path = make_video(
+        tmp_path / "long.mp4", [n / 2 for n in range(40)], gop=8
+    )  # which is not read to its end
 
     def kept() -> int:
         return sum(type(one) is VideoFile for one in gc.get_objects())  # isinstance asks odd objects
