@@ -143,8 +143,7 @@ class _PictureTrack:
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
         context.time_base = Fraction(1, _TICKS)
-        if coding.threads:
-            context.thread_count = coding.threads
+        context.thread_count = coding.threads
         context.sample_aspect_ratio = aspect
         for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
             setattr(context, name, getattr(first.frame, name))

@@ -7,7 +7,7 @@ const LAST = 0.2; // seconds before its end that a converted video can still beg
 export class Player {
   /** onTime(seconds): where it is. */
   constructor(index, video, onTime) {
-    Object.assign(this, { index, video, onTime, offset: 0, until: null, waits: false });
+    Object.assign(this, { index, video, onTime, offset: 0, waits: false });
     this.note = h("p", { class: "player-note", role: "status", hidden: true });
     this.element = h("div", { class: "player" });
     if (video.playback === "none") {
@@ -36,19 +36,13 @@ export class Player {
 
   tell() {
     if (this.waits) return; // what still plays is of the source before
-    const now = this.offset + this.media.currentTime;
-    this.onTime(now);
-    if (this.until !== null && now >= this.until) {
-      this.media.pause();
-      this.until = null;
-    }
+    this.onTime(this.offset + this.media.currentTime);
   }
 
-  /** Show a second; `play` from there, to `until` where it is given. */
-  seek(seconds, { play = false, until = null } = {}) {
+  /** Show a second; `play` from there. */
+  seek(seconds, { play = false } = {}) {
     this.onTime(seconds);
     if (!this.media) return;
-    this.until = until;
     if (!this.converted) this.media.currentTime = seconds;
     else if (this.isBuffered(seconds - this.offset)) this.media.currentTime = seconds - this.offset;
     else {
@@ -82,7 +76,6 @@ export class Player {
 
   turn() {
     if (!this.media) return;
-    this.until = null;
     if (this.media.paused) this.run();
     else this.media.pause();
   }
