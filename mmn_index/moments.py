@@ -70,16 +70,28 @@ def nms_lists(
         first = torch.argsort(~valid, dim=1, stable=True)[:, :limit]
         kept[:, : first.shape[1]] = torch.where(valid.gather(1, first), first, -1)
         return kept
-    left = valid.clone()
-    falling = torch.arange(count, 0, -1, dtype=torch.int32)  # the largest of what is left is the first of it
-    taken = torch.zeros(queries, count, dtype=torch.int32)
-    for rank in range(min(limit, count)):
-        value, best = (left * falling).max(dim=1, keepdim=True)
-        kept[:, rank] = torch.where(value > 0, best, -1)[:, 0]
-        same = groups == groups.gather(1, best)
-        drop = same & (temporal_iou(spans.gather(1, best[..., None].expand(-1, -1, 2)), spans) > threshold)
-        if per_group is not None:
-            taken += same & (value > 0)
-            drop |= taken >= min(per_group, count)  # whatever number a caller gives, it fits
-        left = (left & ~drop).scatter_(1, best, False)
+    found = torch.zeros_like(valid)
+    line, place = valid.nonzero(as_tuple=True)
+    if not len(line):
+        return kept
+    # Videos have nothing to do with each other: entries of one list and one video stand together, best first,
+    # and each round settles the first of all of them at once.
+    group, order = torch.sort(line * (int(groups.max()) + 1) + groups[valid], stable=True)
+    line, place = line[order], place[order]
+    moments = spans[line, place]
+    rounds, most = 0, count if per_group is None else per_group
+    while len(place) and rounds < most:
+        rounds += 1
+        first = torch.ones_like(group, dtype=torch.bool)
+        first[1:] = group[1:] != group[:-1]
+        found[line[first], place[first]] = True
+        best = moments[first][first.cumsum(0) - 1]
+        # What comes after `limit` survivors of its list is out, whatever survives above.
+        last = (found.cumsum(1) >= limit).int().argmax(1)
+        last[found.sum(1) < limit] = count
+        stays = ~first & (temporal_iou(best, moments) <= threshold) & (place < last[line])
+        line, place, group, moments = line[stays], place[stays], group[stays], moments[stays]
+    rank = found.cumsum(1) - 1
+    line, place = (found & (rank < limit)).nonzero(as_tuple=True)
+    kept[line, rank[line, place]] = place
     return kept

@@ -45,9 +45,16 @@ class Deadline:
 
     def __init__(self, seconds: float | None, spent: Sequence[tuple[str, float]] = ()) -> None:
         self._seconds, self._spent, self._begun = seconds, spent, time.monotonic()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Let it pass now; from another thread."""
+        self._stopped = True
 
     def check(self, done: int, total: int) -> None:
         """Raise QueryError if it has passed, saying where the time went and how far the scan was."""
+        if self._stopped:
+            raise QueryError("the search was told to stop.")
         if self._seconds is None:
             return
         searched = time.monotonic() - self._begun

@@ -75,9 +75,13 @@ def search_like(
     score: str | None = None,
     hub: float | None = None,
     options: SearchOptions | None = None,
+    deadline: Deadline | None = None,
 ) -> Answer:
     """Find moments like one of the index: that proposal of a video which overlaps [start, end) most; itself
     and what NMS would drop beside it are left out.
+
+    Args:
+        deadline: as in `search_embeddings`.
 
     Raises:
         QueryError: no such video, or no proposal there.
@@ -98,7 +102,8 @@ def search_like(
     beside = set(rows[(temporal_iou(own, own[best]) > options.nms).numpy()].tolist()) | {int(rows[best])}
     chosen = index.manifest.with_score(score, hub)
     query = f"{video_id}@{start:g}-{end:g}"
-    return search_embeddings(index, both, chosen, options, [query], hidden=frozenset(beside))[0]
+    hidden = frozenset(beside)
+    return search_embeddings(index, both, chosen, options, [query], hidden=hidden, deadline=deadline)[0]
 
 
 @torch.inference_mode()
@@ -161,7 +166,7 @@ def _answers(
             found = index.candidates(
                 mine.queries, sought.score, planes, limit, parts, scan=scan, deadline=deadline
             )
-            ranked = rank(index, mine, found, options)
+            ranked = rank(index, mine, found, options, deadline)
             settled = rounds.settle(group, ranked, found, limit)
             for place, answer in _settled(index, ranked, found, mine, settled).items():
                 number = group[place]

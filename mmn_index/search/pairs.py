@@ -47,16 +47,20 @@ def search_pairs(
     score: str | None = None,
     hub: float | None = None,
     options: SearchOptions | None = None,
+    deadline: Deadline | None = None,
 ) -> list[Pair]:
     """The videos in which two sentences find the best pair of moments, best first; `options.k` of them at
     most.
+
+    Args:
+        deadline: of a search that began before; None counts from now.
 
     Raises:
         QueryError: a sentence that cannot be read, an unknown score, a restriction that does not fit, or too
             little time.
     """
     options = options or SearchOptions()
-    deadline = Deadline(options.timeout, options.spent)
+    deadline = deadline or Deadline(options.timeout, options.spent)
     deadline.check(0, index.num_moments)
     chosen = index.manifest.with_score(score, hub)
     both = Embeddings(*(x.cpu().float() for x in model.embed_sentences([first, second])))

@@ -14,6 +14,7 @@ from torch.nn.functional import logsigmoid
 
 from ..errors import MomentIndexError
 from ..index import Candidates, MomentIndex
+from ..index.scan import Deadline
 from ..moments import nms_lists
 from ..proposals import ProposalGrid
 from ..scoring import Embeddings, Score
@@ -61,8 +62,14 @@ class Ranked:
     proves: bool  # whether all that is not among the candidates was scanned
 
 
-def rank(index: MomentIndex, sought: Sought, found: Candidates, options: SearchOptions) -> Ranked:
-    """Score candidates exactly, order them, and leave what NMS leaves."""
+def rank(
+    index: MomentIndex, sought: Sought, found: Candidates, options: SearchOptions, deadline: Deadline
+) -> Ranked:
+    """Score candidates exactly, order them, and leave what NMS leaves.
+
+    Raises:
+        QueryError: the deadline passed.
+    """
     rows = np.sort(found.rows, axis=1)  # equal scores rank by row
     valid = torch.from_numpy(rows >= 0)
     known = rows.clip(min=0)
@@ -70,10 +77,11 @@ def rank(index: MomentIndex, sought: Sought, found: Candidates, options: SearchO
     # case.
     proves = found.recall is None or bool((rows >= 0).sum(axis=1).min() == found.total)
     precision = torch.float64 if proves else torch.float32
-    c, i = _cosines(index, known, sought.queries, sought.score, precision)
+    c, i = _cosines(index, known, sought.queries, sought.score, precision, deadline)
     other = None
     if sought.against is not None:
-        other = torch.stack(_cosines(index, known, sought.against, sought.score, precision))
+        other = torch.stack(_cosines(index, known, sought.against, sought.score, precision, deadline))
+    deadline.check(found.total, found.total)
     log, _ = _scores(c, i, other, sought.score)
     log = log.masked_fill(~valid, -torch.inf)
     order = torch.argsort(-log, dim=1, stable=True)
@@ -156,7 +164,12 @@ def _scores(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[T
 
 
 def _cosines(
-    index: MomentIndex, rows: np.ndarray, queries: Embeddings, score: Score, precision: torch.dtype
+    index: MomentIndex,
+    rows: np.ndarray,
+    queries: Embeddings,
+    score: Score,
+    precision: torch.dtype,
+    deadline: Deadline,
 ) -> tuple[Tensor, Tensor]:
     """Both cosines of each query with its own rows, the first with the score's hub correction, (Q, n) -> two
     of (Q, n). Of a model with one space the second is 0.
@@ -167,6 +180,7 @@ def _cosines(
     for number, both in enumerate(
         torch.stack(queries[:spaces], dim=1).to(precision)
     ):  # a query's rows stay in the processor's cache
+        deadline.check(index.num_moments, index.num_moments)
         for first in range(0, count, _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             moments = aside[: min(_AT_ONCE, count - first)]
@@ -196,6 +210,7 @@ def score_map(
     """
     cells = np.full((grid.num_clips, grid.num_clips), np.nan)
     rows = window * len(grid) + np.arange(len(grid))
-    c, i = _cosines(index, rows[None], Embeddings(*(x.cpu() for x in query)), score, torch.float64)
+    both = Embeddings(*(x.cpu() for x in query))
+    c, i = _cosines(index, rows[None], both, score, torch.float64, Deadline(None))
     cells[tuple(grid.cells.T.numpy())] = score(c[0], i[0]).numpy()
     return cells

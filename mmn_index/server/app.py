@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from .._version import __version__
@@ -19,7 +19,7 @@ from .guard import Guard
 from .library import Library
 from .metrics import Metrics
 from .page import add_page
-from .problems import MEDIA_TYPE, RequestError
+from .problems import RequestError
 from .query_cache import QueryCache
 from .routes import index_routes, search_routes, status_routes
 from .service import Service
@@ -69,15 +69,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = service
     add_page(app)
     _handle_errors(app, service)
-    if settings.origins:
-        from fastapi.middleware.cors import CORSMiddleware
-
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type"],
-        )
     app.add_middleware(
         Guard,
         token=settings.token,
@@ -86,6 +77,17 @@ def create_app(settings: Settings) -> FastAPI:
         patience=settings.body_wait,
         metrics=metrics,
     )
+    if settings.origins:
+        from fastapi.middleware.cors import CORSMiddleware
+
+        # Around the guard: a page may read why it was refused.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Content-Disposition", "Content-Range", "Retry-After", "X-Left-Out"],
+        )
     return app
 
 
@@ -119,8 +121,8 @@ async def _follow(library: Library, metrics: Metrics, pause: float) -> None:
 
 
 def _handle_errors(app: FastAPI, service: Service) -> None:
-    def told(problem: RequestError) -> Response:
-        return JSONResponse(problem.as_json(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+    def told(problem: RequestError, headers: Mapping[str, str] | None = None) -> Response:
+        return Response(problem.body, problem.status, headers={**(headers or {}), **problem.headers})
 
     @app.exception_handler(RequestError)
     async def problem(request: Request, error: RequestError) -> Response:
@@ -137,10 +139,7 @@ def _handle_errors(app: FastAPI, service: Service) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, RequestError):  # while the body was read
             return told(error.__cause__)
-        found = RequestError(error.status_code, str(error.detail))
-        return JSONResponse(
-            found.as_json(), found.status, headers=dict(error.headers or {}), media_type=MEDIA_TYPE
-        )
+        return told(RequestError(error.status_code, str(error.detail)), error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -149,6 +148,8 @@ def _handle_errors(app: FastAPI, service: Service) -> None:
             first = found[0]
             where = f"at character {first['loc'][-1]}: {first.get('ctx', {}).get('error', '')}"
             return told(RequestError(422, f"the body is not JSON, {where}."))
+        if any(one["loc"] == ("body",) and one["type"] == "missing" for one in found):
+            return told(RequestError(422, "the body is empty, expected JSON."))
         errors: list[dict[str, Any]] = [
             {"field": ".".join(str(part)[:_MOST_NAME] for part in one["loc"][1:]), "detail": one["msg"]}
             for one in found

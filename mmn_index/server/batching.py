@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from ..scoring import Embeddings, Score
 from ..search import Answer, SearchOptions, search_embeddings
 from .library import Opened
 from .metrics import Metrics
-from .problems import RequestError
+from .problems import STOPPED_FOR, STOPPING, RequestError
 from .query_cache import QueryCache
 
 _log = logging.getLogger(__name__)
@@ -57,11 +58,12 @@ class Wanted:
 
 @dataclass
 class _Job:
-    """Something to compute for one request: `Wanted`, or a call."""
+    """Something to compute for one request: `Wanted`, or a call with the time it has."""
 
-    what: Wanted | Callable[[], Any]
+    what: Wanted | Callable[[Deadline], Any]
     done: "asyncio.Future[Any]"
     size: int
+    timeout: float | None  # seconds from its arrival
     arrived: float = field(default_factory=time.monotonic)
 
 
@@ -79,18 +81,24 @@ class Batcher:
         self._cache, self._metrics = cache, metrics
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._held = 0  # sentences of jobs that are not answered
+        self._open: set[asyncio.Future[Any]] = set()  # their answers
         self._thread = ThreadPoolExecutor(1, "compute")
         self._task: asyncio.Task[None] | None = None
+        self._deadline = Deadline(None)  # of what is computed
+        self._stopping = False
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Answer what has arrived, and end."""
-        await self._jobs.join()
+        """End, also where something is not answered yet."""
+        self._stopping = True
+        self._deadline.stop()
+        for done in self._open:
+            done.set_exception(RequestError(503, STOPPING, retry=STOPPED_FOR))
         if self._task is not None:
             self._task.cancel()
-        self._thread.shutdown(wait=True)
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def search(self, wanted: Wanted) -> list[Answer]:
         """One answer for each sentence.
@@ -99,14 +107,20 @@ class Batcher:
             MmnIndexError: what `search` raises.
             RequestError: 503, too much waits.
         """
-        found: list[Answer] = await self._submit(wanted, len(wanted.sentences))
+        found: list[Answer] = await self._submit(wanted, len(wanted.sentences), wanted.options.timeout)
         return found
 
-    async def call(self, work: Callable[[], Any]) -> Any:
-        """Whatever else computes, in its turn."""
-        return await self._submit(work, 1)
+    async def call(self, work: Callable[[Deadline], Any], timeout: float | None = None) -> Any:
+        """Whatever else computes, in its turn.
 
-    async def _submit(self, what: Wanted | Callable[[], Any], size: int) -> Any:
+        Args:
+            work: is given the deadline that `timeout` makes, in seconds from now.
+        """
+        return await self._submit(work, 1, timeout)
+
+    async def _submit(
+        self, what: Wanted | Callable[[Deadline], Any], size: int, timeout: float | None
+    ) -> Any:
         if self._held + size > self._waiting:
             raise RequestError(
                 503,
@@ -114,7 +128,9 @@ class Batcher:
                 "Ask again in a moment.",
                 retry=_RETRY,
             )
-        job = _Job(what, asyncio.get_running_loop().create_future(), size)
+        job = _Job(what, asyncio.get_running_loop().create_future(), size, timeout)
+        job.done.add_done_callback(self._open.discard)
+        self._open.add(job.done)
         self._held += size
         self._metrics.waiting.set(self._held)
         self._jobs.put_nowait(job)
@@ -137,8 +153,6 @@ class Batcher:
                         job.done.set_exception(result)
                     else:
                         job.done.set_result(result)
-            for _ in jobs:
-                self._jobs.task_done()
 
     async def _gather(self) -> list[_Job]:
         """The next jobs: the first, and those that come within `wait` or wait already."""
@@ -170,29 +184,33 @@ class Batcher:
             assert isinstance(first, Wanted)
             group = [n for n in left if n == left[0] or first.goes_with(jobs[n].what)]  # type: ignore[arg-type]
             left = [number for number in left if number not in group]
-            wanted = [jobs[number].what for number in group]
-            answers = self._search(wanted, [jobs[number].arrived for number in group])  # type: ignore[arg-type]
-            results |= dict(zip(group, answers, strict=True))
+            results |= dict(zip(group, self._search([jobs[number] for number in group]), strict=True))
         for number, job in enumerate(jobs):
             if number not in results:
                 assert not isinstance(job.what, Wanted)
-                results[number] = _caught(job.what)
+                results[number] = _caught(partial(job.what, self._time_of([job])))
         return [results[number] for number in range(len(jobs))]
 
-    def _search(self, wanted: Sequence[Wanted], arrived: Sequence[float]) -> list[Any]:
+    def _time_of(self, jobs: Sequence[_Job]) -> Deadline:
+        """What jobs of one timeout have left; from now on it is what `stop` ends."""
+        spent = time.monotonic() - min(job.arrived for job in jobs)
+        self._deadline = deadline = Deadline(jobs[0].timeout, (("to wait", spent),))
+        if self._stopping:
+            deadline.stop()
+        return deadline
+
+    def _search(self, jobs: Sequence[_Job]) -> list[Any]:
         """The answers of requests that go together, each by itself where one of them fails."""
-        found = _caught(lambda: self._search_together(wanted, arrived))
+        found = _caught(lambda: self._search_together(jobs))
         if not isinstance(found, Exception):
             return list(found)
-        if len(wanted) == 1:
-            return [found]
-        return [self._search([one], [at])[0] for one, at in zip(wanted, arrived, strict=True)]
+        return [found] if len(jobs) == 1 else [self._search([job])[0] for job in jobs]
 
-    def _search_together(self, wanted: Sequence[Wanted], arrived: Sequence[float]) -> list[list[Answer]]:
+    def _search_together(self, jobs: Sequence[_Job]) -> list[list[Answer]]:
+        wanted: list[Wanted] = [job.what for job in jobs]  # type: ignore[misc]
         first = wanted[0]
         index, options = first.opened.index, first.options
-        spent = time.monotonic() - min(arrived)
-        deadline = Deadline(options.timeout, (("to wait", spent),))
+        deadline = self._time_of(jobs)
         deadline.check(0, index.num_moments)
         sentences = [sentence for one in wanted for sentence in one.sentences]
         began = time.monotonic()

@@ -4,12 +4,12 @@ import os
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
 from ..handoff.names import clip_name
 from .clips import HEIGHTS, Made, Part, moment_of
 from .export import attachment, export
+from .files import FileAnswer
 from .gone import while_there
 from .live import live
 from .routes import PART, IndexName, VideoName, problems
@@ -32,7 +32,7 @@ End = Query(ge=0, le=_LATEST, allow_inf_nan=False, description="Seconds.", examp
 clip_routes = APIRouter(tags=["videos"])
 
 
-class _OpenFile(FileResponse):
+class _OpenFile(FileAnswer):
     """A file that is open already, whose name may be gone."""
 
     def __init__(self, made: Made, video: str, start: float, end: float) -> None:
@@ -56,8 +56,8 @@ class _OpenFile(FileResponse):
 
 @clip_routes.get(
     "/videos/{video:name}/clip",
-    response_class=FileResponse,
-    responses=_MP4 | PART | problems(400, 401, 404, 422, 503),
+    response_class=FileAnswer,
+    responses=_MP4 | PART | problems(401, 404, 422, 503),
 )
 async def clip(
     video: VideoName,
@@ -77,8 +77,8 @@ async def clip(
 
 @clip_routes.get(
     "/moments/{row}/clip",
-    response_class=FileResponse,
-    responses=_MP4 | PART | problems(400, 401, 404, 409, 422, 503),
+    response_class=FileAnswer,
+    responses=_MP4 | PART | problems(401, 404, 409, 422, 503),
 )
 async def moment_clip(
     row: Annotated[int, Path(ge=0, le=_ROWS, description="As a search answered.", examples=[1280])],

@@ -1,15 +1,12 @@
 """Connections of clients that are slow, or too many."""
 
 import asyncio
-import json
-from http import HTTPStatus
-from typing import Any
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .problems import MEDIA_TYPE, RequestError
+from .problems import RequestError
 
 HEAD_WAIT = 15.0  # seconds that the head of a request may take to come, from its connection or first byte
 _RETRY = 1  # seconds after which a server that has too many connections may be asked again
@@ -53,6 +50,10 @@ class Patient(H11Protocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def _should_upgrade(self) -> bool:
+        """Nothing here speaks WebSocket; uvicorn would log how to install it."""
+        return False
+
     def send_400_response(self, msg: str) -> None:
         """What arrives is not HTTP; uvicorn says so in plain text, also into an answer that is on its way."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -81,16 +82,10 @@ class Patient(H11Protocol):
 
     def _turn_away(self, problem: RequestError) -> None:
         """An answer without a request."""
-        body = json.dumps(problem.as_json()).encode()
-        headers: dict[str, Any] = {
-            "Content-Type": MEDIA_TYPE,
-            "Content-Length": len(body),
-            "Connection": "close",
-            **problem.headers,
-        }
+        headers = {**problem.headers, "Connection": "close"}
         lines = [
-            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
-            *(f"{k}: {v}" for k, v in headers.items()),
+            f"HTTP/1.1 {problem.status} {problem.title}",
+            *(f"{name}: {value}" for name, value in headers.items()),
         ]
-        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + problem.body)
         self.transport.close()

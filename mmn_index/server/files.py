@@ -1,8 +1,12 @@
 """Which file a video is served from: one that the index names, and no other."""
 
 import os
+import re
 import stat
 from pathlib import Path
+
+from fastapi.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import QueryError
 from ..origin import path_of
@@ -19,6 +23,40 @@ _TYPES = {
     ".avi": "video/x-msvideo",
     ".ts": "video/mp2t",
 }
+
+_RANGE = re.compile(rb"\s*(?:(\d+)\s*-\s*(\d*)|-\s*\d+)\s*")
+
+
+class FileAnswer(FileResponse):
+    """A file, or the parts of it that `Range` asks for; a range that makes no sense is as none (RFC 9110)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [pair for pair in scope["headers"] if pair[0] != b"range" or _is_range(pair[1])]
+        replaced = False
+
+        async def tell(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] == 416:
+                replaced = True
+                size = next(value for name, value in message["headers"] if name == b"content-range")
+                problem = RequestError(
+                    416, f"no such part, there are {size.decode().partition('/')[2]} bytes."
+                )
+                pairs = [(k.lower().encode(), v.encode()) for k, v in problem.headers.items()]
+                await send({**message, "headers": [*pairs, (b"content-range", size)]})
+                await send({"type": "http.response.body", "body": problem.body})
+            elif not replaced:
+                await send(message)
+
+        await super().__call__({**scope, "headers": headers}, receive, tell)
+
+
+def _is_range(header: bytes) -> bool:
+    unit, _, ranges = header.partition(b"=")
+    found = [_RANGE.fullmatch(one) for one in ranges.split(b",")]
+    return unit.strip().lower() == b"bytes" and all(
+        one is not None and (not one[2] or int(one[1]) <= int(one[2])) for one in found
+    )
 
 
 def number_of(opened: Opened, video_id: str) -> int:

@@ -2,13 +2,13 @@
 
 import asyncio
 import hmac
-import json
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from .metrics import Metrics
-from .problems import MEDIA_TYPE, RequestError
+from .problems import STOPPED_FOR, STOPPING, RequestError
 from .session import PATH as SESSION
 from .session import has_cookie
 from .settings import LOCAL
@@ -31,6 +31,38 @@ HEADERS = {
 # What asks whether a server is up has no token; the page asks its reader for it, and holds no data.
 OPEN = ("/v1/health/live", "/v1/health/ready", SESSION, "/")
 OPEN_BELOW = "/static/"
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]*))(?::\d*)?")
+
+
+class _Telling:
+    """The answer to one request on its way out, with the headers that all have; it is counted."""
+
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics, head: bool) -> None:
+        self._scope, self._send, self._metrics, self._head = scope, send, metrics, head
+        self._began, self._noted = time.monotonic(), False
+        self.status = 0  # of what was sent
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = {name.lower() for name, _ in message.get("headers", [])}
+            more = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
+            message["headers"] = [*message.get("headers", []), *(one for one in more if one[0] not in own)]
+        elif self._head and message["type"] == "http.response.body":
+            if self._noted:
+                return
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.note()  # before it is sent: whoever has the answer finds it counted
+        await self._send(message)
+
+    def note(self) -> None:
+        """Count it, once."""
+        if not self._noted:
+            self._noted = True
+            path = getattr(self._scope.get("route"), "path", "other")
+            self._metrics.requests.labels(path, self.status or 500).inc()
+            self._metrics.seconds.labels(path).observe(time.monotonic() - self._began)
 
 
 class Guard:
@@ -62,31 +94,22 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.monotonic(), 500
-
-        async def tell(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                own = {name.lower() for name, _ in message.get("headers", [])}
-                more = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
-                message["headers"] = [
-                    *message.get("headers", []),
-                    *(one for one in more if one[0] not in own),
-                ]
-            await send(message)
-
+        head = scope["method"] == "HEAD"
+        if head:  # the same answer without its body
+            scope = {**scope, "method": "GET"}
+        tell = _Telling(scope, send, self._metrics, head)
         try:
             refused = self._refused(scope)
             if refused is not None:
                 await _answer(refused, tell)
             else:
                 await self._app(scope, self._limited(receive), tell)
+        except asyncio.CancelledError:
+            if not tell.status:
+                await _answer(RequestError(503, STOPPING, retry=STOPPED_FOR), tell)
+            raise
         finally:
-            route = scope.get("route")
-            path = getattr(route, "path", "other")
-            self._metrics.requests.labels(path, status).inc()
-            self._metrics.seconds.labels(path).observe(time.monotonic() - began)
+            tell.note()
 
     def _refused(self, scope: Scope) -> RequestError | None:
         headers = {name.lower(): value for name, value in scope["headers"]}
@@ -100,6 +123,9 @@ class Guard:
             return RequestError(
                 401, "the header `Authorization: Bearer TOKEN` is missing, or has another token."
             )
+        if b"content-length" in headers and b"transfer-encoding" in headers:
+            # Servers and proxies differ in where such a request ends and the next begins.
+            return RequestError(400, "Content-Length and Transfer-Encoding exclude each other.")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             return RequestError(400, "Content-Length is not a number.")
@@ -109,7 +135,7 @@ class Guard:
 
     def _is_let_in(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
         path = scope["path"]
-        if self._token is None or path in OPEN or path.startswith(OPEN_BELOW) or scope["method"] == "OPTIONS":
+        if self._token is None or path in OPEN or path.startswith(OPEN_BELOW):
             return True
         scheme, _, sent = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"bearer" and hmac.compare_digest(sent.strip(), self._token.encode()):
@@ -145,16 +171,18 @@ class Guard:
 
 
 def _host(header: bytes) -> str:
-    """The name in a `Host` header, without the port."""
-    name = header.decode("latin-1").lower()
-    return name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    """The name in a `Host` header, without the port; all of it where it is none."""
+    text = header.decode("latin-1").lower()
+    found = _HOST.fullmatch(text)
+    return text if found is None else str(found["v6"] or found["name"])
 
 
 async def _answer(problem: RequestError, send: Send) -> None:
-    body = json.dumps(problem.as_json()).encode()
-    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **problem.headers}
+    headers = problem.headers
     if problem.status == 401:
-        headers["www-authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.status == 400:
+        headers["Connection"] = "close"
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": problem.body})

@@ -36,7 +36,7 @@ class _Pipe:
         self._held = 0
         self._changed = threading.Condition()
         self._came = asyncio.Event()
-        self._ended = False
+        self._ended = self._refused = False
 
     def write(self, data: bytes) -> int:
         """In the thread; waits where the client is slow.
@@ -45,10 +45,13 @@ class _Pipe:
             StoppedError: the client has gone, or takes nothing.
         """
         with self._changed:
+            if self._refused:  # said already; the encoder writes what it still holds, to nobody
+                return len(data)
             waited = 0.0
             while self._held > _AHEAD:
                 if self._watch.over or waited >= _PATIENCE:
                     self._watch.stop()
+                    self._refused = True
                     raise StoppedError
                 if not self._changed.wait(_LOOK):
                     waited += _LOOK

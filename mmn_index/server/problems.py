@@ -1,9 +1,11 @@
 """What a caller is told when a request cannot be answered: problem details (RFC 9457)."""
 
+import json
 from http import HTTPStatus
 from typing import Any
 
 MEDIA_TYPE = "application/problem+json"
+STOPPING, STOPPED_FOR = "the server is being stopped.", 5  # seconds after which it may be there again
 GONE = 499  # what servers note where nobody is there to be told
 
 
@@ -22,10 +24,18 @@ class RequestError(Exception):
         self.status, self.detail, self.retry, self.more = status, detail, retry, more
 
     @property
-    def headers(self) -> dict[str, str]:
-        return {} if self.retry is None else {"Retry-After": str(self.retry)}
+    def title(self) -> str:
+        """Of its status."""
+        return "Client Closed Request" if self.status == GONE else HTTPStatus(self.status).phrase
 
-    def as_json(self) -> dict[str, Any]:
-        """The members of the problem details; `type` is left out, which means about:blank."""
-        title = "Client Closed Request" if self.status == GONE else HTTPStatus(self.status).phrase
-        return {"title": title, "status": self.status, "detail": self.detail, **self.more}
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of an answer that tells it."""
+        again = {} if self.retry is None else {"Retry-After": str(self.retry)}
+        return {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(self.body)), **again}
+
+    @property
+    def body(self) -> bytes:
+        """The problem details as JSON; `type` is left out, which means about:blank."""
+        told = {"title": self.title, "status": self.status, "detail": self.detail, **self.more}
+        return json.dumps(told, ensure_ascii=False).encode(errors="replace")

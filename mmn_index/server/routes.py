@@ -1,14 +1,12 @@
 """The calls of the API, version 1."""
 
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from .. import _version
-from .files import file_of, media_type, number_of
+from .files import FileAnswer, file_of, media_type, number_of
 from .gone import while_there
 from .maps import maps_of
 from .pictures import HEIGHTS
@@ -62,7 +60,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 PART: dict[int | str, dict[str, Any]] = {
     206: {"description": "Part of the file"},
-    416: {"description": "No such part"},
+    416: {"description": "No such part", "content": {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}},
 }
 
 search_routes, index_routes, status_routes = (
@@ -72,12 +70,15 @@ search_routes, index_routes, status_routes = (
 )
 
 
-@search_routes.post("/search", responses=problems(400, 401, 404, 408, 413, 422, 503))
-async def search(asked: SearchRequest, service: Served) -> SearchResponse:
+@search_routes.post(
+    "/search", response_model=SearchResponse, responses=problems(400, 401, 404, 408, 413, 422, 503)
+)
+async def search(asked: SearchRequest, service: Served) -> Response:
     """Find the moments that sentences describe."""
     check_sentences(asked)
     opened = service.library.find(asked.index)
-    return await answer(asked, opened, service.batcher, service.settings)
+    found = await answer(asked, opened, service.batcher, service.settings)
+    return Response(found, media_type="application/json")
 
 
 @index_routes.get("/indexes", responses=problems(401))
@@ -130,19 +131,19 @@ async def moments(
     check_sentences(asked := SearchRequest(query=query))
     check_limits(asked, service.settings)
     chosen, number = opened.index.manifest.with_score(score), number_of(opened, video)
-    found: MapsOut = await service.batcher.call(partial(maps_of, opened, number, query, chosen, at))
+    found: MapsOut = await service.batcher.call(lambda deadline: maps_of(opened, number, query, chosen, at))
     return found
 
 
 @index_routes.get(
     "/videos/{video:name}/stream",
-    response_class=FileResponse,
-    responses=PART | problems(400, 401, 404, 422),
+    response_class=FileAnswer,
+    responses=PART | problems(401, 404, 422),
 )
-def stream(video: VideoName, service: Served, index: IndexName = None) -> FileResponse:
+def stream(video: VideoName, service: Served, index: IndexName = None) -> FileAnswer:
     """The file of a video; `Range` asks for a part of it."""
     path = file_of(service.library.find(index), video)
-    return FileResponse(path, media_type=media_type(path), content_disposition_type="inline")
+    return FileAnswer(path, media_type=media_type(path), content_disposition_type="inline")
 
 
 @index_routes.get(
@@ -167,8 +168,12 @@ async def thumbnail(
 
 
 @index_routes.get("/videos/{video:name}", responses=problems(401, 404, 422))
+@index_routes.get("/videos/{video:name}/", include_in_schema=False)  # looked at first
 async def video(video: VideoName, service: Served, index: IndexName = None) -> VideoOut:
-    """One video, its metadata, and how a browser plays it."""
+    """One video, its metadata, and how a browser plays it.
+
+    A name that ends like another call, such as `holiday/clip`, needs a slash behind it.
+    """
     return await video_of(service.library.find(index), video, service.decoders)
 
 

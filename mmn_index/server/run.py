@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import uvicorn
@@ -22,7 +22,7 @@ from .metrics import SHARED
 from .settings import Settings
 
 _log = logging.getLogger(__name__)
-_GRACE = 30  # seconds that requests have to end after the server was told to
+_GRACE = 20  # seconds that requests have to end after the server was told to
 _BACKLOG = 2048
 _FILES = 256  # that a process has open beside its connections
 _SILENT = 60  # seconds after which a worker that does not answer is replaced
@@ -47,7 +47,8 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
             _allow_files(settings.max_connections)
             server = uvicorn.Server(_config(app, settings))
             started(url)
-            server.run(sockets=[listener])
+            with suppress(KeyboardInterrupt):  # uvicorn has ended in peace, and passes the signal on
+                server.run(sockets=[listener])
             return
         del app
         with tempfile.TemporaryDirectory(prefix="mmn-index-metrics-") as folder:
@@ -65,6 +66,7 @@ def _config(app: Callable[..., object], settings: Settings) -> Config:
         factory=settings.workers > 1,
         workers=settings.workers,
         http=Patient,
+        ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,

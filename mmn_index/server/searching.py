@@ -1,7 +1,7 @@
 """A search request from its body to its answer."""
 
+import asyncio
 import time
-from functools import partial
 
 from ..errors import QueryError
 from ..index import Restriction
@@ -13,11 +13,11 @@ from .problems import RequestError
 from .settings import Settings
 from .wire import AnswerOut, HitOut, PairOut, Part, SearchRequest, SearchResponse
 
+_LARGE = 500  # hits that take their time to be written; other requests should not wait for it
 
-async def answer(
-    request: SearchRequest, opened: Opened, batcher: Batcher, settings: Settings
-) -> SearchResponse:
-    """What a request is answered with.
+
+async def answer(request: SearchRequest, opened: Opened, batcher: Batcher, settings: Settings) -> bytes:
+    """What a request is answered with: a `SearchResponse` as JSON.
 
     Raises:
         RequestError: 422, more is asked for than the server allows; 503, too much waits.
@@ -31,34 +31,51 @@ async def answer(
     pairs: list[Pair] | None = None
     if request.like is not None:
         moment = (request.like.video, request.like.start, request.like.end)
-        like = partial(search_like, index, *moment, score=request.score, hub=request.hub, options=options)
-        answers = [await batcher.call(like)]
+        answers = [
+            await batcher.call(
+                lambda deadline: search_like(
+                    index,
+                    *moment,
+                    score=request.score,
+                    hub=request.hub,
+                    options=options,
+                    deadline=deadline,
+                ),
+                request.timeout,
+            )
+        ]
     elif request.also is not None or request.then is not None:
-        assert request.query is not None
-        second = str(request.also if request.then is None else request.then)
+        both = str(request.query), str(request.also if request.then is None else request.then)
         pairs = await batcher.call(
-            partial(
-                search_pairs,
+            lambda deadline: search_pairs(
                 index,
                 opened.model,
-                request.query,
-                second,
+                *both,
                 in_order=request.then is not None,
                 score=request.score,
                 hub=request.hub,
                 options=options,
-            )
+                deadline=deadline,
+            ),
+            request.timeout,
         )
     else:
         answers = await batcher.search(Wanted(opened, request.sentences, request.without, score, options))
-    return SearchResponse(
-        index=opened.name,
-        version=opened.version,
-        score=score.name,
-        answers=[_answer(one) for one in answers],
-        pairs=None if pairs is None else [_pair(one) for one in pairs],
-        milliseconds=round(1000 * (time.monotonic() - began), 2),
-    )
+
+    def written() -> bytes:
+        found = SearchResponse(
+            index=opened.name,
+            version=opened.version,
+            score=score.name,
+            answers=[_answer(one) for one in answers],
+            pairs=None if pairs is None else [_pair(one) for one in pairs],
+            milliseconds=round(1000 * (time.monotonic() - began), 2),
+        )
+        return found.model_dump_json().encode()
+
+    if sum(len(one.hits) for one in answers) <= _LARGE:
+        return written()
+    return await asyncio.get_running_loop().run_in_executor(None, written)
 
 
 def check_limits(request: SearchRequest, settings: Settings) -> None:
@@ -66,6 +83,7 @@ def check_limits(request: SearchRequest, settings: Settings) -> None:
     asked = {
         "k": (request.k, settings.max_k, "moments"),
         "queries": (len(request.sentences), settings.max_queries, "sentences"),
+        "queries times k": (len(request.sentences) * request.k, settings.max_hits, "moments"),
         "the longest sentence": (
             max(map(len, request.all_sentences), default=0),
             settings.max_query_length,

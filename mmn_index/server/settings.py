@@ -29,6 +29,7 @@ class Settings:
     workers: int = 1  # processes that answer
     max_connections: int = 1000  # of one process
     max_k: int = 1000  # moments of an answer
+    max_hits: int = 20_000  # moments of all answers of a request
     max_queries: int = 256  # sentences of a request
     max_query_length: int = 2000  # characters of a sentence
     max_body: int = 1 << 20  # bytes of a request

@@ -66,7 +66,7 @@ export const indexes = async (signal) => (await send("v1/indexes", { signal })).
 export const search = async (request, signal) => (await post("v1/search", request, { signal })).json();
 export const videos = async (index, count, signal) =>
   (await send(`v1/videos${inIndex(index, { count })}`, { signal })).json();
-export const video = async (index, id, signal) => (await send(below(id, "", index), { signal })).json();
+export const video = async (index, id, signal) => (await send(below(id, "/", index), { signal })).json();
 export const maps = async (index, id, query, at, signal) =>
   (await send(below(id, "/moments", index, { query, at }), { signal })).json();
 export const exported = (request, signal) => post("v1/export", request, { signal });
