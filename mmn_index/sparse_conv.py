@@ -1,23 +1,31 @@
 """Convolution over the live positions of a map alone, for processors.
 
 A position of the map is live where the window of the layer before holds a cell of the mask; every other one
-is zero by the masked-weight rule. Live positions are rows here, in row-major order of the map, and each tap
-of the kernel is one matrix product over the rows that it reads. Where few positions are dead, a plain
-convolution over the whole map is faster, and is taken.
+is zero by the masked-weight rule. Live positions are rows here, in row-major order of the map.
+
+There are three ways to compute them, and each layer takes the cheapest: a plain convolution over the whole
+map, where few positions are dead; each tap of the kernel as one matrix product over the rows that it reads,
+where few are live; and tiles in the frequency domain (tiled_conv.py), where kernel and channels are large.
 
 Shapes: V videos, R live positions read, R' written, C channels read, C' written, K kernel.
 """
 
 import math
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .tiled_conv import TiledConv, Workspace
+
 # A plain convolution multiplies so much faster than single taps do (measured with 128 and with 512 channels),
 # in the number formats that it has fast code for.
 _PLAIN_IS_FASTER = 1.5
+_NARROW = 32  # channels below which tiles are not looked at: their transforms cost more than they save
+
+Form = Literal["plain", "taps", "tiles"]
 
 
 class SparseConv:
@@ -27,10 +35,16 @@ class SparseConv:
         source: (h + K - 1, w + K - 1) bool: the live positions that are read.
         target: (h, w) bool: those that are written.
         kernel: K.
+
+    Attributes:
+        only: the form that all layers take, whatever it costs; None lets each take the cheapest.
     """
 
+    only: ClassVar[Form | None] = None
+
     def __init__(self, source: Tensor, target: Tensor, kernel: int) -> None:
-        self._shape = source.shape
+        self._shape, self._kernel = source.shape, kernel
+        self._source_mask, self._target_mask = source, target
         self._source, self._target = source.flatten().nonzero()[:, 0], target.flatten().nonzero()[:, 0]
         number = torch.full(source.shape, -1)
         number[source] = torch.arange(len(self._source))
@@ -44,18 +58,50 @@ class SparseConv:
         self.taps = tuple(taps)  # for each of the K * K taps: rows that are read, rows that they are added to
         self.rows = len(self._target)  # R'
         self.dead = target.numel() - self.rows
-        pairs = sum(len(read) for read, _ in taps)
-        self.plain = pairs * _PLAIN_IS_FASTER > target.numel() * kernel**2
+        self._pairs = sum(len(read) for read, _ in taps)
+        self._chosen: dict[tuple[int, int, int], tuple[Form, TiledConv | None]] = {}
 
-    def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, weight: Tensor, space: Workspace | None = None) -> Tensor:
         """The convolution without bias: (R, V, C) -> (R', V, C').
 
         Args:
             weight: (C', C, K, K), as that of a Conv2d.
+            space: what layers that are computed one after the other share.
         """
-        if not self.plain or x.dtype is torch.float64:
-            out: Tensor = _ByTaps.apply(x, weight, self)  # type: ignore[no-untyped-call]
-            return out
+        form, tiled = self.form(x.shape[2], len(weight), x.shape[1], x.dtype)
+        if tiled is not None:
+            return tiled(x, weight, space)
+        return self._plain(x, weight) if form == "plain" else self._by_taps(x, weight)
+
+    def form(
+        self, channels: int, width: int, videos: int, dtype: torch.dtype = torch.float32
+    ) -> tuple[Form, TiledConv | None]:
+        """How so many videos are computed, and on which tiles."""
+        plain = (
+            math.inf
+            if dtype is torch.float64
+            else self._target_mask.numel() * self._kernel**2 / _PLAIN_IS_FASTER
+        )
+        costs: dict[Form, float] = {"plain": plain, "taps": self._pairs}
+        costs = {form: cost * channels * width * videos for form, cost in costs.items()}
+        tiled = None
+        if min(channels, width) >= _NARROW or self.only == "tiles":
+            tiled = min(self._tilings, key=lambda one: one.products(channels, width, videos))
+            costs["tiles"] = tiled.products(channels, width, videos)
+        form = self.only or min(costs, key=lambda one: costs[one])
+        return form, tiled if form == "tiles" else None
+
+    @cached_property
+    def _tilings(self) -> list[TiledConv]:
+        kernel = self._kernel
+        sides = range(kernel + 3, 3 * kernel + 4, 2)
+        return [TiledConv(self._source_mask, self._target_mask, kernel, side) for side in sides]
+
+    def _by_taps(self, x: Tensor, weight: Tensor) -> Tensor:
+        out: Tensor = _ByTaps.apply(x, weight, self)  # type: ignore[no-untyped-call]
+        return out
+
+    def _plain(self, x: Tensor, weight: Tensor) -> Tensor:
         videos, channels = x.shape[1:]
         whole = x.new_zeros(videos, self._shape.numel(), channels).index_copy(
             1, self._source, x.transpose(0, 1)

@@ -14,6 +14,7 @@ from .config import ModelConfig
 from .proposals import ProposalGrid
 from .scoring import Embeddings
 from .sparse_conv import SparseConv
+from .tiled_conv import Workspace
 
 _WIDE = 64  # channels from which it pays on a processor to leave out dead positions
 
@@ -134,13 +135,13 @@ class ProposalConv(nn.Module):
     def of_live_positions(self, cells: Tensor) -> Tensor:
         """The features, dead positions left out."""
         positions = self.cells[:, 0] * cells.shape[3] + self.cells[:, 1]
-        x = cells.flatten(2).permute(2, 0, 1).index_select(0, positions)
+        x, space = cells.flatten(2).permute(2, 0, 1).index_select(0, positions), Workspace()
         for layer, (conv, norm, sparse) in enumerate(zip(self.convs, self.norms, self.sparse, strict=True)):
             assert isinstance(conv, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
             assert conv.bias is not None
             count = self.get_buffer(f"count_{layer}").to(x.dtype)
-            x = live_batch_norm(sparse(x, conv.weight), conv.bias, norm, sparse.dead).relu()
+            x = live_batch_norm(sparse(x, conv.weight, space), conv.bias, norm, sparse.dead).relu()
             x = x * (1 / count[count > 0])[:, None, None]
         return x.index_select(0, self.rows).transpose(0, 1)
 

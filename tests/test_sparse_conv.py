@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from mmn_index.config import ModelConfig
 from mmn_index.proposals import ProposalGrid
-from mmn_index.sparse_conv import SparseConv
+from mmn_index.sparse_conv import Form, SparseConv
 from mmn_index.video_encoder import ProposalConv, VideoEncoder
 
 GRIDS = [(16, (7,), 3, 2), (16, (7, 4), 5, 3), (8, (3, 2), 5, 1), (12, (11,), 3, 4)]
@@ -42,11 +42,11 @@ def conv(request: pytest.FixtureRequest) -> ProposalConv:
     return made
 
 
-@pytest.fixture(params=["as measured", "by taps", "plain"])
-def engine(request: pytest.FixtureRequest, conv: ProposalConv) -> ProposalConv:
-    if request.param != "as measured":
-        for layer in conv.sparse:
-            layer.plain = request.param == "plain"
+@pytest.fixture(params=[None, "taps", "plain", "tiles"])
+def engine(
+    request: pytest.FixtureRequest, conv: ProposalConv, monkeypatch: pytest.MonkeyPatch
+) -> ProposalConv:
+    monkeypatch.setattr(SparseConv, "only", request.param)
     return conv
 
 
@@ -112,10 +112,13 @@ def test_each_layer_leaves_out_what_is_dead(conv: ProposalConv) -> None:
         assert (sparse.rows, sparse.dead) == (len(live), side**2 - len(live))
 
 
-def test_weights_learn_where_the_input_asks_for_no_gradient() -> None:
+@pytest.mark.parametrize("form", ["taps", "plain", "tiles"])
+def test_weights_learn_where_the_input_asks_for_no_gradient(
+    form: Form, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SparseConv, "only", form)
     live = torch.eye(5, dtype=torch.bool)
     layer = SparseConv(live, torch.ones(3, 3, dtype=torch.bool), 3)
-    layer.plain = False
     x, weight = torch.randn(5, 1, 4), torch.randn(2, 4, 3, 3, requires_grad=True)
     whole = torch.zeros(1, 4, 5, 5)
     whole[:, :, range(5), range(5)] = x.permute(1, 2, 0)
