@@ -105,6 +105,7 @@ def serve(indexes: tuple[Path, ...], path: str | None, **options: Any) -> None:
     from mmn_index.errors import DependencyError
     from mmn_index.server.settings import Settings
 
+    options["host"] = options["host"].removeprefix("[").removesuffix("]")  # as addresses hold it
     settings = Settings(indexes or (Path(os.environ.get("MMN_INDEX") or "collection.mmn"),), **options)
     try:
         import fastapi  # noqa: F401

@@ -19,6 +19,7 @@ import httpx
 import pytest
 import uvicorn
 from conftest import Command
+from moving import make_video
 
 from mmn_index.index.scan import Deadline
 from mmn_index.server import connections, run, searching
@@ -159,6 +160,49 @@ def test_work_without_an_end_does_not_hold_up_the_end(root: Path, monkeypatch: p
         assert "being stopped" in answer.json()["detail"]
 
 
+def test_a_second_ctrl_c_ends_at_once_and_quietly(
+    pixel_model: Path, tmp_path: Path, command: Command
+) -> None:
+    video, root = tmp_path / "films/one.mp4", tmp_path / "films.mmn"
+    make_video(video, seconds=2, sound=None)
+    command.ok("build", video.parent, "--model", pixel_model, "-o", root)
+    os.truncate(video, 64 << 20)  # far more than fits between a server and a client that reads nothing
+    with processes(root) as (url, process), socket.socket() as client:
+        client.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        client.sendall(b"GET /v1/videos/one/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 200"
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert process.poll() is None  # it waits for what it was asked for
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_a_worker_that_hangs_holds_up_neither_signals_nor_the_end(root: Path) -> None:
+    with processes(root, "--workers", "2") as (url, process):
+        until(lambda: len(workers(process)) == 2)
+        until(lambda: httpx.get(f"{url}/v1/health/ready").status_code == 200)
+        os.kill(min(workers(process)), signal.SIGSTOP)
+        time.sleep(2)
+        assert httpx.get(f"{url}/v1/health/ready").status_code == 200  # the other one answers
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(34) == 0
+        assert process.stderr is not None
+        assert "it is killed" in process.stderr.read()
+
+
+def test_an_address_of_ipv6(root: Path, command: Command) -> None:
+    with processes(root, "--host", "[::1]") as (url, _):
+        assert url.startswith("http://[::1]:")
+        assert httpx.get(f"{url}/v1/health/ready").json()["status"] == "ready"
+        port = url.rpartition(":")[2]
+        command.fails("serve", root, "--host", "::1", "--port", port, says="Another program uses the port")
+    far = ["serve", root, "--host", "192.0.2.1", "--no-auth"]
+    command.fails(*far, says="--host takes an address of this machine")
+
+
 def test_an_index_that_cannot_be_opened_starts_no_workers(tmp_path: Path, command: Command) -> None:
     command.fails("serve", tmp_path / "none.mmn", "--workers", 2, "--port", 0, says="none.mmn")
 
@@ -260,7 +304,7 @@ def test_a_name_that_others_own_is_refused(address: tuple[str, int], host: str) 
     url = f"http://{address[0]}:{address[1]}/v1/indexes"
     answer = httpx.get(url, headers={"Host": host})
     assert (answer.status_code, answer.json()["title"]) == (403, "Forbidden")
-    for own in ("localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"):
+    for own in ("localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1", "127.0.0.2", "[0:0::1]:80"):
         assert httpx.get(url, headers={"Host": own}).status_code == 200, own
 
 

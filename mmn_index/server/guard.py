@@ -11,7 +11,7 @@ from .metrics import Metrics
 from .problems import STOPPED_FOR, STOPPING, RequestError
 from .session import PATH as SESSION
 from .session import has_cookie
-from .settings import LOCAL
+from .settings import is_local
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -60,7 +60,7 @@ class _Telling:
         """Count it, once."""
         if not self._noted:
             self._noted = True
-            path = getattr(self._scope.get("route"), "path", "other")
+            path = getattr(self._scope.get("route"), "path", "other").replace(":name}", "}")
             self._metrics.requests.labels(path, self.status or 500).inc()
             self._metrics.seconds.labels(path).observe(time.monotonic() - self._began)
 
@@ -113,7 +113,7 @@ class Guard:
 
     def _refused(self, scope: Scope) -> RequestError | None:
         headers = {name.lower(): value for name, value in scope["headers"]}
-        if self._only_local and (host := _host(headers.get(b"host", b""))) not in LOCAL:
+        if self._only_local and not is_local(host := _host(headers.get(b"host", b""))):
             return RequestError(
                 403,
                 f"the request is meant for '{host[:100]}', this server answers requests to localhost alone. "
@@ -126,6 +126,11 @@ class Guard:
         if b"content-length" in headers and b"transfer-encoding" in headers:
             # Servers and proxies differ in where such a request ends and the next begins.
             return RequestError(400, "Content-Length and Transfer-Encoding exclude each other.")
+        coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+        if coding.strip().lower() not in ("", "identity"):
+            return RequestError(
+                415, f"Content-Encoding: {coding[:100]}, this server reads bodies that are not compressed."
+            )
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             return RequestError(400, "Content-Length is not a number.")
@@ -181,6 +186,8 @@ async def _answer(problem: RequestError, send: Send) -> None:
     headers = problem.headers
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if problem.status == 415:
+        headers["Accept-Encoding"] = "identity"
     if problem.status == 400:
         headers["Connection"] = "close"
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]

@@ -1,5 +1,6 @@
 """A server from its first to its last request, in one process or several."""
 
+import errno
 import logging
 import os
 import resource
@@ -10,22 +11,35 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
 from ..errors import MmnIndexError, OutputError
 from .app import create_app
 from .connections import Config, Patient
 from .metrics import SHARED
 from .settings import Settings
+from .workers import SILENT, Workers
 
 _log = logging.getLogger(__name__)
 _GRACE = 20  # seconds that requests have to end after the server was told to
 _BACKLOG = 2048
 _FILES = 256  # that a process has open beside its connections
-_SILENT = 60  # seconds after which a worker that does not answer is replaced
+_ADVICE = {
+    errno.EADDRINUSE: "Another program uses the port: choose another one with --port (0 takes a free one).",
+    errno.EACCES: "Ports below 1024 are for root: choose another one with --port.",
+}
+
+
+class _Server(uvicorn.Server):
+    """Of uvicorn, which calls what a second Ctrl-C cuts off an error of the application."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self.force_exit:
+            logging.getLogger("uvicorn.error").disabled = True
 
 
 def run(settings: Settings, started: Callable[[str], None]) -> None:
@@ -45,7 +59,7 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
         url = f"http://{host}:{listener.getsockname()[1]}"
         if settings.workers == 1:
             _allow_files(settings.max_connections)
-            server = uvicorn.Server(_config(app, settings))
+            server = _Server(_config(app, settings))
             started(url)
             with suppress(KeyboardInterrupt):  # uvicorn has ended in peace, and passes the signal on
                 server.run(sockets=[listener])
@@ -55,7 +69,7 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
             os.environ[SHARED] = folder
             # The workers share the cores; torch and FAISS read this when they are imported.
             os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // settings.workers)))
-            supervisor = Multiprocess(_config(partial(_worker, settings), settings), sockets=[listener])
+            supervisor = Workers(_config(partial(_worker, settings), settings), [listener])
             started(url)
             supervisor.run()
 
@@ -71,7 +85,7 @@ def _config(app: Callable[..., object], settings: Settings) -> Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
-        timeout_worker_healthcheck=_SILENT,
+        timeout_worker_healthcheck=SILENT,
         h11_max_incomplete_event_size=1 << 16,
     )
     config.most = settings.max_connections
@@ -109,8 +123,8 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.listen(_BACKLOG)
             opened.pop_all()
     except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "--host takes an address of this machine, 0.0.0.0 for all.")
         raise OutputError(
-            f"--host {host} --port {port}: cannot be listened on ({error.strerror}). Another program may use "
-            "the port: choose another one."
+            f"--host {host} --port {port}: cannot be listened on ({error.strerror}). {advice}"
         ) from error
     return listener

@@ -1,14 +1,22 @@
 """What a server is told at its start."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from ipaddress import ip_address
 from pathlib import Path
 
 from ..errors import ConfigError
 
 _VISIBLE = re.compile(r"[!-~]+")
 _ORIGIN = re.compile(r"\*|https?://[^/\s?#@]+")  # as browsers send it: a slash at the end is another one
-LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def is_local(host: str) -> bool:
+    """Whether a name, or an address without brackets, can only mean the machine itself."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class Settings:
                     f"--origin {origin}: expected a scheme and a host without a path, such as "
                     "https://films.example or http://localhost:3000."
                 )
-        if self.host not in LOCAL and self.token is None and not self.no_auth:
+        if not is_local(self.host) and self.token is None and not self.no_auth:
             raise ConfigError(
                 f"--host {self.host} can be reached from other machines: give a --token that callers send, "
                 "or --no-auth to let everybody in."
