@@ -9,6 +9,9 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from moving import make_video
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from mmn_index.confidence import QUANTITIES, Calibration
-from mmn_index.index import MomentIndex
+from mmn_index.index import IndexWriter, MomentIndex
 from mmn_index.server.app import create_app
 from mmn_index.server.page import STATIC
 from mmn_index.server.session import cookie_of
@@ -81,6 +84,15 @@ def root(pixel_model: Path, tmp_path_factory: pytest.TempPathFactory, command: C
     level = Calibration(0.2006707, (0.0,) * len(QUANTITIES), 100, 0.0)  # log(0.55 / 0.45)
     set_ranking(folder / "films.mmn", index.manifest.score, level, index.version)
     return folder / "films.mmn"
+
+
+@pytest.fixture(scope="module")
+def uncalibrated(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same index before it was calibrated."""
+    bare = Path(shutil.copytree(root, tmp_path_factory.mktemp("bare") / "films.mmn"))
+    with IndexWriter(bare) as writer:
+        writer.publish(replace(MomentIndex(bare).manifest, calibration=None))
+    return bare
 
 
 @contextmanager
@@ -1027,3 +1039,96 @@ def test_the_focus_is_not_lost(visit: Callable[..., Page], address: str) -> None
     expect(results).to_be_focused()
     press(page.get_by_role("button", name="No longer like this moment"))
     expect(page.get_by_role("combobox", name="Describe a moment")).to_be_focused()
+
+
+def test_a_server_of_short_answers_is_asked_for_no_more(visit: Callable[..., Page], root: Path) -> None:
+    with serving(root, max_k=30) as address:
+        page = visit(f"{address}?q={DOOR}")
+        expect(page.locator(".card")).to_have_count(24)
+        page.get_by_role("button", name="More moments").click()
+        expect(page.locator(".card")).to_have_count(30)
+        expect(page.locator("#more")).to_be_hidden()
+        page.goto(f"{address}?q={DOOR}&k=1000")
+        expect(page.locator(".card")).to_have_count(30)
+    with serving(root, max_k=5) as address:
+        page = visit(f"{address}?q={DOOR}")
+        expect(page.locator(".card")).to_have_count(5)
+        expect(page.locator("#more")).to_be_hidden()
+
+
+def test_a_link_that_is_sure_of_an_index_that_is_not(visit: Callable[..., Page], uncalibrated: Path) -> None:
+    with serving(uncalibrated) as address:
+        page = visit(f"{address}?q={DOOR}&min_confidence=0.9&one=1")
+        expect(page.locator("#count")).to_have_text("6 moments in 6 videos")
+        expect(page.locator("#chips")).to_have_text(re.compile("^one per video"))
+
+
+@pytest.mark.parametrize("opened", ["500-900@one", "6-8@one", "4-2@one", "4-900@one"])
+def test_a_link_to_what_is_beyond_the_video(visit: Callable[..., Page], address: str, opened: str) -> None:
+    page = visit(f"{address}?q={DOOR}&open={opened}")
+    start = 4 if opened == "4-900@one" else 0
+    time = page.locator("#viewer .viewer-time")
+    expect(time).to_have_text(f"0:0{start} {DASH} 0:06")
+    page.wait_for_function("(t) => document.querySelector('#viewer video')?.currentTime > t", arg=start)
+    page.wait_for_function("document.querySelector('#viewer canvas')?.width > 0")
+    expect(page.locator("#viewer .map-problem")).to_be_hidden()
+
+
+CALL = """async ([address, path, token, body]) => {
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    if (body) headers["Content-Type"] = "application/json";
+    try {
+        const answer = await fetch(address + path, { method: body ? "POST" : "GET", headers, body });
+        const named = ["Content-Disposition", "X-Left-Out", "Content-Range", "Retry-After"];
+        return [answer.status, await answer.text(), ...named.map((name) => answer.headers.get(name))];
+    } catch (error) {
+        return [0, String(error)];
+    }
+}"""
+SHOWN = """async ([address, how]) => {
+    const image = new Image();
+    if (how) image.crossOrigin = how;
+    return new Promise((done) => {
+        image.onload = () => done(image.naturalHeight);
+        image.onerror = () => done(0);
+        image.src = address;
+    });
+}"""
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_a_page_of_another_origin(browser: Browser, root: Path, tmp_path: Path, token: str | None) -> None:
+    """What the browser lets a page have is decided by the browser: asked in one."""
+    (tmp_path / "index.html").write_text("<!doctype html><title>another</title>")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        origin = f"http://127.0.0.1:{other.server_port}"
+        moment = {"video": "one", "start": 1, "end": 2, "text": DOOR}
+        asked = json.dumps({"format": "edl", "moments": [moment, {**moment, "video": "gone"}]})
+        with serving(root, token=token, origins=(origin,)) as address, browser.new_context() as context:
+            page = context.new_page()
+            page.goto(origin)
+
+            def call(path: str, given: str | None = token, body: str | None = None) -> list[Any]:
+                found: list[Any] = page.evaluate(CALL, [address, path, given, body])
+                return found
+
+            status, text, *_ = call("v1/search", body=json.dumps({"query": DOOR, "k": 1}))
+            assert (status, len(json.loads(text)["answers"][0]["hits"])) == (200, 1)
+            status, _, name, left_out, *_ = call("v1/export", body=asked)
+            assert (status, left_out) == (200, "1")
+            assert 'filename="a-person-opens-the-door.edl"' in name
+            assert call("v1/videos/none/")[:2][0] == 404  # it may read why
+            if token:
+                for wrong in (None, "another-token-of-somebody"):
+                    status, text, *_ = call("v1/indexes", wrong)
+                    assert (status, json.loads(text)["title"]) == (401, "Unauthorized")
+            else:
+                picture = f"{address}v1/videos/one/thumbnail?t=1&height=48"
+                assert page.evaluate(SHOWN, [picture, "anonymous"]) == 48
+                assert page.evaluate(SHOWN, [picture, ""]) == 0
+            # A page that was not named is told nothing.
+            page.goto(origin.replace("127.0.0.1", "localhost"))
+            assert call("v1/indexes")[0] == 0
+        other.shutdown()

@@ -1,6 +1,7 @@
 """The HTTP service: the same answers as the library's, under load, while the index changes, and to strangers."""
 
 import asyncio
+import gzip
 import io
 import json
 import os
@@ -30,7 +31,7 @@ from mmn_index.errors import ConfigError, QueryError, ServerError
 from mmn_index.index import MomentIndex
 from mmn_index.index.store import IndexedVideo
 from mmn_index.server.app import create_app
-from mmn_index.server.files import file_of
+from mmn_index.server.files import UNSERVED, file_of
 from mmn_index.server.library import Opened
 from mmn_index.server.problems import RequestError
 from mmn_index.server.settings import Settings
@@ -196,7 +197,8 @@ def test_a_server_that_is_too_busy_says_when_to_come_back(serve: Callable[..., T
         ({}, "give exactly one of query, queries and like"),
         ({"query": "a", "queries": ["b"]}, "give exactly one"),
         ({"query": ""}, "query: String should have at least 1 character"),
-        ({"query": "   "}, "a sentence is empty"),
+        ({"query": "   "}, "sentence 1 of 1 is empty"),
+        ({"query": "a", "not": " "}, "sentence 2 of 2 is empty"),
         ({"query": "a", "then": "b", "and": "c"}, "one of them at a time"),
         ({"queries": ["a"], "not": "b"}, "one of them at a time"),
         ({"query": "a", "k": 0}, "k: "),
@@ -234,15 +236,34 @@ def test_other_problems(serve: Callable[..., TestClient], world: Path, tmp_path:
             "which index is meant is not said; there are films, other",
         ),
         (client.post("/v1/search", json={"query": "door", "index": "none"}), 404, "there is no index 'none'"),
-        (client.get("/v1/nothing"), 404, "Not Found"),
+        (client.get("/v1/nothing"), 404, "there is nothing at this path; /v1/openapi.json lists the calls."),
         (client.post("/v1/search"), 422, "the body is empty"),
-        (client.get("/v1/search"), 405, "Method Not Allowed"),
+        (client.get("/v1/search"), 405, "this path takes POST, not GET."),
         (
             client.post("/v1/search", content=b"{", headers={"Content-Type": "application/json"}),
             422,
             "the body is not JSON, at character 1",
         ),
-        (client.post("/v1/search", content=b"\xff", headers={"Content-Type": "application/json"}), 400, ""),
+        (
+            client.post("/v1/search", content=b"\xff", headers={"Content-Type": "application/json"}),
+            400,
+            "the body is not JSON in UTF-8.",
+        ),
+        (client.post("/v1/search", json="door"), 422, "the body is JSON, but not an object"),
+        (
+            client.post("/v1/search", content=b'{"query": "door"}', headers={"Content-Type": "text/plain"}),
+            422,
+            "the header `Content-Type: application/json` is missing.",
+        ),
+        (
+            client.post(
+                "/v1/search",
+                content=gzip.compress(b'{"query": "door"}'),
+                headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+            ),
+            415,
+            "Content-Encoding: gzip, this server reads bodies that are not compressed.",
+        ),
         (client.post("/v1/search", json={"query": "x" * 1000}), 413, "larger than the 1,000 bytes"),
         (
             client.post(
@@ -330,6 +351,8 @@ def test_every_answer_has_the_headers_of_a_careful_server(serve: Callable[..., T
     ("settings", "says"),
     [
         ({"host": "0.0.0.0"}, "can be reached from other machines"),
+        ({"host": "::"}, "can be reached from other machines"),
+        ({"host": "::2"}, "can be reached from other machines"),
         ({"token": "short"}, "expected at least 16"),
         ({"token": TOKEN, "no_auth": True}, "leave out one of them"),
         ({"max_k": 0}, "--max-k is 0"),
@@ -344,6 +367,8 @@ def test_settings_that_are_refused(root: Path, settings: dict[str, Any], says: s
     with pytest.raises(ConfigError, match=says):
         Settings((root,), **settings)
     assert Settings((root,), host="0.0.0.0", token=TOKEN).token == TOKEN
+    for host in ("127.0.0.1", "127.0.0.2", "::1", "0:0:0:0:0:0:0:1", "localhost"):
+        assert Settings((root,), host=host).only_local
 
 
 def test_a_newer_version_is_taken_up(
@@ -443,7 +468,7 @@ def test_videos_and_indexes(
     (cam,) = client.get("/v1/videos", params={"where": "camera=porch"}).json()["videos"]
     one = client.get("/v1/videos/porch/cam0").json()
     assert one == client.get("/v1/videos/porch%2Fcam0").json()
-    assert (one["playback"], one["reason"]) == ("none", "The file is not there any more.")
+    assert (one["playback"], one["reason"]) == ("none", f"The file {UNSERVED}.")
     assert cam == one | {"playback": None, "reason": None}
     assert (cam["metadata"]["camera"], cam["metadata"]["recorded"][:10]) == ("porch", "2026-01-31")
     assert client.get("/v1/videos", params={"where": "camera=garden"}).json()["videos"] == []
@@ -686,6 +711,37 @@ def test_only_the_files_of_an_index_are_served(films: tuple[Path, Path], tmp_pat
     os.mkfifo(path)
     with pytest.raises(RequestError, match="is not there any more"):
         file_of(opened, name)
+
+
+def test_a_link_out_of_its_folder_is_not_playable(films: tuple[Path, Path], tmp_path: Path) -> None:
+    root, folder = films
+    path = folder / "one.mp4"
+    aside = tmp_path / path.name
+    shutil.move(path, aside)
+    path.symlink_to(aside)
+    try:
+        with TestClient(create_app(Settings((root,))), base_url="http://localhost") as client:
+            one, listed = client.get("/v1/videos/one/").json(), client.get("/v1/videos").json()["videos"][0]
+            assert (one["playable"], one["playback"], listed["playable"]) == (False, "none", False)
+            assert client.get("/v1/videos/one/stream").status_code == 404
+    finally:
+        path.unlink()
+        shutil.move(aside, path)
+
+
+def test_requests_are_counted_by_their_calls(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    for path in ("/v1/videos/v0/", "/v1/videos/v1/", "/v1/videos/v0/stream", "/v1/nothing"):
+        client.get(path)
+    searched(client, query="door")
+    said = client.get("/v1/metrics").text
+    for labels in (
+        '{path="/v1/videos/{video}/",status="200"} 2.0',
+        '{path="/v1/videos/{video}/stream",status="404"} 1.0',
+        '{path="/v1/search",status="200"} 1.0',
+        '{path="other",status="404"} 1.0',
+    ):
+        assert f"mmn_index_requests_total{labels}" in said
 
 
 def test_maps_are_the_scores_of_all_proposals(root: Path, serve: Callable[..., TestClient]) -> None:

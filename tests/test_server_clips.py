@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -630,7 +631,10 @@ def test_processes_share_a_cache(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_used_breaks_no_answer(
-    serve: Callable[..., TestClient], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    serve: Callable[..., TestClient],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "open").mkdir()
@@ -643,6 +647,19 @@ def test_a_place_that_cannot_be_used_breaks_no_answer(
         told = [one for one in caplog.records if "nothing is kept there" in one.getMessage()]
         assert len(told) == 1
     assert kept(tmp_path / "open") == []
+    # What is to be done about it is not the same everywhere.
+    for place, owner, why in (
+        ("file", None, "it is no folder"),
+        ("open", None, "Run `chmod go-w` on it"),
+        ("theirs", os.geteuid() + 1, "it belongs to another user"),
+    ):
+        caplog.clear()
+        (tmp_path / "theirs").mkdir(exist_ok=True)
+        with monkeypatch.context() as changed:
+            if owner is not None:
+                changed.setattr(os, "geteuid", lambda owner=owner: owner)
+            DiskCache(tmp_path / place, 1000)
+        assert why in caplog.text
     # A disk that is full when it is written to.
     cache = DiskCache(tmp_path / "full", 1000)
     caplog.clear()
@@ -656,6 +673,22 @@ def test_a_place_that_cannot_be_used_breaks_no_answer(
         with cache.make("a" * 64, write) as file:
             assert file.read() == b"made"
     assert len(caplog.records) == 1
+
+
+def test_a_user_without_a_home_is_served(
+    serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    client = serve(cache_dir=None)
+    for _ in range(2):
+        assert clip(client, "old", 1, 3).status_code == 200
+    assert caplog.text.count("this user has no home folder") == 1
 
 
 def test_one_clip_without_a_server(films: Path, tmp_path: Path) -> None:

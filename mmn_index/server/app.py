@@ -21,7 +21,7 @@ from .metrics import Metrics
 from .page import add_page
 from .problems import RequestError
 from .query_cache import QueryCache
-from .routes import index_routes, search_routes, status_routes
+from .routes import API, index_routes, search_routes, status_routes
 from .service import Service
 from .session import session_routes
 from .settings import Settings
@@ -103,7 +103,7 @@ def api(life: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = No
         openapi_url="/v1/openapi.json",
     )
     for router in (search_routes, clip_routes, index_routes, status_routes, session_routes):
-        app.include_router(router, prefix="/v1")
+        app.include_router(router)
     return app
 
 
@@ -137,28 +137,48 @@ def _handle_errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        if isinstance(error.__cause__, RequestError):  # while the body was read
-            return told(error.__cause__)
-        return told(RequestError(error.status_code, str(error.detail)), error.headers)
+        return told(_refused(request, error), error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        found = error.errors()[:_MOST_ERRORS]
-        if any(one["type"] == "json_invalid" for one in found):
-            first = found[0]
-            where = f"at character {first['loc'][-1]}: {first.get('ctx', {}).get('error', '')}"
-            return told(RequestError(422, f"the body is not JSON, {where}."))
-        if any(one["loc"] == ("body",) and one["type"] == "missing" for one in found):
-            return told(RequestError(422, "the body is empty, expected JSON."))
-        errors: list[dict[str, Any]] = [
-            {"field": ".".join(str(part)[:_MOST_NAME] for part in one["loc"][1:]), "detail": one["msg"]}
-            for one in found
-        ]
-        said = "; ".join(
-            f"{one['field']}: {one['detail']}" if one["field"] else one["detail"] for one in errors
-        )
-        return told(RequestError(422, said, errors=errors))
+        return told(_invalid(error))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         return told(RequestError(500, _UNEXPECTED))
+
+
+def _refused(request: Request, error: HTTPException) -> RequestError:
+    """What is wrong with a request that no call was asked with."""
+    if isinstance(error.__cause__, RequestError):  # while the body was read
+        return error.__cause__
+    if error.status_code == 400:  # FastAPI read the body, and does not say what is wrong with it
+        return RequestError(400, "the body is not JSON in UTF-8.")
+    said = str(error.detail)
+    if error.status_code == 404:
+        said = f"there is nothing at this path; {API}/openapi.json lists the calls."
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        said = f"this path takes {allowed}, not {request.method}."
+    return RequestError(error.status_code, said)
+
+
+def _invalid(error: RequestValidationError) -> RequestError:
+    """What is wrong with the members of a request."""
+    found = error.errors()[:_MOST_ERRORS]
+    if any(one["type"] == "json_invalid" for one in found):
+        first = found[0]
+        where = f"at character {first['loc'][-1]}: {first.get('ctx', {}).get('error', '')}"
+        return RequestError(422, f"the body is not JSON, {where}.")
+    if any(one["loc"] == ("body",) and one["type"] == "missing" for one in found):
+        return RequestError(422, "the body is empty, expected JSON.")
+    if found[0]["loc"] == ("body",) and found[0]["type"] == "model_attributes_type":
+        if isinstance(found[0]["input"], bytes):
+            return RequestError(422, "the header `Content-Type: application/json` is missing.")
+        return RequestError(422, "the body is JSON, but not an object ({...}).")
+    errors: list[dict[str, Any]] = [
+        {"field": ".".join(str(part)[:_MOST_NAME] for part in one["loc"][1:]), "detail": one["msg"]}
+        for one in found
+    ]
+    said = "; ".join(f"{one['field']}: {one['detail']}" if one["field"] else one["detail"] for one in errors)
+    return RequestError(422, said, errors=errors)

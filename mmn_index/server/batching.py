@@ -22,11 +22,10 @@ from ..scoring import Embeddings, Score
 from ..search import Answer, SearchOptions, search_embeddings
 from .library import Opened
 from .metrics import Metrics
-from .problems import STOPPED_FOR, STOPPING, RequestError
+from .problems import RETRY, STOPPED_FOR, STOPPING, RequestError
 from .query_cache import QueryCache
 
 _log = logging.getLogger(__name__)
-_RETRY = 1  # seconds after which a server that is too busy may be asked again
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Batcher:
                 503,
                 f"{self._held:,} sentences wait, {size:,} more are above the limit of {self._waiting:,}. "
                 "Ask again in a moment.",
-                retry=_RETRY,
+                retry=RETRY,
             )
         job = _Job(what, asyncio.get_running_loop().create_future(), size, timeout)
         job.done.add_done_callback(self._open.discard)

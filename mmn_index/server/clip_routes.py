@@ -11,9 +11,10 @@ from .clips import HEIGHTS, Made, Part, moment_of
 from .export import attachment, export
 from .files import FileAnswer
 from .gone import while_there
+from .library import Opened
 from .live import live
-from .routes import PART, IndexName, VideoName, problems
-from .service import Served
+from .routes import API, PART, IndexName, VideoName, problems
+from .service import Served, Service
 from .wire import ExportRequest
 
 _MP4: dict[int | str, dict[str, Any]] = {200: {"content": {"video/mp4": {}}}}
@@ -29,7 +30,7 @@ Height = Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Pixels,
 Start = Query(ge=0, le=_LATEST, allow_inf_nan=False, description="Seconds.", examples=[12.5])
 End = Query(ge=0, le=_LATEST, allow_inf_nan=False, description="Seconds.", examples=[18.5])
 
-clip_routes = APIRouter(tags=["videos"])
+clip_routes = APIRouter(prefix=API, tags=["videos"])
 
 
 class _OpenFile(FileAnswer):
@@ -70,9 +71,7 @@ async def clip(
 ) -> Response:
     """A part of a video as H.264 and AAC in mp4, which every browser plays; its second 0 is the start."""
     opened = service.library.find(index)
-    part = Part(video, start, end, height)
-    made = await while_there(request, service.clips.clip(opened, part))
-    return _OpenFile(made, video, start, end)
+    return await _clip(request, service, opened, Part(video, start, end, height))
 
 
 @clip_routes.get(
@@ -90,9 +89,12 @@ async def moment_clip(
 ) -> Response:
     """A moment that a search found, as `clip`. Rows are of one version of the index."""
     opened = service.library.find(index)
-    video, start, end = moment_of(opened, row, version)
-    made = await while_there(request, service.clips.clip(opened, Part(video, start, end, height)))
-    return _OpenFile(made, video, start, end)
+    return await _clip(request, service, opened, Part(*moment_of(opened, row, version), height))
+
+
+async def _clip(request: Request, service: Service, opened: Opened, part: Part) -> Response:
+    made = await while_there(request, service.clips.clip(opened, part))
+    return _OpenFile(made, part.video, part.start, part.end)
 
 
 @clip_routes.get(
@@ -118,7 +120,7 @@ async def transcoded(
 @clip_routes.post(
     "/export",
     response_class=Response,
-    responses=_EXPORTED | problems(400, 401, 404, 408, 413, 422, 503),
+    responses=_EXPORTED | problems(400, 401, 404, 408, 413, 415, 422, 503),
 )
 async def exported(asked: ExportRequest, request: Request, service: Served) -> Response:
     """Moments as a file for people and other programs.

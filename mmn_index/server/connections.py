@@ -6,10 +6,9 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .problems import RequestError
+from .problems import RETRY, RequestError
 
 HEAD_WAIT = 15.0  # seconds that the head of a request may take to come, from its connection or first byte
-_RETRY = 1  # seconds after which a server that has too many connections may be asked again
 
 
 class Config(uvicorn.Config):
@@ -32,7 +31,7 @@ class Patient(H11Protocol):
         self._head: asyncio.TimerHandle | None = None
         if len(self.connections) > self.config.most:
             said = f"{self.config.most:,} connections are open already, which is what this server allows."
-            self._turn_away(RequestError(503, said, retry=_RETRY))
+            self._turn_away(RequestError(503, said, retry=RETRY))
         else:
             self._wait_for_head()
 

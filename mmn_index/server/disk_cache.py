@@ -28,9 +28,13 @@ _FULL = 0.9  # of the size is left after the oldest are removed
 _LOOK = 8  # a look at the folder is due after an eighth of what was free was added
 
 
-def default_folder() -> Path:
-    """Where caches of a user are."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmn-index" / "clips"
+def default_folder() -> Path | None:
+    """Where caches of a user are; None where the user has no home, as some services."""
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return caches / "mmn-index" / "clips"
 
 
 def key_of(path: Path, about: os.stat_result, *parameters: str | float) -> str:
@@ -45,16 +49,20 @@ class DiskCache:
     Where the folder cannot be written, everything is made anew and nothing is kept; that is logged once.
 
     Args:
-        folder: made if it is not there, for this user alone.
+        folder: made if it is not there, for this user alone; None where there is no place for one.
         size: bytes that are kept, at most; 0 keeps nothing.
     """
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self._folder, self._size = folder, size
+    def __init__(self, folder: Path | None, size: int) -> None:
+        self._folder, self._size = folder or Path(os.devnull), size
         self._told = False
         self._lock = threading.Lock()
         self._until_look = 0  # bytes that may be added before the folder is looked at
-        self._usable = size > 0 and self._is_safe()
+        if folder is None and size > 0:
+            _log.warning(
+                "clips and pictures are not kept: this user has no home folder. Choose a folder: --cache-dir."
+            )
+        self._usable = folder is not None and size > 0 and self._is_safe()
 
     def find(self, key: str) -> BinaryIO | None:
         """An open file, whatever becomes of its name; None where there is none."""
@@ -129,14 +137,16 @@ class DiskCache:
         except OSError as error:
             _log.warning("%s: nothing is kept there (%s).", self._folder, error.strerror)
             return False
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
-            _log.warning(
-                "%s: nothing is kept there, as other users may write to it. Run `chmod go-w` on it, or "
-                "choose another folder of yours with --cache-dir.",
-                self._folder,
-            )
-            return False
-        return True
+        if not stat.S_ISDIR(about.st_mode):
+            why = "it is no folder. Choose one with --cache-dir."
+        elif about.st_uid != os.geteuid():
+            why = "it belongs to another user. Choose a folder of your own with --cache-dir."
+        elif about.st_mode & 0o022:
+            why = "other users may write to it. Run `chmod go-w` on it, or choose another with --cache-dir."
+        else:
+            return True
+        _log.warning("%s: nothing is kept there: %s", self._folder, why)
+        return False
 
     def _added(self, size: int) -> None:
         with self._lock:

@@ -24,6 +24,7 @@ _TYPES = {
     ".ts": "video/mp2t",
 }
 
+UNSERVED = "is not there any more, or is a link out of its folder"
 _RANGE = re.compile(rb"\s*(?:(\d+)\s*-\s*(\d*)|-\s*\d+)\s*")
 
 
@@ -84,16 +85,21 @@ def file_of(opened: Opened, video_id: str) -> Path:
     uri = opened.index.video(number_of(opened, video_id)).uri
     if not uri:
         raise RequestError(404, f"the index does not say which file '{video_id}' is.")
+    path = file_at(uri)
+    if path is None:
+        raise RequestError(404, f"the file of '{video_id}' {UNSERVED}.")
+    return path
+
+
+def file_at(uri: str) -> Path | None:
+    """The file that may be served for what an index names, without links; None where there is none."""
     path = path_of(uri).absolute()
     try:
         real = path.resolve(strict=True)
         regular = stat.S_ISREG(os.stat(real).st_mode)
-        inside = real.is_relative_to(path.parent.resolve(strict=True))
+        return real if regular and real.is_relative_to(path.parent.resolve(strict=True)) else None
     except (OSError, RuntimeError, ValueError):
-        regular = inside = False
-    if not (regular and inside):
-        raise RequestError(404, f"the file of '{video_id}' is not there any more.")
-    return real
+        return None
 
 
 def media_type(path: Path) -> str:

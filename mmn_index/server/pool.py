@@ -12,11 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .problems import RequestError
+from .problems import RETRY, RequestError
 
 Result = TypeVar("Result")
 _GRACE = 5.0  # seconds that work has to end after it was asked to
-_RETRY = 1  # seconds after which a server that is too busy may be asked again
 
 
 class StoppedError(Exception):
@@ -71,7 +70,7 @@ class Pool:
             RequestError: 503, too much waits, or it took too long.
         """
         if self._held >= self._waiting:
-            raise RequestError(503, f"{self._held} {self._what} are being made already.", retry=_RETRY)
+            raise RequestError(503, f"{self._held} {self._what} are being made already.", retry=RETRY)
         self._held += 1
         try:
             await self._places.acquire()
@@ -124,7 +123,7 @@ class Pool:
                 503,
                 f"it took longer than the {self._seconds:g} seconds that this server gives to {self._what}. "
                 "Ask for less, or later.",
-                retry=_RETRY,
+                retry=RETRY,
             ) from error
         finally:
             watch.stop()

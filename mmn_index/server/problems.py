@@ -6,6 +6,7 @@ from typing import Any
 
 MEDIA_TYPE = "application/problem+json"
 STOPPING, STOPPED_FOR = "the server is being stopped.", 5  # seconds after which it may be there again
+RETRY = 1  # seconds after which a server that is too busy may be asked again
 GONE = 499  # what servers note where nobody is there to be told
 
 

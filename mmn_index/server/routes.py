@@ -6,12 +6,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from .. import _version
+from ..text_encoder import check_sentences
 from .files import FileAnswer, file_of, media_type, number_of
 from .gone import while_there
 from .maps import maps_of
 from .pictures import HEIGHTS
 from .problems import MEDIA_TYPE
-from .searching import answer, check_limits, check_sentences
+from .searching import answer, check_limits
 from .service import Served
 from .videos import video_of, videos_of
 from .wire import (
@@ -50,6 +51,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         408: "Too slow",
         409: "Changed",
         413: "Too large",
+        415: "Compressed",
         422: "Cannot be",
         503: "Busy",
     }
@@ -57,6 +59,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": said[status], "content": content} for status in both}
 
 
+API = "/v1"
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 PART: dict[int | str, dict[str, Any]] = {
     206: {"description": "Part of the file"},
@@ -64,18 +67,18 @@ PART: dict[int | str, dict[str, Any]] = {
 }
 
 search_routes, index_routes, status_routes = (
-    APIRouter(tags=["search"]),
-    APIRouter(tags=["videos"]),
-    APIRouter(tags=["status"]),
+    APIRouter(prefix=API, tags=["search"]),
+    APIRouter(prefix=API, tags=["videos"]),
+    APIRouter(prefix=API, tags=["status"]),
 )
 
 
 @search_routes.post(
-    "/search", response_model=SearchResponse, responses=problems(400, 401, 404, 408, 413, 422, 503)
+    "/search", response_model=SearchResponse, responses=problems(400, 401, 404, 408, 413, 415, 422, 503)
 )
 async def search(asked: SearchRequest, service: Served) -> Response:
     """Find the moments that sentences describe."""
-    check_sentences(asked)
+    check_sentences(asked.all_sentences)
     opened = service.library.find(asked.index)
     found = await answer(asked, opened, service.batcher, service.settings)
     return Response(found, media_type="application/json")
@@ -93,6 +96,7 @@ def indexes(service: Served) -> list[IndexOut]:
             score=shelf.opened.index.manifest.score.name,
             calibrated=shelf.opened.index.manifest.calibration is not None,
             columns=list(shelf.opened.index.columns.names),
+            max_k=service.settings.max_k,
         )
         for name, shelf in service.library.shelves.items()
     ]
@@ -128,8 +132,8 @@ async def moments(
 ) -> MapsOut:
     """A sentence's score of every proposal of a video, as 2D maps."""
     opened = service.library.find(index)
-    check_sentences(asked := SearchRequest(query=query))
-    check_limits(asked, service.settings)
+    check_sentences([query])
+    check_limits(SearchRequest(query=query), service.settings)
     chosen, number = opened.index.manifest.with_score(score), number_of(opened, video)
     found: MapsOut = await service.batcher.call(lambda deadline: maps_of(opened, number, query, chosen, at))
     return found

@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-from ..errors import QueryError
 from ..index import Restriction
 from ..search import Answer, SearchOptions, search_like, search_pairs
 from ..search.pairs import Pair
@@ -146,14 +145,3 @@ def _pair(found: Pair) -> PairOut:
         for start, end, log in (found.first, found.second)
     )
     return PairOut(rank=found.rank, video=found.video_id, score=found.score, first=first, second=second)
-
-
-def check_sentences(request: SearchRequest) -> None:
-    """Refuse sentences that no model reads, such as one of blanks.
-
-    Raises:
-        QueryError: which, and why.
-    """
-    for sentence in request.all_sentences:
-        if not sentence.strip():
-            raise QueryError("a sentence is empty.")

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from .problems import RequestError
-from .routes import problems
+from .routes import API, problems
 from .service import Served
 
-PATH = "/v1/session"
+PATH = f"{API}/session"
 _YEAR = 365 * 24 * 3600
 
-session_routes = APIRouter(tags=["status"])
+session_routes = APIRouter(prefix=API, tags=["status"])
 
 
 class SessionRequest(BaseModel):
@@ -51,7 +51,7 @@ def _where(request: Request) -> dict[str, Any]:
 
 
 @session_routes.post(
-    "/session", status_code=204, response_class=Response, responses=problems(400, 401, 408, 413, 422)
+    "/session", status_code=204, response_class=Response, responses=problems(400, 401, 408, 413, 415, 422)
 )
 def begin(asked: SessionRequest, request: Request, service: Served) -> Response:
     """Exchange the token for a cookie, which browsers send with every request from then on."""

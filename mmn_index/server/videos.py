@@ -1,6 +1,5 @@
 """The videos of an index as the API shows them."""
 
-import os
 from datetime import date, datetime, time
 from typing import Any
 
@@ -8,10 +7,9 @@ import numpy as np
 
 from ..index.segment_files import VIDEO_COLUMNS
 from ..index.selection import fitting
-from ..origin import path_of
 from ..video.browser import Playback, playback
 from ..video.opening import checked
-from .files import file_of, number_of
+from .files import UNSERVED, file_at, file_of, number_of
 from .library import Opened
 from .pool import Pool, Watch
 from .problems import RequestError
@@ -65,11 +63,11 @@ def _playback(opened: Opened, video_id: str) -> Playback:
     try:
         return playback(file_of(opened, video_id))
     except RequestError:
-        return Playback("none", "The file is not there any more.")
+        return Playback("none", f"The file {UNSERVED}.")
 
 
 def _playable(uri: str | None) -> bool:
-    return uri is not None and os.path.isfile(path_of(uri))
+    return bool(uri) and file_at(str(uri)) is not None
 
 
 def _video(row: dict[str, Any], playable: bool) -> VideoOut:

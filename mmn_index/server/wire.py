@@ -268,6 +268,7 @@ class IndexOut(BaseModel):
     score: str
     calibrated: bool
     columns: list[str] = Field(description="Of metadata, for `where`.")
+    max_k: int = Field(description="The largest `k` that this server takes.")
 
 
 class HealthOut(BaseModel):

@@ -10,7 +10,7 @@ import { login } from "./login.js";
 import { showNotice, showWaiting } from "./notice.js";
 import { clearResults, forgetAnswers, hitsIn, momentsOf, more, search, startResults } from "./results.js";
 import { whenSelectionChanges } from "./selection.js";
-import { asks, EMPTY, searchKey, stateOf, STEP, textOf, withoutFilters } from "./state.js";
+import { asks, EMPTY, searchKey, stateOf, STEP, textOf, within, withoutFilters } from "./state.js";
 import { startTheme } from "./theme.js";
 import { closeViewer, isOpen, openViewer, startViewer } from "./viewer.js";
 import { isWelcome, showWelcome } from "./welcome.js";
@@ -60,8 +60,7 @@ async function apply(scroll = null, from = null) {
   if (!on) return; // asked before the page is set up: begin() comes here again
   const mine = (applied += 1);
   const ready = loadFilters(on).catch(() => {}); // without them a search is still a search
-  // What the server calls its only index need not be in a link; with several it has to be said.
-  const full = { ...state, index: on.name };
+  const full = within(on, state);
   document.title = state.query ? `${state.query} – moments` : "Search moments";
   showForm(full, indexes, () => ask({ like: null }));
   $("side").hidden = !asks(state);
@@ -69,7 +68,7 @@ async function apply(scroll = null, from = null) {
   if (asks(state)) {
     showFilters(full, on);
     ready.then((changed) => changed && mine === applied && showFilters(full, on));
-    showChips(state, () => filter(withoutFilters(state)));
+    showChips(full, () => filter(withoutFilters(state)));
     const key = searchKey(full) + state.grouped;
     if (key !== asked) {
       asked = key;

@@ -155,7 +155,7 @@ function show(answer, state) {
   $("count").textContent = hits.length ? text : "No moments";
   $("as-moments").setAttribute("aria-pressed", String(!state.grouped));
   $("as-videos").setAttribute("aria-pressed", String(state.grouped));
-  $("more").hidden = hits.length < state.k || state.k >= MOST || hits.length === 0;
+  $("more").hidden = hits.length < state.k || state.k >= state.most || hits.length === 0;
   badge(answer, state, hits);
   if (!hits.length) sayThatNothingIsThere(answer, state);
   grid.markAll();

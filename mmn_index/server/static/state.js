@@ -77,6 +77,15 @@ export function textOf(state) {
   return text.toString();
 }
 
+/** A state as an index can be searched: a link may ask for more than it, or its server, has. */
+export const within = (index, state) => ({
+  ...state,
+  index: index.name, // what the server calls its only index need not be in a link; with several it has to be said
+  most: Math.min(MOST, index.max_k),
+  k: Math.min(state.k, MOST, index.max_k),
+  min_confidence: index.calibrated ? state.min_confidence : null,
+});
+
 export const asks = (state) => Boolean(state.query.trim() || state.like);
 
 /** Confidences are of the moments of one sentence: pairs and moments like another have none to cut at. */

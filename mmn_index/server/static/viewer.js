@@ -102,9 +102,10 @@ class Viewer {
     on.moved({ video: this.moment.video, start: moment.start, end: moment.end });
   }
 
-  play(moment) {
+  play(given) {
+    const moment = held(given, this.video.duration);
     this.moment = { video: this.moment.video, start: moment.start, end: moment.end };
-    const same = this.moments.find(({ start, end }) => start === moment.start && end === moment.end);
+    const same = this.moments.find(({ start, end }) => start === given.start && end === given.end);
     this.timeline.emphasise(same);
     dialog.querySelector(".viewer-time").textContent = span(moment.start, moment.end);
     for (const row of this.below.querySelectorAll(".moment")) {
@@ -219,6 +220,10 @@ class Viewer {
     this.player?.end();
   }
 }
+
+/** A moment as the video holds it; all of the video where it does not: a link may be older than the file. */
+const held = ({ start, end }, duration) =>
+  start < duration && start < end ? { start, end: Math.min(end, duration) } : { start: 0, end: duration };
 
 /** Of the windows that hold a moment whole, the one in whose middle it is. */
 function pickHolding(maps, { start, end }) {
