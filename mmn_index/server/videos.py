@@ -1,5 +1,6 @@
 """The videos of an index as the API shows them."""
 
+import os
 from datetime import date, datetime, time
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from ..index.segment_files import VIDEO_COLUMNS
 from ..index.selection import fitting
+from ..origin import path_of
 from ..video.browser import Playback, playback
 from ..video.opening import checked
 from .files import UNSERVED, file_at, file_of, number_of
@@ -67,7 +69,10 @@ def _playback(opened: Opened, video_id: str) -> Playback:
 
 
 def _playable(uri: str | None) -> bool:
-    return bool(uri) and file_at(str(uri)) is not None
+    if not uri:
+        return False
+    path = path_of(uri)  # a page lists a thousand: only links are followed step by step
+    return os.path.isfile(path) and (not os.path.islink(path) or file_at(uri) is not None)
 
 
 def _video(row: dict[str, Any], playable: bool) -> VideoOut:
