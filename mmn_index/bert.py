@@ -168,7 +168,7 @@ class Bert(nn.Module):
         """(n, width) -> (n, width)."""
         kind, part = self._kind, layer.get_submodule
         query, key, value = (
-            tokens.padded(part(name)(x)).unflatten(-1, (self._heads, -1)).transpose(1, 2)
+            tokens.padded(part(name)(x)).unflatten(-1, (self._heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
             for name in kind.attention[:3]
         )
         seen = None if tokens.places is None else tokens.mask[:, None, None, :]

@@ -88,7 +88,7 @@ class SparseConv:
         if min(channels, width) >= _NARROW or self.only == "tiles":
             tiled = min(self._tilings, key=lambda one: one.products(channels, width, videos))
             costs["tiles"] = tiled.products(channels, width, videos)
-        form = self.only or min(costs, key=lambda one: costs[one])
+        form = min(costs, key=costs.__getitem__) if self.only is None else self.only
         return form, tiled if form == "tiles" else None
 
     @cached_property
