@@ -458,8 +458,9 @@ def test_out_of_time_between_two_rounds(
     now, rank = [0.0], engine.rank
 
     def takes(*arguments: Any) -> Any:
+        ranked = rank(*arguments)
         now[0] += 10
-        return rank(*arguments)
+        return ranked
 
     monkeypatch.setattr(rounds, "_DEPTH", 2)
     monkeypatch.setattr(engine, "rank", takes)
