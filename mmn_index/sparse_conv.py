@@ -77,19 +77,23 @@ class SparseConv:
         self, channels: int, width: int, videos: int, dtype: torch.dtype = torch.float32
     ) -> tuple[Form, TiledConv | None]:
         """How so many videos are computed, and on which tiles."""
-        plain = (
-            math.inf
-            if dtype is torch.float64
-            else self._target_mask.numel() * self._kernel**2 / _PLAIN_IS_FASTER
-        )
+        costs = self.products(channels, width, videos)
+        if dtype is torch.float64:  # for which no plain convolution is fast
+            del costs["plain"]
+        form = min(costs, key=costs.__getitem__) if self.only is None else self.only
+        return form, self._tiling(channels, width, videos) if form == "tiles" else None
+
+    def products(self, channels: int, width: int, videos: int) -> dict[Form, float]:
+        """What each form costs, in multiplications of products of large matrices."""
+        plain = self._target_mask.numel() * self._kernel**2 / _PLAIN_IS_FASTER
         costs: dict[Form, float] = {"plain": plain, "taps": self._pairs}
         costs = {form: cost * channels * width * videos for form, cost in costs.items()}
-        tiled = None
-        if min(channels, width) >= _NARROW or self.only == "tiles":
-            tiled = min(self._tilings, key=lambda one: one.products(channels, width, videos))
-            costs["tiles"] = tiled.products(channels, width, videos)
-        form = min(costs, key=costs.__getitem__) if self.only is None else self.only
-        return form, tiled if form == "tiles" else None
+        if min(channels, width) >= _NARROW:
+            costs["tiles"] = self._tiling(channels, width, videos).products(channels, width, videos)
+        return costs
+
+    def _tiling(self, channels: int, width: int, videos: int) -> TiledConv:
+        return min(self._tilings, key=lambda one: one.products(channels, width, videos))
 
     @cached_property
     def _tilings(self) -> list[TiledConv]:

@@ -188,7 +188,9 @@ class TiledConv:
         with_, flat = self._transforms(across), across.view(2 * self.half, -1)
         tiles = space.take("tiles", across, self.valid, flat.shape[1])
         torch.mm(with_.back_rows, flat, out=tiles)
-        return tiles.view(self.valid**2 * self.tiles, videos, -1).index_select(0, self._writes)
+        tiles = tiles.view(self.valid**2 * self.tiles, videos, -1)
+        found = space.take("written", across, len(self._writes), *tiles.shape[1:])
+        return torch.index_select(tiles, 0, self._writes, out=found)
 
     def back_transposed(self, x: Tensor, space: Workspace) -> Tensor:
         """The gradient of what `back` takes, (F, 2 V, n C')."""

@@ -56,18 +56,25 @@ class ProposalMap(nn.Module):
         for diagonal in grid.diagonals:
             first = torch.arange(0, grid.num_clips - diagonal.offset, diagonal.stride, device="cpu")
             chain.append(first * grid.num_clips + first + diagonal.offset)
-        self.positions: Tensor
-        self.register_buffer(
-            "positions", torch.cat(chain), persistent=False
-        )  # in the flattened map, chain order
+        self.positions: Tensor  # in the flattened map, chain order
+        self.register_buffer("positions", torch.cat(chain), persistent=False)
+        self.order: Tensor  # of the chain in row-major order of the map
+        self.register_buffer("order", torch.cat(chain).argsort(), persistent=False)
 
     def forward(self, clips: Tensor) -> Tensor:
+        cells = clips.new_zeros(*clips.shape[:2], self.num_clips**2)
+        cells[:, :, self.positions] = self._chain(clips)
+        return cells.view(*clips.shape[:2], self.num_clips, self.num_clips)
+
+    def rows(self, clips: Tensor) -> Tensor:
+        """The valid cells alone, in row-major order: (V, H, N) -> (P, V, H)."""
+        return self._chain(clips).permute(2, 0, 1).index_select(0, self.order)
+
+    def _chain(self, clips: Tensor) -> Tensor:
         diagonals = [clips]
         for step in self.convs:
             diagonals.append(step(diagonals[-1]))
-        cells = clips.new_zeros(*clips.shape[:2], self.num_clips**2)
-        cells[:, :, self.positions] = torch.cat(diagonals, dim=2)
-        return cells.view(*clips.shape[:2], self.num_clips, self.num_clips)
+        return torch.cat(diagonals, dim=2)
 
 
 class ProposalConv(nn.Module):
@@ -109,12 +116,16 @@ class ProposalConv(nn.Module):
         self.rows: Tensor
         self.register_buffer("rows", grid.mask[live].nonzero()[:, 0], persistent=False)
 
+    def leaves_out_the_dead(self, x: Tensor) -> bool:
+        """Whether maps of this kind are computed on their live positions alone."""
+        narrow = x.dtype == torch.float32 and not self._wide
+        return x.device.type == "cpu" and not narrow and not torch.is_autocast_enabled("cpu")
+
     def features(self, cells: Tensor) -> Tensor:
         """What both heads read: (V, H, N, N) -> (V, P, H')."""
-        narrow = cells.dtype == torch.float32 and not self._wide
-        if cells.device.type != "cpu" or narrow or torch.is_autocast_enabled("cpu"):
-            return self.of_the_whole_map(cells)
-        return self.of_live_positions(cells)
+        return (
+            self.of_live_positions(cells) if self.leaves_out_the_dead(cells) else self.of_the_whole_map(cells)
+        )
 
     def of_the_whole_map(self, cells: Tensor) -> Tensor:
         """The features, all positions computed."""
@@ -135,19 +146,28 @@ class ProposalConv(nn.Module):
     def of_live_positions(self, cells: Tensor) -> Tensor:
         """The features, dead positions left out."""
         positions = self.cells[:, 0] * cells.shape[3] + self.cells[:, 1]
-        x, space = cells.flatten(2).permute(2, 0, 1).index_select(0, positions), Workspace()
+        return self.of_rows(cells.flatten(2).permute(2, 0, 1).index_select(0, positions))
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        """The features from the valid cells alone, in row-major order: (P, V, H) -> (V, P, H')."""
+        space = Workspace()
         for layer, (conv, norm, sparse) in enumerate(zip(self.convs, self.norms, self.sparse, strict=True)):
             assert isinstance(conv, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
             assert conv.bias is not None
             count = self.get_buffer(f"count_{layer}").to(x.dtype)
-            x = live_batch_norm(sparse(x, conv.weight, space), conv.bias, norm, sparse.dead).relu()
-            x = x * (1 / count[count > 0])[:, None, None]
+            x = live_batch_norm(sparse(x, conv.weight, space), conv.bias, norm, sparse.dead)
+            share = (1 / count[count > 0])[:, None, None]
+            # To get new memory takes longer than to write it.
+            x = x.relu() * share if torch.is_grad_enabled() else x.relu_().mul_(share)
         return x.index_select(0, self.rows).transpose(0, 1)
 
+    def heads(self, features: Tensor) -> Embeddings:
+        """(V, P, H') -> two of (V, P, C)."""
+        return Embeddings(self.contrastive_head(features), self.iou_head(features))
+
     def forward(self, cells: Tensor) -> Embeddings:
-        x = self.features(cells)
-        return Embeddings(self.contrastive_head(x), self.iou_head(x))
+        return self.heads(self.features(cells))
 
 
 def live_batch_norm(x: Tensor, bias: Tensor, norm: nn.BatchNorm2d, dead: int) -> Tensor:
@@ -156,6 +176,9 @@ def live_batch_norm(x: Tensor, bias: Tensor, norm: nn.BatchNorm2d, dead: int) ->
     Args:
         x: (R, V, C) what the convolution makes of the live positions, without the bias.
         dead: positions of each map that are the bias alone.
+
+    Returns:
+        (R, V, C), where no gradient is wanted in the memory of x.
     """
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -176,7 +199,8 @@ def live_batch_norm(x: Tensor, bias: Tensor, norm: nn.BatchNorm2d, dead: int) ->
         variance, mean = norm.running_var, norm.running_mean
     scale = norm.weight * (variance + norm.eps).rsqrt()
     # The bias makes no difference in training; it stays in the sum so that its gradient is 0, not none.
-    return torch.addcmul(norm.bias + (bias - mean) * scale, x, scale)
+    shift = norm.bias + (bias - mean) * scale
+    return torch.addcmul(shift, x, scale) if torch.is_grad_enabled() else x.mul_(scale).add_(shift)
 
 
 def _precise_sum(x: Tensor) -> Tensor:
@@ -221,9 +245,12 @@ class VideoEncoder(nn.Module):
         They are told here, for a decorator of theirs would load the compiler with every command: a second.
         """
         conv = self.proposal_conv
-        conv.of_live_positions = torch.compiler.disable(conv.of_live_positions)  # type: ignore[method-assign,no-untyped-call]
+        conv.of_rows = torch.compiler.disable(conv.of_rows)  # type: ignore[method-assign,no-untyped-call]
         super().compile(*arguments, **options)
 
     def forward(self, pre_clips: Tensor) -> Embeddings:
-        embeddings: Embeddings = self.proposal_conv(self.proposal_map(self.featpool(pre_clips)))
+        conv, clips = self.proposal_conv, self.featpool(pre_clips)
+        if conv.leaves_out_the_dead(clips):
+            return conv.heads(conv.of_rows(self.proposal_map.rows(clips)))
+        embeddings: Embeddings = conv(self.proposal_map(clips))
         return embeddings
