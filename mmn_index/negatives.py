@@ -20,6 +20,7 @@ and a search ranks by c(q, m) - hub h(m) in place of c(q, m); see scoring.py.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -89,13 +90,18 @@ class Bank:
             Log of the mean of exp(c(m, b) / tau), and the mean of cos(query, b) by P(b | m): two of (n,)
             float64.
         """
-        bank = self.contrastive.double().cpu()
+        bank = self._precise
         logits = embeddings[:, : bank.shape[1]].double() @ bank.T / self.tau
         return _log_mean_exp(logits), logits.softmax(dim=1) @ (bank @ query.double())
 
     def familiarity(self, query: Tensor) -> float:
         """The largest cosine of the bank's sentences with one, (C,) in the contrastive space."""
-        return float((self.contrastive.double().cpu() @ query.double()).max())
+        return float((self._precise @ query.double()).max())
+
+    @cached_property
+    def _precise(self) -> Tensor:
+        """(B, C) float64 on the CPU."""
+        return self.contrastive.double().cpu()
 
 
 def make_bank(model: MomentModel, sentences: Sequence[str], kind: str, tau: float) -> Bank:

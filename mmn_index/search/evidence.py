@@ -88,8 +88,10 @@ class Rest:
         if len(known) == answer.moments:  # all there is
             sample, others = sample[:0], torch.zeros(len(self.rows), dtype=torch.bool)
         # What a candidate index did not visit has no bound: the sample says how good it may be.
-        above = [*log[-1:].tolist(), float(ranked.bound[place]), *sample.tolist()]
-        highest = max((value for value in above if math.isfinite(value)), default=-math.inf)
+        bound = torch.tensor([float(ranked.bound[place])], dtype=torch.float64)
+        above = torch.cat([log[-1:].double(), bound, sample.double()])
+        above = above[above.isfinite()]
+        highest = float(above.max()) if len(above) else -math.inf
         total, error = log_mean(log, answer.moments, sample, self.weights[others], highest)
         shown = torch.tensor([hit.score for hit in answer.hits], dtype=torch.float64)
         logs = shown if score.logarithmic else shown.log()
