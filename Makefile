@@ -1,5 +1,6 @@
 # make demo       the whole way on a small rendered world: videos, features, training, index, evaluation, search
 # make demo-full  the same on the whole sample world
+# make bench      every benchmark that needs nothing but the demo, small, into bench.json
 # make test       the tests
 # make check      format, lint, types, tests: what continuous integration runs
 # Each creates .venv by itself. GPU=1 installs the FAISS that can use NVIDIA GPUs.
@@ -14,7 +15,7 @@ FAISS := $(if $(GPU),gpu,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(FAISS)
 
-.PHONY: default demo demo-full test check lint types clean
+.PHONY: default demo demo-full bench test check lint types clean
 default: test
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
@@ -55,6 +56,9 @@ demo: $(INSTALLED)
 # The sample world in full, which docs/results.md speaks of.
 demo-full:
 	$(MAKE) demo DEMO=demo-full SIZE= VIDEOS='500 videos' SETTING=playhouse
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/bench.py $(DEMO) bench.json
 
 # Two processes of one thread each: threads of several processes would get into each other's way. A file's tests stay together,
 # those of slow files come first (tests/conftest.py). JOBS=1 for one process.

@@ -144,11 +144,10 @@ def test_work_without_an_end_does_not_hold_up_the_end(root: Path, monkeypatch: p
     monkeypatch.setattr(searching, "search_like", endless)
     like = {"like": {"video": "v0", "start": 0, "end": 5}}
     with serving(Settings((root,))) as ((host, port), server, thread), ThreadPoolExecutor(2) as clients:
-        asking = [
-            clients.submit(httpx.post, f"http://{host}:{port}/v1/search", json=question, timeout=30)
-            for question in (like, QUESTION)
-        ]
-        begun.wait(10)
+        url, asking = f"http://{host}:{port}/v1/search", []
+        for question in (like, QUESTION):  # the second waits for the first
+            asking.append(clients.submit(httpx.post, url, json=question, timeout=30))
+            assert begun.wait(10)
         until(lambda: len(server.server_state.connections) == 2)
         began = time.monotonic()
         server.should_exit = True
@@ -223,9 +222,11 @@ def serving(settings: Settings) -> "Iterator[tuple[tuple[str, int], uvicorn.Serv
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         until(lambda: server.started)
-        yield listener.getsockname(), server, thread
-        server.should_exit = True
-        thread.join()
+        try:
+            yield listener.getsockname(), server, thread
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def answered(connection: socket.socket) -> tuple[int, dict[str, Any]]:
