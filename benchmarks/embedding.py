@@ -1,10 +1,10 @@
 """The video side against the official form of it: embedding and training steps of every setting, in turns.
 
-    python benchmarks/embedding.py [--settings charades ...] [--videos 16] [--official 2] [--rounds 3]
+    python benchmarks/embedding.py [--settings charades ...] [--videos N] [--official 2] [--rounds 3]
 
 The official form is the same weights as a dense stack: the whole padded map in contiguous layout, BatchNorm
-unfolded, then the weights of the masked rule. It takes so long that it gets `--official` videos, ours
-`--videos`; each number is the best of some rounds, a video. Beside it: how far the embeddings differ, which
+unfolded, then the weights of the masked rule. It takes so long that it gets `--official` videos, ours as many
+as `build` puts into a batch; in training, 8. Each number is the best of some rounds, a video. Beside it: how far the embeddings differ, which
 form each layer takes, and how much of the processor's measured rate for matrix products is reached by what
 has to be multiplied. Weights and features are random; neither changes the time.
 """
@@ -24,11 +24,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmn_index.config import ModelConfig
+from mmn_index.embedding import batch_size
 from mmn_index.model import unit
+from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
 from mmn_index.video_encoder import VideoEncoder
 
 WIDTH = 512  # of features, where a setting takes them as they are
+TRAINED = 8  # videos of a training step
 
 
 def official(encoder: VideoEncoder, pre_clips: Tensor) -> Embeddings:
@@ -76,22 +79,24 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
     torch.manual_seed(0)
     config = SETTINGS[name].model
     config = replace(config, input_dim=config.input_dim or WIDTH)
-    most = max(asked.videos, asked.official)
+    videos = asked.videos or batch_size(ProposalGrid(config.num_clips, config.pooling_counts))
+    most = max(videos, asked.official, TRAINED)
     pre_clips = functional.normalize(torch.randn(most, config.num_pre_clips, config.input_dim), dim=2)
     encoder = encoder_of(config, pre_clips[:2])
-    many, few = pre_clips[: asked.videos], pre_clips[: asked.official]
+    many, few = pre_clips[:videos], pre_clips[: asked.official]
     with torch.inference_mode():
         ours, theirs = in_turns(lambda: encoder(many), lambda: official(encoder, few), asked.rounds)
         pairs = zip(unit(encoder(few)), unit(official(encoder, few)), strict=True)
         off = max(float((one - other).abs().max()) for one, other in pairs)
-    embedding = ours / asked.videos, theirs / asked.official
+    embedding = ours / videos, theirs / asked.official
     forms, needed = [], 0.0
     widths = [config.featpool_dim] + [config.conv_dim] * config.conv_layers
     for layer, sparse in enumerate(encoder.proposal_conv.sparse):
-        form, tiled = sparse.form(widths[layer], widths[layer + 1], asked.videos)
+        form, tiled = sparse.form(widths[layer], widths[layer + 1], videos)
         forms.append(form if tiled is None else f"{tiled.tiles} tiles of {tiled.tile}")
-        needed += sparse.products(widths[layer], widths[layer + 1], asked.videos)[form]
+        needed += sparse.products(widths[layer], widths[layer + 1], videos)[form]
     result = {
+        "videos": videos,
         "embedding a video": compared(*embedding),
         "largest difference of unit embeddings": off,
         "layers": forms,
@@ -105,11 +110,11 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
             encoder.zero_grad()
 
         ours, theirs = in_turns(
-            lambda: step(encoder, many),
+            lambda: step(encoder, pre_clips[:TRAINED]),
             lambda: step(lambda x: official(encoder, x), few),
             max(1, asked.rounds - 1),
         )
-        result["training step a video"] = compared(ours / asked.videos, theirs / asked.official)
+        result["training step a video"] = compared(ours / TRAINED, theirs / asked.official)
     return result
 
 
@@ -126,7 +131,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--videos", type=int, default=16)
+    parser.add_argument("--videos", type=int, help="of ours in embedding")
     parser.add_argument("--official", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--embed-only", action="store_true", help="no training steps")
@@ -136,7 +141,6 @@ def main() -> None:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "videos": asked.videos,
         "official videos": asked.official,
     }
     for name in asked.settings:

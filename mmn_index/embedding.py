@@ -10,10 +10,18 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .moment_model import MomentModel
+from .proposals import ProposalGrid
 
-_BATCH = 16  # videos, or windows of them, that go through the encoder together
+# Of a batch: what is done once for all its videos is a fifth of the work with 16 of few proposals, and videos
+# of many proposals take memory.
+_BATCH, _PROPOSALS = 64, 1 << 15
 
 Video = TypeVar("Video")
+
+
+def batch_size(grid: ProposalGrid) -> int:
+    """How many videos, or windows of them, go through the encoder together."""
+    return max(1, min(_BATCH, _PROPOSALS // len(grid)))
 
 
 @torch.inference_mode()
@@ -42,7 +50,8 @@ def embed_in_batches(
     def read(part: Sequence[Video]) -> Tensor:
         return torch.stack([pre_clips(video) for video in part])
 
-    batches = [videos[first : first + _BATCH] for first in range(0, len(videos), _BATCH)]
+    size = batch_size(model.grid)
+    batches = [videos[first : first + size] for first in range(0, len(videos), size)]
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, batches[0]) if batches else None
         for number in range(len(batches)):
@@ -53,7 +62,7 @@ def embed_in_batches(
             for place, embeddings in enumerate(made):
                 if not np.isfinite(embeddings).all():
                     raise CheckpointError(
-                        f"the model embeds video '{name(videos[number * _BATCH + place])}' as numbers that "
+                        f"the model embeds video '{name(videos[number * size + place])}' as numbers that "
                         "are not finite: its training has diverged, or the features are not of the kind that "
                         "it was trained on."
                     )
