@@ -4,9 +4,10 @@
 
 The official form is the same weights as a dense stack: the whole padded map in contiguous layout, BatchNorm
 unfolded, then the weights of the masked rule. It takes so long that it gets `--official` videos, ours as many
-as `build` puts into a batch; in training, 8. Each number is the best of some rounds, a video. Beside it: how far the embeddings differ, which
-form each layer takes, and how much of the processor's measured rate for matrix products is reached by what
-has to be multiplied. Weights and features are random; neither changes the time.
+as `build` puts into a batch; in training, 8. Each number is the best of some rounds, a video. Beside it: how
+far the embeddings differ, which form each layer takes, and how much of the processor's measured rate for
+products of matrices is reached by what has to be multiplied. Weights and features are random; neither changes
+the time.
 """
 
 import argparse
