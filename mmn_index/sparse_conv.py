@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from .tiled_conv import TiledConv, Workspace
 
-# A plain convolution multiplies so much faster than single taps do (measured with 128 and with 512 channels),
-# in the number formats that it has fast code for.
-_PLAIN_IS_FASTER = 1.5
+# A multiplication of these forms takes so many times as long as one of a product of large matrices (measured
+# with 128 and with 512 channels), of a plain convolution in the number formats that it has fast code for.
+_TAPS, _PLAIN = 1.8, 1.2
 _NARROW = 32  # channels below which tiles are not looked at: their transforms cost more than they save
 
 Form = Literal["plain", "taps", "tiles"]
@@ -85,8 +85,8 @@ class SparseConv:
 
     def products(self, channels: int, width: int, videos: int) -> dict[Form, float]:
         """What each form costs, in multiplications of products of large matrices."""
-        plain = self._target_mask.numel() * self._kernel**2 / _PLAIN_IS_FASTER
-        costs: dict[Form, float] = {"plain": plain, "taps": self._pairs}
+        plain = _PLAIN * self._target_mask.numel() * self._kernel**2
+        costs: dict[Form, float] = {"plain": plain, "taps": _TAPS * self._pairs}
         costs = {form: cost * channels * width * videos for form, cost in costs.items()}
         if min(channels, width) >= _NARROW:
             costs["tiles"] = self._tiling(channels, width, videos).products(channels, width, videos)
