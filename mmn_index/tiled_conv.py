@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_AT_ONCE = 1 << 24  # numbers: many calls of little work wait for each other where processes share cores
 _ROWS = 256  # tiles that are multiplied together: fewer leave the processor waiting for the weights
 
 
@@ -160,6 +161,12 @@ class TiledConv:
         step = -(-videos // passes)
         return [slice(first, first + step) for first in range(0, videos, step)]
 
+    def groups(self, channels: int, width: int, tiles: int) -> list[slice]:
+        """Frequencies along the rows that are multiplied together, for so many tiles of all videos."""
+        each = 3 * self.tile * max(tiles * channels, tiles * width, channels * width)
+        step = max(1, _AT_ONCE // each)
+        return [slice(first, first + step) for first in range(0, self.half, step)]
+
     def spectra(self, weight: Tensor, space: Workspace, *, keep: bool) -> "_Spectra":
         """The transformed weights, (C', C, K, K); `keep` where they are asked for several times."""
         return _Spectra(weight, self._transforms(weight), space, keep=keep)
@@ -205,7 +212,7 @@ class TiledConv:
 
 
 class _Spectra:
-    """The weights of a layer in the frequency domain, one frequency along the rows at a time."""
+    """The weights of a layer in the frequency domain, some frequencies along the rows at a time."""
 
     def __init__(self, weight: Tensor, with_: _Transforms, space: Workspace, *, keep: bool) -> None:
         self._with, self._space = with_, space
@@ -213,21 +220,20 @@ class _Spectra:
         flat = space.take("weights", weight, kernel, kernel, self.channels, self.width)
         flat = flat.copy_(weight.permute(3, 2, 1, 0)).view(kernel, -1)
         across = space.take("weights across", weight, len(with_.weight_rows), flat.shape[1])
-        self._across = torch.mm(with_.weight_rows, flat, out=across).view(
-            -1, 2 * kernel, flat.shape[1] // kernel
-        )
+        torch.mm(with_.weight_rows, flat, out=across)
+        self._across = across.view(-1, 2 * kernel, flat.shape[1] // kernel)
         self._kept: dict[int, Tensor] | None = {} if keep else None
 
-    def at(self, frequency: int) -> Tensor:
-        """(3 T, C, C'): r, s - r and r + s."""
-        if self._kept is not None and frequency in self._kept:
-            return self._kept[frequency]
-        name = "spectrum" if self._kept is None else f"spectrum {frequency}"
-        columns = self._with.weight_columns
-        found = self._space.take(name, self._across, len(columns), self._across.shape[2])
-        found = torch.mm(columns, self._across[frequency], out=found).view(-1, self.channels, self.width)
+    def at(self, group: slice) -> Tensor:
+        """(g 3 T, C, C'): r, s - r and r + s of g frequencies."""
+        if self._kept is not None and group.start in self._kept:
+            return self._kept[group.start]
+        name = "spectrum" if self._kept is None else f"spectrum {group.start}"
+        across, columns = self._across[group], self._with.weight_columns
+        found = self._space.take(name, across, len(across), len(columns), across.shape[2])
+        found = torch.matmul(columns, across, out=found).view(-1, self.channels, self.width)
         if self._kept is not None:
-            self._kept[frequency] = found
+            self._kept[group.start] = found
         return found
 
 
@@ -238,18 +244,20 @@ class _Tiled(torch.autograd.Function):
         ctx.conv, ctx.space = conv, space
         parts, with_ = conv.parts(x.shape[1]), _Transforms.of(conv.tile, conv.kernel, x.dtype)
         spectra = conv.spectra(weight, space, keep=len(parts) > 1)
+        groups = conv.groups(x.shape[2], len(weight), conv.tiles * x[:, parts[0]].shape[1])
         out = x.new_empty(len(conv._writes), x.shape[1], len(weight))
         for part in parts:
             own = x[:, part]
             tiles = own.shape[1] * conv.tiles
             across = conv.across(own, space)
             back = space.take("back", x, conv.half, 2 * conv.valid, tiles * len(weight))
-            into = space.take("into", x, 3 * conv.tile, across.shape[2])
-            products = space.take("products", x, 3 * conv.tile, tiles, len(weight))
-            for frequency in range(conv.half):
-                torch.mm(with_.columns, across[frequency], out=into)
-                torch.bmm(into.view(3 * conv.tile, tiles, -1), spectra.at(frequency), out=products)
-                torch.mm(with_.back_columns, products.view(3 * conv.tile, -1), out=back[frequency])
+            for group in groups:
+                count = len(across[group])
+                into = space.take("into", x, count, 3 * conv.tile, across.shape[2])
+                products = space.take("products", x, count * 3 * conv.tile, tiles, len(weight))
+                torch.matmul(with_.columns, across[group], out=into)
+                torch.bmm(into.view(len(products), tiles, -1), spectra.at(group), out=products)
+                torch.matmul(with_.back_columns, products.view(count, 3 * conv.tile, -1), out=back[group])
             out[:, part] = conv.back(back, own.shape[1], space)
         return out
 
@@ -259,6 +267,7 @@ class _Tiled(torch.autograd.Function):
         (x, weight), conv, space = ctx.saved_tensors, ctx.conv, ctx.space
         parts, with_ = conv.parts(x.shape[1]), _Transforms.of(conv.tile, conv.kernel, x.dtype)
         spectra = conv.spectra(weight, space, keep=len(parts) > 1)
+        groups = conv.groups(x.shape[2], len(weight), conv.tiles * x[:, parts[0]].shape[1])
         of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         of_weights = x.new_zeros(conv.half, 2 * conv.kernel, weight.shape[0] * weight.shape[1])
         for part in parts:
@@ -266,20 +275,23 @@ class _Tiled(torch.autograd.Function):
             tiles = own.shape[1] * conv.tiles
             back = conv.back_transposed(gradient[:, part], space)
             across = conv.across(own, space)
-            into = space.take("into", x, 3 * conv.tile, across.shape[2])
-            given = into.view(3 * conv.tile, tiles, -1)
-            products = space.take("products", x, 3 * conv.tile, back.shape[2])
-            for frequency in range(conv.half):
-                torch.mm(with_.columns, across[frequency], out=into)
-                torch.mm(with_.back_columns.T, back[frequency], out=products)
-                of_products = products.view(3 * conv.tile, tiles, -1)
-                spectrum = spectra.at(frequency)
+            for group in groups:
+                count = len(across[group])
+                into = space.take("into", x, count, 3 * conv.tile, across.shape[2])
+                products = space.take("products", x, count, 3 * conv.tile, back.shape[2])
+                torch.matmul(with_.columns, across[group], out=into)
+                torch.matmul(with_.back_columns.T, back[group], out=products)
+                spectrum = spectra.at(group)
+                given = into.view(len(spectrum), tiles, -1)
+                of_products = products.view(len(spectrum), tiles, -1)
                 of_spectrum = space.take("of spectrum", x, *spectrum.shape)
                 torch.bmm(given.transpose(1, 2), of_products, out=of_spectrum)
-                of_weights[frequency].addmm_(with_.weight_columns.T, of_spectrum.view(3 * conv.tile, -1))
+                of_group = of_spectrum.view(count, 3 * conv.tile, -1)
+                columns = with_.weight_columns.T.expand(count, -1, -1)
+                of_weights[group].baddbmm_(columns, of_group)
                 if of_x is not None:
                     torch.bmm(of_products, spectrum.transpose(1, 2), out=given)
-                    torch.mm(with_.columns.T, into, out=across[frequency])
+                    torch.matmul(with_.columns.T, into, out=across[group])
             if of_x is not None:
                 of_x[:, part] = conv.across_transposed(across, len(x), own.shape[1], space)
         flat = with_.weight_rows.T @ of_weights.view(len(with_.weight_rows), -1)

@@ -56,14 +56,23 @@ def test_gradients_by_differences() -> None:
     assert torch.autograd.gradcheck(conv, (x, weight))
 
 
-def test_videos_of_several_passes_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [1, 3000, 1 << 24])
+def test_videos_of_several_passes_are_those_of_one(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two passes of three and two videos, and frequencies one by one, some or all together."""
     source, target = masks(3, 9, "triangle")
     conv = TiledConv(source, target, 3, 6)
-    x, weight = torch.randn(int(source.sum()), 5, 8), torch.randn(8, 8, 3, 3)
-    together = conv(x, weight)
+    monkeypatch.setattr("mmn_index.tiled_conv._AT_ONCE", at_once)
+    torch.manual_seed(0)
+    x = torch.randn(int(source.sum()), 5, 8, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(8, 8, 3, 3, dtype=torch.float64, requires_grad=True)
     monkeypatch.setattr("mmn_index.tiled_conv._ROWS", 2 * conv.tiles)
-    assert len(conv.parts(5)) == 2
-    assert torch.allclose(conv(x, weight), together, atol=1e-5)
+    assert [len(range(5)[part]) for part in conv.parts(5)] == [3, 2]
+    made, expected = conv(x, weight), dense(x, weight, source, target)
+    assert torch.allclose(made, expected, rtol=1e-11, atol=1e-12)
+    given = torch.randn_like(made)
+    ours, theirs = (torch.autograd.grad((y * given).sum(), [x, weight]) for y in (made, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", PAPER)
