@@ -5,13 +5,14 @@
 The official form is the same weights as a dense stack: the whole padded map in contiguous layout, BatchNorm
 unfolded, then the weights of the masked rule. It takes so long that it gets `--official` videos, ours as many
 as `build` puts into a batch; in training, 8. Each number is the best of some rounds, a video. Beside it: how
-far the embeddings differ, which form each layer takes, and how much of the processor's measured rate for
-products of matrices is reached by what has to be multiplied. Weights and features are random; neither changes
-the time.
+far the embeddings differ, which form each layer takes, and the share of the processor's measured rate for
+products of matrices (of tiles alone; nan where a layer takes another form). Weights and features are random;
+neither changes the time.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -93,9 +94,10 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
     forms, needed = [], 0.0
     widths = [config.featpool_dim] + [config.conv_dim] * config.conv_layers
     for layer, sparse in enumerate(encoder.proposal_conv.sparse):
-        form, tiled = sparse.form(widths[layer], widths[layer + 1], videos)
+        both = widths[layer], widths[layer + 1]
+        form, tiled = sparse.form(*both, videos)
         forms.append(form if tiled is None else f"{tiled.tiles} tiles of {tiled.tile}")
-        needed += sparse.products(widths[layer], widths[layer + 1], videos)[form]
+        needed += math.nan if tiled is None else tiled.products(*both, videos, thin=1.0)
     result = {
         "videos": videos,
         "embedding a video": compared(*embedding),

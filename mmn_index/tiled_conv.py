@@ -113,14 +113,19 @@ class TiledConv:
         self._corners = _cover(target, self.valid)
         self.tiles = len(self._corners)
 
-    def products(self, channels: int, width: int, videos: int) -> float:
-        """What the layer costs, in multiplications of a product of large matrices, for so many videos."""
+    def products(self, channels: int, width: int, videos: int, *, thin: float | None = None) -> float:
+        """What the layer costs, in multiplications of a product of large matrices, for so many videos.
+
+        Args:
+            thin: how many of them one of a transform counts as; None for what was measured.
+        """
         tile, valid, half = self.tile, self.valid, self.half
         into = channels * half * (2 * tile * tile + 6 * tile * tile)
         back = width * half * (6 * tile * valid + 2 * valid * valid)
         weights = channels * width * half * (2 * self.kernel**2 + 6 * tile * self.kernel)
         core = 3 * half * tile * channels * width
-        return videos * self.tiles * (core + _THIN * (into + back)) + _THIN * weights
+        thin = _THIN if thin is None else thin
+        return videos * self.tiles * (core + thin * (into + back)) + thin * weights
 
     @cached_property
     def _reads(self) -> tuple[Tensor, Tensor]:
