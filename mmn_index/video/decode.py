@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ..errors import ConfigError, VideoError
 from .bookmark import LOOKED_BACK_AT, Bookmark, Marks
@@ -122,7 +123,8 @@ class FrameWalk(Iterator[np.ndarray]):
         """Ticks from the given one on, and the picture that is shown at each."""
         shown: Picture | None = None
         self.stated = video.stated
-        pictures = (Picture(frame, self._size, video.aspect) for frame in video.frames())
+        scaler = VideoReformatter()
+        pictures = (Picture(frame, self._size, video.aspect, scaler) for frame in video.frames())
         for time, picture in clock.in_order(pictures):
             while shown is not None and (tick + 0.5) / self._rate < time - _SAME:
                 yield tick, shown

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ..errors import QueryError
 from .container import VideoFile, open_video
@@ -96,7 +97,8 @@ class _Cursor:
 
 def _frames(video: VideoFile, height: int) -> Iterator[Picture]:
     """No method of the cursor, which holds it: a circle would keep the decoder and its threads."""
+    scaler = VideoReformatter()
     for frame in video.frames():
         wide, high = shown_size(frame, video.aspect)
         size = FrameSize(max(1, round(wide * height / high)), height)
-        yield Picture(frame, size, video.aspect)
+        yield Picture(frame, size, video.aspect, scaler)
