@@ -14,14 +14,14 @@ WIDTH, HEIGHT = 96, 72  # pixels
 CELL = 4  # pixels; what is added up before anything else happens
 ROWS, COLUMNS = HEIGHT // CELL, WIDTH // CELL
 CHUNK = 4  # frames looked at together
-_MOTION_CHUNK = 8  # frames whose motion is worked out together
+_MOTION_CHUNK = 20  # frames whose motion is worked out together
 DIRECTIONS = 8
 HUES = 12
 _CELLS = ROWS * COLUMNS
 _NOISE = np.float32(0.06)  # change of log-brightness that is noise, not motion
 _DARK = 0.08  # added to brightness before the logarithm, so that noise in the dark stays small
 # numpy compares two arrays three times as fast as an array and a number.
-_ZEROS = np.zeros(HUES * CHUNK * HEIGHT * WIDTH, np.float32)
+_ZEROS = np.zeros(DIRECTIONS // 2 * _MOTION_CHUNK * HEIGHT * WIDTH, np.float32)
 
 
 class FrameMaps:
