@@ -161,18 +161,20 @@ class Camera:
     def _seen(self, canvas: Canvas, x: int, y: int) -> _Wide:
         """The canvas from pixel (x, y) on, scaled down by two, with one row and one column more than a frame.
 
-        The stage is scaled down once in each of the four ways to put pixels in pairs, then only the people.
+        A stage that stays is scaled down once in each of the four ways to put pixels in pairs, then only the
+        people.
         """
+        rows, columns = _SEEN_HEIGHT, _SEEN_WIDTH
+        width, height = canvas.stage.size
         if canvas.stage is not self._stage:
             self._stage = canvas.stage
             self._small.clear()
+            box = x, y, min(x + 2 * columns, width), min(y + 2 * rows, height)
+            return _continued(canvas.picture.reduce(2, box), rows, columns)
         odd = x % 2, y % 2
         if odd not in self._small:
-            small = np.asarray(canvas.stage.reduce(2, (*odd, *canvas.stage.size))).astype(np.uint16)
-            # The view may touch the edge of the canvas.
-            self._small[odd] = np.pad(small, ((0, 2), (0, 2), (0, 0)), mode="edge")
-        rows, columns = _SEEN_HEIGHT, _SEEN_WIDTH
-        width, height = canvas.stage.size
+            small = canvas.stage.reduce(2, (*odd, width, height))
+            self._small[odd] = _continued(small, small.height + 2, small.width + 2)
         seen = self._small[odd][y // 2 : y // 2 + rows, x // 2 : x // 2 + columns].copy()
         for left, top, right, bottom in canvas.people:
             # in pixels of the frame, outwards to whole ones
@@ -209,6 +211,17 @@ class Camera:
         return np.tile(fixed, (_SEEN_WIDTH, 1))  # numpy is slow on rows of three
 
 
+def _continued(image: Image.Image, rows: int, columns: int) -> _Wide:
+    """An image as numbers, with its last row and column repeated: the view may touch the canvas's edge."""
+    pixels = np.asarray(image)
+    height, width = pixels.shape[:2]
+    wide = np.empty((rows, columns, 3), np.uint16)
+    wide[:height, :width] = pixels
+    wide[:height, width:] = wide[:height, width - 1 : width]
+    wide[height:] = wide[height - 1]
+    return wide
+
+
 def write_video(plan: Plan, path: Path) -> None:
     """Render a plan and write it as H.264 mp4; `path` appears only when the video is complete.
 
@@ -231,7 +244,10 @@ def _encode(plan: Plan, path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = FRAME_WIDTH, FRAME_HEIGHT, "yuv420p"
         stream.codec_context.thread_count = 1  # more threads could change the bytes
         converter = VideoReformatter()
+        frame = av.VideoFrame(FRAME_WIDTH, FRAME_HEIGHT, "rgb24")  # its memory is used again for each picture
+        plane = frame.planes[0]
+        pixels = np.frombuffer(plane, np.uint8).reshape(FRAME_HEIGHT, plane.line_size)[:, : 3 * FRAME_WIDTH]
         for picture in frames(plan):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            pixels[:] = picture.reshape(FRAME_HEIGHT, -1)
             container.mux(stream.encode(converter.reformat(frame, format="yuv420p", threads=1)))
         container.mux(stream.encode())
