@@ -68,12 +68,13 @@ class FrameMaps:
         chroma = np.empty((2, CELL, CELL, len(frames), _CELLS), np.float32)
         for part, out in zip(_chroma(red, green, blue, yellow, brightness), chroma, strict=True):
             _to_places(part, out)
-        strength = _by_direction(*chroma, self.colours[:DIRECTIONS, now])
+        red_green, yellow_blue = chroma
+        strength = _by_direction(red_green, yellow_blue, self.colours[:DIRECTIONS, now])
         _shades(by_place - log.mean(axis=(1, 2))[:, None], self.colours[DIRECTIONS:, now])
         brightness /= brightness.mean(axis=(1, 2), keepdims=True) + np.float32(0.05)
         relative = np.empty_like(strength)
         _to_places(brightness, relative)
-        _hues(*chroma, strength, relative, self.hues[:, now])
+        _hues(red_green, yellow_blue, strength, relative, self.hues[:, now])
 
     def repeat(self, at: int) -> None:
         """Fill in the frames from `at` on, all the same as the last one before."""
@@ -154,7 +155,8 @@ def _log_brightness(red: Array, green: Array, blue: Array) -> Array:
     brightness += part
     brightness += np.multiply(0.114, blue, out=part)
     brightness += _DARK
-    return np.log(brightness, out=brightness)
+    np.log(brightness, out=brightness)
+    return brightness
 
 
 def smooth(images: Array) -> Array:
@@ -194,7 +196,8 @@ def _to_places(images: Array, out: Array) -> None:
 
 
 def _positive(pixels: Array) -> Array:
-    return np.maximum(pixels, _ZEROS[: pixels.size].reshape(pixels.shape))
+    positive: Array = np.maximum(pixels, _ZEROS[: pixels.size].reshape(pixels.shape))
+    return positive
 
 
 def _taken(pixels: Array, cells: Array) -> Array:
@@ -228,7 +231,7 @@ def _by_direction(x: Array, y: Array, out: Array) -> Array:
     Returns:
         The lengths.
     """
-    length = x * x
+    length: Array = x * x
     part = y * y
     length += part
     np.sqrt(length, out=length)

@@ -245,8 +245,8 @@ def _encode(plan: Plan, path: Path) -> None:
         stream.codec_context.thread_count = 1  # more threads could change the bytes
         converter = VideoReformatter()
         frame = av.VideoFrame(FRAME_WIDTH, FRAME_HEIGHT, "rgb24")  # its memory is used again for each picture
-        plane = frame.planes[0]
-        pixels = np.frombuffer(plane, np.uint8).reshape(FRAME_HEIGHT, plane.line_size)[:, : 3 * FRAME_WIDTH]
+        rows = np.frombuffer(memoryview(frame.planes[0]), np.uint8).reshape(FRAME_HEIGHT, -1)
+        pixels = rows[:, : 3 * FRAME_WIDTH]  # rows of frames may be longer
         for picture in frames(plan):
             pixels[:] = picture.reshape(FRAME_HEIGHT, -1)
             container.mux(stream.encode(converter.reformat(frame, format="yuv420p", threads=1)))
