@@ -15,13 +15,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import VideoReformatter
 
 from mmn_index.errors import ConfigError, QueryError, VideoError
 from mmn_index.video.clock import Clock
 from mmn_index.video.container import VideoFile
 from mmn_index.video.decode import frames_at_rate, probe
-from mmn_index.video.picture import FrameSize, Picture
+from mmn_index.video.picture import FrameSize, Picture, Scaler
 from mmn_index.video.thumbnails import thumbnails
 
 REAL = Path(__file__).parents[2] / "shared" / "videos"
@@ -424,7 +423,7 @@ def test_real_videos_decode() -> None:
 
 
 def test_one_scaler_serves_frames_whose_size_and_colours_change() -> None:
-    scaler, rng = VideoReformatter(), np.random.default_rng(0)
+    scaler, rng = Scaler(), np.random.default_rng(0)
     forms = ("yuv420p", "yuv444p", "yuvj420p", "yuv420p10le")
     for n in range(24):
         width, height = ((64, 48), (224, 168), (100, 60))[n % 3]

@@ -19,6 +19,7 @@ from .clock import seconds
 
 # Without BITEXACT, the same frame may scale to other bytes on a processor with other instructions.
 _INTERPOLATION = Interpolation.BICUBIC | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
+Scaler = VideoReformatter  # one a video: it takes longer to set up than to scale a small frame
 _BT709 = 1  # in FFmpeg's lists of colour spaces, primaries and transfer curves
 
 
@@ -114,11 +115,11 @@ class Picture:
     `time` is its raw time in seconds, and `stamp` the same in units of the file, None if it has none.
 
     Args:
-        scaler: shared by the frames of a video, as setting one up takes longer than scaling a small frame.
+        scaler: that of the video, whose frames may differ in size; None takes one of its own.
     """
 
     def __init__(
-        self, frame: VideoFrame, size: FrameSize, aspect: float, scaler: VideoReformatter | None = None
+        self, frame: VideoFrame, size: FrameSize, aspect: float, scaler: Scaler | None = None
     ) -> None:
         self.time = frame.time
         self.stamp = frame.pts
@@ -127,7 +128,7 @@ class Picture:
         self._frame: VideoFrame | None = frame
         self._size = size
         self._aspect = aspect
-        self._scaler = scaler or VideoReformatter()
+        self._scaler = scaler or Scaler()
         self._image: np.ndarray | None = None
 
     def image(self) -> np.ndarray:
@@ -139,7 +140,7 @@ class Picture:
         return self._image
 
 
-def _image(frame: VideoFrame, size: FrameSize, aspect: float, scaler: VideoReformatter) -> np.ndarray:
+def _image(frame: VideoFrame, size: FrameSize, aspect: float, scaler: Scaler) -> np.ndarray:
     """The upright frame at a size, (H, W, 3) uint8."""
     transposed, flip_x, flip_y = orientation(frame)
     width, height = _scaled(shown_size(frame, aspect), size)
