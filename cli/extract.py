@@ -32,9 +32,7 @@ from .output import say
 @click.option(
     "--workers",
     type=Whole(1),
-    default=1,
-    show_default=True,
-    help="Processes that decode ('pixels' only).",
+    help="Processes that decode ('pixels' only).  [default: one a core]",
 )
 @click.option(
     "--prefix",
@@ -49,7 +47,7 @@ def extract(
     backbone: str,
     rate: float | None,
     device: str,
-    workers: int,
+    workers: int | None,
     prefix: str,
     follow_links: bool,
     strict: bool,
@@ -69,6 +67,7 @@ def extract(
         mmn-index extract camB -o features.h5 --prefix camB/
     """
     from mmn_index.index_build.extract import extract as run
+    from mmn_index.index_build.extract import usual_workers
 
     if backbone == "pixels" and device != "cpu":
         raise click.UsageError(
@@ -81,7 +80,7 @@ def extract(
             backbone=backbone,
             rate=rate,
             device=device,
-            workers=workers,
+            workers=workers or usual_workers(backbone),
             prefix=prefix,
             follow_links=follow_links,
             strict=strict,

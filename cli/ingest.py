@@ -168,7 +168,7 @@ def describe_videos(
     Returns:
         The feature file, the ids of the videos in it that were given, and what could not be described.
     """
-    from mmn_index.index_build.extract import extract, nothing_described
+    from mmn_index.index_build.extract import extract, nothing_described, usual_workers
     from mmn_index.index_build.ingest import check_described, described_by, needed
     from mmn_index.index_build.video_files import find_videos
 
@@ -182,7 +182,7 @@ def describe_videos(
     backbone = load_backbone(name, on)
     check_described(backbone, model.info)
     rate = stated_rate() or backbone.rate
-    workers = ingest.workers or (len(os.sched_getaffinity(0)) if name == "pixels" else 1)
+    workers = ingest.workers or usual_workers(name)
     need = needed(found, model.info, backbone, rate, ingest.rule(model) or model.info.windows, out)
     _ask(need, f"{name} on {on}, {rate:g} snippets a second, {workers} decoding", yes=ingest.yes)
     del backbone

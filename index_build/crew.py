@@ -73,8 +73,8 @@ class Crew(Generic[Task, Outcome]):
                     del self._busy[ready]
                     if isinstance(outcome, Died):
                         ready = self._hire()
+                    self._give(ready, waiting)  # before the outcome is kept, so that no worker waits for that
                     yield video_id, outcome
-                    self._give(ready, waiting)
         finally:
             self._dismiss()
 

@@ -4,6 +4,7 @@ A run can be killed at any time and started again: finished videos stay. A file 
 out; one that changes later is described again.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -44,6 +45,13 @@ class ExtractResult:
     remarks: list[str] = field(default_factory=list)
     out: Path = Path()
     video_ids: Sequence[str] = ()
+
+
+def usual_workers(backbone: str) -> int:
+    """How many processes decode for the backbone of this name where nobody says: one a processor that this
+    process may use for `pixels`, else 1.
+    """
+    return len(os.sched_getaffinity(0)) if backbone == "pixels" else 1
 
 
 def extract(

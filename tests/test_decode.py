@@ -20,7 +20,7 @@ from mmn_index.errors import ConfigError, QueryError, VideoError
 from mmn_index.video.clock import Clock
 from mmn_index.video.container import VideoFile
 from mmn_index.video.decode import frames_at_rate, probe
-from mmn_index.video.picture import FrameSize
+from mmn_index.video.picture import FrameSize, Picture, Scaler
 from mmn_index.video.thumbnails import thumbnails
 
 REAL = Path(__file__).parents[2] / "shared" / "videos"
@@ -420,3 +420,15 @@ def test_real_videos_decode() -> None:
         assert abs(count - info.duration) <= 0.6, path.name
         picture = thumbnails(path, [info.duration / 2], 24)[0]
         assert picture.shape[1] == pytest.approx(24 * info.width / info.height, abs=1), path.name
+
+
+def test_one_scaler_serves_frames_whose_size_and_colours_change() -> None:
+    scaler, rng = Scaler(), np.random.default_rng(0)
+    forms = ("yuv420p", "yuv444p", "yuvj420p", "yuv420p10le")
+    for n in range(24):
+        width, height = ((64, 48), (224, 168), (100, 60))[n % 3]
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format=forms[n % 4], threads=1)
+        frame.colorspace, frame.color_range = (1, 5, 9)[n // 2 % 3], (0, 1, 2)[n // 3 % 3]
+        shared = Picture(frame, FrameSize(96, 72), 1.0, scaler).image()
+        assert np.array_equal(shared, Picture(frame, FrameSize(96, 72), 1.0).image()), n

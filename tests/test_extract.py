@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import av
 import h5py
 import numpy as np
 import pytest
-from mmn_index.index_build.extract import extract
+from mmn_index.index_build.crew import Crew
+from mmn_index.index_build.extract import extract, usual_workers
 
 from mmn_index.errors import ConfigError, FeatureError, OutputError, VideoError
 from mmn_index.features import FeatureFile
@@ -512,3 +514,28 @@ def test_real_videos_go_through(tmp_path: Path) -> None:
             duration = features.duration(video_id) or 0.0
             assert abs(len(features.read(video_id)) - duration) <= 0.51
             assert 4 < duration < 140
+
+
+def write(path: Path, tell: object) -> str:
+    path.write_text("done")
+    return path.name
+
+
+def writer() -> Callable[[Path, object], str]:
+    return write
+
+
+def test_a_worker_does_not_wait_for_an_outcome_to_be_kept(tmp_path: Path) -> None:
+    crew: Crew[Path, str] = Crew(1, writer)
+    outcomes = crew.outcomes({"a": tmp_path / "a", "b": tmp_path / "b"}, lambda video, reached: None)
+    assert next(outcomes) == ("a", "a")
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "b").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (tmp_path / "b").exists()
+    assert list(outcomes) == [("b", "b")]
+
+
+def test_pixels_decodes_on_every_core_and_networks_in_one_process() -> None:
+    assert usual_workers("pixels") == len(os.sched_getaffinity(0))
+    assert usual_workers("openai/clip-vit-base-patch32") == 1

@@ -20,7 +20,7 @@ from ..errors import ConfigError, VideoError
 from .bookmark import LOOKED_BACK_AT, Bookmark, Marks
 from .clock import Clock
 from .container import VideoFile, open_video
-from .picture import FrameSize, Picture, orientation, shown_size
+from .picture import FrameSize, Picture, Scaler, orientation, shown_size
 from .thumbnails import thumbnails
 
 __all__ = ["FrameSize", "FrameWalk", "VideoInfo", "frames_at_rate", "num_ticks", "probe", "thumbnails"]
@@ -122,7 +122,8 @@ class FrameWalk(Iterator[np.ndarray]):
         """Ticks from the given one on, and the picture that is shown at each."""
         shown: Picture | None = None
         self.stated = video.stated
-        pictures = (Picture(frame, self._size, video.aspect) for frame in video.frames())
+        scaler = Scaler()
+        pictures = (Picture(frame, self._size, video.aspect, scaler) for frame in video.frames())
         for time, picture in clock.in_order(pictures):
             while shown is not None and (tick + 0.5) / self._rate < time - _SAME:
                 yield tick, shown

@@ -14,12 +14,14 @@ WIDTH, HEIGHT = 96, 72  # pixels
 CELL = 4  # pixels; what is added up before anything else happens
 ROWS, COLUMNS = HEIGHT // CELL, WIDTH // CELL
 CHUNK = 4  # frames looked at together
-_MOTION_CHUNK = 8  # frames whose motion is worked out together
+_MOTION_CHUNK = 20  # frames whose motion is worked out together
 DIRECTIONS = 8
 HUES = 12
 _CELLS = ROWS * COLUMNS
 _NOISE = np.float32(0.06)  # change of log-brightness that is noise, not motion
 _DARK = 0.08  # added to brightness before the logarithm, so that noise in the dark stays small
+# numpy compares two arrays three times as fast as an array and a number.
+_ZEROS = np.zeros(DIRECTIONS // 2 * _MOTION_CHUNK * HEIGHT * WIDTH, np.float32)
 
 
 class FrameMaps:
@@ -35,6 +37,7 @@ class FrameMaps:
     """
 
     def __init__(self, frames: int) -> None:
+        _keep_memory()
         self.log = np.empty((CELL, CELL, frames, _CELLS), np.float32)
         self.across, self.down = np.empty_like(self.log), np.empty_like(self.log)
         self.sample = np.empty((frames, len(range(0, HEIGHT, 3)) * len(range(0, WIDTH, 3))), np.float32)
@@ -46,24 +49,32 @@ class FrameMaps:
     def show(self, frames: Array, at: int) -> None:
         """Fill in what (n, 72, 96, 3) uint8 RGB frames show as the frames from `at` on."""
         now = slice(at, at + len(frames))
-        rgb = np.moveaxis(frames, 3, 0).astype(np.float32)
+        rgb = np.empty((3, *frames.shape[:3]), np.float32)  # numpy is slow on one channel in three
+        rgb[...] = np.moveaxis(frames, 3, 0)
         rgb /= 255
         red, green, blue = rgb
-        log = smooth(np.log(0.299 * red + 0.587 * green + 0.114 * blue + _DARK))
+        log = smooth(_log_brightness(red, green, blue))
         self.sample[now] = log[:, ::3, ::3].reshape(len(log), -1)
-        across, down = (_by_place(slope) for slope in _slopes(log))
-        by_place = _by_place(log)
-        self.log[:, :, now], self.across[:, :, now], self.down[:, :, now] = by_place, across, down
+        by_place, across, down = (pixels[:, :, now] for pixels in (self.log, self.across, self.down))
+        _to_places(log, by_place)
+        for slope, out in zip(_slopes(log), (across, down), strict=True):
+            _to_places(slope, out)
         _by_direction(across, down, self.edges[:, now])
 
         brightness = red + green
+        yellow = brightness / 2
         brightness += blue
         brightness /= 3
-        red_green, yellow_blue = (_by_place(part) for part in _chroma(red, green, blue, brightness))
-        _by_direction(red_green, yellow_blue, self.colours[:DIRECTIONS, now])
+        chroma = np.empty((2, CELL, CELL, len(frames), _CELLS), np.float32)
+        for part, out in zip(_chroma(red, green, blue, yellow, brightness), chroma, strict=True):
+            _to_places(part, out)
+        red_green, yellow_blue = chroma
+        strength = _by_direction(red_green, yellow_blue, self.colours[:DIRECTIONS, now])
         _shades(by_place - log.mean(axis=(1, 2))[:, None], self.colours[DIRECTIONS:, now])
         brightness /= brightness.mean(axis=(1, 2), keepdims=True) + np.float32(0.05)
-        _hues(red_green, yellow_blue, _by_place(brightness), self.hues[:, now])
+        relative = np.empty_like(strength)
+        _to_places(brightness, relative)
+        _hues(red_green, yellow_blue, strength, relative, self.hues[:, now])
 
     def repeat(self, at: int) -> None:
         """Fill in the frames from `at` on, all the same as the last one before."""
@@ -105,26 +116,47 @@ class FrameMaps:
         return maps, flicker
 
 
+def _keep_memory() -> None:
+    """Make the C library keep freed memory of some size. By default glibc gives it back to the system after
+    each step of the work and takes it again, which is a fifth of the time; it does no more once such a piece
+    was freed.
+    """
+    np.empty(16 * 2**20, np.uint8)
+
+
 def _add_motion(change: Array, across: Array, down: Array, out: Array) -> None:
     """(4, 4, n, cells) -> (10, n, cells), worked out for cells in which something changes only."""
     size = np.abs(change)
     size -= _NOISE
-    moving = np.flatnonzero(size.max(axis=(0, 1)) > 0)
+    moving = np.flatnonzero(np.maximum.reduce(size.reshape(CELL**2, -1)) > 0)
     change, size, across, down = (_taken(part, moving) for part in (change, size, across, down))
-    np.maximum(size, 0, out=size)
-    size *= np.sign(change)
-    steepness = np.sqrt(across * across + down * down)
+    size = _positive(size)
+    np.copysign(size, change, out=size)
+    steepness = across * across
+    steepness += down * down
+    np.sqrt(steepness, out=steepness)
     steepness += np.float32(0.02)
-    speed = -size / steepness
+    speed = np.divide(size, steepness, out=steepness)
+    np.negative(speed, out=speed)
     across *= speed
     down *= speed
     moved = np.empty((len(out), len(moving)), np.float32)
     _by_direction(across, down, moved[:DIRECTIONS])
-    brighter = np.maximum(size, 0)
+    brighter = _positive(size)
     moved[DIRECTIONS] = _cells(brighter)
     brighter -= size
     moved[DIRECTIONS + 1] = _cells(brighter)
     _put(out, moving, moved)
+
+
+def _log_brightness(red: Array, green: Array, blue: Array) -> Array:
+    brightness: Array = 0.299 * red
+    part = 0.587 * green
+    brightness += part
+    brightness += np.multiply(0.114, blue, out=part)
+    brightness += _DARK
+    np.log(brightness, out=brightness)
+    return brightness
 
 
 def smooth(images: Array) -> Array:
@@ -146,7 +178,9 @@ def smooth(images: Array) -> Array:
 
 def _slopes(images: Array) -> tuple[Array, Array]:
     """Central differences of (N, H, W) across and down, zero at the border."""
-    across, down = np.zeros_like(images), np.zeros_like(images)
+    across, down = np.empty_like(images), np.empty_like(images)
+    across[:, :, 0] = across[:, :, -1] = 0
+    down[:, 0] = down[:, -1] = 0
     np.subtract(images[:, :, 2:], images[:, :, :-2], out=across[:, :, 1:-1])
     np.subtract(images[:, 2:], images[:, :-2], out=down[:, 1:-1])
     across /= 2
@@ -154,10 +188,16 @@ def _slopes(images: Array) -> tuple[Array, Array]:
     return across, down
 
 
-def _by_place(images: Array) -> Array:
+def _to_places(images: Array, out: Array) -> None:
     """(N, H, W) -> (4, 4, N, cells)."""
-    cells = images.reshape(-1, ROWS, CELL, COLUMNS, CELL).transpose(2, 4, 0, 1, 3)
-    return cells.reshape(CELL, CELL, -1, _CELLS)
+    n = len(images)
+    cells = images.reshape(n, ROWS, CELL, COLUMNS, CELL).transpose(2, 4, 0, 1, 3)
+    out.reshape(CELL, CELL, n, ROWS, COLUMNS)[...] = cells
+
+
+def _positive(pixels: Array) -> Array:
+    positive: Array = np.maximum(pixels, _ZEROS[: pixels.size].reshape(pixels.shape))
+    return positive
 
 
 def _taken(pixels: Array, cells: Array) -> Array:
@@ -178,85 +218,120 @@ def _cells(pixels: Array) -> Array:
     return means
 
 
-def _by_direction(x: Array, y: Array, out: Array) -> None:
-    """Lengths of (4, 4, ...) vectors, shared out softly over 8 directions: (8, ...) means of cells, >= 0."""
-    length = x * x
-    length += y * y
+def _cells_of_squares(pixels: Array, out: Array) -> None:
+    """(C, 4, 4, ...) pixels -> (C, ...) means of their squares in cells."""
+    pixels = pixels.reshape(*pixels.shape[:3], -1)
+    np.add.reduce(np.einsum("cijm,cijm->cjm", pixels, pixels), axis=1, out=out.reshape(len(out), -1))
+    out /= CELL**2
+
+
+def _by_direction(x: Array, y: Array, out: Array) -> Array:
+    """Share lengths of (4, 4, ...) vectors out softly over 8 directions: (8, ...) means of cells, >= 0.
+
+    Returns:
+        The lengths.
+    """
+    length: Array = x * x
+    part = y * y
+    length += part
     np.sqrt(length, out=length)
-    length += np.float32(1e-6)
-    np.sqrt(length, out=length)
-    scale = np.divide(1, length, out=length)
-    x, y = x * scale, y * scale
+    scale = length + np.float32(1e-6)
+    np.sqrt(scale, out=scale)
+    np.divide(1, scale, out=scale)
+    alongs = np.empty((DIRECTIONS // 2, *x.shape), np.float32)
+    np.multiply(x, scale, out=alongs[0])
+    np.multiply(y, scale, out=part)
     diagonal = np.float32(np.cos(np.pi / 4))
-    x_part, y_part = x * diagonal, y * diagonal
+    x_part, y_part = np.multiply(alongs[0], diagonal, out=scale), part * diagonal
+    np.add(x_part, y_part, out=alongs[1])
+    np.subtract(y_part, x_part, out=alongs[3])
     # y alone would do for the third one, but for the last bit of numbers that are all but zero
-    alongs = (x, x_part + y_part, x * np.float32(np.cos(np.pi / 2)) + y, y_part - x_part)
-    for k, along in enumerate(alongs):
-        positive = np.maximum(along, 0)
-        negative = along - positive
-        out[k] = _cells(np.multiply(positive, positive, out=positive))
-        out[k + len(alongs)] = _cells(np.multiply(negative, negative, out=negative))
+    np.multiply(alongs[0], np.float32(np.cos(np.pi / 2)), out=alongs[2])
+    alongs[2] += part
+    positive = _positive(alongs)
+    _cells_of_squares(positive, out[: DIRECTIONS // 2])
+    _cells_of_squares(np.subtract(positive, alongs, out=positive), out[DIRECTIONS // 2 :])
+    return length
 
 
-def _chroma(red: Array, green: Array, blue: Array, brightness: Array) -> tuple[Array, Array]:
+def _chroma(red: Array, green: Array, blue: Array, yellow: Array, brightness: Array) -> tuple[Array, Array]:
     """Red against green and yellow against blue, relative to brightness."""
     brightness = brightness + np.float32(0.1)
     across = red - green
     across /= brightness
-    down = red + green
-    down /= 2
-    down -= blue
+    down = yellow - blue
     down /= brightness
     return across, down
 
 
 def _shades(offset: Array, out: Array) -> None:
     """How far a pixel is brighter, darker, or neither, than its picture: (3, ...) means of cells."""
-    out[0] = _cells(np.maximum(offset, 0))
-    out[1] = _cells(np.maximum(-offset, 0))
-    near = -4 * offset
+    brighter = _positive(offset)
+    out[0] = _cells(brighter)
+    brighter -= offset
+    out[1] = _cells(brighter)
+    near = np.multiply(-4, offset, out=brighter)
     near *= offset
     out[2] = _cells(np.exp(near, out=near))
 
 
-def _hues(x: Array, y: Array, relative: Array, out: Array) -> None:
+def _hues(x: Array, y: Array, strength: Array, relative: Array, out: Array) -> None:
     """How much a pixel is of each of 12 hues, white, or black: (14, ...) means of cells.
 
     Args:
         x, y: chroma, (4, 4, ...).
+        strength: its lengths; used up.
         relative: brightness in relation to the whole picture's.
     """
-    strength = x * x
-    strength += y * y
-    np.sqrt(strength, out=strength)
     strength -= np.float32(0.25)
     strength *= 2
     np.clip(strength, 0, 1, out=strength)
-    coloured = np.flatnonzero(strength.max(axis=(0, 1)))
+    coloured = np.flatnonzero(np.maximum.reduce(strength.reshape(CELL**2, -1)))
     angle = np.arctan2(_taken(y, coloured), _taken(x, coloured))
     angle *= np.float32(HUES / (2 * np.pi))
-    strong = _taken(strength, coloured)
-    shares = np.empty((HUES, len(coloured)), np.float32)
-    for k in range(HUES):
-        # How far the angle, which runs from -6 to 6, is from the hue the shorter way round.
-        share = angle - k
-        np.abs(share, out=share)
-        if k == HUES // 2:
-            np.minimum(share, HUES - share, out=share)
-        elif k > HUES // 2:
-            np.subtract(HUES, share, out=share)
-        np.subtract(1, share, out=share)
-        np.maximum(share, 0, out=share)
-        share *= strong
-        shares[k] = _cells(share)
     out[:HUES] = 0
-    _put(out[:HUES], coloured, shares)
+    _put(out[:HUES], coloured, _shares(angle, _taken(strength, coloured)))
     pale = np.subtract(1, strength, out=strength)
     white = relative - np.float32(1.4)
     np.clip(white, 0, 1, out=white)
     white *= pale
     out[HUES] = _cells(white)
-    black = np.float32(0.6) - relative
+    black = np.subtract(np.float32(0.6), relative, out=white)
     np.clip(black, 0, 1, out=black)
     black *= pale
     out[HUES + 1] = _cells(black)
+
+
+def _shares(angle: Array, strength: Array) -> Array:
+    """Share strengths (4, 4, M) of hues, from -6 to 6, out: (12, M) means of cells.
+
+    Most cells have three or four hues; nothing else is worked out. Hues from 7 on are counted by how far the
+    angle lies before their end, so all that is before them counts.
+    """
+    of_cell = np.where(strength > 0, angle, np.float32(np.nan)).reshape(CELL**2, -1)
+    least, most = np.fmin.reduce(of_cell), np.fmax.reduce(of_cell)
+    shares = np.zeros((HUES, len(least)), np.float32)
+
+    half = HUES // 2
+    numbers = np.arange(half + 1, dtype=np.float32)[:, None]
+    touched = (most > numbers - 1) & (least < numbers + 1)
+    touched[half] |= least < 1 - half  # the one at which the angle goes from 6 to -6
+    hue, cell = np.nonzero(touched)
+    away = _taken(angle, cell)
+    away -= hue.astype(np.float32)
+    np.abs(away, out=away)
+    turn = away[..., np.searchsorted(hue, half) :]
+    np.minimum(turn, HUES - turn, out=turn)
+    share = _positive(np.subtract(1, away, out=away))
+    share *= _taken(strength, cell)
+    shares[hue, cell] = _cells(share)
+
+    cool = np.flatnonzero(least < 0)
+    angle, strength = _taken(angle, cool), _taken(strength, cool)
+    for k in range(half + 1, HUES):
+        share = k - angle
+        share -= HUES - 1
+        share = _positive(share)
+        share *= strength
+        shares[k, cool] = _cells(share)
+    return shares

@@ -12,13 +12,14 @@ import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from ..errors import ConfigError
 from .clock import seconds
 
 # Without BITEXACT, the same frame may scale to other bytes on a processor with other instructions.
 _INTERPOLATION = Interpolation.BICUBIC | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
+Scaler = VideoReformatter  # one a video: it takes longer to set up than to scale a small frame
 _BT709 = 1  # in FFmpeg's lists of colour spaces, primaries and transfer curves
 
 
@@ -112,9 +113,14 @@ class Picture:
     """A decoded frame on its way to being an image of one size.
 
     `time` is its raw time in seconds, and `stamp` the same in units of the file, None if it has none.
+
+    Args:
+        scaler: that of the video, whose frames may differ in size; None takes one of its own.
     """
 
-    def __init__(self, frame: VideoFrame, size: FrameSize, aspect: float) -> None:
+    def __init__(
+        self, frame: VideoFrame, size: FrameSize, aspect: float, scaler: Scaler | None = None
+    ) -> None:
         self.time = frame.time
         self.stamp = frame.pts
         base = frame.time_base
@@ -122,22 +128,26 @@ class Picture:
         self._frame: VideoFrame | None = frame
         self._size = size
         self._aspect = aspect
+        self._scaler = scaler or Scaler()
         self._image: np.ndarray | None = None
 
     def image(self) -> np.ndarray:
         """The upright frame at the size, (H, W, 3) uint8; scaled once, after which the frame is let go."""
         if self._frame is not None:
-            self._image, self._frame = _image(self._frame, self._size, self._aspect), None
+            self._image = _image(self._frame, self._size, self._aspect, self._scaler)
+            self._frame = None
         assert self._image is not None
         return self._image
 
 
-def _image(frame: VideoFrame, size: FrameSize, aspect: float) -> np.ndarray:
+def _image(frame: VideoFrame, size: FrameSize, aspect: float, scaler: Scaler) -> np.ndarray:
     """The upright frame at a size, (H, W, 3) uint8."""
     transposed, flip_x, flip_y = orientation(frame)
     width, height = _scaled(shown_size(frame, aspect), size)
     across, down = (height, width) if transposed else (width, height)
-    scaled = frame.reformat(across, down, "rgb24", interpolation=_INTERPOLATION, threads=1).to_ndarray()
+    scaled = scaler.reformat(
+        frame, across, down, "rgb24", interpolation=_INTERPOLATION, threads=1
+    ).to_ndarray()
     image = scaled.transpose(1, 0, 2) if transposed else scaled
     image = image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
     top, left = (height - size.height) // 2, (width - size.width) // 2

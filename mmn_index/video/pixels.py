@@ -162,25 +162,22 @@ def _things(hues: Array, reach: int) -> Array:
     """(C, N, rows, columns) -> (B, C * (2 * bands + 3)): of each colour, where it comes and goes, down, up,
     sideways.
     """
-    told = np.stack([_thing(hue, reach) for hue in hues], axis=1)
-    return told.reshape(len(told), -1).astype(np.float32)
-
-
-def _thing(hue: Array, reach: int) -> Array:
-    """(N, rows, columns) -> (B, 2 * bands + 3)."""
-    frames = len(hue) - 2 * _REACH
-    change = hue[_REACH + reach :][:frames] - hue[_REACH - reach :][:frames]
-    change = (change[::_FRAMES] + change[1::_FRAMES]) / 2
-    coming = np.maximum(change - np.float32(0.02), 0)  # less is noise
-    going = np.maximum(-change - np.float32(0.02), 0)
-    bands = [part.reshape(len(part), _BANDS, -1).sum(axis=2) for part in (coming, going)]
+    frames = hues.shape[1] - 2 * _REACH
+    change = hues[:, _REACH + reach :][:, :frames] - hues[:, _REACH - reach :][:, :frames]
+    change = (change[:, ::_FRAMES] + change[:, 1::_FRAMES]) / 2
+    noise = np.float32(0.02)
+    none = np.zeros_like(change)
+    coming = np.maximum(change - noise, none)
+    going = np.maximum(-change - noise, none)
+    bands = [part.reshape(*part.shape[:2], _BANDS, -1).sum(axis=3) for part in (coming, going)]
     # What comes lower than it goes has moved down; the weight makes a thing's fall as large as its coming and
     # going.
-    net = coming - going
-    down = 3 * (net * (np.arange(ROWS) / ROWS)[:, None]).sum(axis=(1, 2))
-    sideways = np.abs((net * (np.arange(COLUMNS) / COLUMNS)).sum(axis=(1, 2)))
-    moved = np.stack([np.maximum(down, 0), np.maximum(-down, 0), sideways], axis=1)
-    return np.concatenate([*bands, moved], axis=1)
+    net = np.subtract(coming, going, dtype=np.float64)
+    down = 3 * (net * (np.arange(ROWS) / ROWS)[:, None]).sum(axis=(2, 3))
+    sideways = np.abs((net * (np.arange(COLUMNS) / COLUMNS)).sum(axis=(2, 3)))
+    moved = np.stack([np.maximum(down, 0), np.maximum(-down, 0), sideways], axis=2)
+    told = np.swapaxes(np.concatenate([*bands, moved], axis=2), 0, 1)
+    return told.reshape(len(told), -1).astype(np.float32)
 
 
 def _weighted(channels: Array, energy: Array) -> Array:
@@ -193,7 +190,12 @@ def _weighted(channels: Array, energy: Array) -> Array:
 def _coarse(channels: Array) -> Array:
     """(B, C, rows, columns) -> (B, C, 3, 4)."""
     b, c, _, _ = channels.shape
-    means: Array = channels.reshape(b, c, 3, ROWS // 3, 4, COLUMNS // 4).mean(axis=(3, 5))
+    cells = channels.reshape(b, c, 3, ROWS // 3, 4, COLUMNS // 4)
+    rows = cells[..., 0] + cells[..., 1]  # numpy is slow on sums of so few numbers
+    for k in range(2, cells.shape[5]):
+        rows += cells[..., k]
+    means: Array = np.add.reduce(rows, axis=3)
+    means /= cells.shape[3] * cells.shape[5]
     return means
 
 

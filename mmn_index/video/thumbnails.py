@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import QueryError
 from .container import VideoFile, open_video
-from .picture import FrameSize, Picture, shown_size
+from .picture import FrameSize, Picture, Scaler, shown_size
 
 _SAME = 1e-6  # seconds; times closer than this are one time, told with different rounding
 _SEEK_AHEAD = 2.0  # seconds; a thumbnail closer than this is reached faster by decoding on than by a seek
@@ -96,7 +96,8 @@ class _Cursor:
 
 def _frames(video: VideoFile, height: int) -> Iterator[Picture]:
     """No method of the cursor, which holds it: a circle would keep the decoder and its threads."""
+    scaler = Scaler()
     for frame in video.frames():
         wide, high = shown_size(frame, video.aspect)
         size = FrameSize(max(1, round(wide * height / high)), height)
-        yield Picture(frame, size, video.aspect)
+        yield Picture(frame, size, video.aspect, scaler)

@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from ...errors import OutputError
@@ -36,7 +37,10 @@ _LOOK_STREAM = 104729
 _NOISE_FIELDS = 6
 _GAIN_BITS = 7
 
+_SEEN_WIDTH, _SEEN_HEIGHT = FRAME_WIDTH + 1, FRAME_HEIGHT + 1  # before neighbours are mixed
+
 _Frame = npt.NDArray[np.uint8]
+_Wide = npt.NDArray[np.uint16]
 
 
 def frame_count(plan: Plan) -> int:
@@ -88,7 +92,7 @@ class Canvas:
         behind = [pair for pair in people if pair[0].y < FRONT_Y]
         self.people = [self._paint_person(brush, *pair) for pair in behind]
         if behind:
-            room.paint_front(brush, snapshot)
+            room.paint_front(brush, snapshot, self.people)
         self.people += [self._paint_person(brush, *pair) for pair in people[len(behind) :]]
 
     def _paint_person(self, brush: Brush, figure: Figure, painter: FigurePainter) -> PixelBox:
@@ -116,41 +120,61 @@ class Camera:
         self._phases = rng.uniform(0, 2 * math.pi, 4)
         self._order = rng.integers(_NOISE_FIELDS, size=4096)
         shape = (_NOISE_FIELDS, FRAME_HEIGHT, FRAME_WIDTH, 3)
-        grain = rng.standard_normal(shape, dtype=np.float32) * look.noise
+        grain = rng.standard_normal(shape, dtype=np.float32)
+        grain *= look.noise
         # and 1 for what `record` loses on average by rounding down
-        self._noise = np.floor(grain + 1.0).astype(np.int16)
+        grain += 1.0
+        fields = np.floor(grain, out=grain).astype(np.int16)
+        self._noise = np.zeros((_NOISE_FIELDS, FRAME_HEIGHT, _SEEN_WIDTH, 3), np.int16)
+        self._noise[:, :, :FRAME_WIDTH] = fields
+        self._mixed, self._part = (np.empty((_SEEN_HEIGHT, _SEEN_WIDTH, 3), np.uint16) for _ in range(2))
         self._stage: Image.Image | None = None
-        self._small: dict[tuple[int, int], _Frame] = {}  # of the stage, scaled down
+        self._small: dict[tuple[int, int], _Wide] = {}  # of the stage, scaled down
 
     def record(self, canvas: Canvas, number: int, light: float) -> _Frame:
         """The frame `number`, with the lamp at `light`."""
         left, top = (place * self.scale for place in self._corner(number / FPS))
         x, y = int(left), int(top)
-        # Numbers of 8 bits in 16, so that products with weights of 8 bits fit in; each step rounds down.
-        seen = self._seen(canvas, x, y).astype(np.uint16)
-        seen = _between(seen[:, :-1], seen[:, 1:], (left - x) / 2)
-        seen = _between(seen[:-1], seen[1:], (top - y) / 2)
-        seen *= self._gains(light)
-        seen >>= _GAIN_BITS
-        recorded = seen.view(np.int16)
-        recorded += self._noise[self._order[number % 4096]]
-        return np.clip(recorded, 0, 255, out=recorded).astype(np.uint8)
+        # Numbers of 8 bits in 16, so that products with weights of 8 bits fit in; each step rounds down. Rows
+        # keep their last column, which is one too many: whole stretches of memory take half the time of rows.
+        seen = self._seen(canvas, x, y)
+        mixed = self._between(seen, 1, (left - x) / 2)
+        recorded = self._between(mixed, _SEEN_WIDTH, (top - y) / 2)[:-1]
+        recorded *= self._gains(light)
+        recorded >>= _GAIN_BITS
+        signed = recorded.view(np.int16)
+        signed += self._noise[self._order[number % 4096]]
+        return np.clip(signed, 0, 255, out=signed)[:, :FRAME_WIDTH].astype(np.uint8)
 
-    def _seen(self, canvas: Canvas, x: int, y: int) -> _Frame:
+    def _between(self, pixels: _Wide, apart: int, place: float) -> _Wide:
+        """From each pixel (place 0) to the one so many behind it (place 1); the last ones stay undefined."""
+        weight = round(256 * place)
+        flat, part = pixels.reshape(-1), self._part.reshape(-1)[3 * apart :]
+        mixed = self._mixed.reshape(-1)
+        np.multiply(flat[3 * apart :], np.uint16(weight), out=part)
+        np.multiply(flat, np.uint16(256 - weight), out=mixed)
+        mixed = mixed[: -3 * apart]
+        mixed += part
+        mixed >>= 8
+        return self._mixed
+
+    def _seen(self, canvas: Canvas, x: int, y: int) -> _Wide:
         """The canvas from pixel (x, y) on, scaled down by two, with one row and one column more than a frame.
 
-        The stage is scaled down once in each of the four ways to put pixels in pairs, then only the people.
+        A stage that stays is scaled down once in each of the four ways to put pixels in pairs, then only the
+        people.
         """
+        rows, columns = _SEEN_HEIGHT, _SEEN_WIDTH
+        width, height = canvas.stage.size
         if canvas.stage is not self._stage:
             self._stage = canvas.stage
             self._small.clear()
+            box = x, y, min(x + 2 * columns, width), min(y + 2 * rows, height)
+            return _continued(canvas.picture.reduce(2, box), rows, columns)
         odd = x % 2, y % 2
         if odd not in self._small:
-            small = np.asarray(canvas.stage.reduce(2, (*odd, *canvas.stage.size)))
-            # The view may touch the edge of the canvas.
-            self._small[odd] = np.pad(small, ((0, 2), (0, 2), (0, 0)), mode="edge")
-        rows, columns = FRAME_HEIGHT + 1, FRAME_WIDTH + 1
-        width, height = canvas.stage.size
+            small = canvas.stage.reduce(2, (*odd, width, height))
+            self._small[odd] = _continued(small, small.height + 2, small.width + 2)
         seen = self._small[odd][y // 2 : y // 2 + rows, x // 2 : x // 2 + columns].copy()
         for left, top, right, bottom in canvas.people:
             # in pixels of the frame, outwards to whole ones
@@ -184,18 +208,18 @@ class Camera:
         look = self._look
         gains = [g * (d + (1.0 - d) * light) for g, d in zip(look.gain, look.dark_gain, strict=True)]
         fixed = np.array([round(gain * 2**_GAIN_BITS) for gain in gains], np.uint16)
-        return np.tile(fixed, (FRAME_WIDTH, 1))  # numpy is slow on rows of three
+        return np.tile(fixed, (_SEEN_WIDTH, 1))  # numpy is slow on rows of three
 
 
-def _between(
-    first: npt.NDArray[np.uint16], second: npt.NDArray[np.uint16], place: float
-) -> npt.NDArray[np.uint16]:
-    """From `first` (place 0) to `second` (place 1), both 8 bits wide."""
-    weight = round(256 * place)
-    mixed = first * np.uint16(256 - weight)
-    mixed += second * np.uint16(weight)
-    mixed >>= 8
-    return mixed
+def _continued(image: Image.Image, rows: int, columns: int) -> _Wide:
+    """An image as numbers, with its last row and column repeated: the view may touch the canvas's edge."""
+    pixels = np.asarray(image)
+    height, width = pixels.shape[:2]
+    wide = np.empty((rows, columns, 3), np.uint16)
+    wide[:height, :width] = pixels
+    wide[:height, width:] = wide[:height, width - 1 : width]
+    wide[height:] = wide[height - 1]
+    return wide
 
 
 def write_video(plan: Plan, path: Path) -> None:
@@ -219,6 +243,11 @@ def _encode(plan: Plan, path: Path) -> None:
         stream = container.add_stream("libx264", rate=FPS, options=_ENCODER)
         stream.width, stream.height, stream.pix_fmt = FRAME_WIDTH, FRAME_HEIGHT, "yuv420p"
         stream.codec_context.thread_count = 1  # more threads could change the bytes
+        converter = VideoReformatter()
+        frame = av.VideoFrame(FRAME_WIDTH, FRAME_HEIGHT, "rgb24")  # its memory is used again for each picture
+        rows = np.frombuffer(memoryview(frame.planes[0]), np.uint8).reshape(FRAME_HEIGHT, -1)
+        pixels = rows[:, : 3 * FRAME_WIDTH]  # rows of frames may be longer
         for picture in frames(plan):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            pixels[:] = picture.reshape(FRAME_HEIGHT, -1)
+            container.mux(stream.encode(converter.reformat(frame, format="yuv420p", threads=1)))
         container.mux(stream.encode())

@@ -47,11 +47,11 @@ class RoomPainter:
         self._dark = _background(layout, look, scale)
         self._lit = _with_glow(self._dark, layout, scale)
         size = self._dark.size
-        self._front = _front_furniture(layout, look, size, scale)
-        self._furniture = Image.alpha_composite(_furniture(layout, look, size, scale), self._front)
-        self._front_box = self._front.getbbox()
-        if self._front_box is not None:
-            self._front = self._front.crop(self._front_box)
+        front = _front_furniture(layout, look, size, scale)
+        self._furniture, self._furniture_box = _cropped(
+            Image.alpha_composite(_furniture(layout, look, size, scale), front)
+        )
+        self._front, self._front_box = _cropped(front)
         self._key: tuple[object, ...] | None = None
         self._kept = self._dark
 
@@ -63,13 +63,18 @@ class RoomPainter:
             self._key = key
         return self._kept
 
-    def paint_front(self, brush: Brush, snapshot: Snapshot) -> None:
+    def paint_front(self, brush: Brush, snapshot: Snapshot, people: list[PixelBox]) -> None:
         """Paint what stands in front of someone at the back: chair, table, and what lies on the floor.
 
-        Where nobody was painted, this changes nothing.
+        Args:
+            people: boxes of those at the back. Where nobody was painted, this changes nothing.
         """
-        if self._front_box is not None:
-            brush.picture.paste(self._front, self._front_box[:2], self._front)
+        left, top, right, bottom = self._front_box
+        for box in people:
+            both = max(left, box[0]), max(top, box[1]), min(right, box[2]), min(bottom, box[3])
+            if both[0] < both[2] and both[1] < both[3]:
+                part = self._front.crop((both[0] - left, both[1] - top, both[2] - left, both[3] - top))
+                brush.picture.paste(part, both[:2], part)
         self._paint_small(brush, snapshot)
 
     def doorway(self) -> PixelBox | None:
@@ -91,7 +96,7 @@ class RoomPainter:
             openings.window_leaves(brush, layout.window, snapshot.window, objects["window"])
         if layout.door is not None:
             openings.door_leaf(brush, layout.door, layout.hinge, snapshot.door, objects["door"])
-        canvas.paste(self._furniture, (0, 0), self._furniture)
+        canvas.paste(self._furniture, self._furniture_box[:2], self._furniture)
         if layout.lamp is not None:
             furniture.shade_of_lamp(brush, layout.lamp, snapshot.light, self.look)
         if snapshot.bag is not None:
@@ -110,6 +115,12 @@ class RoomPainter:
             paint_bag(brush, snapshot.bag, objects["bag"])
         if snapshot.ball is not None:
             paint_ball(brush, (snapshot.ball[0], snapshot.ball[1] - 10), objects["ball"])
+
+
+def _cropped(layer: Image.Image) -> tuple[Image.Image, PixelBox]:
+    """What is there of a layer, and its box; an empty one of a layer of nothing."""
+    box = layer.getbbox() or (0, 0, 0, 0)
+    return layer.crop(box), box
 
 
 def _background(layout: Layout, look: Look, scale: float) -> Image.Image:
