@@ -27,7 +27,7 @@ def commands(demo: Path, work: Path) -> dict[str, list[str | Path]]:
     small = ["--videos", "8", "--official", "1", "--rounds", "2"]
     return {
         "embedding": ["embedding.py", "--settings", "charades", "ucf-moments", "playhouse", *small],
-        "extraction": ["extraction.py"],
+        "extraction": ["extraction.py", work / "extraction", work / "extraction.json", "--videos", "12"],
         "query": ["query.py", index],
         "search": ["search.py", work / "search", work / "search.json", "--videos", "181"],
         "serving": [
