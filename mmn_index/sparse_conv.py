@@ -127,7 +127,7 @@ class _ByTaps(torch.autograd.Function):
         ctx.conv = conv
         out = x.new_zeros(conv.rows, x.shape[1] * width)
         for (read, written), tap in zip(conv.taps, weights, strict=True):
-            out.index_add_(0, written, (_rows(x, read) @ tap.T).view(len(read), -1))
+            out.index_add_(0, written, (_rows(x, read) @ tap.T).view(len(read), out.shape[1]))
         return out.view(conv.rows, x.shape[1], width)
 
     @staticmethod
@@ -139,7 +139,7 @@ class _ByTaps(torch.autograd.Function):
         for (read, written), tap, of_tap in zip(ctx.conv.taps, weights, of_weights, strict=True):
             part = _rows(gradient, written)
             if of_x is not None:
-                of_x.index_add_(0, read, (part @ tap).view(len(read), -1))
+                of_x.index_add_(0, read, (part @ tap).view(len(read), of_x.shape[1]))
             torch.mm(part.T, _rows(x, read), out=of_tap)
         kernel = math.isqrt(len(weights))
         of_weight = of_weights.flatten(1).T.contiguous().view(*weights.shape[1:], kernel, kernel)
