@@ -14,7 +14,7 @@ from .proposals import ProposalGrid
 
 # Of a batch: what is done once for all its videos is a fifth of the work with 16 of few proposals, and videos
 # of many proposals take memory.
-_BATCH, _PROPOSALS = 64, 1 << 15
+_BATCH, _PROPOSALS = 64, 1 << 14
 
 Video = TypeVar("Video")
 
