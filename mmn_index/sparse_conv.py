@@ -59,7 +59,6 @@ class SparseConv:
         self.rows = len(self._target)  # R'
         self.dead = target.numel() - self.rows
         self._pairs = sum(len(read) for read, _ in taps)
-        self._chosen: dict[tuple[int, int, int], tuple[Form, TiledConv | None]] = {}
 
     def __call__(self, x: Tensor, weight: Tensor, space: Workspace | None = None) -> Tensor:
         """The convolution without bias: (R, V, C) -> (R', V, C').
