@@ -50,7 +50,7 @@ def embed_in_batches(
     def read(part: Sequence[Video]) -> Tensor:
         return torch.stack([pre_clips(video) for video in part])
 
-    size = batch_size(model.grid)
+    size, embed = batch_size(model.grid), model.video_embedder()
     batches = [videos[first : first + size] for first in range(0, len(videos), size)]
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(read, batches[0]) if batches else None
@@ -58,7 +58,7 @@ def embed_in_batches(
             assert coming is not None
             batch = coming.result()
             coming = reader.submit(read, batches[number + 1]) if number + 1 < len(batches) else None
-            made = torch.cat(model.embed_videos(batch), dim=2).float().cpu().numpy()
+            made = torch.cat(embed(batch), dim=2).float().cpu().numpy()
             for place, embeddings in enumerate(made):
                 if not np.isfinite(embeddings).all():
                     raise CheckpointError(

@@ -1,6 +1,6 @@
 """MMN: the two encoders together, sentences and pre-clips in, unit vectors in two joint spaces out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from .config import ModelConfig
 from .encoder_source import EncoderSource
 from .errors import CheckpointError
 from .features import FeatureFile
+from .half_tiles import HalfTiles
 from .proposals import ProposalGrid
 from .scoring import Embeddings, Score
 from .text_encoder import SentenceTokenizer, TextEncoder
@@ -18,6 +19,7 @@ from .video_encoder import VideoEncoder
 from .windows import WindowOf
 
 _AT_ONCE = 256  # sentences that go through the encoder together
+_IN_HALF = ("cuda",)  # devices whose matrix units multiply float16 at several times the rate of float32
 
 
 class MMN(nn.Module):
@@ -69,6 +71,21 @@ class MMN(nn.Module):
     def embed_videos(self, pre_clips: Tensor) -> Embeddings:
         """Unit embeddings of every valid proposal: (V, M, D) -> two of (V, P, C)."""
         return unit(self.video_encoder(pre_clips.to(self.device)))
+
+    def video_embedder(self) -> Callable[[Tensor], Embeddings]:
+        """`embed_videos` for many calls, with the weights as they are now. A GPU takes half precision where
+        layers are wide (half_tiles.py), and the usual way for videos whose numbers that does not hold.
+        """
+        encoder = self.video_encoder
+        if self.device.type not in _IN_HALF or self.training or not HalfTiles.suits(encoder):
+            return self.embed_videos
+        in_half = HalfTiles(encoder)
+
+        def embed(pre_clips: Tensor) -> Embeddings:
+            found = unit(in_half(pre_clips.to(self.device)))
+            return found if all(bool(x.isfinite().all()) for x in found) else self.embed_videos(pre_clips)
+
+        return embed
 
     def embed_sentences(self, sentences: Sequence[str]) -> Embeddings:
         """Unit embeddings of sentences: two of (Q, C).

@@ -45,6 +45,12 @@ class MomentModel(Protocol):
         """
         ...
 
+    def video_embedder(self) -> Callable[[Tensor], Embeddings]:
+        """`embed_videos` for many calls, with the weights as they are now; quicker on some devices, where it
+        is less precise.
+        """
+        ...
+
     def embed_sentences(self, sentences: Sequence[str]) -> Embeddings:
         """Unit embeddings of sentences, two of (Q, C), the second (Q, 0) of a model with one space.
 

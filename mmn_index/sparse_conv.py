@@ -98,7 +98,11 @@ class SparseConv:
     def _tilings(self) -> list[TiledConv]:
         kernel = self._kernel
         sides = range(kernel + 3, 3 * kernel + 4, 2)
-        return [TiledConv(self._source_mask, self._target_mask, kernel, side) for side in sides]
+        return [self.tiling(side) for side in sides]
+
+    def tiling(self, tile: int) -> TiledConv:
+        """The layer on tiles of T x T."""
+        return TiledConv(self._source_mask, self._target_mask, self._kernel, tile)
 
     def _by_taps(self, x: Tensor, weight: Tensor) -> Tensor:
         out: Tensor = _ByTaps.apply(x, weight, self)  # type: ignore[no-untyped-call]

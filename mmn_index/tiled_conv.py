@@ -128,7 +128,7 @@ class TiledConv:
         return videos * self.tiles * (core + thin * (into + back)) + thin * weights
 
     @cached_property
-    def _reads(self) -> tuple[Tensor, Tensor]:
+    def reads(self) -> tuple[Tensor, Tensor]:
         """(T * T * tiles,) rows of the source, columns of a tile first; and which of them are none."""
         number = torch.full((self._source.shape[0] + self.tile, self._source.shape[1] + self.tile), -1)
         number[: self._source.shape[0], : self._source.shape[1]][self._source] = torch.arange(
@@ -140,7 +140,7 @@ class TiledConv:
         return found.clamp(min=0), (found < 0).nonzero()[:, 0]
 
     @cached_property
-    def _writes(self) -> Tensor:
+    def writes(self) -> Tensor:
         """(R',) where each row of the target is among the V * V * tiles positions of all tiles."""
         side = self.valid
         number = torch.full((self._target.shape[0] + side, self._target.shape[1] + side), -1)
@@ -178,7 +178,7 @@ class TiledConv:
 
     def across(self, x: Tensor, space: Workspace) -> Tensor:
         """(R, v, C) -> (F, 2 T, n C): the tiles, transformed along their rows."""
-        with_, (reads, none) = self._transforms(x), self._reads
+        with_, (reads, none) = self._transforms(x), self.reads
         tiles = space.take("tiles", x, len(reads), *x.shape[1:])
         torch.index_select(x, 0, reads, out=tiles)
         tiles = tiles.index_fill_(0, none, 0).view(self.tile, -1)
@@ -187,7 +187,7 @@ class TiledConv:
 
     def across_transposed(self, across: Tensor, rows: int, videos: int, space: Workspace) -> Tensor:
         """The gradient of what `across` takes, (R, v, C)."""
-        with_, (reads, none) = self._transforms(across), self._reads
+        with_, (reads, none) = self._transforms(across), self.reads
         flat = across.view(2 * self.half, -1)
         tiles = torch.mm(with_.rows.T, flat, out=space.take("tiles", across, self.tile, flat.shape[1])).view(
             len(reads), videos, -1
@@ -201,14 +201,14 @@ class TiledConv:
         tiles = space.take("tiles", across, self.valid, flat.shape[1])
         torch.mm(with_.back_rows, flat, out=tiles)
         tiles = tiles.view(self.valid**2 * self.tiles, videos, -1)
-        found = space.take("written", across, len(self._writes), *tiles.shape[1:])
-        return torch.index_select(tiles, 0, self._writes, out=found)
+        found = space.take("written", across, len(self.writes), *tiles.shape[1:])
+        return torch.index_select(tiles, 0, self.writes, out=found)
 
     def back_transposed(self, x: Tensor, space: Workspace) -> Tensor:
         """The gradient of what `back` takes, (F, 2 V, n C')."""
         with_ = self._transforms(x)
         tiles = space.take("tiles", x, self.valid**2 * self.tiles, *x.shape[1:]).zero_()
-        tiles = tiles.index_copy_(0, self._writes, x).view(self.valid, -1)
+        tiles = tiles.index_copy_(0, self.writes, x).view(self.valid, -1)
         found = space.take("back", x, 2 * self.half, tiles.shape[1])
         return torch.mm(with_.back_rows.T, tiles, out=found).view(self.half, 2 * self.valid, -1)
 
@@ -250,7 +250,7 @@ class _Tiled(torch.autograd.Function):
         parts, with_ = conv.parts(x.shape[1]), _Transforms.of(conv.tile, conv.kernel, x.dtype)
         spectra = conv.spectra(weight, space, keep=len(parts) > 1)
         groups = conv.groups(x.shape[2], len(weight), conv.tiles * x[:, parts[0]].shape[1])
-        out = x.new_empty(len(conv._writes), x.shape[1], len(weight))
+        out = x.new_empty(len(conv.writes), x.shape[1], len(weight))
         for part in parts:
             own = x[:, part]
             tiles = own.shape[1] * conv.tiles

@@ -10,7 +10,7 @@ On disk it is one small file: the dual encoder is named, with the SHA-256 of its
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,10 @@ class ZeroShot:
     def embed_videos(self, prepared: Tensor) -> Embeddings:
         """What `prepare` made, as embeddings: (W, P, C) and (W, P, 0)."""
         return Embeddings(prepared, prepared[..., :0])
+
+    def video_embedder(self) -> Callable[[Tensor], Embeddings]:
+        """`embed_videos`: pooling is quick everywhere."""
+        return self.embed_videos
 
     def embed_sentences(self, sentences: Sequence[str]) -> Embeddings:
         """Unit embeddings of sentences, (Q, C) and (Q, 0).

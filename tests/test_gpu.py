@@ -22,12 +22,14 @@ from test_search import DIM, GRID, brute_force, make_index, random_queries
 from mmn_index import checkpoint
 from mmn_index import device as devices
 from mmn_index.config import ModelConfig
+from mmn_index.embedding import embed_in_batches
 from mmn_index.errors import ConfigError
 from mmn_index.index import CandidateAbout, MomentIndex, Restriction, scan, store, vectors
 from mmn_index.index.scan import upper_bounds
 from mmn_index.index.vectors import Vectors
-from mmn_index.model import unit
+from mmn_index.model import MMN, unit
 from mmn_index.negatives import Bank
+from mmn_index.pretrained import load_pretrained
 from mmn_index.scoring import HUB_SCORES, SCORES, Embeddings, Score
 from mmn_index.search import SearchOptions, search_embeddings
 from mmn_index.video_encoder import VideoEncoder
@@ -350,6 +352,32 @@ def test_a_gpu_embeds_videos_as_the_cpu_does(map_type: str) -> None:
                 found = unit(encoder(videos.cuda()))
             for one, other in zip(there, found, strict=True):
                 assert (one.double() * other.double().cpu()).sum(dim=2).min() > least
+
+
+@pytest.mark.gpu
+def test_a_gpu_embeds_many_videos_in_half_precision(text_model: Path) -> None:
+    """Wide layers, as in the paper's settings; proposals differ by more than what is lost."""
+    needs_cuda()
+    wide = replace(SHAPE, featpool_dim=256, conv_dim=256, text_model=str(text_model))
+    torch.manual_seed(0)
+    model = MMN(wide, *load_pretrained(wide.text_model)).eval()
+    with torch.no_grad():
+        for module in model.video_encoder.modules():
+            if isinstance(module, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear)):
+                torch.nn.init.kaiming_normal_(module.weight)
+    videos = torch.randn(70, SHAPE.num_pre_clips, SHAPE.input_dim)
+    numbers = list(range(len(videos)))
+    there = np.concatenate(list(embed_in_batches(model, videos.__getitem__, numbers)))
+    model.cuda()
+    assert model.video_embedder() != model.embed_videos
+    here = np.concatenate(list(embed_in_batches(model, videos.__getitem__, numbers)))
+    for part in (slice(0, 32), slice(32, 64)):
+        one, other = there[..., part].astype(np.float64), here[..., part].astype(np.float64)
+        assert (one * other).sum(axis=2).min() > 0.9999
+        mean = one.mean(axis=(0, 1))
+        one, other = one - mean, other - mean
+        lengths = np.linalg.norm(one, axis=2) * np.linalg.norm(other, axis=2)
+        assert ((one * other).sum(axis=2) / lengths).min() > 0.995
 
 
 @pytest.mark.gpu
