@@ -248,6 +248,7 @@ def main() -> None:
     parser.add_argument("--vectors", default="auto", help="the candidate index, or exact")
     parser.add_argument("--still", action="store_true", help="change nothing meanwhile")
     parser.add_argument("--soak", type=int, help="requests")
+    parser.add_argument("--out", type=Path, help="a file for the JSON that is printed")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
     root, many, more = asked.work / "load.mmn", asked.work / "many.h5", asked.work / "more.h5"
@@ -291,6 +292,8 @@ def main() -> None:
         "server_peak_mib": most,
     }
     print(json.dumps(result, indent=1))
+    if asked.out:
+        asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for text in wrong[:5]:
         print(text)
 
