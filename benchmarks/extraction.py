@@ -106,7 +106,9 @@ def walk(world: Path) -> float:
 def beside(work: Path, earlier: Path, videos: int, workers: int) -> dict[str, Any]:
     """An earlier version, and whether videos and features are the same."""
     worlds, features = [work / name / "world" for name in ("", "earlier")], work / "earlier" / "features.h5"
+    installed = next(earlier.glob("mmn_index-*.dist-info/direct_url.json"))
     found: dict[str, Any] = {
+        "commit": json.loads(installed.read_text())["vcs_info"]["commit_id"],
         "rendering": measured(lambda: render(worlds[1], videos, workers, earlier), workers),
         "pixels": measured(lambda: extract(worlds[0], features, workers, earlier), workers),
     }
@@ -137,7 +139,8 @@ def main() -> None:
     (asked.work / "earlier").mkdir(parents=True)
     videos, workers = asked.videos, asked.workers
     found: dict[str, Any] = {
-        "command": " ".join(["python", "benchmarks/extraction.py", "WORK", "OUT.json", *sys.argv[3:]]),
+        "command": f"python benchmarks/extraction.py WORK OUT.json --videos {videos} --workers {workers}"
+        + (" --earlier FOLDER" if asked.earlier else ""),
         "machine": about(),
         "videos": videos,
         "workers": workers,

@@ -20,7 +20,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -34,6 +34,7 @@ import pyarrow as pa
 import small_model
 import synthetic
 import torch
+from growth import exponents, rounded
 from machine import about, copy_rate, product_rate
 from mmn_index.index_build.build import add
 from mmn_index.index_build.candidates import Wish, choose, tune
@@ -56,7 +57,6 @@ from mmn_index.search import Answer, SearchOptions, search_embeddings
 GRID, DIM = ProposalGrid(CHARADES.num_clips, CHARADES.pooling_counts), 64
 SCORE = Score("collection", tau=0.1)
 SIZES = (100, 316, 1_000, 3_162, 10_000, 31_623, 100_000)
-FITTED = 4  # sizes that an exponent is fitted over
 CAMERAS = 16
 SENTENCES = 64  # that an evaluation asks
 STAGES = {
@@ -288,35 +288,6 @@ def alone(part: Callable[[Path, int], dict[str, Any]], work: Path, videos: int) 
         return pool.submit(part, work, videos).result()
 
 
-def curves(sizes: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Each figure over the sizes, by its place."""
-    found: dict[str, list[float]] = {}
-    for size in sizes:
-        for group, values in size.items():
-            if isinstance(values, Mapping):
-                for name, value in values.items():
-                    found.setdefault(f"{group} > {name}", []).append(value)
-    return {place: values for place, values in found.items() if len(values) == len(sizes)}
-
-
-def exponent(videos: Sequence[int], values: Sequence[float]) -> dict[str, float] | None:
-    """Slope and standard error of log(values) over log(videos) in the last sizes; None of fewer than 3."""
-    if len(values) < 3 or min(values[-FITTED:]) <= 0:
-        return None
-    x, y = (np.log(np.asarray(one[-FITTED:], dtype=float)) for one in (videos, values))
-    x, y = x - x.mean(), y - y.mean()
-    slope = float(x @ y / (x @ x))
-    error = float(np.sqrt(((y - slope * x) ** 2).sum() / (len(x) - 2) / (x @ x)))
-    return {"exponent": round(slope, 3), "standard error": round(error, 3)}
-
-
-def rounded(values: Any) -> Any:
-    """Four digits are enough."""
-    if isinstance(values, Mapping):
-        return {key: rounded(value) for key, value in values.items()}
-    return float(f"{values:.4g}") if isinstance(values, float) else values
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -346,11 +317,7 @@ def main() -> None:
             print(f"{videos:,} videos, {part.__name__}: {time.perf_counter() - began:.1f} s", flush=True)
         found["sizes"].append(rounded(size))
         shutil.rmtree(work)
-        found["exponents"] = {
-            place: fit
-            for place, values in curves(found["sizes"]).items()
-            if (fit := exponent([one["videos"] for one in found["sizes"]], values))
-        }
+        found["exponents"] = exponents(found["sizes"])
         asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from mmn_index import checkpoint
 from mmn_index.config import ModelConfig
@@ -20,6 +19,8 @@ WORDS = ("[PAD]", "[UNK]", "a", "person", "opens", "the", "door")
 
 def write(folder: Path, grid: ProposalGrid, dim: int) -> str:
     """A checkpoint whose embeddings have the shape of a collection's; returns its fingerprint."""
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast  # a second of every process
+
     text = folder.with_name("text-model")
     text.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
