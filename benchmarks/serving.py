@@ -234,7 +234,7 @@ def told(times: list[float], seconds: float) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -249,7 +249,11 @@ def main() -> None:
     parser.add_argument("--still", action="store_true", help="change nothing meanwhile")
     parser.add_argument("--soak", type=int, help="requests")
     parser.add_argument("--out", type=Path, help="a file for the JSON that is printed")
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
     asked.work.mkdir(parents=True, exist_ok=True)
     root, many, more = asked.work / "load.mmn", asked.work / "many.h5", asked.work / "more.h5"
     per_video = len(load_model(asked.model).grid)
