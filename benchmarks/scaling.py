@@ -1,6 +1,6 @@
 """How each part grows with the collection: 100 to 100,000 videos, and the exponents.
 
-    python benchmarks/scaling.py WORK OUT.json [--least 100] [--most 100000]
+    python benchmarks/scaling.py WORK OUT.json [--most 100000]
 
 A video has the 136 moments of Charades-STA's grid, a moment 2 x 64 float16 numbers by synthetic.py; 100,000
 videos are 13.6 million moments. Each size has a candidate index, also where `build` would scan, so that one
@@ -294,7 +294,6 @@ def main() -> None:
     )
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--least", type=int, default=SIZES[0], help="videos of the smallest collection")
     parser.add_argument("--most", type=int, default=SIZES[-1], help="videos of the largest collection")
     asked = parser.parse_args()
     found: dict[str, Any] = {
@@ -307,7 +306,7 @@ def main() -> None:
         "sizes": [],
     }
     work = asked.work / "scaling"
-    for videos in (size for size in SIZES if asked.least <= size <= asked.most):
+    for videos in (size for size in SIZES if size <= asked.most):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         size: dict[str, Any] = {"videos": videos}
