@@ -2,11 +2,12 @@
 
     python benchmarks/extraction.py WORK OUT.json [--videos 60] [--workers 2] [--earlier FOLDER]
 
-Renders the sample world's videos in WORK, describes them with `pixels`, both by the commands, and decodes the
-same files with PyAV alone, in one thread. Speeds are seconds of film: in a second of the clock, with all
-workers, and in a processor second (user and system time of all processes), the fair one beside the decoder.
-`busy` is the share of the workers' processors that the command itself used, `processors_idle` that of the
-machine's that nothing used. The start of the processes is part of the figures of the commands.
+Renders the sample world's videos in WORK and describes them with `pixels`, both by the commands; decodes the
+same files with PyAV alone, in one thread; and encodes some of them again as the renderer does. Speeds are
+seconds of film: in a second of the clock, with all workers, and in a processor second (user and system time
+of all processes), the fair one beside the decoder. `busy` is the share of the workers' processors that the
+command itself used, `processors_idle` that of the machine's that nothing used. The start of the processes is
+part of the figures of the commands.
 
 --earlier measures an earlier version in the same run, and whether it makes the same files. FOLDER is made by
 
@@ -24,16 +25,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
 import numpy as np
 from machine import about
+from mmn_index.train.playhouse import render as render_module
 
 from mmn_index.features import FeatureFile
 from mmn_index.video.decode import frames_at_rate
 from mmn_index.video.pixels import Pixels
 
 COMMAND = [sys.executable, "-c", "from mmn_index.cli.main import main; main()"]
+ENCODED = 8  # videos that are encoded again
 
 
 def processor_seconds() -> float:
@@ -95,6 +99,23 @@ def decode(world: Path) -> float:
     return film_in(world)
 
 
+def pictures_of(world: Path) -> list[list[np.ndarray]]:
+    """Some of the videos, decoded."""
+    found = []
+    for path in sorted((world / "train").glob("*.mp4"))[:ENCODED]:
+        with av.open(str(path)) as container:
+            found.append([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    return found
+
+
+def encode(videos: list[list[np.ndarray]], path: Path) -> float:
+    """What is left of rendering without drawing."""
+    with mock.patch.object(render_module, "frames", lambda drawn: drawn):
+        for drawn in videos:
+            render_module.write_video(drawn, path)  # type: ignore[arg-type]
+    return sum(map(len, videos)) / render_module.FPS
+
+
 def walk(world: Path) -> float:
     """The frames that `pixels` looks at, upright and scaled."""
     for path in (world / "train").glob("*.mp4"):
@@ -146,7 +167,11 @@ def main() -> None:
         "workers": workers,
         "rendering": measured(lambda: render(world, videos, workers), workers),
         "pixels": measured(lambda: extract(world, features, workers), workers),
+    }
+    drawn = pictures_of(world)
+    found |= {
         "decoder_alone": measured(lambda: decode(world), 1),
+        "encoder_alone": measured(lambda: encode(drawn, asked.work / "again.mp4"), 1),
         "decoded_and_scaled": measured(lambda: walk(world), 1),
     }
     limit = found["decoder_alone"]["film_a_processor_second"]

@@ -26,8 +26,8 @@ WHY = {
         "and directions above all. More needs compiled code, a new dependency."
     ),
     "renderer": (
-        "it draws one shape at a time, in Python; the encoder and the way to it take less than a third "
-        "([profile](../benchmarks/README.md#rendering-and-extraction)). More needs another way to draw."
+        "encoding and the way to the encoder take {encoder share of rendering} % of its time; the rest draws "
+        "one shape after another, in Python. More needs another way to draw."
     ),
     "busy": (
         "the start of the processes counts, and at the end not every worker has a video. {idle} % of the "

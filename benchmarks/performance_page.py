@@ -143,11 +143,13 @@ def _of_queries(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _of_films(found: Mapping[str, Any]) -> dict[str, str]:
-    pixels, walk = (found[part]["film_a_processor_second"] for part in ("pixels", "decoded_and_scaled"))
+    parts = ("pixels", "decoded_and_scaled", "rendering", "encoder_alone")
+    pixels, walk, rendering, encoder = (found[part]["film_a_processor_second"] for part in parts)
     return {
         "earlier": found["earlier"]["commit"][:7],
         "idle": f"{100 * found['pixels']['processors_idle']:.0f}",
         "walk share": f"{100 * pixels / walk:.0f}",
+        "encoder share of rendering": f"{100 * rendering / encoder:.0f}",
         "videos rendered": str(found["videos"]),
         "workers": str(found["workers"]),
     }
@@ -255,6 +257,7 @@ def _film_table(found: Mapping[str, Any]) -> str:
         "pixels": "`pixels`, whole command",
         "decoded_and_scaled": "frames decoded and scaled, as `pixels` takes them",
         "decoder_alone": "decoder alone",
+        "encoder_alone": "pictures handed to the encoder and encoded, without drawing",
     }
     rows = []
     for part, title in names.items():
