@@ -37,7 +37,7 @@ def commands(demo: Path, work: Path) -> dict[str, list[str | Path]]:
             *("serving.py", model, features, work / "serving", "--moments", "20000", "--clients", "50"),
             *("--seconds", "10", "--still", "--out", out["serving"]),
         ],
-        "scaling": ["scaling.py", work / "scaling", out["scaling"], "--most", "1000"],
+        "scaling": ["scaling.py", work / "scaling", out["scaling"], "--most", "316"],
     }
 
 

@@ -112,6 +112,9 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
             max(1, asked.rounds - 1),
         )
         result["training step a video"] = compared(ours / TRAINED, theirs / asked.official)
+        # Backward makes two products for each one forward.
+        trained = 3 * needed * TRAINED / videos
+        result["share of the processor's rate in training"] = round(trained / ours / product_rate(), 3)
     return result
 
 

@@ -179,7 +179,7 @@ def _of_time(m: Measured) -> list[Limit]:
     return [
         (
             "exact scan",
-            "1 s a query, from memory, on the measured machine",
+            "1 s per query, from memory, on the measured machine",
             m.scaling["copy, bytes a second"] / EMBEDDING / PER_VIDEO,
             "the candidate index, which `build` chooses by itself; GPUs",
         ),
@@ -224,13 +224,13 @@ def _of_size(m: Measured) -> list[Limit]:
             "codes in memory",
             f"{room():,.0f} GB",
             room() * 1e9 / CODE / PER_VIDEO,
-            "an index a machine, all asked, their lists merged by score; or lists on fast disks",
+            "one index per machine, all asked, their lists merged by score; or codes on fast disks",
         ),
         (
             "embeddings on the disks of one machine",
             f"{disks:,.0f} TB",
             disks * 1e12 / (EMBEDDING + CODE + m.metadata) / PER_VIDEO,
-            "the same; coarser grids for old material; one byte a number",
+            "the same; coarser grids for old material; one byte per number",
         ),
         (
             "manifest.json, which names removed videos and is written anew at every change",

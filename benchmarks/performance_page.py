@@ -87,7 +87,7 @@ def tables(results: Mapping[str, Any]) -> dict[str, str]:
     collections = [larger.Collection(measured, hours).rows() for hours in larger.HOURS]
     rows = [[name, *(one[name] for one in collections)] for name in collections[0]]
     return {
-        "goals": _table(["goal", "aim", "measured", "reached"], [goal.cells() for goal in goals(results)]),
+        "goals": _table(["goal", "target", "measured", "reached"], [goal.cells() for goal in goals(results)]),
         "embedding": _embedding_table(results["embedding"]),
         "gpu": _gpu_table(results["gpu_settings"]),
         "queries": _query_table(results["query"]["warm, ms"]),
@@ -188,19 +188,18 @@ def _of_scaling(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _embedding_table(found: Mapping[str, Any]) -> str:
-    head = ["setting", *("embedding a video, official", "ours", "ratio", "share of the processor's rate")]
+    head, rate = ["setting"], "share of the processor's rate"
+    for what in ("embedding", "training step"):
+        head += [f"{what} per video, official", "ours", "ratio", rate]
     rows = []
     for name, title in NAMES.items():
-        embedding, step = found[name]["embedding a video"], found[name]["training step a video"]
-        share = found[name]["share of the processor's rate"]
-        cells = [f"{embedding['official_ms']:,.1f} ms", f"{embedding['ours_ms']:,.1f} ms"]
-        cells += [
-            f"{embedding['ratio']:.1f}",
-            "" if share is None or share != share else f"{100 * share:.0f} %",
-        ]
-        cells += [f"{step['official_ms']:,.0f} ms", f"{step['ours_ms']:,.0f} ms", f"{step['ratio']:.1f}"]
-        rows.append([title, *cells])
-    return _table([*head, "training step a video, official", "ours", "ratio"], rows)
+        cells = [title]
+        for kind, share in (("embedding a video", rate), ("training step a video", f"{rate} in training")):
+            about, part = found[name][kind], found[name].get(share)
+            cells += [f"{about[form]:,.{int(about[form] < 100)}f} ms" for form in ("official_ms", "ours_ms")]
+            cells += [f"{about['ratio']:.1f}", "" if part is None or part != part else f"{100 * part:.0f} %"]
+        rows.append(cells)
+    return _table(head, rows)
 
 
 def _gpu_table(found: Mapping[str, Any]) -> str:
@@ -213,7 +212,7 @@ def _gpu_table(found: Mapping[str, Any]) -> str:
         cells += [f"{100 * embedding['share of the TF32 product']:.0f} %", f"{step['videos a second']:,.0f}"]
         rows.append([NAMES[name], *cells])
     share = f"share of the TF32 product of {found['product in TF32, TFLOP/s']:.0f} TFLOP/s"
-    return _table([found["device"], "videos embedded a second", share, "trained on a second"], rows)
+    return _table([found["device"], "videos embedded per second", share, "videos trained per second"], rows)
 
 
 def _query_table(warm: Mapping[str, Any]) -> str:
@@ -289,7 +288,7 @@ def _bytes_table(sizes: Sequence[Mapping[str, Any]]) -> str:
         [name, *(f"{size['bytes a moment'][name]:,.3g}" for size in chosen)]
         for name in sizes[0]["bytes a moment"]
     ]
-    return _table(["bytes a moment", *(f"{size['videos']:,} videos" for size in chosen)], rows)
+    return _table(["bytes per moment", *(f"{size['videos']:,} videos" for size in chosen)], rows)
 
 
 def main() -> None:
