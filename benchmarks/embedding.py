@@ -6,7 +6,7 @@ The official form is the same weights as a dense stack: the whole padded map in 
 unfolded, then the weights of the masked rule. It takes so long that it gets `--official` videos, ours as many
 as `build` puts into a batch; in training, 8. Each number is the best of some rounds, a video. Beside it: how
 far the embeddings differ, which form each layer takes, and the share of the processor's measured rate for
-products of matrices (of tiles alone; nan where a layer takes another form). Weights and features are random;
+products of matrices (of tiles alone; null where a layer takes another form). Weights and features are random;
 neither changes the time.
 """
 
@@ -71,6 +71,11 @@ def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: i
     return min(one for one, _ in times), min(other for _, other in times)
 
 
+def share(products: float, took: float) -> float | None:
+    """What some multiplications reach of the processor's rate; None where they are not known."""
+    return None if math.isnan(products) else round(products / took / product_rate(), 3)
+
+
 def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
     torch.manual_seed(0)
     config = SETTINGS[name].model
@@ -97,7 +102,7 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
         "embedding a video": compared(*embedding),
         "largest difference of unit embeddings": off,
         "layers": forms,
-        "share of the processor's rate": round(needed / ours / product_rate(), 3),
+        "share of the processor's rate": share(needed, ours),
     }
     if not asked.embed_only:
         encoder.train()
@@ -113,8 +118,7 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
         )
         result["training step a video"] = compared(ours / TRAINED, theirs / asked.official)
         # Backward makes two products for each one forward.
-        trained = 3 * needed * TRAINED / videos
-        result["share of the processor's rate in training"] = round(trained / ours / product_rate(), 3)
+        result["share of the processor's rate in training"] = share(3 * needed * TRAINED / videos, ours)
     return result
 
 

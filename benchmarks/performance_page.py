@@ -115,7 +115,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _of_embedding(found: Mapping[str, Any]) -> dict[str, str]:
-    shares = [found[name]["share of the processor's rate"] for name in EMBEDDING]
+    shares = [found[name]["share of the processor's rate"] or 0.0 for name in EMBEDDING]
     off = max(found[name]["largest difference of unit embeddings"] for name in NAMES)
     return {
         "difference": f"{off:.0e}".replace("e-0", "e-"),
@@ -197,7 +197,7 @@ def _embedding_table(found: Mapping[str, Any]) -> str:
         for kind, share in (("embedding a video", rate), ("training step a video", f"{rate} in training")):
             about, part = found[name][kind], found[name].get(share)
             cells += [f"{about[form]:,.{int(about[form] < 100)}f} ms" for form in ("official_ms", "ours_ms")]
-            cells += [f"{about['ratio']:.1f}", "" if part is None or part != part else f"{100 * part:.0f} %"]
+            cells += [f"{about['ratio']:.1f}", "" if part is None else f"{100 * part:.0f} %"]
         rows.append(cells)
     return _table(head, rows)
 
