@@ -93,8 +93,14 @@ class Measured:
 
     @property
     def embedded_in_gpu_hour(self) -> float:
+        """Videos, from and to the processor, as `build` embeds them."""
         rows = [row for row in self.gpu["figures"] if row["setting"] == "activitynet"]
-        return next(3600 * row["videos embedded a second"] for row in rows if "precision" not in row)
+        old = "from and to the processor, videos a second"
+        return next(
+            3600 * float(row.get(old) or row["videos embedded a second"])
+            for row in rows
+            if old in row or row.get("form", "").startswith("as build embeds")
+        )
 
 
 @dataclass(frozen=True)

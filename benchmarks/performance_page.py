@@ -90,6 +90,7 @@ def tables(results: Mapping[str, Any]) -> dict[str, str]:
         "goals": _table(["goal", "target", "measured", "reached"], [goal.cells() for goal in goals(results)]),
         "embedding": _embedding_table(results["embedding"]),
         "gpu": _gpu_table(results["gpu_settings"]),
+        "gpu training": _gpu_training_table(results["gpu_settings"]),
         "queries": _query_table(results["query"]["warm, ms"]),
         "search": _search_table(results["search"]["sizes"]),
         "films": _film_table(results["extraction"]),
@@ -203,16 +204,28 @@ def _embedding_table(found: Mapping[str, Any]) -> str:
 
 
 def _gpu_table(found: Mapping[str, Any]) -> str:
-    rows = []
-    for name in EMBEDDING:
-        own = [row for row in found["figures"] if row["setting"] == name]
-        embedding = next(row for row in own if "precision" not in row)
-        step = next(row for row in own if row.get("precision") == "float32")
-        cells = [f"{embedding['videos embedded a second']:,.0f}"]
-        cells += [f"{100 * embedding['share of the TF32 product']:.0f} %", f"{step['videos a second']:,.0f}"]
-        rows.append([NAMES[name], *cells])
-    share = f"share of the TF32 product of {found['product in TF32, TFLOP/s']:.0f} TFLOP/s"
-    return _table([found["device"], "videos embedded per second", share, "videos trained per second"], rows)
+    """Of each form; results before the forms had names are of one, the whole map in TF32."""
+    rows, embedded = [], "videos embedded a second"
+    for row in found["figures"]:
+        if embedded in row:
+            share = row.get("share of the product in this precision", row.get("share of the TF32 product"))
+            cells = [row.get("form", "whole map"), row.get("precision", "" if "form" in row else "TF32")]
+            cells += [f"{row[embedded]:,.0f}", "" if share is None else f"{100 * share:.0f} %"]
+            rows.append([NAMES[row["setting"]], *cells])
+    return _table(
+        [found["device"], "form", "precision", "videos embedded per second", "share of the product"], rows
+    )
+
+
+def _gpu_training_table(found: Mapping[str, Any]) -> str:
+    rows, steps = [], {}
+    for row in found["figures"]:
+        if "steps a second" in row:
+            place = steps.setdefault((row["setting"], row["precision"]), {})
+            place[row["text encoder"]] = f"{row['videos a second']:,.0f}"
+    rows = [[NAMES[name], kind, one["frozen"], one["trained"]] for (name, kind), one in steps.items()]
+    encoder = "videos trained per second, text encoder"
+    return _table([found["device"], "precision", f"{encoder} frozen", f"{encoder} trained"], rows)
 
 
 def _query_table(warm: Mapping[str, Any]) -> str:

@@ -114,3 +114,18 @@ def test_larger_collections_are_computed_from_the_figures(results: dict[str, Any
 )
 def test_numbers_have_two_digits(value: float, text: str) -> None:
     assert larger.said(value) == text
+
+
+def test_a_gpu_has_a_row_for_each_form(results: dict[str, Any]) -> None:
+    host = {"form": "as build embeds, from and to the processor", "videos embedded a second": 500.0}
+    tiles = {"form": "tiles", "precision": "float16", "videos embedded a second": 600.0}
+    tiles["share of the product in this precision"] = 0.4
+    step = {"precision": "float32", "steps a second": 2.0, "videos a second": 96.0}
+    rows = [tiles, host, *({**step, "text encoder": kind} for kind in ("frozen", "trained"))]
+    gpu = {"device": "card", "figures": [{"setting": "activitynet", **row} for row in rows]}
+    found = performance_page.page({**results, "gpu_settings": gpu}, "{gpu}\n\n{gpu training}\n\n{larger}")
+    assert "| ActivityNet Captions | tiles | float16 | 600 | 40 % |" in found
+    assert "| ActivityNet Captions | as build embeds, from and to the processor |  | 500 |  |" in found
+    assert "| ActivityNet Captions | float32 | 96 | 96 |" in found
+    # 30 million videos at 500 a second
+    assert "17 GPU hours" in found
