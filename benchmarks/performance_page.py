@@ -146,8 +146,12 @@ def _of_queries(found: Mapping[str, Any]) -> dict[str, str]:
 def _of_films(found: Mapping[str, Any]) -> dict[str, str]:
     parts = ("pixels", "decoded_and_scaled", "rendering", "encoder_alone")
     pixels, walk, rendering, encoder = (found[part]["film_a_processor_second"] for part in parts)
+    earlier = found["earlier"]
+    same = earlier["rendering"]["same_files"] and earlier["pixels"]["same_features"]
     return {
-        "earlier": found["earlier"]["commit"][:7],
+        "earlier": earlier["commit"][:7],
+        "earlier files": "its videos and features are "
+        + ("equal to ours to the bit" if same else "**other ones**"),
         "idle": f"{100 * found['pixels']['processors_idle']:.0f}",
         "walk share": f"{100 * pixels / walk:.0f}",
         "encoder share of rendering": f"{100 * rendering / encoder:.0f}",
