@@ -175,9 +175,13 @@ def _of_search(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _of_scaling(found: Mapping[str, Any]) -> dict[str, str]:
-    last = found["sizes"][-1]
+    first, last = found["sizes"][0], found["sizes"][-1]
     scan = last["scan, bytes a second"]
     return {
+        "first lists": f"{first['lists visited']:,}",
+        "first depth": f"{first['candidates asked for']:,}",
+        "last lists": f"{last['lists visited']:,}",
+        "last depth": f"{last['candidates asked for']:,}",
         "most videos": f"{last['videos']:,}",
         "most moments": f"{last['moments']:,}",
         "moments a video": str(found["moments a video"]),
