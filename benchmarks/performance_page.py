@@ -15,6 +15,7 @@ from typing import Any
 
 import larger
 import plots
+import synthetic
 from goals import EMBEDDING, LARGEST, LISTS, MILLION, NAMES, WHY, goals
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -122,6 +123,7 @@ def _of_embedding(found: Mapping[str, Any]) -> dict[str, str]:
         "difference": f"{off:.0e}".replace("e-0", "e-"),
         "lowest share": f"{100 * min(shares):.0f}",
         "highest share": f"{100 * max(shares):.0f}",
+        "batches": ", ".join(f"{NAMES[name]} {found[name]['videos']}" for name in EMBEDDING),
         "official videos": str(found["official videos"]),
     }
 
@@ -167,6 +169,7 @@ def _of_search(results: Mapping[str, Any]) -> dict[str, str]:
     copy = results["search"].get("copy, bytes a second", results["scaling"]["copy, bytes a second"])
     single, scan = "candidate index, 1 query, ms", now[MILLION]["exact scan, 1 query, ms"]
     return {
+        "largest": f"{LARGEST:,}",
         "copy rate": f"{copy / 1e9:.0f}",
         "scan rate": f"{MILLION * larger.EMBEDDING / scan / 1e6:.0f}",
         "candidate now": f"{now[LARGEST][single]:.2f}",
@@ -178,6 +181,7 @@ def _of_scaling(found: Mapping[str, Any]) -> dict[str, str]:
     first, last = found["sizes"][0], found["sizes"][-1]
     scan = last["scan, bytes a second"]
     return {
+        "actions": str(synthetic.ACTIONS),
         "first lists": f"{first['lists visited']:,}",
         "first depth": f"{first['candidates asked for']:,}",
         "last lists": f"{last['lists visited']:,}",
