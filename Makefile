@@ -1,6 +1,6 @@
 # make demo       the whole way on a small rendered world: videos, features, training, index, evaluation, search
 # make demo-full  the same on the whole sample world
-# make bench      every benchmark that needs nothing but the demo, small, into bench.json
+# make bench      every benchmark that needs nothing but the demo, small, into bench.json: under 5 minutes on two idle cores
 # make test       the tests
 # make check      format, lint, types, tests: what continuous integration runs
 # Each creates .venv by itself. GPU=1 installs the FAISS that can use NVIDIA GPUs.
@@ -57,6 +57,7 @@ demo: $(INSTALLED)
 demo-full:
 	$(MAKE) demo DEMO=demo-full SIZE= VIDEOS='500 videos' SETTING=playhouse
 
+# Full sizes: benchmarks/README.md. benchmarks/compare.py compares two results, benchmarks/performance_page.py writes docs/performance.md.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/bench.py $(DEMO) bench.json
 

@@ -36,9 +36,10 @@ def main() -> None:
     asked = parser.parse_args()
     contents = [json.loads(path.read_text()) for path in (asked.before, asked.after)]
     for content, which in zip(contents, ("before", "after"), strict=True):
-        about = content.get("machine", {})
-        commit, cores, kind = (about.get(key, "?") for key in ("commit", "cores", "processor"))
-        print(f"{which}: {commit[:12]}, {cores} x {kind}")
+        about = content.get("machine")
+        if isinstance(about, dict):
+            about = "{commit:.12}, {cores} x {processor}".format_map(about)
+        print(f"{which}: {about or 'made by an unknown version on an unknown machine'}")
     before, after = map(numbers, contents)
     for place in before:
         if place not in after:

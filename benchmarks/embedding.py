@@ -1,26 +1,27 @@
 """The video side against the official form of it: embedding and training steps of every setting, in turns.
 
-    python benchmarks/embedding.py [--settings charades ...] [--videos N] [--official 2] [--rounds 3]
+    python benchmarks/embedding.py [--settings charades ...] [--videos N] [--official 2] [--out FILE]
 
 The official form is the same weights as a dense stack: the whole padded map in contiguous layout, BatchNorm
 unfolded, then the weights of the masked rule. It takes so long that it gets `--official` videos, ours as many
 as `build` puts into a batch; in training, 8. Each number is the best of some rounds, a video. Beside it: how
 far the embeddings differ, which form each layer takes, and the share of the processor's measured rate for
-products of matrices (of tiles alone; nan where a layer takes another form). Weights and features are random;
+products of matrices (of tiles alone; null where a layer takes another form). Weights and features are random;
 neither changes the time.
 """
 
 import argparse
 import json
 import math
-import os
-import platform
 import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from machine import about, product_rate
 from mmn_index.train.config import SETTINGS
 from torch import Tensor
 from torch.nn import functional
@@ -70,11 +71,9 @@ def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: i
     return min(one for one, _ in times), min(other for _, other in times)
 
 
-def rate() -> float:
-    """Multiplications a second of products of matrices as large as the layers'."""
-    a, b = torch.randn(32, 256, 512), torch.randn(32, 512, 512)
-    out = torch.bmm(a, b)
-    return 32 * 256 * 512 * 512 / min(seconds(lambda: torch.bmm(a, b, out=out)) for _ in range(20))
+def share(products: float, took: float) -> float | None:
+    """What some multiplications reach of the processor's rate; None where they are not known."""
+    return None if math.isnan(products) else round(products / took / product_rate(), 3)
 
 
 def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
@@ -103,7 +102,7 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
         "embedding a video": compared(*embedding),
         "largest difference of unit embeddings": off,
         "layers": forms,
-        "share of the processor's rate": round(needed / ours / rate(), 3),
+        "share of the processor's rate": share(needed, ours),
     }
     if not asked.embed_only:
         encoder.train()
@@ -118,6 +117,8 @@ def measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
             max(1, asked.rounds - 1),
         )
         result["training step a video"] = compared(ours / TRAINED, theirs / asked.official)
+        # Backward makes two products for each one forward.
+        result["share of the processor's rate in training"] = share(3 * needed * TRAINED / videos, ours)
     return result
 
 
@@ -138,19 +139,22 @@ def main() -> None:
     parser.add_argument("--official", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--embed-only", action="store_true", help="no training steps")
+    parser.add_argument("--out", type=Path, help="a file for the JSON that is printed")
     asked = parser.parse_args()
     found: dict[str, object] = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "command": " ".join(["python", "benchmarks/embedding.py", *sys.argv[1:]]),
+        "machine": about(),
+        "products, multiplications a second": product_rate(),
         "official videos": asked.official,
     }
     for name in asked.settings:
         found[name] = measured(name, asked)
         print(name, json.dumps(found[name]), flush=True)
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps(found, indent=1))
+    text = json.dumps(found, indent=1)
+    print(text)
+    if asked.out:
+        asked.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
 """How quickly are videos rendered and described, and how near does `pixels` come to the bare decoder?
 
-    python benchmarks/extraction.py WORK OUT.json [--videos 60] [--workers 2]
+    python benchmarks/extraction.py WORK OUT.json [--videos 60] [--workers 2] [--earlier FOLDER]
 
-Renders the sample world's videos in WORK, describes them with `pixels`, both by the commands, and decodes the
-same files with PyAV alone, in one thread. Speeds are seconds of film: in a second of the clock, with all
-workers, and in a processor second (user and system time of all processes), the fair one beside the decoder.
-`busy` is the share of the workers' processors that the command itself used, `processors_idle` that of the
-machine's that nothing used. The start of the processes is part of the figures of the commands.
+Renders the sample world's videos in WORK and describes them with `pixels`, both by the commands; decodes the
+same files with PyAV alone, in one thread; and encodes some of them again as the renderer does. Speeds are
+seconds of film: in a second of the clock, with all workers, and in a processor second (user and system time
+of all processes), the fair one beside the decoder. `busy` is the share of the workers' processors that the
+command itself used, `processors_idle` that of the machine's that nothing used. The start of the processes is
+part of the figures of the commands.
+
+--earlier measures an earlier version in the same run, and whether it makes the same files. FOLDER is made by
+
+    pip install --no-deps --target FOLDER git+file://$PWD@COMMIT
 """
 
 import argparse
@@ -20,13 +25,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
+import numpy as np
+from machine import about
+from mmn_index.train.playhouse import render as render_module
 
+from mmn_index.features import FeatureFile
 from mmn_index.video.decode import frames_at_rate
 from mmn_index.video.pixels import Pixels
 
-COMMAND = str(Path(sys.executable).with_name("mmn-index"))
+COMMAND = [sys.executable, "-c", "from mmn_index.cli.main import main; main()"]
+ENCODED = 8  # videos that are encoded again
 
 
 def processor_seconds() -> float:
@@ -56,8 +67,10 @@ def measured(work: Callable[[], float], processors: int) -> dict[str, float]:
     }
 
 
-def run(*arguments: object) -> None:
-    subprocess.run([COMMAND, *map(str, arguments)], check=True)
+def run(earlier: Path | None, *arguments: object) -> None:
+    """A command, of this version or of an earlier one."""
+    place = os.environ if earlier is None else {**os.environ, "PYTHONPATH": str(earlier.resolve())}
+    subprocess.run([*COMMAND, *map(str, arguments)], check=True, env=place)
 
 
 def film_in(world: Path) -> float:
@@ -65,13 +78,13 @@ def film_in(world: Path) -> float:
     return sum(video["duration"] for video in json.loads((world / "train.json").read_text()).values())
 
 
-def render(world: Path, videos: int, workers: int) -> float:
-    run("playhouse", world, "--train", videos, "--val", 0, "--test", 0, "--workers", workers)
+def render(world: Path, videos: int, workers: int, earlier: Path | None = None) -> float:
+    run(earlier, "playhouse", world, "--train", videos, "--val", 0, "--test", 0, "--workers", workers)
     return film_in(world)
 
 
-def extract(world: Path, features: Path, workers: int) -> float:
-    run("extract", world / "train", "-o", features, "--workers", workers)
+def extract(world: Path, features: Path, workers: int, earlier: Path | None = None) -> float:
+    run(earlier, "extract", world / "train", "-o", features, "--workers", workers)
     return film_in(world)
 
 
@@ -86,12 +99,48 @@ def decode(world: Path) -> float:
     return film_in(world)
 
 
+def pictures_of(world: Path) -> list[list[np.ndarray]]:
+    """Some of the videos, decoded."""
+    found = []
+    for path in sorted((world / "train").glob("*.mp4"))[:ENCODED]:
+        with av.open(str(path)) as container:
+            found.append([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    return found
+
+
+def encode(videos: list[list[np.ndarray]], path: Path) -> float:
+    """What is left of rendering without drawing."""
+    with mock.patch.object(render_module, "frames", lambda drawn: drawn):
+        for drawn in videos:
+            render_module.write_video(drawn, path)  # type: ignore[arg-type]
+    return sum(map(len, videos)) / render_module.FPS
+
+
 def walk(world: Path) -> float:
     """The frames that `pixels` looks at, upright and scaled."""
     for path in (world / "train").glob("*.mp4"):
         for _ in frames_at_rate(path, Pixels.rate * Pixels.frames_per_snippet, size=Pixels.size):
             pass
     return film_in(world)
+
+
+def beside(work: Path, earlier: Path, videos: int, workers: int) -> dict[str, Any]:
+    """An earlier version, and whether videos and features are the same."""
+    worlds, features = [work / name / "world" for name in ("", "earlier")], work / "earlier" / "features.h5"
+    installed = next(earlier.glob("mmn_index-*.dist-info/direct_url.json"))
+    found: dict[str, Any] = {
+        "commit": json.loads(installed.read_text())["vcs_info"]["commit_id"],
+        "rendering": measured(lambda: render(worlds[1], videos, workers, earlier), workers),
+        "pixels": measured(lambda: extract(worlds[0], features, workers, earlier), workers),
+    }
+    pairs = [(path, worlds[1] / "train" / path.name) for path in (worlds[0] / "train").glob("*.mp4")]
+    found["rendering"]["same_files"] = all(one.read_bytes() == other.read_bytes() for one, other in pairs)
+    with FeatureFile(work / "features.h5") as ours, FeatureFile(features) as theirs:
+        names = ours.video_ids
+        found["pixels"]["same_features"] = names == theirs.video_ids and all(
+            np.array_equal(ours.read(name), theirs.read(name)) for name in names
+        )
+    return found
 
 
 def main() -> None:
@@ -102,23 +151,37 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--videos", type=int, default=60)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--earlier", type=Path, help="an earlier version, to be measured as well")
     asked = parser.parse_args()
     world, features = asked.work / "world", asked.work / "features.h5"
-    shutil.rmtree(world, ignore_errors=True)  # what is there already would not be made again
+    for made in (world, asked.work / "earlier"):  # what is there already would not be made again
+        shutil.rmtree(made, ignore_errors=True)
     features.unlink(missing_ok=True)
-    asked.work.mkdir(parents=True, exist_ok=True)
+    (asked.work / "earlier").mkdir(parents=True)
     videos, workers = asked.videos, asked.workers
     found: dict[str, Any] = {
+        "command": f"python benchmarks/extraction.py WORK OUT.json --videos {videos} --workers {workers}"
+        + (" --earlier FOLDER" if asked.earlier else ""),
+        "machine": about(),
         "videos": videos,
         "workers": workers,
         "rendering": measured(lambda: render(world, videos, workers), workers),
         "pixels": measured(lambda: extract(world, features, workers), workers),
+    }
+    drawn = pictures_of(world)
+    found |= {
         "decoder_alone": measured(lambda: decode(world), 1),
+        "encoder_alone": measured(lambda: encode(drawn, asked.work / "again.mp4"), 1),
         "decoded_and_scaled": measured(lambda: walk(world), 1),
     }
     limit = found["decoder_alone"]["film_a_processor_second"]
     for part in ("pixels", "decoded_and_scaled"):
         found[part]["share_of_the_decoder"] = round(found[part]["film_a_processor_second"] / limit, 3)
+    if asked.earlier is not None:
+        found["earlier"] = beside(asked.work, asked.earlier, videos, workers)
+        for part in ("rendering", "pixels"):
+            now, before = (one[part]["film_a_processor_second"] for one in (found, found["earlier"]))
+            found[part]["times_the_earlier"] = round(now / before, 2)
     asked.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

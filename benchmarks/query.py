@@ -1,6 +1,6 @@
 """Where a millisecond of a query goes: in a new process, in one that is warm, and at a server.
 
-    python benchmarks/query.py INDEX [--rounds 5]
+    python benchmarks/query.py INDEX [--rounds 5] [--out FILE]
 
 INDEX is one of a trained model, such as that of `make demo`. All in one run:
 
@@ -22,6 +22,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from machine import about, product_rate
 from serving import COMMAND, sentences, served
 
 from mmn_index.index import MomentIndex
@@ -65,28 +66,32 @@ def timed(model: MMN, spent: dict[str, float]) -> Iterator[None]:
 def warm(root: Path, rounds: int) -> dict[str, Any]:
     index = MomentIndex(root)
     model = load_model(index.model_path)
-    asked = sentences(0)
-    found: dict[str, Any] = {"moments": index.num_moments}
+    asked, rate = sentences(0), product_rate()
+    linear = [part for part in model.text_encoder.modules() if isinstance(part, torch.nn.Linear)]
+    weights = sum(part.weight.numel() for part in linear)
+    found: dict[str, Any] = {"moments": index.num_moments, "products, multiplications a second": rate}
     for name, count, options in (
         ("1 sentence", 1, SearchOptions()),
         ("64 sentences", 64, SearchOptions()),
         ("64 lists of 100, one moment a video", 64, SearchOptions(k=100, per_video=1)),
     ):
-        runs = []
+        runs, tokens = [], 0
         for _ in range(rounds + 1):
             given = [next(asked) for _ in range(count)]
+            tokens += sum(map(model.tokenizer.count, given))
             spent: dict[str, float] = {}
             with timed(model, spent):
                 began = time.perf_counter()
                 search(index, model, given, options=options)
                 whole = time.perf_counter() - began
             runs.append({**spent, "rest": whole - sum(spent.values()), "all": whole})
-        stages = {
-            stage: 1000 * statistics.median(run.get(stage, 0.0) for run in runs[1:]) for stage in runs[1]
-        }
+        whole = sorted(runs[1:], key=lambda run: run["all"])[rounds // 2]  # the one in the middle
+        stages = {stage: 1000 * whole.get(stage, 0.0) for stage in [*STAGES, "encode", "rest", "all"]}
         text = stages["tokenise"] + stages["encode"]
         found[name] = {stage: round(ms, 2) for stage, ms in stages.items()}
         found[name]["all but text, times text"] = round((stages["all"] - text) / text, 2)
+        least = 1000 * weights * tokens / (rounds + 1) / rate
+        found[name]["products of the text encoder at the processor's rate"] = round(least, 2)
     return found
 
 
@@ -118,10 +123,19 @@ def main() -> None:
     )
     parser.add_argument("index", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="a file for the JSON that is printed")
     asked = parser.parse_args()
+    found: dict[str, Any] = {
+        "command": f"python benchmarks/query.py INDEX --rounds {asked.rounds}",
+        "machine": about(),
+    }
     with torch.inference_mode():
-        found = {"threads": torch.get_num_threads(), "warm, ms": warm(asked.index, asked.rounds)}
-    print(json.dumps({**found, "cold": cold(asked.index, asked.rounds)}, indent=1))
+        found["warm, ms"] = warm(asked.index, asked.rounds)
+    found["cold"] = cold(asked.index, asked.rounds)
+    text = json.dumps(found, indent=1)
+    print(text)
+    if asked.out:
+        asked.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

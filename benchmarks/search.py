@@ -18,7 +18,6 @@ moments);
 """
 
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ import click
 import numpy as np
 import synthetic
 import torch
+from machine import about, copy_rate
 from mmn_index.index_build.candidates import Wish, choose, tune
 
 from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, PlannedVideo
@@ -238,7 +238,8 @@ def certificate(root: Path, count: int) -> dict[str, Any]:
 def main(work: Path, result: Path, videos: tuple[int, ...], bare: int, times: int, proofs: int) -> None:
     found: dict[str, Any] = {
         "command": " ".join(["python", sys.argv[0], "WORK", "RESULT.json", *sys.argv[3:]]),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": about(),
+        "copy, bytes a second": copy_rate(),
         "query cosine": synthetic.QUERY_COSINE,
         "sizes": [],
     }

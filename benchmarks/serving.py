@@ -234,7 +234,7 @@ def told(times: list[float], seconds: float) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -248,7 +248,12 @@ def main() -> None:
     parser.add_argument("--vectors", default="auto", help="the candidate index, or exact")
     parser.add_argument("--still", action="store_true", help="change nothing meanwhile")
     parser.add_argument("--soak", type=int, help="requests")
-    asked = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="a file for the JSON that is printed")
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
     asked.work.mkdir(parents=True, exist_ok=True)
     root, many, more = asked.work / "load.mmn", asked.work / "many.h5", asked.work / "more.h5"
     per_video = len(load_model(asked.model).grid)
@@ -291,6 +296,8 @@ def main() -> None:
         "server_peak_mib": most,
     }
     print(json.dumps(result, indent=1))
+    if asked.out:
+        asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for text in wrong[:5]:
         print(text)
 

@@ -20,6 +20,7 @@ moments and actions lie in fewer directions.
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -41,48 +42,50 @@ def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def _axes() -> np.ndarray:
-    """(2, RANK, DIM): orthogonal, fading."""
-    random = np.random.default_rng(5)
-    axes = np.stack([np.linalg.qr(random.normal(size=(DIM, RANK)))[0].T for _ in range(2)])
-    return (axes * FADE ** np.arange(RANK)[:, None]).astype(np.float32)
+@cache
+def _axes(dim: int) -> np.ndarray:
+    """(2, RANK, dim), of fewer dimensions as many as there are: orthogonal, fading."""
+    random, rank = np.random.default_rng(5), min(RANK, dim)
+    axes = np.stack([np.linalg.qr(random.normal(size=(dim, rank)))[0].T for _ in range(2)])
+    return (axes * FADE ** np.arange(rank)[:, None]).astype(np.float32)
 
 
-def _directions(random: np.random.Generator, *shape: int) -> np.ndarray:
-    """Unit vectors of the subspace, (*shape, 2, DIM)."""
+def _directions(random: np.random.Generator, dim: int, *shape: int) -> np.ndarray:
+    """Unit vectors of the subspace, (*shape, 2, dim)."""
+    axes = _axes(dim)
     return _unit(
-        np.einsum("...hr,hrd->...hd", random.normal(size=(*shape, 2, RANK)).astype(np.float32), _AXES)
+        np.einsum("...hr,hrd->...hd", random.normal(size=(*shape, *axes.shape[:2])).astype(np.float32), axes)
     )
 
 
-_AXES = _axes()
+def _actions(dim: int) -> np.ndarray:
+    """(ACTIONS, 2, dim) unit vectors."""
+    return _directions(np.random.default_rng(7), dim, ACTIONS)
 
 
-def _actions() -> np.ndarray:
-    """(ACTIONS, 2, DIM) unit vectors."""
-    return _directions(np.random.default_rng(7), ACTIONS)
-
-
-def embeddings(videos: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """(1104, 2 DIM) float32 of one video after the other."""
-    random, actions = np.random.default_rng(seed), _actions()
-    spans = GRID.seconds(1.0)
+def embeddings(
+    videos: int, seed: int = 0, *, grid: ProposalGrid = GRID, dim: int = DIM
+) -> Iterator[np.ndarray]:
+    """(P, 2 dim) float32 of one video after the other; P are the moments of the grid."""
+    random, actions = np.random.default_rng(seed), _actions(dim)
+    spans = grid.seconds(1.0)
     for _ in range(videos):
-        chosen = actions[random.integers(ACTIONS, size=PER_VIDEO)] + INSTANCE * _directions(random, PER_VIDEO)
+        drawn = actions[random.integers(ACTIONS, size=PER_VIDEO)]
+        chosen = drawn + INSTANCE * _directions(random, dim, PER_VIDEO)
         middle, half = random.uniform(0.05, 0.95, size=PER_VIDEO), random.uniform(0.04, 0.25, size=PER_VIDEO)
         stretches = torch.from_numpy(
             np.stack([(middle - half).clip(0), (middle + half).clip(max=1)], axis=1)
         ).float()
-        weight = temporal_iou(spans[:, None], stretches[None]).numpy()  # (1104, PER_VIDEO)
-        moments = _directions(random) + STRENGTH * np.einsum("pk,khd->phd", weight, _unit(chosen))
-        moments += NOISE * _directions(random, len(spans))
-        yield _unit(moments).reshape(len(spans), 2 * DIM)
+        weight = temporal_iou(spans[:, None], stretches[None]).numpy()  # (P, PER_VIDEO)
+        moments = _directions(random, dim) + STRENGTH * np.einsum("pk,khd->phd", weight, _unit(chosen))
+        moments += NOISE * _directions(random, dim, len(spans))
+        yield _unit(moments).reshape(len(spans), 2 * dim)
 
 
-def queries(count: int, seed: int = 1) -> Embeddings:
-    """Unit query embeddings, two of (count, DIM)."""
+def queries(count: int, seed: int = 1, *, dim: int = DIM) -> Embeddings:
+    """Unit query embeddings, two of (count, dim)."""
     random = np.random.default_rng(seed)
-    action = _actions()[random.integers(ACTIONS, size=count)]
+    action = _actions(dim)[random.integers(ACTIONS, size=count)]
     noise = random.normal(size=action.shape).astype(np.float32)
     noise = _unit(noise - (noise * action).sum(axis=-1, keepdims=True) * action)
     found = QUERY_COSINE * action + np.sqrt(1 - QUERY_COSINE**2) * noise

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves the test folder out of the path
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 WORDS = [
     "[PAD]",

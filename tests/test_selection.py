@@ -717,3 +717,21 @@ def test_bounds_include_their_ends(tmp_path: Path) -> None:
         assert (values == bound).any()
         assert not allowed.all()
         assert select(index.segments, restriction)[0].count == allowed.sum() > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_id_is_found_exactly(indexes: dict[str, MomentIndex], kind: str) -> None:
+    index = indexes[kind]
+    for number in np.flatnonzero(index.live).tolist():
+        video_id = index.video_id(number)
+        assert index.number_of(video_id) == number
+        rows = index.rows_in(index.parts(Restriction(videos=(video_id,))))
+        assert rows.tolist() == index.rows_of(number).tolist()
+        for other in (f"{video_id}\0", f"{video_id} ", video_id.upper() + "x", ""):
+            with pytest.raises(QueryError, match="has no video"):
+                index.number_of(other)
+            with pytest.raises(QueryError, match="has no video"):
+                index.parts(Restriction(exclude=(other,)))
+    for number in np.flatnonzero(~index.live).tolist():
+        with pytest.raises(QueryError, match="has no video"):
+            index.number_of(index.video_id(number))

@@ -8,6 +8,7 @@ moments.parquet says the same to other programs.
 
 import mmap
 import tokenize
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -106,6 +107,17 @@ class Segment:
     def names(self) -> np.ndarray:
         """Id of every video, removed ones too."""
         found: np.ndarray = self.table["video_id"].to_numpy()
+        return found
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Row of every video that was not removed, by its id."""
+        return dict(zip(self.ids(self.live), np.flatnonzero(self.live).tolist(), strict=True))
+
+    def mask(self, ids: Iterable[str]) -> np.ndarray:
+        """Which videos have one of some ids; none that was removed."""
+        found = np.zeros(len(self.live), dtype=bool)
+        found[[self.places[name] for name in ids if name in self.places]] = True
         return found
 
     def ids(self, videos: np.ndarray) -> list[str]:

@@ -120,9 +120,9 @@ def select(segments: Sequence[Segment], restriction: Restriction) -> list[Part]:
     Raises:
         QueryError: a video that is not in the index, or a condition that does not fit the columns.
     """
-    named = {video for segment in segments for video in segment.ids(segment.live)}
     for wanted in (*(restriction.videos or ()), *restriction.exclude):
-        if wanted not in named:
+        if not any(wanted in segment.places for segment in segments):
+            named = [video for segment in segments for video in segment.places]
             near = difflib.get_close_matches(wanted, named, 1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             raise QueryError(f"the index has no video '{wanted}' ({len(named):,} videos).{hint}")
@@ -207,9 +207,9 @@ def _name_of(kind: pa.DataType) -> str:
 def _select(segment: Segment, schema: pa.Schema, restriction: Restriction) -> Part:
     videos = segment.live.copy()
     if restriction.videos is not None:
-        videos &= np.isin(segment.names, restriction.videos)
+        videos &= segment.mask(restriction.videos)
     if restriction.exclude:
-        videos &= ~np.isin(segment.names, restriction.exclude)
+        videos &= ~segment.mask(restriction.exclude)
     if restriction.where is not None:
         videos &= fitting(segment.table, schema, restriction.where)
     if not restriction.bounds_moments or not videos.any():

@@ -169,9 +169,8 @@ class MomentIndex:
             QueryError: it is not in the index; names a similar one.
         """
         for segment, first in zip(self.segments, self.rows.first_video, strict=False):
-            found = np.flatnonzero((segment.names == video_id) & segment.live)
-            if len(found) and not video_id.endswith("\0"):  # which numpy does not compare
-                return first + int(found[0])
+            if video_id in segment.places:
+                return first + segment.places[video_id]
         select(self.segments, Restriction(videos=(video_id,)))  # says what is there
         raise QueryError(f"the index has no video '{video_id}'.")
 
