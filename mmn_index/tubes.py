@@ -45,6 +45,10 @@ class Tube:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def rows(self, first: int, end: int) -> "Tube":
+        """Its boxes first .. end - 1."""
+        return Tube(self.frames[first:end], self.boxes[first:end])
+
 
 def box_iou(a: Tensor, b: Tensor, extra: float = 0) -> Tensor:
     """IoU of boxes, elementwise, broadcast over leading dimensions.
