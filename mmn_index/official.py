@@ -249,7 +249,7 @@ def infer_config(weights: Mapping[str, Tensor], setting: str | None, where: str)
 
 
 def used(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without those of a branch of MMN-STVG whose result goes nowhere; it is not trained either."""
+    """Without the tensors of a branch of MMN-STVG whose result goes nowhere and that is not trained."""
     return {name: tensor for name, tensor in weights.items() if not name.startswith(_UNUSED)}
 
 
