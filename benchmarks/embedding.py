@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from mmn_index.train.config import SETTINGS
+from mmn_index.train.settings import SETTINGS
 from torch import Tensor
 from torch.nn import functional
 

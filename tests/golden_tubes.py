@@ -6,8 +6,9 @@ from typing import Any
 import torch
 import yaml
 from golden import SHARED, Case, _folders, with_weights
-from mmn_index.train.config import STVG, TrainConfig
+from mmn_index.train.config import TrainConfig
 from mmn_index.train.losses import LossConfig, Losses
+from mmn_index.train.settings import STVG
 from mmn_index.train.tube_losses import TubeBatch, tube_losses
 from transformers import DistilBertConfig
 

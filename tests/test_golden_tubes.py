@@ -8,8 +8,8 @@ import pytest
 import torch
 from golden import SHARED, arrays, golden
 from golden_tubes import TUBE_CASES, TubeCase, as_tube
-from mmn_index.train.config import STVG
 from mmn_index.train.losses import LossConfig, iou_cross_entropy
+from mmn_index.train.settings import STVG
 from mmn_index.train.tube_losses import TubeBatch, _positives, tube_sentence_loss, tube_video_loss
 from test_golden_losses import check_batch, check_steps
 from torch import Tensor
