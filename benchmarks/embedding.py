@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 from machine import about, product_rate
-from mmn_index.train.config import SETTINGS
+from mmn_index.train.settings import SETTINGS
 from torch import Tensor
 from torch.nn import functional
 

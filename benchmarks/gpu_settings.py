@@ -27,10 +27,11 @@ import h5py
 import numpy as np
 import torch
 from mmn_index.train.batches import TrainingSet, split_epoch
-from mmn_index.train.config import PRECISIONS, Setting, load_setting, override
+from mmn_index.train.config import PRECISIONS, Setting
 from mmn_index.train.distributed import World
 from mmn_index.train.loop import Run
 from mmn_index.train.optimiser import start_epoch
+from mmn_index.train.settings import load_setting, override
 from torch.nn import functional
 from transformers import DistilBertConfig, DistilBertModel
 

@@ -29,9 +29,10 @@ import h5py
 import numpy as np
 import torch
 from mmn_index.train.batches import TrainingSet, derived_seed, split_epoch
-from mmn_index.train.config import Setting, load_setting, override
+from mmn_index.train.config import Setting
 from mmn_index.train.distributed import World
 from mmn_index.train.loop import Run, start_epoch
+from mmn_index.train.settings import load_setting, override
 from torch.utils.data import DataLoader, Dataset
 
 from mmn_index.clips import pool_to_pre_clips

@@ -21,7 +21,7 @@ from statistics import median
 
 import click
 import torch
-from mmn_index.train.config import SETTINGS
+from mmn_index.train.settings import SETTINGS
 from torch import Tensor
 
 from mmn_index.evaluation.annotations import AnnotatedVideo, read_annotations

@@ -17,9 +17,11 @@ from .left_out import strict_option, tell_left_out
 from .numbers import Real
 from .output import say
 from .sentences import read_split
-from .within import metric_of, recall_within
+from .within import Metric, metric_of, recall_within
+from .within_tubes import viou_within
 
 if TYPE_CHECKING:
+    from mmn_index.evaluation.annotations import Annotations
     from mmn_index.left_out import LeftOut
 
 
@@ -191,14 +193,33 @@ def evaluate(**options: Any) -> None:
         if asked.corpus:
             found = checkpoints.info(asked.checkpoint).fingerprint
             MomentIndex(asked.root).check_model(found, str(asked.checkpoint))
-        how: dict[str, Any] = {"as_json": asked.as_json, "device": asked.device, "strict": asked.strict}
-        values, remarks, left_out = recall_within(asked.checkpoint, benchmark, files, metric, train, **how)
+        values, remarks, left_out = _within(asked, asked.checkpoint, benchmark, files, metric, train)
     if asked.corpus:
         shared["folder"], shared["predictions"] = asked.folder, asked.write_predictions
         left_out += corpus_recall(asked.root, files.annotations, train, everything=asked.everything, **shared)
     if reference is not None and asked.points is not None:
         _assert_within(values, reference, asked.points, remarks)
     tell_left_out([*dict.fromkeys(left_out)], files.annotations)
+
+
+def _within(
+    asked: Asked,
+    checkpoint: Path,
+    benchmark: Benchmark | None,
+    files: Files,
+    metric: Metric,
+    train: "Annotations | None",
+) -> "tuple[Mapping[str, float], list[str], list[LeftOut]]":
+    """What a checkpoint reaches within videos, remarks, and what is left out."""
+    from mmn_index import checkpoint as checkpoints
+
+    how: dict[str, Any] = {"as_json": asked.as_json, "device": asked.device}
+    if not checkpoints.info(checkpoint).config.tubes:
+        return recall_within(checkpoint, benchmark, files, metric, train, strict=asked.strict, **how)
+    if left := asked.unused("dataset", "seen", "score", "nms"):
+        raise click.UsageError(f"{checkpoint} is a model over tubes: leave out {left}.")
+    values, left_out = viou_within(checkpoint, files, **how)
+    return values, [], left_out
 
 
 def _check_usage(asked: Asked) -> None:

@@ -91,9 +91,9 @@ def reproduce(
 
     if text_model:
         model_folder(text_model)  # before all that takes its time: a wrong name is told at once
-    from mmn_index.train.config import load_setting, override
     from mmn_index.train.distributed import first_process
     from mmn_index.train.reproduce import reproduce as run
+    from mmn_index.train.settings import load_setting, override
 
     benchmark = BENCHMARKS[dataset]
     setting = load_setting(config or benchmark.setting)

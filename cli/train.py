@@ -14,12 +14,16 @@ from .numbers import Whole
 from .output import progress, say
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from mmn_index.train.config import Setting, TrainConfig
     from mmn_index.train.resume import TrainResult
 
     from mmn_index.evaluation.annotations import Annotations
+    from mmn_index.evaluation.tube_truths import TubeTruths
     from mmn_index.features import FeatureFile
     from mmn_index.left_out import LeftOut
+    from mmn_index.tube_file import TubeFile
 
 
 @click.command()
@@ -34,13 +38,14 @@ if TYPE_CHECKING:
     "--features",
     type=click.Path(path_type=Path),
     required=True,
-    help="Snippet features: HDF5, or a folder of .npy files.",
+    help="Snippet features: HDF5, or a folder of .npy files; for stvg the tubes of videos.",
 )
 @click.option(
     "--config",
     default="collection",
     show_default=True,
-    help="collection, charades, activitynet, tacos, ucf-moments, playhouse, playhouse-small, or a YAML file.",
+    help="collection, charades, activitynet, tacos, stvg, stvg-corrected, ucf-moments, playhouse, "
+    "playhouse-small, or a YAML file.",
 )
 @click.option("--text-model", help="Hub id or local directory of the text encoder; overrides the setting's.")
 @click.option(
@@ -112,7 +117,7 @@ def train(
     first = first_process()
     with (
         progress("training") as report,
-        open_features(features, quiet=not first) as opened,
+        _opened(features, setting, quiet=not first) as opened,
         world(device) as (processes, _),
     ):
         told = report if first else _silent
@@ -153,8 +158,8 @@ def _setting(config: str, text_model: str | None, init: Path | None, seed: int |
         )
     if text_model:
         model_folder(text_model)
-    from mmn_index.train.config import load_setting, override
     from mmn_index.train.distributed import first_process
+    from mmn_index.train.settings import load_setting, override
 
     changes: dict[str, dict[str, Any]] = {}
     if text_model is not None:
@@ -167,15 +172,47 @@ def _setting(config: str, text_model: str | None, init: Path | None, seed: int |
     return setting
 
 
+def _opened(
+    features: Path, setting: "Setting", *, quiet: bool
+) -> "AbstractContextManager[FeatureFile | TubeFile]":
+    """The features that a setting trains on."""
+    from mmn_index.tube_file import TubeFile
+
+    return TubeFile(features) if setting.model.tubes else open_features(features, quiet=quiet)
+
+
 def _splits(
-    annotations: Path, val: Path | None, features: "FeatureFile", strict: bool
-) -> "tuple[Annotations, Annotations | None, list[LeftOut]]":
+    annotations: Path, val: Path | None, features: "FeatureFile | TubeFile", strict: bool
+) -> "tuple[Annotations | TubeTruths, Annotations | TubeTruths | None, list[LeftOut]]":
     """What can be trained on, what can be validated on, and what is left out of them."""
+    from mmn_index.tube_file import TubeFile
+
+    if isinstance(features, TubeFile):
+        return _tube_splits(annotations, val, features, strict)
     split, left_out = usable_split(annotations, features, features.dim, strict=strict)
     if val is None:
         return split, None, left_out
     held_out, more = usable_split(val, features, features.dim, strict=strict)
     return split, held_out, [*dict.fromkeys([*left_out, *more])]
+
+
+def _tube_splits(
+    annotations: Path, val: Path | None, tubes: "TubeFile", strict: bool
+) -> "tuple[TubeTruths, TubeTruths | None, list[LeftOut]]":
+    """As `_splits`. Videos without a tube cannot be trained on; in a validation they count 0."""
+    from mmn_index.errors import FeatureError
+    from mmn_index.evaluation.tube_truths import read_truths
+    from mmn_index.left_out import LeftOut, refuse
+
+    split, known = read_truths(annotations), set(tubes.video_ids)
+    left_out = [
+        LeftOut(video.video_id, f"{tubes.path}: video '{video.video_id}' has no tube.")
+        for video in split.videos
+        if video.video_id not in known or not tubes.tubes(video.video_id)
+    ]
+    if strict:
+        refuse(left_out, FeatureError)
+    return split, None if val is None else read_truths(val), left_out
 
 
 def _tell_result(result: "TrainResult", left_out: "Sequence[LeftOut]", out: Path, *, alone: bool) -> None:
@@ -203,12 +240,17 @@ def tell_text_model(name: str) -> None:
         say(f"The text encoder {name}, as the setting says, is not on this machine: the Hub is asked.")
 
 
-def tell_about(split: "Annotations", held_out: "Annotations | None", config: "TrainConfig") -> None:
+def tell_about(
+    split: "Annotations | TubeTruths", held_out: "Annotations | TubeTruths | None", config: "TrainConfig"
+) -> None:
     """Remarks on what will be trained on and how an epoch is chosen."""
-    if config.alike_labels and (without := sum(video.labels is None for video in split.videos)):
+    from mmn_index.evaluation.annotations import Annotations
+
+    videos = split.videos if isinstance(split, Annotations) else ()
+    if config.alike_labels and (without := sum(video.labels is None for video in videos)):
         say(
-            f"{split.path}: {without} of {len(split.videos)} videos have no labels; of their sentences only "
-            "equal texts count as alike (train.alike_labels)."
+            f"{split.path}: {without} of {len(videos)} videos have no labels; of their sentences only equal "
+            "texts count as alike (train.alike_labels)."
         )
     if held_out is None and config.select == "best":
         if config.hold_out:

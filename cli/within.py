@@ -42,7 +42,7 @@ class Metric:
 
 def metric_of(benchmark: Benchmark | None, score: str | None, nms: float | None) -> Metric:
     """The data set's own, with what options override."""
-    from mmn_index.train.config import SETTINGS
+    from mmn_index.train.settings import SETTINGS
 
     from mmn_index.evaluation.within_video import RECALLS
 
@@ -70,7 +70,7 @@ def recall_within(
     """Print the results within the right video; returns those of all queries, in what they are not the
     benchmark's, and the videos that are left out.
     """
-    from mmn_index.train.config import SETTINGS
+    from mmn_index.train.settings import SETTINGS
 
     from mmn_index import checkpoint as checkpoints
     from mmn_index.clips import stored_pre_clips

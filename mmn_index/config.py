@@ -30,6 +30,7 @@ class ModelConfig:
     # of the contrastive factor in the paper's score: 0.5 Charades and ActivityNet, 0.3 TACoS
     power: float = 0.5
     tau: float = 0.1  # temperature of the contrastive losses, and of the collection's score
+    tubes: bool = False  # what has a map is a tube of a video: a person's boxes over time, see tube_map.py
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pooling_counts", tuple(self.pooling_counts))
@@ -69,7 +70,10 @@ class ModelConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON takes them."""
-        return {**asdict(self), "pooling_counts": list(self.pooling_counts)}
+        found = {**asdict(self), "pooling_counts": list(self.pooling_counts)}
+        if not self.tubes:  # models from before there were tubes have the same fingerprint
+            del found["tubes"]
+        return found
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str) -> "ModelConfig":
@@ -89,7 +93,7 @@ class ModelConfig:
             raise ConfigError(f"{where}: incomplete model settings ({error}).") from error
 
 
-# The paper's three settings (official configurations).
+# The paper's three settings and that of its variant over tubes, MMN-STVG (official configurations).
 CHARADES = ModelConfig(
     input_dim=4096,
     num_pre_clips=32,
@@ -118,4 +122,14 @@ TACOS = ModelConfig(
     conv_layers=8,
     power=0.3,
 )
-PAPER = {"charades": CHARADES, "activitynet": ACTIVITYNET, "tacos": TACOS}
+STVG = ModelConfig(
+    input_dim=2048,
+    num_pre_clips=32,
+    num_clips=16,
+    pooling_counts=(15,),
+    featpool_kernel=2,
+    conv_kernel=7,
+    conv_layers=4,
+    tubes=True,
+)
+PAPER = {"charades": CHARADES, "activitynet": ACTIVITYNET, "tacos": TACOS, "stvg": STVG}

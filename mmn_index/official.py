@@ -37,6 +37,7 @@ _NAMES = (
     ("text_encoder.layernorm.", "text_encoder.norm."),
 )
 
+_UNUSED = "video_encoder.featpool.fc"
 _MARK = "featpool.conv.weight"  # every MMN has it
 # ... under its own name, or under one of a wrapper
 _MARKED = re.compile(rf"((model|net|mmn|ema|ema_model|online_model|shadow)\.)*{re.escape(_MARK)}")
@@ -194,19 +195,15 @@ def convert(path: str | os.PathLike[str], tokenizer: str, setting: str | None = 
 
     Args:
         tokenizer: hub id or directory of the text encoder's tokenizer (distilbert-base-uncased in the paper).
-        setting: "charades", "activitynet" or "tacos"; needed where the shapes do not tell.
+        setting: "charades", "activitynet", "tacos" or "stvg"; needed where the shapes do not tell.
 
     Raises:
         CheckpointError: not a complete checkpoint of that setting; missing and unknown tensors are listed.
         ConfigError: the setting is unknown, needed, or at odds with the shapes; or no tokenizer is there.
     """
     weights = read_official(path)
-    if any(name.startswith("video_encoder.featpool.fc") for name in weights):
-        raise CheckpointError(
-            f"{path}: is of MMN's variant over tubes in space and time (STVG), which has featpool.fc1 and "
-            "fc2 besides; only MMN for moments can be converted."
-        )
     config = infer_config(weights, setting, str(path))
+    weights = used(weights)
     bert = _text_encoder(weights, str(path))
     model = MMN(config, bert, _tokenizer(tokenizer, bert))
     check_weights(model, weights, str(path))
@@ -224,10 +221,11 @@ def infer_config(weights: Mapping[str, Tensor], setting: str | None, where: str)
         raise CheckpointError(f"{where}: is incomplete, {error} is missing.") from error
     layers = _count(weights, r"video_encoder\.proposal_conv\.convs\.(\d+)\.weight")
     learned = _count(weights, r"video_encoder\.proposal_map\.convs\.(\d+)\.weight")
+    tubes = len(used(weights)) < len(weights)
     fitting = [
         name
         for name, paper in PAPER.items()
-        if (paper.conv_kernel, paper.conv_layers) == (conv[2], layers)
+        if (paper.conv_kernel, paper.conv_layers, paper.tubes) == (conv[2], layers, tubes)
         and learned in (0, sum(paper.pooling_counts))
     ]
     if setting is not None and setting not in PAPER:
@@ -248,6 +246,11 @@ def infer_config(weights: Mapping[str, Tensor], setting: str | None, where: str)
         joint_dim=joint,
         map_type="conv" if learned else "pool",
     )
+
+
+def used(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the tensors of a branch of MMN-STVG whose result goes nowhere and that is not trained."""
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(_UNUSED)}
 
 
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:

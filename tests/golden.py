@@ -74,6 +74,9 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 class Case:
     """One golden model case, with our model carrying its weights."""
 
+    clip_norm = 5.0
+    gradients_are_clipped = True  # whether the arrays of a batch's gradients are
+
     def __init__(self, name: str, dtype: torch.dtype = torch.float32) -> None:
         self.folder = golden(name)
         self.inputs = arrays(self.folder / "inputs.npz")
@@ -84,8 +87,16 @@ class Case:
         self.annotations: dict[str, Any] = json.loads((self.folder / "annotations.json").read_text())
         self.official: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
         self.dtype = dtype
-        self.model = build(model_config(self.official), self.folder / "weights.pt").to(dtype)
+        self.model = self.build().to(dtype)
         self.num_videos = int(self.inputs["num_videos"])
+
+    def build(self) -> MMN:
+        """Our model with the official weights."""
+        return build(model_config(self.official), self.folder / "weights.pt")
+
+    def known(self, official: dict[str, Any]) -> dict[str, Any]:
+        """Entries by official names of tensors, without those that have no use and no counterpart here."""
+        return official
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -146,6 +157,13 @@ class Case:
     def noise(self, scalar: str) -> float:
         """Noise of a scalar of expected.json, named like `/train_batch/loss_vid`."""
         return float(self.floor["scalars"][scalar]["absdiff"])
+
+    def exact(self, scalar: str) -> float:
+        """What the official code computed in float64."""
+        found: Any = self.scalars_f64
+        for part in scalar.split("/")[1:]:
+            found = found[int(part) if isinstance(found, list) else part]
+        return float(found)
 
     def near(self, scalar: str, found: float) -> None:
         """Compare a scalar that is named like `/train_batch/loss_vid`; in float64 nine digits have to
@@ -254,20 +272,24 @@ def model_config(official: dict[str, Any]) -> ModelConfig:
 
 def build(config: ModelConfig, weights: Path) -> MMN:
     """Our model with official weights; the golden text encoder is a one-layer DistilBERT without dropout."""
-    bert = DistilBertModel(
-        DistilBertConfig(
-            vocab_size=1200,
-            max_position_embeddings=64,
-            dim=768,
-            n_layers=1,
-            n_heads=12,
-            hidden_dim=128,
-            dropout=0.0,
-            attention_dropout=0.0,
-        )
+    bert = DistilBertConfig(
+        vocab_size=1200,
+        max_position_embeddings=64,
+        dim=768,
+        n_layers=1,
+        n_heads=12,
+        hidden_dim=128,
+        dropout=0.0,
+        attention_dropout=0.0,
     )
-    model = MMN(config, bert, SentenceTokenizer(_tokenizer(), 0, 64))
-    model.load_state_dict(read_official(weights))
+    return with_weights(config, bert, read_official(weights))
+
+
+def with_weights(config: ModelConfig, bert: DistilBertConfig, weights: dict[str, torch.Tensor]) -> MMN:
+    """Our model with these weights and a text encoder of this shape."""
+    tokenizer = SentenceTokenizer(_tokenizer(), 0, bert.max_position_embeddings)
+    model = MMN(config, DistilBertModel(bert), tokenizer)
+    model.load_state_dict(weights)
     return model.eval()
 
 

@@ -10,7 +10,7 @@ from golden import SHARED, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmn_index.train.batches import PreparedVideo, cropped
-from mmn_index.train.config import SETTINGS, load_setting
+from mmn_index.train.settings import SETTINGS, load_setting
 
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.errors import AnnotationError, ConfigError

@@ -11,7 +11,8 @@ import pytest
 import torch
 from conftest import DIM, Command, write_annotations, write_features
 from golden import golden
-from mmn_index.train.config import SETTINGS, Setting
+from mmn_index.train.config import Setting
+from mmn_index.train.settings import SETTINGS
 
 from mmn_index import checkpoint, config
 from mmn_index.errors import AnnotationError, ConfigError, FeatureError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from golden import CASES, Case, build, check_recalls
-from mmn_index.train.config import SETTINGS
+from mmn_index.train.settings import SETTINGS
 
 from mmn_index.clips import pool_to_pre_clips
 from mmn_index.evaluation.annotations import read_annotations

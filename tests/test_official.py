@@ -12,9 +12,10 @@ from golden import CASES, golden, model_config
 
 from mmn_index import checkpoint
 from mmn_index.errors import CheckpointError
-from mmn_index.official import infer_config, own_name, read_official
+from mmn_index.official import infer_config, own_name, read_official, used
 
 FULL = ("charades-pool", "charades-conv", "activitynet-pool", "activitynet-conv", "tacos-pool", "tacos-conv")
+TUBES = ("stvg-pool", "stvg-conv")
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("stvg")])
@@ -40,7 +41,7 @@ def test_a_converted_checkpoint_is_the_official_model(
         assert torch.equal(tensor, weights[key]), key
 
 
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize("name", FULL + TUBES)
 def test_the_full_size_checkpoints_fit_key_by_key(name: str) -> None:
     """Names and shapes of the real files; on the meta device, since they have up to 169 million numbers."""
     from transformers import DistilBertConfig, DistilBertModel
@@ -55,7 +56,9 @@ def test_the_full_size_checkpoints_fit_key_by_key(name: str) -> None:
         config = infer_config(weights, setting, name)
         assert config.map_type == map_type
         model = MMN(config, DistilBertModel(DistilBertConfig()), None)  # type: ignore[arg-type]
-    checkpoint.check_weights(model, weights, name)
+    assert config.tubes == (name in TUBES)
+    assert len(weights) - len(used(weights)) == 4 * config.tubes
+    checkpoint.check_weights(model, used(weights), name)
 
 
 def test_with_and_without_wrapping(tmp_path: Path) -> None:

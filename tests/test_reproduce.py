@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 import pytest
 from conftest import Command, write_annotations, write_features
-from mmn_index.train.config import SETTINGS, load_setting
 from mmn_index.train.reproduce import Reproduction
+from mmn_index.train.settings import SETTINGS, load_setting
 from runs import side_by_side
 
 from mmn_index.evaluation import benchmarks

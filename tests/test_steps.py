@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from mmn_index.train.batches import Group, TrainingSet
-from mmn_index.train.config import load_setting, override
 from mmn_index.train.distributed import World
 from mmn_index.train.loop import Run
 from mmn_index.train.resume import RunFolder
+from mmn_index.train.settings import load_setting, override
 from torch import Tensor
 
 from mmn_index.evaluation.annotations import read_annotations

@@ -254,8 +254,8 @@ def test_mixed_precision_trains_to_finite_weights(world: Path, home: Path, comma
 def test_a_frozen_text_encoder_keeps_its_weights_and_its_dropout(
     world: Path, home: Path, command: Command
 ) -> None:
-    from mmn_index.train.config import load_setting
     from mmn_index.train.loop import start_epoch
+    from mmn_index.train.settings import load_setting
 
     from mmn_index import checkpoint
 

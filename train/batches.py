@@ -9,9 +9,11 @@ BatchNorm, and with `negatives: group` they are each other's negatives: what one
 Which video lies in which group depends on the seed and the epoch, never on the number of processes.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -30,12 +32,27 @@ from .distributed import World
 from .losses import Batch
 
 
+class _Worded(Protocol):
+    """A split whose sentences can be cut."""
+
+    @property
+    def cut_remark(self) -> str: ...
+
+    @property
+    def cut(self) -> int: ...
+
+    def worded(self, shortened: Callable[[Sequence[str]], list[str]]) -> Self: ...
+
+
+_Split = TypeVar("_Split", bound=_Worded)
+
+
 def derived_seed(*numbers: int) -> int:
     """One seed out of several numbers, such as (seed of the run, epoch, step, group)."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def readable(split: Annotations, model: MMN, tell: Callable[[str], None]) -> Annotations:
+def readable(split: _Split, model: MMN, tell: Callable[[str], None]) -> _Split:
     """A split with sentences as long as a model's text encoder reads; what is cut is told."""
     found = split.worded(model.tokenizer.shortened)
     if found.cut:
@@ -188,6 +205,7 @@ class TrainingSet:
         report: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         world = world or World()
+        self._cache = cache
         self._crop, self._grid = crop, model.grid
         self.texts, known = meanings(annotations)
         self._ids, self._mask = model.tokenizer(self.texts)
@@ -256,6 +274,20 @@ class TrainingSet:
             batch,
             others,
         )
+
+    def digest(self, mined: Tensor) -> str:
+        """What the training data are, so that a run is resumed with the same.
+
+        Args:
+            mined: (n, 2) videos and those that were mined for them.
+        """
+        with self._cache.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        for video in self.videos:
+            digest.update(f"{video.video_id} {video.duration} {video.meanings.tolist()}".encode())
+            digest.update(video.moments.numpy().tobytes())
+        digest.update(mined.numpy().tobytes())
+        return digest.hexdigest()
 
 
 def _write(

@@ -7,6 +7,7 @@ from mmn_index.checkpoint import CheckpointInfo
 from mmn_index.config import ModelConfig
 from mmn_index.errors import ConfigError, FeatureError
 from mmn_index.features import FeatureFile
+from mmn_index.tube_file import TubeFile
 
 from .batches import split_epoch
 from .config import Setting, TrainConfig
@@ -14,13 +15,20 @@ from .distributed import World
 
 
 def fitting(
-    setting: Setting, features: FeatureFile, begun: CheckpointInfo | None, mined: Path | None
+    setting: Setting, features: FeatureFile | TubeFile, begun: CheckpointInfo | None, mined: Path | None
 ) -> Setting:
     """The setting, made to fit the features and the checkpoint to begin from.
 
     Raises:
         ConfigError, FeatureError: it does not fit them, or the mined negatives.
     """
+    if setting.model.tubes != isinstance(features, TubeFile):
+        kinds = ("snippet features of videos", "tubes")
+        raise ConfigError(
+            f"{features.path}: holds {kinds[not setting.model.tubes]}, but the setting trains on "
+            f"{kinds[setting.model.tubes]}. The settings stvg and stvg-corrected are for tubes, all "
+            "others for videos."
+        )
     setting = _with_width(setting, features)
     if begun:
         setting = replace(setting, model=_of_checkpoint(setting.model, begun, features))
@@ -28,7 +36,7 @@ def fitting(
     return setting
 
 
-def _with_width(setting: Setting, features: FeatureFile) -> Setting:
+def _with_width(setting: Setting, features: FeatureFile | TubeFile) -> Setting:
     """The setting with its input width settled."""
     if setting.model.input_dim not in (0, features.dim):
         raise FeatureError(
@@ -39,7 +47,9 @@ def _with_width(setting: Setting, features: FeatureFile) -> Setting:
     return replace(setting, model=replace(setting.model, input_dim=features.dim))
 
 
-def _of_checkpoint(wanted: ModelConfig, begun: CheckpointInfo, features: FeatureFile) -> ModelConfig:
+def _of_checkpoint(
+    wanted: ModelConfig, begun: CheckpointInfo, features: FeatureFile | TubeFile
+) -> ModelConfig:
     """The configuration of a checkpoint to begin from, which the setting has to agree with; its text encoder
     comes along.
     """

@@ -31,6 +31,7 @@ from .mining import mine as mine_negatives
 from .mining import mined_videos
 from .objective import Objective
 from .optimiser import make_optimiser, start_epoch
+from .tube_batches import TubeGroup, TubeTrainingSet
 
 Report = Callable[[str, int, int, str], None]  # what, done, total, a note for people
 LOSSES = ("loss_iou", "loss_video", "loss_sentence")
@@ -47,7 +48,7 @@ class Run:
         self,
         setting: Setting,
         model: MMN,
-        data: TrainingSet,
+        data: TrainingSet | TubeTrainingSet,
         processes: World,
         report: Report,
         mined: Tensor | None = None,
@@ -120,7 +121,7 @@ class Run:
             self.objective.texts = pooled(self.model, self.data.texts)
 
     def _checked_step(
-        self, groups: Sequence[Group], count: int, weight: float, epoch: int
+        self, groups: Sequence[Group | TubeGroup], count: int, weight: float, epoch: int
     ) -> tuple[Tensor, Tensor]:
         try:
             return self.step(groups, count, weight)
@@ -133,7 +134,7 @@ class Run:
                 f"the scores of epoch {epoch} are not finite. Is train.lr ({rate:g}) too high?"
             ) from error
 
-    def _group(self, step: Sequence[Sequence[int]], place: int, epoch: int, seed: int) -> Group:
+    def _group(self, step: Sequence[Sequence[int]], place: int, epoch: int, seed: int) -> Group | TubeGroup:
         everything = [video for group in step for video in group]
         # No video has the number of all of them, so this seed is none of a crop's.
         draw = derived_seed(seed, epoch, len(self.data.videos))
@@ -172,7 +173,7 @@ class Run:
             self.mined = mined_videos(table, [video.video_id for video in self.data.videos])
         self.mined = self.world.share(self.mined)
 
-    def step(self, groups: Sequence[Group], count: int, weight: float) -> tuple[Tensor, Tensor]:
+    def step(self, groups: Sequence[Group | TubeGroup], count: int, weight: float) -> tuple[Tensor, Tensor]:
         """One optimiser step over this process's groups of a step with `count` groups in all.
 
         Returns:
@@ -196,7 +197,9 @@ class Run:
         self.scaler.update()
         return losses, norm
 
-    def _backward(self, module: nn.Module, groups: Sequence[Group], weight: float, factor: float) -> Tensor:
+    def _backward(
+        self, module: nn.Module, groups: Sequence[Group | TubeGroup], weight: float, factor: float
+    ) -> Tensor:
         losses: Tensor = module([group.to(self.model.device) for group in groups])
         torch.autograd.backward(self.scaler.scale(Losses(*losses).total(weight) * factor))
         return losses.detach()

@@ -33,6 +33,7 @@ class LossConfig:
     contrastive_weight: float = 0.05
     # weight of other videos' proposals in the loss of the IoU head; the paper's has none
     iou_negatives: float = 0.0
+    corrected: bool = False  # over tubes: the losses as they were meant, see tube_losses.py
 
     def __post_init__(self) -> None:
         for name in ("iou_negatives", "contrastive_weight", "margin"):

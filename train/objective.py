@@ -20,6 +20,8 @@ from .batches import Added, Group
 from .config import PRECISIONS, TrainConfig
 from .distributed import World
 from .losses import Batch, LossConfig, Losses, mmn_losses
+from .tube_batches import TubeGroup
+from .tube_losses import tube_losses
 
 
 class Objective(nn.Module):
@@ -54,9 +56,18 @@ class Objective(nn.Module):
         self._precision = PRECISIONS[config.precision]
         self._world = world
 
-    def forward(self, groups: Sequence[Group]) -> Tensor:
+    def forward(self, groups: Sequence[Group | TubeGroup]) -> Tensor:
         """(3,): the losses of the IoU head, of videos and of sentences, not yet weighted."""
         embedded = [self.embed(group) for group in groups]
+        if isinstance(groups[0], TubeGroup):  # these are each other's negatives within a group alone
+            losses = tube_losses(*embedded[0], groups[0].batch, self._loss)
+        else:
+            losses = self._of_moments(embedded, [group for group in groups if isinstance(group, Group)])
+        return torch.stack([losses.iou, losses.video, losses.sentence])
+
+    def _of_moments(
+        self, embedded: Sequence[tuple[Embeddings, Embeddings]], groups: Sequence[Group]
+    ) -> Losses:
         videos, sentences = (
             Embeddings(*(torch.cat(parts) for parts in zip(*side, strict=True)))
             for side in zip(*embedded, strict=True)
@@ -68,8 +79,7 @@ class Objective(nn.Module):
             )
         if self._alike is not None:
             batch = self._without_false_negatives(self._alike, batch, meanings, added, len(videos.iou))
-        losses: Losses = mmn_losses(videos, sentences, batch, self._loss)
-        return torch.stack([losses.iou, losses.video, losses.sentence])
+        return mmn_losses(videos, sentences, batch, self._loss)
 
     def _without_false_negatives(
         self, alike: Alike, batch: Batch, meanings: Tensor, added: Added, videos: int
@@ -80,7 +90,7 @@ class Objective(nn.Module):
         asked = pairs[:, : len(meanings)]
         return replace(batch, alike=asked, described=described(pairs, video_of, matches, videos))
 
-    def embed(self, group: Group) -> tuple[Embeddings, Embeddings]:
+    def embed(self, group: Group | TubeGroup) -> tuple[Embeddings, Embeddings]:
         """Unit embeddings of the group's videos, (V, P, C), and of its sentences, (S, C)."""
         # Seeded for the group, dropout is the same wherever and after whichever interruption the group is
         # computed.

@@ -31,4 +31,4 @@ def make_optimiser(model: MMN, config: TrainConfig) -> torch.optim.AdamW:
         {"params": base, "lr": config.lr},
         {"params": list(model.text_encoder.bert.parameters()), "lr": config.lr * config.text_lr_factor},
     ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-8, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, betas=(0.9, config.beta2), eps=1e-8, weight_decay=config.weight_decay)

@@ -1,6 +1,5 @@
 """A training run: from annotations and features to the checkpoint of its best epoch."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -14,10 +13,12 @@ from mmn_index import checkpoint
 from mmn_index.checkpoint import CheckpointInfo
 from mmn_index.errors import ConfigError, DependencyError
 from mmn_index.evaluation.annotations import Annotations, hold_out
+from mmn_index.evaluation.tube_truths import TubeTruths
 from mmn_index.features import FeatureFile
 from mmn_index.hub import model_folder
 from mmn_index.model import MMN
 from mmn_index.pretrained import load_pretrained
+from mmn_index.tube_file import TubeFile
 
 from .batches import TrainingSet, readable
 from .checks import check_spread, fitting
@@ -27,16 +28,17 @@ from .loop import LOSSES, Report, Run
 from .losses import Losses
 from .mining import read_negatives
 from .resume import RunFolder, TrainResult
-from .selection import Selection, Validation
+from .selection import Selection, measuring, merits
+from .tube_batches import OFFICIAL_EXTRA, TubeTrainingSet
 
 
 def train(
     setting: Setting,
-    annotations: Annotations,
-    features: FeatureFile,
+    annotations: Annotations | TubeTruths,
+    features: FeatureFile | TubeFile,
     out: Path,
     *,
-    validation: Annotations | None = None,
+    validation: Annotations | TubeTruths | None = None,
     init: Path | None = None,
     hard_negatives: Path | None = None,
     device: str = "cpu",
@@ -68,6 +70,7 @@ def train(
     if not (init or resume) and setting.model.text_model:
         model_folder(setting.model.text_model)  # before a folder is made for the run
     if validation is None and setting.train.select == "best" and setting.train.hold_out:
+        assert isinstance(annotations, Annotations)  # a setting over tubes holds nothing out
         annotations, validation = hold_out(annotations, setting.train.hold_out)
     made_of = _made_of(setting, begun, annotations, validation)
     folder, mined = RunFolder(out), _mined(hard_negatives, annotations)
@@ -82,7 +85,7 @@ def train(
         data = _data(annotations, features, model, folder, setting, processes, report)
         measured = None
         if processes.first:
-            measured = Validation.of(validation, features, model, setting.train)
+            measured = measuring(validation, features, setting, model)
             folder.begin(made_of)
         run = Run(setting, model, data, processes, report, mined)
         save = _saving(features, annotations, self_contained)
@@ -90,14 +93,19 @@ def train(
 
 
 def _data(
-    annotations: Annotations,
-    features: FeatureFile,
+    annotations: Annotations | TubeTruths,
+    features: FeatureFile | TubeFile,
     model: MMN,
     folder: RunFolder,
     setting: Setting,
     processes: World,
     report: Report,
-) -> TrainingSet:
+) -> TrainingSet | TubeTrainingSet:
+    if isinstance(annotations, TubeTruths):
+        assert isinstance(features, TubeFile)
+        extra = 0 if setting.loss.corrected else OFFICIAL_EXTRA
+        return TubeTrainingSet(annotations, features, model, extra=extra, report=partial(_reading, report))
+    assert isinstance(features, FeatureFile)
     return TrainingSet(
         annotations,
         features,
@@ -109,18 +117,23 @@ def _data(
     )
 
 
-def _saving(features: FeatureFile, annotations: Annotations, self_contained: bool) -> Callable[..., str]:
+def _saving(
+    features: FeatureFile | TubeFile, annotations: Annotations | TubeTruths, self_contained: bool
+) -> Callable[..., str]:
     """`checkpoint.save` with what this run was trained on."""
     return partial(
         checkpoint.save,
         features=features.backbone,
-        durations=annotations.durations,
+        durations=None if isinstance(annotations, TubeTruths) else annotations.durations,
         self_contained=self_contained,
     )
 
 
 def _made_of(
-    setting: Setting, begun: CheckpointInfo | None, annotations: Annotations, validation: Annotations | None
+    setting: Setting,
+    begun: CheckpointInfo | None,
+    annotations: Annotations | TubeTruths,
+    validation: Annotations | TubeTruths | None,
 ) -> dict[str, Any]:
     """What a run is made of; it is resumed with the same."""
     splits = {"annotations": annotations.digest, "validation": validation and validation.digest}
@@ -137,7 +150,7 @@ def _model(setting: Setting, init: Path | None) -> MMN:
     return checkpoint.load(init) if init else MMN(setting.model, *load_pretrained(setting.model.text_model))
 
 
-def _mined(negatives: Path | None, annotations: Annotations) -> Tensor:
+def _mined(negatives: Path | None, annotations: Annotations | TubeTruths) -> Tensor:
     """(n, 2): videos and those that were mined for them, by their numbers."""
     if negatives is None:
         return torch.empty(0, 2, dtype=torch.int64)
@@ -147,13 +160,13 @@ def _mined(negatives: Path | None, annotations: Annotations) -> Tensor:
 def _epochs(
     run: Run,
     folder: RunFolder,
-    annotations: Annotations,
+    annotations: Annotations | TubeTruths,
     save: Callable[..., str],
-    validation: Validation | None,
+    validation: Callable[[MMN], dict[str, float]] | None,
     tensorboard: bool,
 ) -> TrainResult:
     config, first = run.setting.train, run.world.first
-    digest = run.world.share(_digest(folder.pre_clips, run.data, run.mined) if first else None)
+    digest = run.world.share(run.data.digest(run.mined) if first else None)
     selection = Selection(config, folder.model)
     epoch = _take_up(run, folder, selection, digest)
     board = _tensorboard(folder, epoch) if tensorboard and first else None
@@ -166,6 +179,7 @@ def _epochs(
         scores = run.world.share(scores)
         better = selection.take(epoch, scores)
         if config.refresh_epochs and epoch % config.refresh_epochs == 0 and epoch < config.epochs:
+            assert isinstance(annotations, Annotations)  # tubes have no mined negatives
             run.refresh(annotations, folder.mined)
         if first:
             line.update(scores or {})
@@ -188,7 +202,7 @@ def _tell(run: Run, line: dict[str, Any], scores: dict[str, float]) -> None:
     """Report an epoch with its loss and its validation."""
     losses = Losses(*(torch.tensor(line[name]) for name in LOSSES))
     loss, count = float(losses.total(line["contrastive_weight"])), len(run.data.videos)
-    said = " ".join(f"{name} {scores[name]:.1f}" for name in ("R@1,IoU=0.5", "R@1,IoU=0.7"))
+    said = " ".join(f"{name} {scores[name]:.1f}" for name in merits(scores))
     what = f"epoch {line['epoch']}/{run.setting.train.epochs}"
     run.report(what, count, count, f"loss {loss:.3f}, validation {said}")
 
@@ -209,17 +223,6 @@ def _take_up(run: Run, folder: RunFolder, selection: Selection, digest: str) -> 
     if run.world.first:
         folder.cut_log(epoch)
     return int(epoch)
-
-
-def _digest(pre_clips: Path, data: TrainingSet, mined: Tensor) -> str:
-    """What the training data are, so that a run is resumed with the same."""
-    with pre_clips.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    for video in data.videos:
-        digest.update(f"{video.video_id} {video.duration} {video.meanings.tolist()}".encode())
-        digest.update(video.moments.numpy().tobytes())
-    digest.update(mined.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _tensorboard(folder: RunFolder, epoch: int) -> Any:

@@ -7,11 +7,14 @@ from typing import Any
 
 from mmn_index.clips import stored_pre_clips
 from mmn_index.evaluation.annotations import Annotations
+from mmn_index.evaluation.tube_answers import answer_tubes, tube_table
+from mmn_index.evaluation.tube_truths import TubeTruths
 from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.features import FeatureFile
 from mmn_index.model import MMN
+from mmn_index.tube_file import TubeFile
 
-from .config import TrainConfig
+from .config import Setting, TrainConfig
 from .resume import TrainResult
 
 
@@ -28,17 +31,43 @@ class Validation:
             video.video_id: stored_pre_clips(features, video.video_id, model.config) for video in split.videos
         }
 
-    @classmethod
-    def of(
-        cls, split: Annotations | None, features: FeatureFile, model: MMN, config: TrainConfig
-    ) -> "Validation | None":
-        """None without a split."""
-        return None if split is None else cls(split, features, model, config)
-
     def __call__(self, model: MMN) -> dict[str, float]:
         """R@n,IoU=m in percent."""
         score, nms = self._config.score, self._config.nms
         return evaluate_videos(model, self._videos, self._pre_clips.__getitem__, score=score, nms=nms).table()
+
+
+class TubeValidation:
+    """As `Validation`, of a split with tubes."""
+
+    def __init__(self, truths: TubeTruths, tubes: TubeFile, *, official: bool) -> None:
+        self._truths, self._tubes, self._official = truths, tubes, official
+
+    def __call__(self, model: MMN) -> dict[str, float]:
+        """The numbers of `tube_table`."""
+        return tube_table(answer_tubes(model, self._truths.videos, self._tubes, official=self._official))
+
+
+def measuring(
+    split: Annotations | TubeTruths | None, features: FeatureFile | TubeFile, setting: Setting, model: MMN
+) -> Validation | TubeValidation | None:
+    """What measures a model on a split; None without one.
+
+    Raises:
+        FeatureError: a video has no usable features.
+    """
+    if split is None:
+        return None
+    if isinstance(split, TubeTruths):
+        assert isinstance(features, TubeFile)
+        return TubeValidation(split, features, official=not setting.loss.corrected)
+    assert isinstance(features, FeatureFile)
+    return Validation(split, features, model, setting.train)
+
+
+def merits(scores: Mapping[str, float]) -> tuple[str, ...]:
+    """Which numbers of a validation say how good a model is, by their sum."""
+    return ("m_vIoU",) if "m_vIoU" in scores else ("R@1,IoU=0.5", "R@1,IoU=0.7")
 
 
 class Selection:
@@ -52,7 +81,7 @@ class Selection:
         """Whether this epoch is the best one so far; it is remembered."""
         merit = float(epoch)
         if scores and self._config.select == "best":
-            merit = scores["R@1,IoU=0.5"] + scores["R@1,IoU=0.7"]
+            merit = sum(scores[name] for name in merits(scores))
         if merit <= self._merit:
             return False
         self._merit, self.result = merit, TrainResult(self.result.checkpoint, epoch, scores)

@@ -32,7 +32,7 @@ class Benchmark:
     """One data set: what lies where, how it is measured, what others reached."""
 
     name: str
-    setting: str  # name in train.config.SETTINGS
+    setting: str  # name in train.settings.SETTINGS
     splits: Mapping[str, str]  # split -> file name
     videos: Mapping[str, int]  # videos of a split, where known
     sentences: Mapping[str, int]  # sentences of a split after the official filter, where known

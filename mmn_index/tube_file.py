@@ -1,0 +1,259 @@
+"""Tubes of videos with their features, in HDF5.
+
+    attributes           format = "mmn-index tubes", version = 1, backbone (name of the features, if known)
+    VIDEO                a group; attributes width, height (pixels), rate (frames a second), frames
+    VIDEO/0, VIDEO/1 ..  a group a tube; attributes first (number of its first frame, from 1 on), score
+    VIDEO/0/boxes        (n, 4) float32, x1, y1, x2, y2 in pixels, one row a frame without gaps
+    VIDEO/0/features     (S, D) floats, rows spread evenly over the tube; or features_0, features_1, ...:
+                         streams that are averaged each by itself and then joined
+
+In names of videos "/" is %2F and "%" is %25. Nothing but what lies in the file itself is read: links, and
+values that lie in other files, are refused.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import unquote
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import ModelConfig
+from .errors import FeatureError, OutputError
+from .places import check_file
+from .tube_map import tube_pre_clips
+from .tubes import Tube
+
+FORMAT = "mmn-index tubes"
+_VERSION = 1
+_LONGEST = 1 << 24  # frames of a tube
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What is known of a video's pictures."""
+
+    width: int  # pixels
+    height: int
+    rate: float  # frames a second
+    frames: int
+
+
+@dataclass(frozen=True)
+class FoundTube:
+    """A tube of a video with its features."""
+
+    tube: Tube
+    score: float
+    streams: tuple[Tensor, ...]  # (S, D) float32 each
+
+
+class TubeFile:
+    """A file of tubes, open for reading.
+
+    Attributes:
+        video_ids: all videos of the file, in the order of their names.
+        backbone: what made the features, if the file says so.
+
+    Raises:
+        FeatureError: the file is missing, or is no file of tubes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise FeatureError(
+                f"{self.path}: cannot be read as HDF5 ({_reason(error)}), expected a file of tubes."
+            ) from error
+        try:
+            about = dict(self._file.attrs)
+            names = list(self._file)
+        except (OSError, RuntimeError) as error:
+            self._file.close()
+            raise FeatureError(
+                f"{self.path}: its table of contents cannot be read. Is it complete?"
+            ) from error
+        if about.get("format") != FORMAT or about.get("version") != _VERSION:
+            self._file.close()
+            raise FeatureError(
+                f"{self.path}: has the format {about.get('format')!r}, version {about.get('version')!r}, "
+                f"expected '{FORMAT}', version {_VERSION}. Is it a file of tubes?"
+            )
+        backbone = about.get("backbone")
+        self.backbone = backbone if isinstance(backbone, str) else None
+        self.video_ids = tuple(sorted(unquote(name) for name in names if isinstance(name, str)))
+
+    def __enter__(self) -> "TubeFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def footage(self, video_id: str) -> Footage:
+        """What is known of a video's pictures.
+
+        Raises:
+            FeatureError: there is no such video, or it is damaged.
+        """
+        where = self._named(video_id)
+        group = self._group(self._file, _stored(video_id), where)
+        numbers = {
+            name: _number(group.attrs.get(name), f"{where}: {name}") for name in Footage.__annotations__
+        }
+        if min(numbers.values()) <= 0:
+            raise FeatureError(f"{where}: says {numbers}, expected numbers above 0.")
+        return Footage(int(numbers["width"]), int(numbers["height"]), numbers["rate"], int(numbers["frames"]))
+
+    def tubes(self, video_id: str) -> list[FoundTube]:
+        """The tubes of a video, in the order of their numbers; there may be none.
+
+        Raises:
+            FeatureError: there is no such video, or a tube is damaged.
+        """
+        where = self._named(video_id)
+        group = self._group(self._file, _stored(video_id), where)
+        numbers = sorted((name for name in group if str(name).isdecimal()), key=int)
+        if len(numbers) < len(group):
+            odd = next(repr(name) for name in group if not str(name).isdecimal())
+            raise FeatureError(f"{where}: holds {odd}, expected tubes alone, '0', '1', and so on.")
+        return [self._tube(group, name, f"{where}: tube {name}") for name in numbers]
+
+    def pre_clips(self, video_id: str, found: FoundTube, config: ModelConfig) -> Tensor:
+        """A tube's pre-clips, (M, D) float32.
+
+        Raises:
+            FeatureError: its features are of another width than the model's.
+        """
+        made = tube_pre_clips(found.streams, config.num_pre_clips)
+        if made.shape[1] != config.input_dim:
+            raise FeatureError(
+                f"{self._named(video_id)}: has a tube with features of width {made.shape[1]}, the model "
+                f"expects {config.input_dim}."
+            )
+        return made
+
+    @property
+    def dim(self) -> int:
+        """Width of the features, streams joined; 0 where no video has a tube."""
+        for video_id in self.video_ids:
+            for tube in self.tubes(video_id)[:1]:
+                return sum(stream.shape[1] for stream in tube.streams)
+        return 0
+
+    def _named(self, video_id: str) -> str:
+        return f"{self.path}: video '{video_id}'"
+
+    def _group(self, parent: h5py.Group, name: str, where: str) -> h5py.Group:
+        try:
+            link = parent.get(name, getlink=True)
+            if link is None:
+                raise FeatureError(f"{where}: is not there.")
+            if not isinstance(link, h5py.HardLink):
+                raise FeatureError(f"{where}: is a link. Links are not followed: copy what it leads to.")
+            found = parent[name]
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise FeatureError(f"{where}: cannot be read ({_reason(error)}).") from error
+        if not isinstance(found, h5py.Group):
+            raise FeatureError(f"{where}: is an array, expected a group.")
+        return found
+
+    def _tube(self, video: h5py.Group, name: str, where: str) -> FoundTube:
+        group = self._group(video, name, where)
+        boxes = self._array(group, "boxes", where)
+        first = _number(group.attrs.get("first"), f"{where}: first")
+        score = _number(group.attrs.get("score", 1.0), f"{where}: score")
+        if boxes.shape[1] != 4 or first != int(first) or first < 0:
+            raise FeatureError(
+                f"{where}: boxes of shape {tuple(boxes.shape)} from frame {first:g} on, expected (n, 4) from "
+                "a whole number on."
+            )
+        if bool((boxes[:, 2:] < boxes[:, :2]).any()):
+            raise FeatureError(
+                f"{where}: has boxes whose end is before their start; they are x1, y1, x2, y2."
+            )
+        streams = sorted(key for key in group if str(key) == "features" or str(key).startswith("features_"))
+        if not streams:
+            raise FeatureError(f"{where}: has no features.")
+        frames = torch.arange(int(first), int(first) + len(boxes))
+        return FoundTube(Tube(frames, boxes), score, tuple(self._array(group, key, where) for key in streams))
+
+    def _array(self, group: h5py.Group, name: str, where: str) -> Tensor:
+        """A matrix of numbers, (n, m) float32, n at least 1."""
+        try:
+            link = group.get(name, getlink=True)
+            found = group[name] if isinstance(link, h5py.HardLink) else None
+            if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+                raise FeatureError(f"{where}: has no {name} of its own; links are not followed.")
+            if found.ndim != 2 or not 0 < len(found) <= _LONGEST or found.dtype.kind not in "fiu":
+                raise FeatureError(
+                    f"{where}: {name} are {found.dtype} of shape {found.shape}, expected numbers, (n, m)."
+                )
+            values = found[()].astype(np.float32)
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise FeatureError(f"{where}: {name} cannot be read ({_reason(error)}).") from error
+        if not np.isfinite(values).all():
+            raise FeatureError(f"{where}: {name} hold values that are not finite.")
+        return torch.from_numpy(values)
+
+
+def write_tubes(
+    path: str | os.PathLike[str],
+    videos: Iterable[tuple[str, Footage, Sequence[FoundTube]]],
+    *,
+    backbone: str | None = None,
+) -> None:
+    """Write a file of tubes; it replaces what was there in one rename.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
+    path = Path(path)
+    check_file(path)
+    aside = path.with_name(f"{path.name}.tmp")
+    try:
+        with h5py.File(aside, "w") as file:
+            file.attrs.update({"format": FORMAT, "version": _VERSION})
+            if backbone is not None:
+                file.attrs["backbone"] = backbone
+            for video_id, footage, tubes in videos:
+                group = file.create_group(_stored(video_id))
+                group.attrs.update(vars(footage))
+                for number, found in enumerate(tubes):
+                    _write(group.create_group(str(number)), found)
+        aside.replace(path)
+    except (OSError, RuntimeError) as error:  # h5py closes a file on a full disk with a RuntimeError
+        aside.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({_reason(error)}).") from error
+
+
+def _write(group: h5py.Group, found: FoundTube) -> None:
+    group.attrs.update({"first": found.tube.first, "score": found.score})
+    group["boxes"] = found.tube.boxes.float().numpy()
+    several = len(found.streams) > 1
+    for number, stream in enumerate(found.streams):
+        group[f"features_{number}" if several else "features"] = stream.numpy()
+
+
+def _stored(video_id: str) -> str:
+    """A video's id as the name of a group: "/" would make a group in a group."""
+    return video_id.replace("%", "%25").replace("/", "%2F")
+
+
+def _number(value: object, where: str) -> float:
+    if isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value):
+        return float(value)
+    raise FeatureError(f"{where} is {value!r}, expected a number.")
+
+
+def _reason(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).strip("'\"").splitlines()[0]
