@@ -136,6 +136,19 @@ def predictions_recall(
     _show(title, result, everything=everything, as_json=as_json, about={"scope": "predictions"})
 
 
+def score_by(metric: str, truth: Path, predictions: Path, *, as_json: bool) -> None:
+    """Score a file of predictions by another field's metric, in its own format."""
+    from mmn_index.evaluation.made_elsewhere import METRICS
+
+    measured = METRICS[metric](truth, predictions)
+    for record in measured.records if as_json else ():
+        print_json({"scope": "predictions", "metric": metric, **record})
+    for table in () if as_json else measured.tables:
+        show(table)
+    for remark in measured.remarks:
+        say(remark)
+
+
 def _with_confidences(
     result: "CorpusReport",
     index: "MomentIndex",

@@ -121,6 +121,18 @@ def refusal_curve(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tens
     return edges, answered, refused
 
 
+def ranking_area(present: Tensor, absent: Tensor) -> float:
+    """Chance that a present search is surer than an absent one, equal ones half: the area of the ROC.
+
+    Args:
+        present: (n,) best confidences of searches for what is there, n at least 1.
+        absent: (m,) of searches for what is not, m at least 1.
+    """
+    ordered = absent.sort().values
+    below, not_above = (torch.searchsorted(ordered, present, right=right) for right in (False, True))
+    return float((below + not_above).double().mean()) / (2 * len(absent))
+
+
 def log_mean(
     known: Tensor, count: float, sample: Tensor, weights: Tensor, highest: float
 ) -> tuple[float, float]:
