@@ -96,7 +96,8 @@ class Asked:
     "--write-predictions",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="With --corpus: write the lists there, in the submission format of TVR.",
+    help="With --corpus: write the lists there, in the submission format of TVR, or of QVHighlights if the "
+    "name ends in .jsonl.",
 )
 @click.option(
     "--predictions",

@@ -121,6 +121,12 @@ def refusal_curve(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tens
     return edges, answered, refused
 
 
+def rounded_down(threshold: float) -> float:
+    """A threshold to three digits, not above it, so that it answers what it should when it is typed."""
+    step = 10.0 ** (math.floor(math.log10(threshold)) - 2) if threshold > 0 else 1.0
+    return math.floor(threshold / step) * step
+
+
 def ranking_area(present: Tensor, absent: Tensor) -> float:
     """Chance that a present search is surer than an absent one, equal ones half: the area of the ROC.
 

@@ -169,8 +169,8 @@ def _row(path: Path, number: int, line: str) -> _Line:
     except (ValueError, RecursionError) as error:
         raise AnnotationError(
             f"{path}: line {number}: {error}. Expected query, duration, vid and relevant_windows as in "
-            "QVHighlights, desc, duration, vid_name and ts as in TVR, or fig_desc, duration, video and time as "
-            "in Charades-FIG."
+            "QVHighlights, desc, duration, vid_name and ts as in TVR, or fig_desc, duration, video and time "
+            "as in Charades-FIG."
         ) from error
 
 

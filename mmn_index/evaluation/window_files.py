@@ -12,7 +12,7 @@ highlight detection, are not looked at.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,14 @@ def read_answers(path: Path, questions: Sequence[Question]) -> list[WindowAnswer
     return [found[number] for number in range(len(questions))]
 
 
-def write_answers(path: Path, questions: Sequence[Question], answers: Mapping[int, WindowAnswer]) -> None:
-    """Write a submission: the answers by the number of their question.
+def write_answers(path: Path, questions: Sequence[Question], answers: Sequence[WindowAnswer]) -> None:
+    """Write a submission, a row for each question.
 
     Raises:
         OutputError: the file cannot be written.
     """
     lines = []
-    for number, answer in answers.items():
-        one = questions[number]
+    for one, answer in zip(questions, answers, strict=True):
         windows = torch.cat([answer.windows, answer.scores[:, None]], dim=1).tolist()
         row: dict[str, Any] = {
             "qid": one.qid,
