@@ -356,3 +356,40 @@ def test_what_the_metric_does_not_look_at(command: Command, arguments: tuple[str
     result = command.run("eval", "--metric", "ndcg", *arguments)
     assert result.exit_code == 2
     assert says in " ".join(result.stderr.split())
+
+
+def test_an_index_answers_in_this_format(world: Path, command: Command, tmp_path: Path) -> None:
+    given = json.loads((world / "train.json").read_text())
+    asked: list[object] = ["--corpus", "--index", world / "collection.mmn", "--nms", 0.4]
+    split = ["--annotations", whole(tmp_path / "t.json", given)]
+    searched = command.ok(
+        "eval", *asked, *split, "--write-predictions", tmp_path / "p.jsonl", "--json"
+    ).stdout
+    scored = command.ok(
+        "eval", "--metric", "qvhighlights", *split, "--predictions", tmp_path / "p.jsonl", "--json"
+    )
+    own = [one for one in map(json.loads, searched.splitlines()) if one["part"] == "exact scan"]
+    svmr = {
+        one["iou"]: one["R@1"]
+        for one in own
+        if (one["task"], one["nms"], one["right"]) == ("SVMR", 0.4, "own")
+    }
+    found = json.loads(scored.stdout)
+    assert {m: found[f"R1@{m}"] for m in svmr} == pytest.approx(svmr, abs=1e-3)
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert all(len(row["pred_relevant_windows"]) <= 10 for row in rows)
+    assert not any("pred_exist_score" in row for row in rows)  # the index is not calibrated
+
+    # A sentence about nothing in the video is asked as well, one about a video elsewhere gets an empty list.
+    video = next(iter(given))
+    given[video] = {**given[video], "timestamps": [[1, 1], *given[video]["timestamps"][1:]]}
+    given["elsewhere"] = {"duration": 9, "timestamps": [[1, 2]], "sentences": ["x"]}
+    split = ["--annotations", whole(tmp_path / "t.json", given)]
+    command.run("eval", *asked, *split, "--write-predictions", tmp_path / "p.jsonl")
+    questions = read_questions(tmp_path / "t.json")
+    answers = read_answers(tmp_path / "p.jsonl", questions)
+    empty = [
+        question.video for question, answer in zip(questions, answers, strict=True) if not len(answer.windows)
+    ]
+    assert empty == ["elsewhere"]
+    assert [len(question.windows) for question in questions].count(0) == 1
