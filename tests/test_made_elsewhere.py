@@ -13,7 +13,7 @@ from mmn_index.errors import AnnotationError
 from mmn_index.evaluation.annotations import read_annotations
 from mmn_index.evaluation.made_elsewhere import METRICS
 from mmn_index.evaluation.queries import annotated, queries_of
-from mmn_index.evaluation.tube_files import read_results, read_truths
+from mmn_index.evaluation.tube_files import read_results, read_right_tubes
 from mmn_index.evaluation.viou import measure_tubes
 from mmn_index.evaluation.window_files import (
     Question,
@@ -22,7 +22,7 @@ from mmn_index.evaluation.window_files import (
     read_questions,
     write_answers,
 )
-from mmn_index.evaluation.window_metrics import IOUS, average_precisions
+from mmn_index.evaluation.window_metrics import IOUS, average_precisions, recalled
 from mmn_index.tubes import Tube, box_iou, tube_iou
 
 NAN = float("nan")
@@ -69,6 +69,17 @@ def test_qvhighlights_by_hand(tmp_path: Path) -> None:
     assert found["mAP short"] == pytest.approx(100 * (0.7 / 2 + 0.3 / 3))
     assert found["mAP middle"] == 100
     assert found["mAP long"] == 50
+
+
+def test_precision_is_interpolated_and_the_last_of_equal_windows_is_taken() -> None:
+    scores = torch.tensor([0.9, 0.8, 0.7], dtype=torch.float64)
+    late = WindowAnswer(spans((50, 60), (0, 10), (20, 30)), scores)
+    # Hits at ranks 2 and 3: the precision of 2/3 at the second holds at the first as well.
+    assert average_precisions(late, spans((0, 10), (20, 30))).tolist() == pytest.approx([2 / 3] * len(IOUS))
+    both = WindowAnswer(spans((0, 10), (0, 4)), scores[:2])
+    assert (
+        recalled(both, spans((0, 4), (6, 10)), 2, 0.4) == 2
+    )  # the first prediction leaves [0, 4] to the second
 
 
 def test_ten_predictions_count_in_the_order_of_the_file() -> None:
@@ -172,7 +183,7 @@ def test_videos_without_an_answer_and_frames_without_a_box(tmp_path: Path) -> No
     box = [0, 0, 10, 10]
     truths = {name: {"st_frame": 1, "img_num": 100, "bbox": [box] * 10} for name in ("a.mp4", "b.mp4")}
     gap = {str(frame): box for frame in range(1, 11) if frame != 5}
-    right = read_truths(whole(tmp_path / "t.json", truths))
+    right = read_right_tubes(whole(tmp_path / "t.json", truths))
     answers = read_results(
         whole(tmp_path / "p.json", {"a": {"st_frame": 1, "ed_frame": 10, "bbox": gap}}), right
     )
@@ -190,7 +201,7 @@ def test_videos_without_an_answer_and_frames_without_a_box(tmp_path: Path) -> No
     assert (found["MMN-STVG"].values["m_vIoU"], found["MMN-STVG"].videos) == (100, 1)
     assert (found["STCAT"].values["m_vIoU"], found["STCAT"].videos) == (50, 2)
     short = {name: {**one, "img_num": 80} for name, one in truths.items()}
-    less = measure_tubes(read_truths(whole(tmp_path / "t.json", short)), full)
+    less = measure_tubes(read_right_tubes(whole(tmp_path / "t.json", short)), full)
     assert "fewer than 5 a second" in next(one for one in less if one.name == "TubeDETR").why_not
 
 

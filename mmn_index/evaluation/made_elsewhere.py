@@ -13,7 +13,7 @@ from .gmr import THRESHOLDS, localisation, rejection
 from .ndcg import IOUS, KS, mean_ndcg, read_judgements, read_ranking
 from .qvhighlights import qvhighlights
 from .tables import Table
-from .tube_files import read_results, read_truths
+from .tube_files import read_results, read_right_tubes
 from .viou import measure_tubes
 from .window_files import read_answers, read_questions
 
@@ -72,7 +72,7 @@ def measure_gmr(truth: Path, predictions: Path) -> Measured:
 
 def measure_viou(truth: Path, predictions: Path) -> Measured:
     """The vIoU and what belongs to it by every published evaluator, in percent."""
-    truths = read_truths(truth)
+    truths = read_right_tubes(truth)
     answers = read_results(predictions, truths)
     results = measure_tubes(truths, answers)
     columns = list(dict.fromkeys(name for one in results for name in one.values))

@@ -34,7 +34,7 @@ class Stretch:
     frame_count: int | None = None  # of the video, where it is said
 
 
-def read_truths(path: Path) -> dict[str, Stretch]:
+def read_right_tubes(path: Path) -> dict[str, Stretch]:
     """The right tube of each video.
 
     Raises:
@@ -53,7 +53,7 @@ def read_results(path: Path, truths: dict[str, Stretch]) -> dict[str, Stretch]:
     A video may be named with the suffix of its file or without it, as both come.
 
     Raises:
-        AnnotationError: as `read_truths`; also where a video is none of the truths'.
+        AnnotationError: as `read_right_tubes`; also where a video is none of the truths'.
     """
     names = {**{video.rpartition(".")[0] or video: video for video in truths}, **{v: v for v in truths}}
     found: dict[str, Stretch] = {}
