@@ -121,6 +121,24 @@ def refusal_curve(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tens
     return edges, answered, refused
 
 
+def rounded_down(threshold: float) -> float:
+    """A threshold to three digits, not above it, so that it answers what it should when it is typed."""
+    step = 10.0 ** (math.floor(math.log10(threshold)) - 2) if threshold > 0 else 1.0
+    return math.floor(threshold / step) * step
+
+
+def ranking_area(present: Tensor, absent: Tensor) -> float:
+    """Chance that a present search is surer than an absent one, equal ones half: the area of the ROC.
+
+    Args:
+        present: (n,) best confidences of searches for what is there, n at least 1.
+        absent: (m,) of searches for what is not, m at least 1.
+    """
+    ordered = absent.sort().values
+    below, not_above = (torch.searchsorted(ordered, present, right=right) for right in (False, True))
+    return float((below + not_above).double().mean()) / (2 * len(absent))
+
+
 def log_mean(
     known: Tensor, count: float, sample: Tensor, weights: Tensor, highest: float
 ) -> tuple[float, float]:

@@ -24,6 +24,22 @@ def temporal_iou(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(hull > 0, inner / hull, torch.zeros_like(hull))
 
 
+def union_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Temporal IoU whose union is both lengths less the common part, as most published evaluators compute it.
+
+    It is `temporal_iou` but for the last bit, on which a comparison with a threshold may depend.
+
+    Args:
+        a, b: (..., 2) start and end in seconds, float64 as theirs are.
+
+    Returns:
+        (...) in [0, 1]; 0 where both moments are empty.
+    """
+    inner = (torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])).clamp(min=0)
+    union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - inner
+    return torch.where(union > 0, inner / union, torch.zeros_like(union))
+
+
 def nms_top(scores: Tensor, spans: Tensor, threshold: float, limit: int) -> Tensor:
     """The best moments of one video for each of many queries, after NMS.
 
