@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from .ranking import FIRST_POINT, Ranked
 
 _DEPTH = 512  # candidates of the first round for ten hits; NMS drops most of them
 _MOST = 1 << 13  # candidates that are asked of a candidate index
+
+_plane = lru_cache(maxsize=1 << 10)(Score.tangent)  # at first all queries have the same, and every search
 
 
 @dataclass
@@ -43,8 +45,7 @@ class Rounds:
 
     def planes(self, score: Score, group: list[int]) -> list[Tangent]:
         """The tangent plane of each query."""
-        plane = cache(score.tangent)  # at first all have the same
-        return [plane(*self.points[number]) for number in group]
+        return [_plane(score, *self.points[number].tolist()) for number in group]
 
     def settle(self, group: list[int], ranked: Ranked, found: Candidates, limit: int) -> dict[int, bool]:
         """Close the queries that are proven, or that a candidate index can do no more for; the others draw
