@@ -21,7 +21,7 @@ from ..scoring import Embeddings, Score
 from .options import SearchOptions
 from .results import Hit
 
-FIRST_POINT = (0.5, 0.2)  # both cosines of a hit, where hits usually lie; only speed depends on it
+FIRST_POINT = (0.5, 0.2)  # both cosines of a hit, where an index has not recorded where its own lie
 _ROUNDING = 2e-6  # relative error of a score that is evaluated in float32
 _FOR_A_HIT = 32  # entries of a ranking that NMS looks at first, for each hit that is wanted
 _AT_ONCE = 1 << 12  # embeddings that are scored together

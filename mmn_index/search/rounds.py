@@ -29,12 +29,18 @@ class Rounds:
 
     @classmethod
     def first(cls, index: MomentIndex, queries: int, k: int, total: int, *, scan: bool) -> "Rounds":
-        """Before the first round: as deep as the index was tuned for, deeper for more than ten hits."""
-        vectors = [segment.vectors for segment in index.segments]
-        depths = [each.about.depth for each in vectors if each is not None and not scan]
-        depth = max(depths, default=_DEPTH)
+        """Before the first round: as deep as the index was tuned for, deeper for more than ten hits, with a
+        plane where the largest segment's last hits lay when it was made.
+        """
+        abouts = [
+            (each.entry.moments, each.vectors.about) for each in index.segments if each.vectors and not scan
+        ]
+        depth = max((about.depth for _, about in abouts), default=_DEPTH)
+        _, point = max(
+            ((moments, about.point) for moments, about in abouts if about.point), default=(0, FIRST_POINT)
+        )
         limits = np.full(queries, min(total, max(depth, depth * k // 10)))
-        points = np.tile(FIRST_POINT, (queries, 1))
+        points = np.tile(point, (queries, 1))
         return cls(k, total, limits, points, np.zeros(queries, dtype=int), list(range(queries)))
 
     def groups(self) -> Iterator[tuple[int, list[int]]]:
