@@ -192,7 +192,12 @@ def tune(root: Path, manifest: Manifest, entry: SegmentEntry) -> SegmentEntry:
 
 def _cost(answers: Sequence[Answer], codes: float) -> float:
     """What a query costs on average, in codes that are looked at."""
-    each = [answer.rounds * (_ROUND + codes + _CANDIDATE * answer.candidates) for answer in answers]
+    each = [
+        _CANDIDATE * answer.moments  # all were scanned, because too little was found
+        if answer.exact
+        else answer.rounds * (_ROUND + codes + _CANDIDATE * answer.candidates)
+        for answer in answers
+    ]
     return sum(each) / max(1, len(each))
 
 
