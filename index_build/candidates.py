@@ -29,7 +29,7 @@ from mmn_index.search import Answer, SearchOptions, search_embeddings
 SCANNED = 200_000  # moments of a segment that is scanned
 CODES = {"ivf-pq": "PQ{half}x4fs", "ivf-rabitq": "RaBitQfs", "ivf-sq8": "SQ8"}
 RECALL = 0.99  # of the top 10 after NMS, that nprobe is raised for
-_QUERIES = 128  # that recall is measured with
+_QUERIES = 256  # that recall is measured with
 _ALIKE, _COSINE = 10, 0.6  # of how many moments a measuring query is made, and its cosine with their mean
 _TOP = 10
 _MANY = 100  # videos, of which ten that hold something alike are soon found

@@ -82,7 +82,9 @@ def test_where_nothing_finds_enough_what_finds_the_most_is_taken(
 def test_the_first_plane_touches_where_the_last_hits_lie(made: MomentIndex, tuned: CandidateAbout) -> None:
     index = of(made, tuned)
     queries = candidates.measuring_queries(index)
-    answers = search_embeddings(index, queries, Score(), SearchOptions(k=10, exact=True), [""] * 128)
+    answers = search_embeddings(
+        index, queries, Score(), SearchOptions(k=10, exact=True), [""] * len(queries.iou)
+    )
     rows = np.array([answer.hits[-1].row for answer in answers])
     c, i = (
         (q.double() * m.double()).sum(dim=1).mean()

@@ -91,7 +91,7 @@ class Rest:
         shown = torch.tensor([hit.score for answer in own for hit in answer.hits], dtype=torch.float64)
         logs = shown if sought.score.logarithmic else shown.log()
         described = self._described(own, known, (log > -torch.inf).numpy(), sought.queries.contrastive, of)
-        quantities = torch.stack([logs, totals[of], *described], dim=1).split(counts)
+        quantities = torch.stack([logs, totals[of], *described], dim=1).split_with_sizes(counts)
         sure = [None] * len(own) if calibration is None else [calibration(part) for part in quantities]
         return {
             place: _confident(replace(answer, evidence=Evidence(part, error)), confidences, least)
@@ -144,7 +144,7 @@ class Rest:
             self.index.vectors(np.concatenate([hits, *best])), queries, both
         )
         consensus, rival = (
-            torch.stack([part.mean() for part in values[len(of) :].split(counts.tolist())])
+            torch.stack([part.mean() for part in values[len(of) :].split_with_sizes(counts.tolist())])
             for values in (agreements, rivals)
         )
         return [agreements[: len(of)], consensus[of], rival[of], familiar[of]]
