@@ -10,7 +10,7 @@ import torch
 from conftest import Command, write_annotations, write_features
 from mmn_index.index_build.calibration import Tried, chosen
 
-from mmn_index import checkpoint
+from mmn_index import checkpoint, negatives
 from mmn_index.confidence import QUANTITIES, Calibration
 from mmn_index.errors import QueryError
 from mmn_index.evaluation.annotations import read_annotations
@@ -28,7 +28,7 @@ from mmn_index.evaluation.tables import confidence_table
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.model import MMN
 from mmn_index.scoring import Embeddings, Score
-from mmn_index.search import SearchOptions, search, search_embeddings
+from mmn_index.search import SearchOptions, rounds, search, search_embeddings
 
 QUERY = "a person opens the door"
 
@@ -137,6 +137,33 @@ def test_the_sum_over_a_collection_is_estimated_within_its_error(
                 assert answer.moments == len(rows)
                 assert abs(float(answer.evidence.quantities[0, 1]) - full) <= answer.evidence.error + 1e-6
                 assert answer.evidence.error < 1
+
+
+@pytest.mark.parametrize("restriction", [Restriction(), Restriction(exclude=("v2",))], ids=["all", "a part"])
+def test_sentences_together_have_the_evidence_of_each_alone(
+    calibrated: Path, model: MMN, monkeypatch: pytest.MonkeyPatch, restriction: Restriction
+) -> None:
+    monkeypatch.setattr(rounds, "_DEPTH", 24)  # so that most moments are known from a sample only
+    monkeypatch.setattr(negatives, "_BLOCK", 7)
+    index = MomentIndex(calibrated)
+    sentences = [QUERY, "a person closes the door", "a person sits down", "the book runs"]
+    queries = model.embed_sentences(sentences)
+    score, options = index.manifest.score, SearchOptions(k=4, restriction=restriction)
+    together = search_embeddings(index, queries, score, options, sentences)
+    assert any(answer.evidence is not None and answer.evidence.error > 0 for answer in together)
+    for number, answer in enumerate(together):
+        own = Embeddings(*(x[number : number + 1] for x in queries))
+        alone = search_embeddings(index, own, score, options, sentences[number : number + 1])[0]
+        assert answer.evidence is not None
+        assert alone.evidence is not None
+        assert answer.evidence.quantities.numpy() == pytest.approx(
+            alone.evidence.quantities.numpy(), abs=1e-7
+        )
+        assert answer.evidence.error == pytest.approx(alone.evidence.error, abs=1e-7)
+        assert [hit.row for hit in answer.hits] == [hit.row for hit in alone.hits]
+        assert [hit.confidence for hit in answer.hits] == pytest.approx(
+            [hit.confidence for hit in alone.hits]
+        )
 
 
 def test_a_search_has_confidences(calibrated: Path, model: MMN, command: Command) -> None:
