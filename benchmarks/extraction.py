@@ -69,7 +69,9 @@ def measured(work: Callable[[], float], processors: int) -> dict[str, float]:
 
 def run(earlier: Path | None, *arguments: object) -> None:
     """A command, of this version or of an earlier one."""
-    place = os.environ if earlier is None else {**os.environ, "PYTHONPATH": str(earlier.resolve())}
+    # Safe path: run in the project's folder, Python would take the package of this version first.
+    other = {} if earlier is None else {"PYTHONPATH": str(earlier.resolve()), "PYTHONSAFEPATH": "1"}
+    place = {**os.environ, **other}
     subprocess.run([*COMMAND, *map(str, arguments)], check=True, env=place)
 
 
