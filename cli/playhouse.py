@@ -34,22 +34,33 @@ from .output import progress, say
     show_default=True,
     help="Videos of the test split.",
 )
+@click.option(
+    "--people",
+    is_flag=True,
+    help="Two or three people in every video, one sentence about one of them, and the boxes of everybody.",
+)
 @click.option("--seed", type=Whole(0), default=0, show_default=True, help="Another seed gives another world.")
 @click.option("--workers", type=Whole(1), default=2, show_default=True, help="Processes that render.")
 def playhouse(
-    out: Path, train_videos: int, val_videos: int, test_videos: int, seed: int, workers: int
+    out: Path, train_videos: int, val_videos: int, test_videos: int, people: bool, seed: int, workers: int
 ) -> None:
     """Render Playhouse, a small world of homes and everyday actions, as video files with annotations.
 
     The same seed gives the same files. Videos that are there already are kept.
 
+    With --people, a sentence describes what one of several people does. Each split gets three files:
+    SPLIT.json says who is meant, with a box on every frame of the moment; SPLIT-boxes.json has the true
+    boxes of everybody; SPLIT-detected.json has boxes with the errors of a detector and a tracker.
+
     \b
-    Example:
+    Examples:
         mmn-index playhouse world --train 400 --val 40 --test 60
+        mmn-index playhouse people --people
     """
     from mmn_index.train.playhouse import make_playhouse
 
     counts = {"train": train_videos, "val": val_videos, "test": test_videos}
     with progress("rendering videos") as report:
-        make_playhouse(out, counts=counts, seed=seed, workers=workers, report=report)
-    say(f"{out}: {sum(counts.values())} videos with annotations train.json, val.json, test.json.")
+        make_playhouse(out, counts=counts, seed=seed, people=people, workers=workers, report=report)
+    boxes = " Boxes are in SPLIT-boxes.json and SPLIT-detected.json." if people else ""
+    say(f"{out}: {sum(counts.values())} videos with annotations train.json, val.json, test.json.{boxes}")

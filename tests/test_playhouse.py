@@ -331,7 +331,7 @@ def test_the_camera_may_see_the_edge_of_the_canvas(offset: tuple[float, float]) 
     look = draw_look(len(plan.roles), np.random.default_rng(0))
     seen = replace(look.camera, zoom=0.89, offset=offset, sway=(7.0, 0.8))
     camera = Camera(seen, np.random.default_rng(0))
-    room = RoomPainter(plan.layout, look, camera.scale)
+    room = RoomPainter(plan.layout, look, camera.view.scale)
     canvas = Canvas(room, [FigurePainter(person, look.objects) for person in look.people])
     staging = Staging(plan, [person.height for person in look.people])
     for number in range(0, 200, 5):

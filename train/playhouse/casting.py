@@ -130,14 +130,22 @@ def cast(labels: list[str] | tuple[str, ...], rng: np.random.Generator) -> list[
     """Share the actions among one or two people, each in a consistent order; None if chance finds no way."""
     alone = rng.random() < (0.85 if len(labels) <= 3 else 0.6)
     for attempt in range(60):
-        people = 1 if alone and attempt < 45 else 2
-        owners = sorted({_OWNERS[label] for label in labels})
-        who = {owner: int(rng.integers(people)) for owner in owners}
-        shuffled = [labels[i] for i in rng.permutation(len(labels))]
-        parts = [_part([x for x in shuffled if who[_OWNERS[x]] == person], rng) for person in range(people)]
-        if all(part is not None for part in parts):
-            return [part for part in parts if part is not None]
+        parts = share(labels, 1 if alone and attempt < 45 else 2, rng)
+        if parts is not None:
+            return parts
     return None
+
+
+def share(labels: list[str] | tuple[str, ...], people: int, rng: np.random.Generator) -> list[Part] | None:
+    """Share the actions among people at random, each in a random order; None if an order is not
+    consistent. Someone may be left without an action.
+    """
+    owners = sorted({_OWNERS[label] for label in labels})
+    who = {owner: int(rng.integers(people)) for owner in owners}
+    shuffled = [labels[i] for i in rng.permutation(len(labels))]
+    parts = [_part([x for x in shuffled if who[_OWNERS[x]] == person], rng) for person in range(people)]
+    found = [part for part in parts if part is not None]
+    return found if len(found) == people else None
 
 
 def _part(order: list[str], rng: np.random.Generator) -> Part | None:

@@ -1,9 +1,10 @@
 """The playhouse on disk: video files, annotation files, worker processes.
 
 OUT/{split}/{video_id}.mp4, OUT/{split}.json (Charades-STA json: duration, timestamps, sentences; and the
-labels) and OUT/opposites.json. Every file is written aside and renamed, and a finished video is kept, so
-that an interrupted run can be taken up again. The bytes of a video depend on (seed, split, number) alone,
-never on the number of processes.
+labels) and OUT/opposites.json. With people, OUT/{split}.json has HC-STVG's form, and OUT/{split}-boxes.json
+and OUT/{split}-detected.json are tubes. Every file is written aside and renamed, and finished videos are
+kept, so that an interrupted run can be taken up again. The bytes of a video depend on (seed, split, number)
+and the kind of world alone, never on the number of processes.
 """
 
 import json
@@ -15,18 +16,37 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from ...errors import ConfigError, OutputError
 from .actions import OPPOSITES
-from .plan import SPLITS, video_id
+from .people import make_people_plan
+from .people_files import PeopleEntries, people_entries
+from .plan import SPLITS, Plan, video_id
 from .render import write_video
 from .script import make_plan
 
 SEED_FILE = "playhouse.json"
 
-_Task = tuple[int, str, int, str]  # seed, split, number, path
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Video:
+    """A video to be made: of which plan, and where."""
+
+    seed: int
+    split: str
+    number: int
+    people: bool
+    path: Path
+
+    def plan(self) -> Plan:
+        make = make_people_plan if self.people else make_plan
+        return make(self.seed, self.split, self.number)
 
 
 def make_playhouse(
@@ -34,6 +54,7 @@ def make_playhouse(
     *,
     counts: Mapping[str, int],
     seed: int = 0,
+    people: bool = False,
     workers: int = 2,
     report: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -43,34 +64,49 @@ def make_playhouse(
         out: folder for everything; made if missing. Finished videos of the same seed in it are kept.
         counts: number of videos a split, by the split's name ("train", "val", "test").
         seed: seed of the whole world, at least 0.
+        people: two or three people in each video, one sentence about one of them, and files of boxes.
         workers: worker processes, at least 1; 1 renders in this process.
         report: called with (videos done, videos in all) after each video.
 
     Raises:
         ConfigError: an unknown split, or a count, seed or number of workers that is out of range.
-        OutputError: something cannot be written, or `out` holds a playhouse of another seed.
+        OutputError: something cannot be written, or `out` holds a playhouse of another seed or kind.
     """
     _check(counts, seed, workers)
-    _claim(out, seed)
+    _claim(out, seed, people)
     for split in counts:
         _make_folder(out / split)
-    tasks = [
-        (seed, split, number, str(out / split / f"{video_id(split, number)}.mp4"))
+    videos = [
+        _Video(seed, split, number, people, out / split / f"{video_id(split, number)}.mp4")
         for split, count in counts.items()
         for number in range(count)
     ]
-    missing = [task for task in tasks if not Path(task[3]).is_file()]
-    done = len(tasks) - len(missing)
+    missing = [video for video in videos if not video.path.is_file()]
+    done = len(videos) - len(missing)
     if report is not None and done:
-        report(done, len(tasks))
-    for _ in _rendered(missing, min(workers, len(missing))):
+        report(done, len(videos))
+    for _ in _worked(_render, missing, workers):
         done += 1
         if report is not None:
-            report(done, len(tasks))
-    for split, count in counts.items():
-        plans = (make_plan(seed, split, number) for number in range(count))
-        _write_json(out / f"{split}.json", {plan.video_id: plan.annotation() for plan in plans})
+            report(done, len(videos))
+    for split in counts:
+        _annotate(out, split, [video for video in videos if video.split == split], people, workers)
     _write_json(out / "opposites.json", dict(OPPOSITES))
+
+
+def _annotate(out: Path, split: str, videos: list[_Video], people: bool, workers: int) -> None:
+    """Write the annotation files of a split."""
+    if not people:
+        plans = (video.plan() for video in videos)
+        _write_json(out / f"{split}.json", {plan.video_id: plan.annotation() for plan in plans})
+        return
+    found = dict(_worked(_describe, videos, workers))
+    entries = [(name, found[name]) for name in sorted(found)]
+    truths = {f"{name}.mp4": entry.truth for name, entry in entries}
+    _write_json(out / f"{split}.json", truths, indent=None)
+    _write_json(out / f"{split}-boxes.json", {name: entry.boxes for name, entry in entries}, indent=None)
+    detected = {name: entry.detected for name, entry in entries}
+    _write_json(out / f"{split}-detected.json", detected, indent=None)
 
 
 def _check(counts: Mapping[str, int], seed: int, workers: int) -> None:
@@ -86,8 +122,9 @@ def _check(counts: Mapping[str, int], seed: int, workers: int) -> None:
         raise ConfigError(f"workers: is {workers}, expected 1 or more.")
 
 
-def _claim(out: Path, seed: int) -> None:
-    """Note the seed in `out`, so that videos of two seeds are never mixed."""
+def _claim(out: Path, seed: int, people: bool) -> None:
+    """Note in `out` what its videos are made of, so that those of two worlds are never mixed."""
+    world: dict[str, object] = {"seed": seed, "people": True} if people else {"seed": seed}
     _make_folder(out)
     path = out / SEED_FILE
     try:
@@ -97,10 +134,10 @@ def _claim(out: Path, seed: int) -> None:
             f"{path}: cannot be read ({error}). Remove the folder or choose another one."
         ) from error
     if found is None:
-        _write_json(path, {"seed": seed})
-    elif not isinstance(found, dict) or found.get("seed") != seed:
+        _write_json(path, world)
+    elif found != world:
         raise OutputError(
-            f"{out}: holds another playhouse ({found}), expected seed {seed}. Choose another folder."
+            f"{out}: holds another playhouse ({found}), expected {world}. Choose another folder."
         )
 
 
@@ -113,37 +150,39 @@ def _make_folder(path: Path) -> None:
         ) from error
 
 
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
+def _write_json(path: Path, content: Mapping[str, object], indent: int | None = 1) -> None:
     aside = path.with_name(path.name + ".tmp")
     try:
-        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        aside.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
         os.replace(aside, path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def _render(task: _Task) -> None:
-    seed, split, number, path = task
-    write_video(make_plan(seed, split, number), Path(path))
+def _render(video: _Video) -> None:
+    write_video(video.plan(), video.path)
 
 
-def _rendered(tasks: list[_Task], workers: int) -> Iterator[None]:
-    """Render every task; yields once for each one that is done."""
+def _describe(video: _Video) -> tuple[str, PeopleEntries]:
+    plan = video.plan()
+    return plan.video_id, people_entries(plan)
+
+
+def _worked(work: Callable[[_Video], _Result], videos: list[_Video], workers: int) -> Iterator[_Result]:
+    """Do `work` for every video; yields the results as they come, in any order."""
+    workers = min(workers, len(videos))
     if workers <= 1:
-        for task in tasks:
-            _render(task)
-            yield
+        yield from map(work, videos)
         return
     with _pool(workers) as pool:
-        todo = iter(tasks)
+        todo = iter(videos)
         # Few tasks wait in the pool at a time, so that an interrupted run ends soon.
-        running: set[Future[None]] = {pool.submit(_render, task) for task in islice(todo, 2 * workers)}
+        running: set[Future[_Result]] = {pool.submit(work, video) for video in islice(todo, 2 * workers)}
         while running:
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                future.result()
-                yield
-                running.update(pool.submit(_render, task) for task in islice(todo, 1))
+                yield future.result()
+                running.update(pool.submit(work, video) for video in islice(todo, 1))
 
 
 def _end_with_parent(parent: int) -> None:

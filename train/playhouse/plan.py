@@ -78,6 +78,7 @@ class Plan:
         split, number, seed: what the plan is a function of.
         door_open, window_open, light_on: the home's state at first.
         moments: what the annotation says, in order of time.
+        who: index of the role that the only moment is about, in a world of several people; else None.
     """
 
     split: str
@@ -90,6 +91,7 @@ class Plan:
     light_on: bool
     roles: tuple[Role, ...]
     moments: tuple[Moment, ...]
+    who: int | None = None
 
     @property
     def video_id(self) -> str:

@@ -21,10 +21,10 @@ from .body import Figure
 from .brush import Brush, PixelBox
 from .figure import FigurePainter
 from .layout import CANVAS_HEIGHT, CANVAS_WIDTH
-from .looks import CameraLook, draw_look
+from .looks import CameraLook, Look, draw_look
 from .motion import Snapshot, Staging
 from .plan import SPLITS, Plan
-from .room import FRONT_Y, RoomPainter
+from .room import FRONT_Y, RoomPainter, doorway
 
 FRAME_WIDTH, FRAME_HEIGHT = 224, 168
 FPS = 10
@@ -50,17 +50,22 @@ def frame_count(plan: Plan) -> int:
 
 def frames(plan: Plan) -> Iterator[_Frame]:
     """The frames of a video, (FRAME_HEIGHT, FRAME_WIDTH, 3) RGB."""
-    rng = np.random.default_rng([plan.seed, SPLITS.index(plan.split), plan.number, _LOOK_STREAM])
-    look = draw_look(len(plan.roles), rng)
+    look, rng = drawn_look(plan)
     staging = Staging(plan, [person.height for person in look.people])
     camera = Camera(look.camera, rng)
-    room = RoomPainter(plan.layout, look, camera.scale)
+    room = RoomPainter(plan.layout, look, camera.view.scale)
     painters = [FigurePainter(person, look.objects) for person in look.people]
     canvas = Canvas(room, painters)
     for number in range(frame_count(plan)):
         snapshot = staging.at(number / FPS)
         canvas.paint(snapshot)
         yield camera.record(canvas, number, snapshot.light)
+
+
+def drawn_look(plan: Plan) -> tuple[Look, np.random.Generator]:
+    """How a video looks, and the generator that its camera draws from next."""
+    rng = np.random.default_rng([plan.seed, SPLITS.index(plan.split), plan.number, _LOOK_STREAM])
+    return draw_look(len(plan.roles), rng), rng
 
 
 class Canvas:
@@ -96,28 +101,55 @@ class Canvas:
         self.people += [self._paint_person(brush, *pair) for pair in people[len(behind) :]]
 
     def _paint_person(self, brush: Brush, figure: Figure, painter: FigurePainter) -> PixelBox:
-        doorway = self._room.doorway() if figure.behind_wall else None
-        if doorway is not None:
+        opening = doorway(self._room.layout, self._room.scale) if figure.behind_wall else None
+        if opening is not None:
             behind = brush.picture.copy()
             painter.paint(Brush(behind, brush.scale), figure)
-            brush.picture.paste(behind.crop(doorway), doorway)
-            return doorway
+            brush.picture.paste(behind.crop(opening), opening)
+            return opening
         painter.paint(brush, figure)
         left, top, right, bottom = (edge * brush.scale for edge in painter.bounds(figure))
         width, height = brush.picture.size
-        return max(0, int(left)), max(0, int(top)), min(width, int(right) + 1), min(height, int(bottom) + 1)
+        first, end = (min(width, max(0, x)) for x in (int(left), int(right) + 1))  # empty beside the canvas
+        return first, max(0, int(top)), end, min(height, int(bottom) + 1)
 
 
-class Camera:
-    """Cuts the view out of the canvas and records it: shift, brightness, noise.
+class View:
+    """Where the camera looks.
 
-    `scale` is that of the canvas, in pixels to its unit.
+    `scale` is that of the canvas, in pixels to its unit; a frame has half as many.
     """
 
     def __init__(self, look: CameraLook, rng: np.random.Generator) -> None:
         self._look = look
         self.scale = 2 * FRAME_WIDTH * look.zoom / _VIEW_WIDTH
         self._phases = rng.uniform(0, 2 * math.pi, 4)
+
+    def corner(self, time: float) -> tuple[float, float]:
+        """Left and top of the view, in units of the canvas."""
+        look = self._look
+        width, height = _VIEW_WIDTH / look.zoom, _VIEW_HEIGHT / look.zoom
+        slow, fast = (2 * math.pi * rate * time for rate in look.rates)
+        a, b, c, d = self._phases
+        x = (
+            CANVAS_WIDTH / 2
+            + look.offset[0]
+            + look.sway[0] * math.sin(slow + a)
+            + look.sway[1] * math.sin(fast + b)
+        )
+        y = 188.0 + look.offset[1] + 0.5 * look.sway[0] * math.sin(0.7 * slow + c)
+        y += look.sway[1] * math.sin(1.3 * fast + d)
+        left = min(max(0.0, x - width / 2), CANVAS_WIDTH - width)
+        top = min(max(0.0, y - height / 2), CANVAS_HEIGHT - height)
+        return left, top
+
+
+class Camera:
+    """Records what its view shows of the canvas: shift, brightness, noise."""
+
+    def __init__(self, look: CameraLook, rng: np.random.Generator) -> None:
+        self._look = look
+        self.view = View(look, rng)
         self._order = rng.integers(_NOISE_FIELDS, size=4096)
         shape = (_NOISE_FIELDS, FRAME_HEIGHT, FRAME_WIDTH, 3)
         grain = rng.standard_normal(shape, dtype=np.float32)
@@ -133,7 +165,7 @@ class Camera:
 
     def record(self, canvas: Canvas, number: int, light: float) -> _Frame:
         """The frame `number`, with the lamp at `light`."""
-        left, top = (place * self.scale for place in self._corner(number / FPS))
+        left, top = (place * self.view.scale for place in self.view.corner(number / FPS))
         x, y = int(left), int(top)
         # Numbers of 8 bits in 16, so that products with weights of 8 bits fit in; each step rounds down. Rows
         # keep their last column, which is one too many: whole stretches of memory take half the time of rows.
@@ -184,24 +216,6 @@ class Camera:
                 box = x + 2 * first, y + 2 * high, min(x + 2 * last, width), min(y + 2 * low, height)
                 seen[high:low, first:last] = np.asarray(canvas.picture.reduce(2, box))
         return seen
-
-    def _corner(self, time: float) -> tuple[float, float]:
-        """Left and top of the view, in units of the canvas."""
-        look = self._look
-        width, height = _VIEW_WIDTH / look.zoom, _VIEW_HEIGHT / look.zoom
-        slow, fast = (2 * math.pi * rate * time for rate in look.rates)
-        a, b, c, d = self._phases
-        x = (
-            CANVAS_WIDTH / 2
-            + look.offset[0]
-            + look.sway[0] * math.sin(slow + a)
-            + look.sway[1] * math.sin(fast + b)
-        )
-        y = 188.0 + look.offset[1] + 0.5 * look.sway[0] * math.sin(0.7 * slow + c)
-        y += look.sway[1] * math.sin(1.3 * fast + d)
-        left = min(max(0.0, x - width / 2), CANVAS_WIDTH - width)
-        top = min(max(0.0, y - height / 2), CANVAS_HEIGHT - height)
-        return left, top
 
     def _gains(self, light: float) -> npt.NDArray[np.uint16]:
         """The channels' gains, below 2, in units of 2 ** -_GAIN_BITS, for a row of pixels."""

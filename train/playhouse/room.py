@@ -77,14 +77,6 @@ class RoomPainter:
                 brush.picture.paste(part, both[:2], part)
         self._paint_small(brush, snapshot)
 
-    def doorway(self) -> PixelBox | None:
-        """Box of the doorway in pixels, through which someone behind the wall can be seen."""
-        door, k = self.layout.door, self.scale
-        if door is None:
-            return None
-        half = DOOR_WIDTH / 2
-        return round((door - half) * k), round(DOOR_TOP * k), round((door + half) * k), round(FLOOR_LINE * k)
-
     def _paint(self, snapshot: Snapshot) -> Image.Image:
         layout, objects = self.layout, self.look.objects
         if snapshot.light <= 0.0 or snapshot.light >= 1.0:
@@ -115,6 +107,15 @@ class RoomPainter:
             paint_bag(brush, snapshot.bag, objects["bag"])
         if snapshot.ball is not None:
             paint_ball(brush, (snapshot.ball[0], snapshot.ball[1] - 10), objects["ball"])
+
+
+def doorway(layout: Layout, scale: float) -> PixelBox | None:
+    """Box of the doorway in pixels, through which someone behind the wall can be seen."""
+    door, k = layout.door, scale
+    if door is None:
+        return None
+    half = DOOR_WIDTH / 2
+    return round((door - half) * k), round(DOOR_TOP * k), round((door + half) * k), round(FLOOR_LINE * k)
 
 
 def _cropped(layer: Image.Image) -> tuple[Image.Image, PixelBox]:

@@ -12,15 +12,21 @@ from .plan import Beat, Deed, Role
 _HANDS_ONLY = frozenset({"drink", "open book", "close book"})
 _SEAT_CHANGES = frozenset({"sit down", "stand up"})
 _OVERLAP = 0.55  # share of the shorter one of two actions of one person at the same time
+_WALKS_OFF = 0.6  # share of the detours
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """Where a person walks about: the path's y, and the bounds of x, so that two people seldom overlap."""
+    """Where a person walks about: the path's y, and the bounds of x, so that people seldom overlap.
+
+    Attributes:
+        outside: x where someone is out of the picture who walks off now and then, None for one who stays.
+    """
 
     lane: float
     left: float
     right: float
+    outside: float | None = None
 
 
 @dataclass(slots=True)
@@ -32,17 +38,21 @@ class Draft:
     gaps: int = 0
 
 
+_ZONES = {  # by the number of people, from left to right
+    1: (Zone(WALK_Y, LEFT + 10, RIGHT - 10),),
+    2: (Zone(WALK_Y, LEFT, 205.0), Zone(WALK_Y - 12.0, 275.0, RIGHT)),
+    3: (Zone(WALK_Y, LEFT, 150.0), Zone(WALK_Y - 14.0, 200.0, 280.0), Zone(WALK_Y - 7.0, 330.0, RIGHT)),
+}
+
+
 def zones(parts: list[Part], layout: Layout) -> list[Zone]:
-    """Where each person walks about: the whole room for one, a side for each of two."""
-    if len(parts) == 1:
-        return [Zone(WALK_Y, LEFT + 10, RIGHT - 10)]
+    """Where each person walks about: the whole room for one, a part of it for each of two or three."""
     middles = []
     for part in parts:
         places = [s.x for s in (station(layout, label) for label in part.order) if s is not None]
         middles.append(sum(places) / len(places) if places else (LEFT + RIGHT) / 2)
-    left = Zone(WALK_Y, LEFT, 205.0)
-    right = Zone(WALK_Y - 12.0, 275.0, RIGHT)
-    return [left, right] if middles[0] < middles[1] else [right, left]
+    order = sorted(range(len(parts)), key=lambda i: (middles[i], -i))
+    return [_ZONES[len(parts)][order.index(i)] for i in range(len(parts))]
 
 
 def lay_out(part: Part, layout: Layout, zone: Zone, rng: np.random.Generator) -> Draft:
@@ -60,7 +70,7 @@ def lay_out(part: Part, layout: Layout, zone: Zone, rng: np.random.Generator) ->
         to = _goal(label, layout, at, posture, zone, overlapped, rng)
         if posture == "stand" and not overlapped:
             if rng.random() < 0.3 and not (part.enters and i == 0):
-                at = _add_walk(draft, at, _spot(zone, rng), rng)
+                at = _add_walk(draft, at, _detour(zone, rng), rng)
             at = _add_walk(draft, at, to, rng)
         length = _length(label, rng)
         before = draft.pieces[-1][2] if overlapped else 0.0
@@ -83,6 +93,12 @@ def _length(label: str, rng: np.random.Generator) -> float:
 def _spot(zone: Zone, rng: np.random.Generator) -> Station:
     x = float(rng.uniform(zone.left, zone.right))
     return Station(x, zone.lane, 1 if rng.random() < 0.5 else -1, x)
+
+
+def _detour(zone: Zone, rng: np.random.Generator) -> Station:
+    if zone.outside is not None and rng.random() < _WALKS_OFF:
+        return Station(zone.outside, zone.lane, 1 if zone.outside > zone.right else -1, zone.outside)
+    return _spot(zone, rng)
 
 
 def _first_spot(part: Part, layout: Layout, zone: Zone, rng: np.random.Generator) -> Station:
