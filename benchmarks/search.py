@@ -52,7 +52,7 @@ def build(root: Path, videos: int, vectors: str) -> dict[str, float]:
         segment = writer.segment(synthetic.GRID, synthetic.DIM, planned, "synthetic")
         for moments in synthetic.embeddings(videos):
             segment.add(moments)
-        factory, _ = choose(videos * len(synthetic.GRID), synthetic.DIM, Wish(vectors))
+        factory, _ = choose(videos * len(synthetic.GRID), 2 * synthetic.DIM, Wish(vectors))
         started = time.perf_counter()
         entry = segment.finish(CandidateAbout(factory) if factory else None)
         finished = time.perf_counter()

@@ -1,6 +1,5 @@
 """mmn-index calibrate: validation videos to the weights of an index's score and to confidences."""
 
-import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,21 +92,16 @@ def calibrate(
 
 def _suggest(present: "Tensor", absent: "Tensor", sentences: int) -> None:
     """Say which --min-confidence answers most of what is there."""
+    from mmn_index.confidence import rounded_down
     from mmn_index.evaluation.refusal import refused_at
 
     threshold, refused = refused_at(present, absent, _ANSWERED)
     if sentences < _FEW:
         say(f"{sentences} sentences are few to fit on: expect other confidences from other sentences.")
     say(
-        f"--min-confidence {_below(threshold):.3g} answers {_ANSWERED:.0%} of these sentences, and refuses "
-        f"{refused:.0%} of them where all that is right for them was taken out."
+        f"--min-confidence {rounded_down(threshold):.3g} answers {_ANSWERED:.0%} of these sentences, and "
+        f"refuses {refused:.0%} of them where all that is right for them was taken out."
     )
-
-
-def _below(threshold: float) -> float:
-    """The threshold to three digits, not above it, so that it answers what it should when it is typed."""
-    step = 10.0 ** (math.floor(math.log10(threshold)) - 2) if threshold > 0 else 1.0
-    return math.floor(threshold / step) * step
 
 
 def _show(tried: list["Tried"]) -> None:

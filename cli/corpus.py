@@ -74,12 +74,30 @@ def corpus_recall(
         }
         write_report(folder, about, result)
         say(f"{folder}: results.json, results.md, results.png.")
-    if predictions:
+    if predictions and predictions.suffix == ".jsonl":
+        _write_windows(predictions, annotations, index, chosen, nms, device)
+    elif predictions:
         write_predictions(
             predictions, [one for one in result.lists if one.nms in (None, nms)], queries, corpus
         )
         say(f"{predictions}: lists of 100 for every sentence, NMS {nms:g}.")
     return left_out
+
+
+def _write_windows(
+    path: Path, annotations: Path, index: "MomentIndex", score: "Score", nms: float, device: str
+) -> None:
+    """Keep the answers to every sentence in its own video, absent ones included, in QVHighlights' format."""
+    from mmn_index.evaluation.window_files import read_questions, write_answers
+    from mmn_index.evaluation.window_search import answer_questions
+
+    questions = read_questions(annotations)
+    embeddings = _embed(index, tuple(one.sentence for one in questions), device)
+    with progress("in their own videos") as report:
+        answers = answer_questions(index, embeddings, score, questions, nms=nms, report=report)
+    write_answers(path, questions, answers)
+    sure = "" if any(one.existence is not None for one in answers) else ", without pred_exist_score"
+    say(f"{path}: windows for {len(questions):,} sentences in their own videos, NMS {nms:g}{sure}.")
 
 
 def pool_recall(
@@ -136,6 +154,19 @@ def predictions_recall(
     _show(title, result, everything=everything, as_json=as_json, about={"scope": "predictions"})
 
 
+def score_by(metric: str, truth: Path, predictions: Path, *, as_json: bool) -> None:
+    """Score a file of predictions by another field's metric, in its own format."""
+    from mmn_index.evaluation.made_elsewhere import METRICS
+
+    measured = METRICS[metric](truth, predictions)
+    for record in measured.records if as_json else ():
+        print_json({"scope": "predictions", "metric": metric, **record})
+    for table in () if as_json else measured.tables:
+        show(table)
+    for remark in measured.remarks:
+        say(remark)
+
+
 def _with_confidences(
     result: "CorpusReport",
     index: "MomentIndex",
@@ -164,6 +195,7 @@ def _with_confidences(
 def _show(
     title: str, result: "CorpusReport", *, everything: bool, as_json: bool, about: dict[str, Any]
 ) -> None:
+    from mmn_index.confidence import rounded_down
     from mmn_index.evaluation.refusal import CONFIDENCE
     from mmn_index.evaluation.tables import summary_table, tables
 
@@ -186,7 +218,7 @@ def _show(
         one = next(one for one in sure if one["answered"] == _ANSWERED)
         print_line(
             f"Refused: {one['refused']:.0f} % of the sentences whose videos were all taken out, at the "
-            f"confidence ({one['threshold']:.2f}) that answers {_ANSWERED} % of the others."
+            f"confidence ({rounded_down(one['threshold']):.3g}) that answers {_ANSWERED} % of the others."
         )
     print_line(f"A hit: {_HIT}. --all prints every table.")
 

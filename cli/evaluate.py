@@ -40,6 +40,7 @@ class Asked:
     folder: Path | None
     write_predictions: Path | None
     predictions: Path | None
+    metric: str | None
     mvmr: Path | None
     score: str | None
     hub: float | None
@@ -95,13 +96,20 @@ class Asked:
     "--write-predictions",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="With --corpus: write the lists there, in the submission format of TVR.",
+    help="With --corpus: write the lists there, in the submission format of TVR, or of QVHighlights if the "
+    "name ends in .jsonl.",
 )
 @click.option(
     "--predictions",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Score the lists of a file in that format, of whatever system; no index is needed.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(["ndcg", "qvhighlights", "gmr", "viou"]),
+    help="Score --predictions against --annotations by this metric, in its own format: NDCG of TVR-Ranking, "
+    "mAP and R1 of QVHighlights, refusals of generalised moment retrieval, vIoU of HC-STVG.",
 )
 @click.option(
     "--mvmr",
@@ -152,20 +160,20 @@ def evaluate(**options: Any) -> None:
         mmn-index eval charades.mmn-model --dataset charades --data data/charades --assert-within 0.5
         mmn-index eval --corpus --index collection.mmn --annotations test.json --seen train.json -o results
         mmn-index eval --predictions theirs.json --annotations test.json
+        mmn-index eval --metric gmr --predictions theirs.jsonl --annotations test.jsonl
         mmn-index eval --mvmr charades_test_mvmr.json --index charades.mmn
     """
     from mmn_index import checkpoint as checkpoints
     from mmn_index.index import MomentIndex
-    from mmn_index.places import check_file, check_folder
 
-    from .corpus import corpus_recall, pool_recall, predictions_recall
+    from .corpus import corpus_recall, pool_recall, predictions_recall, score_by
 
     asked = Asked(**options)
+    if asked.metric:
+        score_by(asked.metric, *_two_files(asked), as_json=asked.as_json)
+        return
     _check_usage(asked)
-    if asked.folder:
-        check_folder(asked.folder)
-    if asked.write_predictions:
-        check_file(asked.write_predictions, regular=False)
+    _check_places(asked)
     benchmark = BENCHMARKS[asked.dataset] if asked.dataset else None
     reference = _reference(benchmark, asked.points)
     metric = metric_of(benchmark, asked.score, asked.nms)
@@ -220,6 +228,34 @@ def _within(
         raise click.UsageError(f"{checkpoint} is a model over tubes: leave out {left}.")
     values, left_out = viou_within(checkpoint, files, **how)
     return values, [], left_out
+
+
+def _two_files(asked: Asked) -> tuple[Path, Path]:
+    """Of --metric: the right answers and the predictions; nothing else is looked at."""
+    if asked.annotations is None or asked.predictions is None:
+        raise click.UsageError("--metric scores --predictions FILE against --annotations FILE: give both.")
+    context = click.get_current_context()
+    looked_at = {"metric", "annotations", "predictions", "as_json"}
+    if left := [
+        parameter.opts[-1] if isinstance(parameter, click.Option) else "CHECKPOINT"
+        for parameter in context.command.params
+        if parameter.name not in looked_at
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]:
+        raise click.UsageError(
+            f"--metric scores two files and looks at nothing else: leave out {', '.join(left)}."
+        )
+    return asked.annotations, asked.predictions
+
+
+def _check_places(asked: Asked) -> None:
+    """Try where results are written, before anything is computed."""
+    from mmn_index.places import check_file, check_folder
+
+    if asked.folder:
+        check_folder(asked.folder)
+    if asked.write_predictions:
+        check_file(asked.write_predictions, regular=False)
 
 
 def _check_usage(asked: Asked) -> None:

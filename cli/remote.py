@@ -86,7 +86,7 @@ def _print_lines(answer: "Found", score: str, *, several: bool) -> None:
                 "end": hit.end,
                 "score": hit.score,
                 "score_name": score,
-                **({} if hit.confidence is None else {"confidence": round(hit.confidence, 4)}),
+                **({} if hit.confidence is None else {"confidence": hit.confidence}),
                 "exact": answer.exact,
                 "recall": answer.recall,
             }

@@ -25,7 +25,9 @@ _KEPT = {
 
 
 @click.command()
-@click.argument("dataset", type=click.Choice(list(BENCHMARKS)))
+@click.argument(
+    "dataset", type=click.Choice([name for name, one in BENCHMARKS.items() if "train" in one.splits])
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),

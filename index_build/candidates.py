@@ -29,12 +29,14 @@ from mmn_index.search import Answer, SearchOptions, search_embeddings
 SCANNED = 200_000  # moments of a segment that is scanned
 CODES = {"ivf-pq": "PQ{half}x4fs", "ivf-rabitq": "RaBitQfs", "ivf-sq8": "SQ8"}
 RECALL = 0.99  # of the top 10 after NMS, that nprobe is raised for
-_QUERIES = 128  # that recall is measured with
+_QUERIES = 256  # that recall is measured with
 _ALIKE, _COSINE = 10, 0.6  # of how many moments a measuring query is made, and its cosine with their mean
 _TOP = 10
 _MANY = 100  # videos, of which ten that hold something alike are soon found
 _BLOCK = 1 << 16
-_DEPTHS, _LEAST_LISTS, _GAIN = (512, 640, 768, 1024, 2048, 4096), 4, 0.002
+_DEPTHS, _LEAST_LISTS, _GAIN = (256, 384, 512, 640, 768, 1024, 1536, 2048, 4096), 4, 0.002
+# What a candidate costs, read and scored, and what a round costs besides, in codes that are looked at.
+_CANDIDATE, _ROUND = 50, 100_000
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def choose(
             return None, f"scanned exactly: a scan takes about {needed:,.1f} ms here, {allowed}"
     elif wish.vectors == "auto" and moments <= SCANNED:
         return None, f"scanned exactly: up to {SCANNED:,} moments that is quick enough"
-    lists = 2 ** round(np.log2(4 * moments**0.5))
+    lists = 2 ** round(np.log2(2 * moments**0.5))
     codes = {name: f"IVF{lists},{code.format(half=width // 2)}" for name, code in CODES.items()}
     if wish.vectors != "auto":
         return _asked_for(codes.get(wish.vectors, wish.vectors), moments, width, kept, wish)
@@ -110,7 +112,7 @@ def choose(
                 "what GPUs search that have no room for the embeddings" if full else "the quickest that fits"
             )
             return codes[name], (
-                f"{lists} lists, about 4 times the square root of {moments:,} moments; {name}, {needed:.0f} "
+                f"{lists} lists, about twice the square root of {moments:,} moments; {name}, {needed:.0f} "
                 f"bytes a moment: {why}"
             )
     return None, f"scanned exactly: no candidate index fits into {wish.max_bytes_per_moment:g} bytes a moment"
@@ -153,42 +155,77 @@ def scan_milliseconds(moments: int, width: int) -> float:
 
 
 def tune(root: Path, manifest: Manifest, entry: SegmentEntry) -> SegmentEntry:
-    """Raise the lists that are visited and the candidates that are asked for until RECALL of the exact top 10
-    is found.
+    """Choose how many lists a query visits, how many candidates it asks for, and where its first tangent
+    plane touches the score: what costs the least and finds RECALL of the exact top 10 or, where nothing does,
+    what finds the most.
 
-    Candidates cost more than lists, so lists are doubled first, as long as that finds more. What is recorded
-    finds RECALL or, where nothing does, the most.
+    Costs are counted, not measured, so that an index does not depend on what else the machine does. The
+    recall that is recorded is that of other queries than the ones it was chosen by.
     """
     if entry.candidates is None:
         return entry
     index = MomentIndex.of(root, replace(manifest, segments=(entry,)))
     queries = measuring_queries(index)
-    truth = _top(index, queries, exact=True)
-    vectors = index.segments[0].vectors
+    exact = _answers(index, queries, SearchOptions(k=_TOP, exact=True))
+    truth, vectors = _rows(exact), index.segments[0].vectors
     assert vectors is not None
     noise = f"{len(truth)} means of {_ALIKE} moments alike, at a cosine of {_COSINE} in both spaces"
-    best = replace(entry.candidates, recall=-1.0, noise=noise)
+    start = replace(entry.candidates, point=_last_point(index, queries, exact), noise=noise)
+    a_list = entry.moments / vectors.lists
+    best, most, cheapest = start, -1.0, float("inf")
     for depth in _DEPTHS:
         nprobe, before = _LEAST_LISTS, -1.0
-        while True:
-            vectors.about = replace(best, nprobe=min(nprobe, vectors.lists), depth=depth)
-            recall = _share(truth, _top(index, queries, exact=False))
-            if recall > (best.recall or 0):
-                best = replace(vectors.about, recall=recall)
-            if recall >= RECALL:
-                return replace(entry, candidates=best)
-            if nprobe >= vectors.lists or recall < before + _GAIN:
+        while _ROUND + nprobe * a_list + _CANDIDATE * depth < cheapest:  # or one round costs more already
+            vectors.about = replace(start, nprobe=min(nprobe, vectors.lists), depth=depth)
+            answers = _answers(index, queries, SearchOptions(k=_TOP))
+            recall, cost = _share(truth, _rows(answers)), _cost(answers, nprobe * a_list)
+            if recall >= RECALL and cost < cheapest:
+                best, most, cheapest = vectors.about, recall, cost
+            elif cheapest == float("inf") and recall > most:
+                best, most = vectors.about, recall
+            if recall >= RECALL or nprobe >= vectors.lists or recall < before + _GAIN:
                 break
             nprobe, before = 2 * nprobe, recall
-    return replace(entry, candidates=best)
+    vectors.about = best
+    return replace(entry, candidates=replace(best, recall=measured_recall(index, seed=1)))
 
 
-def measured_recall(index: MomentIndex, *, seed: int = 1) -> float:
+def _cost(answers: Sequence[Answer], codes: float) -> float:
+    """What a query costs on average, in codes that are looked at."""
+    each = [
+        _CANDIDATE * answer.moments  # all were scanned, because too little was found
+        if answer.exact
+        else answer.rounds * (_ROUND + codes + _CANDIDATE * answer.candidates)
+        for answer in answers
+    ]
+    return sum(each) / max(1, len(each))
+
+
+def _last_point(
+    index: MomentIndex, queries: Embeddings, answers: Sequence[Answer]
+) -> tuple[float, float] | None:
+    """Both cosines of the last hits, on average, the first less its hub correction: a tangent plane that
+    touches the score there lies closest to it where a search ends.
+    """
+    ends = [(number, answer.hits[-1].row) for number, answer in enumerate(answers) if answer.hits]
+    if not ends:
+        return None
+    numbers, rows = (np.array(part) for part in zip(*ends, strict=True))
+    moments = index.embeddings(rows)
+    c, i = ((x[numbers] * y.float()).sum(dim=1) for x, y in zip(queries, moments, strict=True))
+    c = index.manifest.score.corrected(c, index.hubs(rows))
+    return round(float(c.mean()), 3), round(float(i.mean()), 3)
+
+
+def measured_recall(index: MomentIndex, *, seed: int = 2) -> float:
     """Recall@10 after NMS of an index as it is searched, against the exact scan, with queries of a seed of
     their own.
     """
     queries = measuring_queries(index, seed)
-    return _share(_top(index, queries, exact=True), _top(index, queries, exact=False))
+    truth, found = (
+        _rows(_answers(index, queries, SearchOptions(k=_TOP, exact=exact))) for exact in (True, False)
+    )
+    return _share(truth, found)
 
 
 def measuring_queries(index: MomentIndex, seed: int = 0) -> Embeddings:
@@ -222,11 +259,8 @@ def measuring_queries(index: MomentIndex, seed: int = 0) -> Embeddings:
     return Embeddings(*turned)
 
 
-def _top(index: MomentIndex, queries: Embeddings, *, exact: bool) -> list[set[int]]:
-    return [
-        {hit.row for hit in answer.hits}
-        for answer in _answers(index, queries, SearchOptions(k=_TOP, exact=exact))
-    ]
+def _rows(answers: Sequence[Answer]) -> list[set[int]]:
+    return [{hit.row for hit in answer.hits} for answer in answers]
 
 
 def _answers(index: MomentIndex, queries: Embeddings, options: SearchOptions) -> list[Answer]:

@@ -121,34 +121,55 @@ def refusal_curve(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor, Tens
     return edges, answered, refused
 
 
-def log_mean(
-    known: Tensor, count: float, sample: Tensor, weights: Tensor, highest: float
-) -> tuple[float, float]:
-    """Log of the mean of exp f over a collection, out of its best moments and a random sample of the others.
+def rounded_down(threshold: float) -> float:
+    """A threshold to three digits, not above it, so that it answers what it should when it is typed."""
+    step = 10.0 ** (math.floor(math.log10(threshold)) - 2) if threshold > 0 else 1.0
+    return math.floor(threshold / step) * step
+
+
+def ranking_area(present: Tensor, absent: Tensor) -> float:
+    """Chance that a present search is surer than an absent one, equal ones half: the area of the ROC.
 
     Args:
-        known: (k,) f of the moments that were scored.
+        present: (n,) best confidences of searches for what is there, n at least 1.
+        absent: (m,) of searches for what is not, m at least 1.
+    """
+    ordered = absent.sort().values
+    below, not_above = (torch.searchsorted(ordered, present, right=right) for right in (False, True))
+    return float((below + not_above).double().mean()) / (2 * len(absent))
+
+
+def log_means(
+    known: Tensor, count: int, sample: Tensor, others: Tensor, weights: Tensor, highest: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log of the mean of exp f over a collection for some queries, out of the best moments of each and a
+    random sample of the others.
+
+    Args:
+        known: (Q, k) f of the moments that were scored; -inf is none.
         count: moments in the collection.
-        sample: (s,) f of sampled moments that are not among the known.
+        sample: (Q, s) f of sampled moments.
+        others: (Q, s) bool, which of them are not among the known.
         weights: (s,) how many moments each stands for.
-        highest: what f of no unknown moment is above.
+        highest: (Q,) what f of no unknown moment is above.
 
     Returns:
-        The estimate, -inf of no moments at all, and how far at most it lies off, at 95 %: Bernstein's
+        The estimates, -inf of no moments at all, and how far at most each lies off, at 95 %: Bernstein's
         inequality with the sample's second moment, each term being between 0 and weight * exp(highest)
-        (Audibert, Munos and Szepesvari 2009, theorem 1).
+        (Audibert, Munos and Szepesvari 2009, theorem 1). Two of (Q,) float64.
     """
-    shift = max([highest, *known.tolist()]) if len(known) else highest
-    if not count or not math.isfinite(shift):
-        return -math.inf, 0.0
-    exact = float((known.double() - shift).exp().sum())
-    if count <= len(known) or not len(sample):
-        return math.log(exact / count) + shift, 0.0
-    terms = weights * (sample.double() - shift).exp()
-    rest, tail = float(terms.sum()), math.log(3 / _DELTA)
-    most = float(weights.max()) * math.exp(highest - shift)
-    off = math.sqrt(2 * tail * float(terms.square().sum())) + 3 * tail * most
+    known, sample, highest = known.double(), sample.double(), highest.double()
+    shift = torch.cat([known, highest[:, None]], dim=1).amax(dim=1)
+    there = shift.isfinite() & (count > 0)
+    shift = torch.where(there, shift, 0.0)
+    exact = (known - shift[:, None]).exp().sum(dim=1)
+    owned = torch.where(others, weights, 0.0)
+    terms = owned * (sample - shift[:, None]).masked_fill(~others, -torch.inf).exp()
+    rest, tail = terms.sum(dim=1), math.log(3 / _DELTA)
+    most = torch.cat([owned, owned.new_zeros(len(owned), 1)], dim=1).amax(dim=1) * (highest - shift).exp()
+    off = (2 * tail * terms.square().sum(dim=1)).sqrt() + 3 * tail * most
     total = exact + rest
-    low, high = exact + max(rest - off, 0.0), total + off
-    error = max(math.log(high / total), math.log(total / low) if low > 0 else math.inf)
-    return math.log(total / count) + shift, error
+    low, high = exact + (rest - off).clamp(min=0), total + off
+    error = torch.maximum((high / total).log(), (total / low).log())
+    estimate = (total / max(1, count)).log() + shift
+    return torch.where(there, estimate, -torch.inf), torch.where(there, error, 0.0)

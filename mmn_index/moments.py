@@ -6,6 +6,7 @@ whose IoU with a better-scored one of the same video is ABOVE the threshold, str
 threshold of 1 drops nothing.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,22 @@ def temporal_iou(a: Tensor, b: Tensor) -> Tensor:
     inner = (torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])).clamp(min=0)
     hull = torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])
     return torch.where(hull > 0, inner / hull, torch.zeros_like(hull))
+
+
+def union_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Temporal IoU whose union is both lengths less the common part, as most published evaluators compute it.
+
+    It is `temporal_iou` but for the last bit, on which a comparison with a threshold may depend.
+
+    Args:
+        a, b: (..., 2) start and end in seconds, float64 as theirs are.
+
+    Returns:
+        (...) in [0, 1]; 0 where both moments are empty.
+    """
+    inner = (torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])).clamp(min=0)
+    union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - inner
+    return torch.where(union > 0, inner / union, torch.zeros_like(union))
 
 
 def nms_top(scores: Tensor, spans: Tensor, threshold: float, limit: int) -> Tensor:
@@ -70,28 +87,31 @@ def nms_lists(
         first = torch.argsort(~valid, dim=1, stable=True)[:, :limit]
         kept[:, : first.shape[1]] = torch.where(valid.gather(1, first), first, -1)
         return kept
-    found = torch.zeros_like(valid)
-    line, place = valid.nonzero(as_tuple=True)
+    found = np.zeros(groups.shape, dtype=bool)
+    line, place = valid.numpy().nonzero()
     if not len(line):
         return kept
     # Videos have nothing to do with each other: entries of one list and one video stand together, best first,
-    # and each round settles the first of all of them at once.
-    group, order = torch.sort(line * (int(groups.max()) + 1) + groups[valid], stable=True)
-    line, place = line[order], place[order]
-    moments = spans[line, place]
+    # and each round settles the first of all of them at once. It is done in NumPy, whose calls on a few
+    # hundred numbers take a fifth of torch's time.
+    group = line * (int(groups.max()) + 1) + groups.numpy()[line, place]
+    order = np.argsort(group, kind="stable")
+    group, line, place = group[order], line[order], place[order]
+    moments = spans.numpy()[line, place]
     rounds, most = 0, count if per_group is None else per_group
     while len(place) and rounds < most:
         rounds += 1
-        first = torch.ones_like(group, dtype=torch.bool)
-        first[1:] = group[1:] != group[:-1]
-        found[line[first], place[first]] = True
-        best = moments[first][first.cumsum(0) - 1]
+        leads = np.ones(len(group), dtype=bool)
+        leads[1:] = group[1:] != group[:-1]
+        found[line[leads], place[leads]] = True
+        best = moments[leads][leads.cumsum() - 1]
         # What comes after `limit` survivors of its list is out, whatever survives above.
-        last = (found.cumsum(1) >= limit).int().argmax(1)
-        last[found.sum(1) < limit] = count
-        stays = ~first & (temporal_iou(best, moments) <= threshold) & (place < last[line])
+        ranks = found.cumsum(axis=1)
+        last = np.where(ranks[:, -1] < limit, count, (ranks >= limit).argmax(axis=1))
+        overlap = temporal_iou(torch.from_numpy(best), torch.from_numpy(moments)) <= threshold
+        stays = ~leads & overlap.numpy() & (place < last[line])
         line, place, group, moments = line[stays], place[stays], group[stays], moments[stays]
-    rank = found.cumsum(1) - 1
-    line, place = (found & (rank < limit)).nonzero(as_tuple=True)
-    kept[line, rank[line, place]] = place
+    ranks = found.cumsum(axis=1) - 1
+    line, place = (found & (ranks < limit)).nonzero()
+    kept.numpy()[line, ranks[line, place]] = place
     return kept

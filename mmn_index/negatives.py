@@ -79,24 +79,32 @@ class Bank:
         return found.numpy()
 
     @torch.inference_mode()
-    def describe(self, embeddings: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """How the bank's sentences describe moments, and whether they are like a query; see confidence.py.
+    def describe(self, embeddings: Tensor, queries: Tensor, of: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How the bank's sentences describe moments, and whether they are like queries; see confidence.py.
 
         Args:
             embeddings: (n, 2 C) of moments.
-            query: (C,) of a sentence, in the contrastive space.
+            queries: (Q, C) of sentences, in the contrastive space.
+            of: (n,) int64, which query each moment was found for.
 
         Returns:
-            Log of the mean of exp(c(m, b) / tau), and the mean of cos(query, b) by P(b | m): two of (n,)
-            float64.
+            For every moment the log of the mean of exp(c(m, b) / tau), and the mean of cos(query, b) by
+            P(b | m), two of (n,) float64; for every query the largest cosine of a sentence of the bank with
+            it, (Q,) float64.
         """
         bank = self._precise
-        logits = embeddings[:, : bank.shape[1]].double() @ bank.T / self.tau
-        return _log_mean_exp(logits), logits.softmax(dim=1) @ (bank @ query.double())
-
-    def familiarity(self, query: Tensor) -> float:
-        """The largest cosine of the bank's sentences with one, (C,) in the contrastive space."""
-        return float((self._precise @ query.double()).max())
+        alike = queries.double() @ bank.T  # (Q, B)
+        rivals, agreements = torch.empty(2, len(embeddings), dtype=torch.float64)
+        step = max(1, _BLOCK // len(bank))
+        for first in range(0, len(embeddings), step):
+            part = slice(first, first + step)
+            logits = embeddings[part, : bank.shape[1]].double() @ bank.T / self.tau
+            highest = logits.amax(dim=1, keepdim=True)
+            shares = logits.sub_(highest).exp_()
+            sums = shares.sum(dim=1)
+            rivals[part] = highest[:, 0] + (sums / len(bank)).log()
+            agreements[part] = shares.mul_(alike[of[part]]).sum(dim=1) / sums
+        return rivals, agreements, alike.amax(dim=1)
 
     @cached_property
     def _precise(self) -> Tensor:

@@ -222,9 +222,9 @@ def test_devices_that_nothing_can_run_on(lively: Path, command: Command, device:
 
 
 def test_a_suggested_threshold_answers_what_it_should() -> None:
-    from mmn_index.cli.calibrate import _below
+    from mmn_index.confidence import rounded_down
 
     for threshold in (0.123456, 0.99999, 0.00012345, 1.0, 0.0, 5e-9):
-        shown = float(f"{_below(threshold):.3g}")
+        shown = float(f"{rounded_down(threshold):.3g}")
         assert shown <= threshold
         assert shown == pytest.approx(threshold, rel=0.01)

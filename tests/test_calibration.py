@@ -10,7 +10,7 @@ import torch
 from conftest import Command, write_annotations, write_features
 from mmn_index.index_build.calibration import Tried, chosen
 
-from mmn_index import checkpoint
+from mmn_index import checkpoint, negatives
 from mmn_index.confidence import QUANTITIES, Calibration
 from mmn_index.errors import QueryError
 from mmn_index.evaluation.annotations import read_annotations
@@ -24,10 +24,11 @@ from mmn_index.evaluation.refusal import (
     refused_at,
     wordings,
 )
+from mmn_index.evaluation.tables import confidence_table
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.model import MMN
-from mmn_index.scoring import Score
-from mmn_index.search import SearchOptions, search
+from mmn_index.scoring import Embeddings, Score
+from mmn_index.search import SearchOptions, rounds, search, search_embeddings
 
 QUERY = "a person opens the door"
 
@@ -138,6 +139,33 @@ def test_the_sum_over_a_collection_is_estimated_within_its_error(
                 assert answer.evidence.error < 1
 
 
+@pytest.mark.parametrize("restriction", [Restriction(), Restriction(exclude=("v2",))], ids=["all", "a part"])
+def test_sentences_together_have_the_evidence_of_each_alone(
+    calibrated: Path, model: MMN, monkeypatch: pytest.MonkeyPatch, restriction: Restriction
+) -> None:
+    monkeypatch.setattr(rounds, "_DEPTH", 24)  # so that most moments are known from a sample only
+    monkeypatch.setattr(negatives, "_BLOCK", 7)
+    index = MomentIndex(calibrated)
+    sentences = [QUERY, "a person closes the door", "a person sits down", "the book runs"]
+    queries = model.embed_sentences(sentences)
+    score, options = index.manifest.score, SearchOptions(k=4, restriction=restriction)
+    together = search_embeddings(index, queries, score, options, sentences)
+    assert any(answer.evidence is not None and answer.evidence.error > 0 for answer in together)
+    for number, answer in enumerate(together):
+        own = Embeddings(*(x[number : number + 1] for x in queries))
+        alone = search_embeddings(index, own, score, options, sentences[number : number + 1])[0]
+        assert answer.evidence is not None
+        assert alone.evidence is not None
+        assert answer.evidence.quantities.numpy() == pytest.approx(
+            alone.evidence.quantities.numpy(), abs=1e-7
+        )
+        assert answer.evidence.error == pytest.approx(alone.evidence.error, abs=1e-7)
+        assert [hit.row for hit in answer.hits] == [hit.row for hit in alone.hits]
+        assert [hit.confidence for hit in answer.hits] == pytest.approx(
+            [hit.confidence for hit in alone.hits]
+        )
+
+
 def test_a_search_has_confidences(calibrated: Path, model: MMN, command: Command) -> None:
     index = MomentIndex(calibrated)
     answer = search(index, model, [QUERY])[0]
@@ -146,7 +174,7 @@ def test_a_search_has_confidences(calibrated: Path, model: MMN, command: Command
     expected = index.manifest.calibration(answer.evidence.quantities).tolist()
     assert [hit.confidence for hit in answer.hits] == pytest.approx(expected)
     printed = command.ok("search", QUERY, "--index", calibrated, "--json").stdout.splitlines()
-    assert [json.loads(line)["confidence"] for line in printed] == pytest.approx(expected, abs=1e-4)
+    assert [json.loads(line)["confidence"] for line in printed] == pytest.approx(expected, rel=1e-9)
     assert "confidence" in command.ok("search", QUERY, "--index", calibrated).stdout.splitlines()[0]
 
 
@@ -343,6 +371,36 @@ def test_records_of_confidence_by_hand() -> None:
     assert [count for _, _, count in about["reliability"]] == [1] * 5
     assert about["curve"][0] == [100, 0]
     assert about["curve"][-1] == [0, 100]
+
+
+def test_a_threshold_that_is_typed_answers_its_share() -> None:
+    about = {"searches": 1, "absent searches": 1, "area": 1.0, "calibration error": 0.0}
+    about["calibration error, present alone"] = 0.0
+    given = (0.97951, 0.0499999, 0.00012399)
+    thresholds = [{"answered": 99.0, "threshold": one, "refused": 50.0} for one in given]
+    table = confidence_table([*thresholds, about])
+    assert [row[1] for row in table.rows] == ["0.979", "0.0499", "0.000123"]
+
+
+def test_answers_in_qvhighlights_format_say_how_sure_they_are(
+    calibrated: Path, folder: Path, model: MMN, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.jsonl"
+    split = ["--annotations", folder / "train.json"]
+    command.run("eval", "--corpus", "--index", calibrated, *split, "--write-predictions", out)
+    row = json.loads(out.read_text().splitlines()[0])
+    options = SearchOptions(k=10, nms=0.5, restriction=Restriction(videos=(row["vid"],)), exact=True)
+    # The same batch of sentences: the confidences of so few hang on the last bits.
+    sentences = [json.loads(line)["query"] for line in out.read_text().splitlines()]
+    first = Embeddings(*(x[:1] for x in model.embed_collection(sentences)))
+    index = MomentIndex(calibrated)
+    best = search_embeddings(index, first, index.manifest.score, options, [""])[0].hits
+    assert row["pred_exist_score"] == pytest.approx(max(hit.confidence or 0 for hit in best), rel=1e-3)
+    assert [window[2] for window in row["pred_relevant_windows"]] == pytest.approx(
+        [hit.score for hit in best]
+    )
+    found = command.ok("eval", "--metric", "gmr", *split, "--predictions", out, "--json").stdout.splitlines()
+    assert json.loads(found[0])["threshold"] == 0.4
 
 
 def test_a_calibrated_index_is_evaluated_with_its_confidences(

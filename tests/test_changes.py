@@ -662,7 +662,7 @@ def test_what_can_be_scanned_in_time_is_scanned(
     monkeypatch.setattr(candidates, "scan_milliseconds", milliseconds)
     for most, reason in (
         (3, "scanned exactly: a scan takes about 3.0 ms here, 3 are allowed"),
-        (2, "64 lists, about 4 times"),
+        (2, "32 lists, about twice"),
     ):
         command.ok("compact", "--index", copy, "--max-latency", most)
         entry = MomentIndex(copy).manifest.segments[0]

@@ -7,15 +7,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from mmn_index.confidence import (
     QUANTITIES,
     Calibration,
     expected_calibration_error,
     fit,
-    log_mean,
+    log_means,
     refusal_curve,
 )
+
+
+def log_mean(
+    known: Tensor, count: int, sample: Tensor, weights: Tensor, highest: float
+) -> tuple[float, float]:
+    """Of one query, whose sample holds none of the known."""
+    others = torch.ones(1, len(sample), dtype=torch.bool)
+    found = log_means(known[None], count, sample[None], others, weights, torch.tensor([highest]))
+    return float(found[0]), float(found[1])
 
 
 @pytest.mark.parametrize("best", [10, 500])
@@ -38,6 +48,25 @@ def test_all_moments_known_is_the_full_sum() -> None:
     estimate, error = log_mean(f, 3, f[:0], f[:0].double(), -math.inf)
     assert estimate == pytest.approx(math.log((math.exp(3) + math.exp(1)) / 3))
     assert error == 0
+
+
+def test_queries_together_have_the_sums_of_each_alone() -> None:
+    random = torch.Generator().manual_seed(4)
+    known, sample = (torch.randn(5, n, generator=random, dtype=torch.float64) for n in (8, 50))
+    others, weights = torch.rand(5, 50, generator=random) < 0.7, torch.rand(50, generator=random) * 20
+    highest = sample.masked_fill(~others, -torch.inf).amax(dim=1)
+    known[1, 5:], others[2] = -torch.inf, False  # fewer were scored; all of the sample is known
+    known[3], highest[3], others[3] = -torch.inf, -torch.inf, False  # nothing at all
+    found = log_means(known, 1000, sample, others, weights.double(), highest)
+    for number, (estimate, error) in enumerate(zip(*(x.tolist() for x in found), strict=True)):
+        there, own = known[number].isfinite(), others[number]
+        expected = log_mean(
+            known[number, there], 1000, sample[number, own], weights.double()[own], float(highest[number])
+        )
+        assert (estimate, error) == pytest.approx(expected)
+        total = known[number].exp().sum() + (weights[own] * sample[number, own].exp()).sum()
+        assert estimate == pytest.approx(float((total / 1000).log()))
+    assert found[1][2:4].tolist() == [0, 0]
 
 
 def test_the_bound_is_wider_for_a_smaller_sample() -> None:

@@ -5,11 +5,15 @@
         {video: {"fps": ..., "num_frames": ..., "timestamps": in frames, "sentences": [...]}}
     Charades-STA as its authors give it, a list:
         video start end##sentence
-    QVHighlights and TVR, a line of json for each sentence:
+    QVHighlights, TVR and VERIFIED's fine-grained sentences (Charades-FIG), a line of json for each sentence:
         {"qid", "query", "duration", "vid", "relevant_windows": [[start, end], ...]}
         {"desc_id", "desc", "duration", "vid_name", "ts": [start, end]}
+        {"desc_id", "fig_desc", "duration", "video", "time": [start, end]}
+    Relevance feedback (Charades-STA-RF), where some sentences have nothing in their video: {video:
+        {"duration": seconds, "sts": [{"sentence", "timestamp": [start, end] or [], "no_answer"}, ...]}}
 
-A list says no durations. A sentence of QVHighlights with several windows is a sentence for each of them.
+A list says no durations. A sentence of QVHighlights with several windows is a sentence for each of them; that
+they are one is kept (`rows`). One without a moment becomes an empty moment, which readers leave out.
 """
 
 import json
@@ -23,8 +27,8 @@ from ..errors import AnnotationError
 
 _FORMS = (
     "Expected json {video: {duration, timestamps, sentences}}, text with a line `video start end##sentence` "
-    "each (Charades-STA), or jsonl of QVHighlights (query, duration, vid, relevant_windows) or TVR (desc, "
-    "duration, vid_name, ts)."
+    "each (Charades-STA), or jsonl of QVHighlights (query, duration, vid, relevant_windows), TVR (desc, "
+    "duration, vid_name, ts) or Charades-FIG (fig_desc, duration, video, time)."
 )
 
 
@@ -32,17 +36,18 @@ _FORMS = (
 class Entries:
     """The content of an annotation file.
 
-    Attributes:
-        videos: an object for each video, as in the json form; unchecked where the file has that form.
-        positions: of each video's sentences in the file, where they are not in the order of `videos`.
-        written: above every position.
-        lengths: whether the form says how long videos are.
+    Attributes: videos: an object for each video, as in the json form; unchecked where the file has that
+        form. positions: of each video's sentences in the file, where they are not in the order of
+        `videos`. written: above every position. lengths: whether the form says how long videos are. rows:
+        of each video's sentences, the number of their line, where sentences may share one: they are then
+        one sentence with several right moments.
     """
 
     videos: dict[str, Any]
     positions: dict[str, list[int]] | None = None
     written: int = 0
     lengths: bool = True
+    rows: dict[str, list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def read_entries(path: Path, *, moments: bool = True) -> Entries:
         return _collect(path, [_row(path, number, line) for number, line in _lines(text)], moments)
     if "##" in first and not first.lstrip().startswith(("{", "[")):
         return _collect(path, [_listed(path, number, line) for number, line in _lines(text)], moments)
-    return Entries(_parse(path, text))
+    return Entries({video: _feedback(path, video, entry) for video, entry in _parse(path, text).items()})
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -132,31 +137,40 @@ def _is_row(line: str) -> bool:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return isinstance(row, dict) and any(isinstance(row.get(name), str) for name in ("vid", "vid_name"))
+    return isinstance(row, dict) and any(isinstance(row.get(name), str) for name, *_ in _ROWS)
+
+
+# Names of a line's video, sentence and moment: QVHighlights, which has several moments, TVR, VERIFIED.
+_ROWS = (
+    ("vid", "query", "relevant_windows"),
+    ("vid_name", "desc", "ts"),
+    ("video", "fig_desc", "time"),
+)
 
 
 def _row(path: Path, number: int, line: str) -> _Line:
-    """A line of QVHighlights or TVR."""
+    """A line of one of the forms that have an object for each sentence."""
     try:
         row = json.loads(line)
         if not isinstance(row, dict):
             raise ValueError(f"is {row!r:.40}, not an object")
-        tvr = "vid_name" in row
-        video_id = _string(row, "vid_name" if tvr else "vid")
-        sentence = _string(row, "desc" if tvr else "query")
+        video, text, moment = next((names for names in reversed(_ROWS) if names[0] in row), _ROWS[0])
+        single = moment != "relevant_windows"
+        video_id, sentence = _string(row, video), _string(row, text)
         duration = _number(row.get("duration"))
         if duration is None or duration <= 0:
             raise ValueError(f"duration is {row.get('duration')!r:.40}, expected seconds")
-        found = row.get("ts" if tvr else "relevant_windows")
+        found = row.get(moment)
         if found is not None:
-            found = [_moment(one) for one in ([found] if tvr else _list(found))]
+            found = [_moment(one) for one in ([found] if single else _list(found))]
         position = row.get("desc_id")
         known = isinstance(position, int) and not isinstance(position, bool) and position >= 0
-        return _Line(number, video_id, sentence, found, duration, position if tvr and known else None)
+        return _Line(number, video_id, sentence, found, duration, position if single and known else None)
     except (ValueError, RecursionError) as error:
         raise AnnotationError(
             f"{path}: line {number}: {error}. Expected query, duration, vid and relevant_windows as in "
-            "QVHighlights, or desc, duration, vid_name and ts as in TVR."
+            "QVHighlights, desc, duration, vid_name and ts as in TVR, or fig_desc, duration, video and time "
+            "as in Charades-FIG."
         ) from error
 
 
@@ -180,6 +194,7 @@ def _collect(path: Path, lines: list[_Line], needed: bool) -> Entries:
     own = None not in ids and len(set(ids)) == len(ids)  # TVR's, by which predictions name sentences
     videos: dict[str, Any] = {}
     positions: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {}
     written = 0
     for line in lines:
         if line.moments is None and needed:
@@ -200,8 +215,29 @@ def _collect(path: Path, lines: list[_Line], needed: bool) -> Entries:
             entry["sentences"].append(line.sentence)
             number = line.position if own and line.position is not None else written
             positions.setdefault(line.video_id, []).append(number)
+            rows.setdefault(line.video_id, []).append(line.number)
             written = max(written + 1, number + 1) if own else written + 1
-    return Entries(videos, positions, written, lengths=any(line.duration is not None for line in lines))
+    said = any(line.duration is not None for line in lines)
+    return Entries(videos, positions, written, lengths=said, rows=rows)
+
+
+def _feedback(path: Path, video_id: str, entry: Any) -> Any:
+    """An entry with relevance feedback in the json form, any other as it is."""
+    if not (isinstance(entry, dict) and "sts" in entry):
+        return entry
+    try:
+        moments, sentences = [], []
+        for number, one in enumerate(_list(entry["sts"], "sts")):
+            if not isinstance(one, dict):
+                raise ValueError(f"sts, entry {number} is {one!r:.40}, not an object")
+            sentences.append(_string(one, "sentence"))
+            moments.append([0.0, 0.0] if one.get("no_answer") is True else _moment(one.get("timestamp")))
+        return {"duration": entry.get("duration"), "timestamps": moments, "sentences": sentences}
+    except ValueError as error:
+        raise AnnotationError(
+            f"{path}: video '{video_id}': {error}. Expected duration and sts [{{sentence, timestamp, "
+            "no_answer}}, ...], with no_answer true where the video has nothing of the sentence."
+        ) from error
 
 
 def _string(row: dict[str, Any], name: str) -> str:
@@ -210,9 +246,9 @@ def _string(row: dict[str, Any], name: str) -> str:
     return str(row[name])
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: Any, name: str = "relevant_windows") -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"relevant_windows is {value!r:.40}, expected [[start, end], ...]")
+        raise ValueError(f"{name} is {value!r:.40}, expected a list")
     return value
 
 

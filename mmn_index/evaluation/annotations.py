@@ -35,6 +35,15 @@ class AnnotatedVideo:
     positions: tuple[
         int, ...
     ]  # of its sentences among all of the file, counted from 0, those that the filter drops included
+    rows: tuple[int, ...] = ()  # of the file; sentences of one row are one, with several right moments
+
+    @property
+    def alike(self) -> list[list[int]]:
+        """Numbers of its sentences, those together that are one sentence with several right moments."""
+        found: dict[int, list[int]] = {}
+        for number, row in enumerate(self.rows or range(len(self.sentences))):
+            found.setdefault(row, []).append(number)
+        return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -144,7 +153,8 @@ def read_annotations(
     for video, lost, cut in _each(path, entries, _video):
         own = entries.positions and entries.positions[video.video_id]
         positions = tuple(own[position] if own else before + position for position in video.positions)
-        video = replace(video, positions=positions)
+        rows = () if entries.rows is None else tuple(entries.rows[video.video_id][n] for n in video.positions)
+        video = replace(video, positions=positions, rows=rows)
         dropped, clamped, before = dropped + lost, clamped + cut, before + lost + len(video.sentences)
         if video.sentences:
             videos.append(video)

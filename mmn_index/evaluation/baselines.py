@@ -84,11 +84,13 @@ def proposal_oracle(queries: Queries, corpus: Corpus, m: float) -> float:
     """Share of queries, 0 to 1, that some proposal meets with an IoU of at least m: no ranking of proposals
     reaches more.
     """
-    met = [
-        hits(temporal_iou(queries.moments[numbers][:, None], corpus.spans(video)[None]), m).any(dim=1).sum()
-        for video, numbers in queries.by_video()
-    ]
-    return float(sum(met)) / len(queries)
+    met = 0
+    for video, numbers in queries.by_video():
+        proposals = corpus.spans(video)[None]
+        met += sum(
+            bool(hits(temporal_iou(queries.spans(number)[:, None], proposals), m).any()) for number in numbers
+        )
+    return met / len(queries)
 
 
 def text_oracle(queries: Queries) -> float:

@@ -7,7 +7,7 @@ so a comparison covers what was verified and nothing else.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,27 @@ CHARADES = Benchmark(
     where_features=f"VGG features, from {_RELEASE}",
     where_annotations=_ANNOTATIONS.format("Charades_STA"),
 )
+# The same moments with other sentences; nothing is published for them with these features.
+CHARADES_FIG = replace(
+    CHARADES,
+    name="charades-fig",
+    splits={"train": "charades_fig_train.jsonl", "test": "charades_fig_test.jsonl"},
+    videos={},
+    sentences={"test": 3720},
+    published=(),
+    where_annotations="fine-grained sentences, from VERIFIED (repository hlchen23/VERIFIED, folder "
+    "fine-grained-anno/charades-fig)",
+)
+CHARADES_RF = replace(
+    CHARADES,
+    name="charades-rf",
+    splits={"val": "charades_sta_val2.0.json", "test": "charades_sta_test2.0.json"},
+    videos={},
+    sentences={},
+    published=(),
+    where_annotations="with sentences that have nothing in their video, from RaTSG (repository "
+    "HuiGuanLab/RaTSG, folder data/dataset/charades_RF)",
+)
 ACTIVITYNET = Benchmark(
     name="activitynet",
     setting="activitynet",
@@ -175,7 +196,8 @@ PLAYHOUSE = Benchmark(
     where_annotations="the sample world's, rendered by `mmn-index playhouse data/playhouse`",
 )
 BENCHMARKS: Mapping[str, Benchmark] = {
-    benchmark.name: benchmark for benchmark in (CHARADES, ACTIVITYNET, TACOS, UCF_MOMENTS, PLAYHOUSE)
+    benchmark.name: benchmark
+    for benchmark in (CHARADES, CHARADES_FIG, CHARADES_RF, ACTIVITYNET, TACOS, UCF_MOMENTS, PLAYHOUSE)
 }
 
 

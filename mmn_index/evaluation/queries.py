@@ -1,6 +1,6 @@
 """The sentences of a split as queries to a collection, and what counts as a right answer to each.
 
-    own     the sentence's own moment
+    own     the sentence's own moment; where annotations give it several (QVHighlights), any of them
     text    every moment that is annotated with the same normalised text, in whatever video
     label   every moment with the same label, where annotations carry labels
 
@@ -116,8 +116,11 @@ class Queries:
     sentences: tuple[str, ...]
     positions: tuple[int, ...]  # in the annotation file, dropped sentences counted
     videos: Tensor  # (Q,) int64 number of each one's video in the corpus
-    moments: Tensor  # (Q, 2) float32 seconds
+    moments: Tensor  # (Q, 2) float32 seconds; of several right ones the first
     labels: tuple[str, ...] | None
+    several: Mapping[int, Tensor] = field(
+        default_factory=dict
+    )  # of queries with several: (n, 2), all of them
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -136,8 +139,10 @@ class Queries:
     @cached_property
     def right(self) -> dict[str, list[Right]]:
         """Right answers to each query, by what counts; queries of one text or label share the object."""
+        spans = [self.spans(number) for number in range(len(self))]
         own = [
-            Right(video[None], moment[None]) for video, moment in zip(self.videos, self.moments, strict=True)
+            Right(video.expand(len(moments)), moments)
+            for video, moments in zip(self.videos, spans, strict=True)
         ]
         found = {"own": own, "text": self._shared(self.texts)}
         return found if self.labels is None else {**found, "label": self._shared(self.labels)}
@@ -150,7 +155,12 @@ class Queries:
             self.videos[list(rows)],
             self.moments[list(rows)],
             None if self.labels is None else tuple(self.labels[row] for row in rows),
+            {number: self.several[row] for number, row in enumerate(rows) if row in self.several},
         )
+
+    def spans(self, number: int) -> Tensor:
+        """(n, 2) float32 seconds: the right moments of a query in its own video."""
+        return self.several.get(number, self.moments[number][None])
 
     def by_video(self) -> Iterator[tuple[int, list[int]]]:
         """Each video's number with the numbers of its queries, in order."""
@@ -163,7 +173,11 @@ class Queries:
         members: dict[str, list[int]] = {}
         for number, key in enumerate(keys):
             members.setdefault(key, []).append(number)
-        shared = {key: Right(self.videos[numbers], self.moments[numbers]) for key, numbers in members.items()}
+        shared = {}
+        for key, numbers in members.items():
+            spans = [self.spans(number) for number in numbers]
+            videos = self.videos[numbers].repeat_interleave(torch.tensor([len(one) for one in spans]))
+            shared[key] = Right(videos, torch.cat(spans))
         return [shared[key] for key in keys]
 
 
@@ -179,14 +193,15 @@ def queries_of(split: Annotations, corpus: Corpus) -> Queries:
             f"{split.path}: {len(missing)} of its {len(videos)} videos are not among the {len(corpus.ids)} "
             f"that are searched, e.g. '{missing[0]}'."
         )
-    numbers = [corpus.numbers[video.video_id] for video in videos for _ in video.sentences]
+    alike = [(video, same) for video in videos for same in video.alike]
     labelled = all(video.labels is not None for video in videos)
     return Queries(
-        tuple(sentence for video in videos for sentence in video.sentences),
-        tuple(position for video in videos for position in video.positions),
-        torch.tensor(numbers),
-        torch.cat([video.moments for video in videos]),
-        tuple(label for video in videos for label in video.labels or ()) if labelled else None,
+        tuple(video.sentences[same[0]] for video, same in alike),
+        tuple(video.positions[same[0]] for video, same in alike),
+        torch.tensor([corpus.numbers[video.video_id] for video, _ in alike]),
+        torch.stack([video.moments[same[0]] for video, same in alike]),
+        tuple((video.labels or ())[same[0]] for video, same in alike) if labelled else None,
+        {number: video.moments[same] for number, (video, same) in enumerate(alike) if len(same) > 1},
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..confidence import Calibration, expected_calibration_error, refusal_curve, reliability
+from ..confidence import Calibration, expected_calibration_error, ranking_area, refusal_curve, reliability
 from ..errors import AnnotationError
 from ..index import MomentIndex, Restriction
 from ..scoring import Embeddings, Score
@@ -128,13 +128,11 @@ def confidence_records(present: Judged, absent: Judged, calibration: Calibration
             {"part": CONFIDENCE, "answered": 100 * share, "threshold": threshold, "refused": 100 * refused}
         )
     _, answered, refused_all = refusal_curve(*best)
-    above = (best[0][:, None] > best[1]).double() + (best[0][:, None] == best[1]).double() / 2
     summary = {
         "part": CONFIDENCE,
         "searches": len(best[0]),
         "absent searches": len(best[1]),
-        # under the curve: chance that a present search is surer than an absent one
-        "area": float(above.mean()),
+        "area": ranking_area(*best),  # under the curve
         "calibration error": expected_calibration_error(both, right),
         "calibration error, present alone": expected_calibration_error(sure[0], present.right),
         "curve": [[100 * a, 100 * r] for a, r in zip(answered.tolist(), refused_all.tolist(), strict=True)],

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..confidence import rounded_down
 from .corpus import DEPTHS, IOUS, NO_NMS
 from .refusal import CONFIDENCE
 from .report import CANDIDATES, CEILING, EXACT, GROUPS, LISTS, PROPOSAL, SIZES, TIES, CorpusReport
@@ -217,7 +218,8 @@ def confidence_table(found: Sequence[Record]) -> Table:
     """What thresholds on the confidence answer and refuse."""
     *thresholds, about = found
     rows = [
-        [f"{one['answered']:g} %", f"{one['threshold']:.3f}", _cell(one["refused"])] for one in thresholds
+        [f"{one['answered']:g} %", f"{rounded_down(one['threshold']):.3g}", _cell(one["refused"])]
+        for one in thresholds
     ]
     title = (
         f"Confidence: {about['searches']:,} sentences, {about['absent searches']:,} without all videos that "

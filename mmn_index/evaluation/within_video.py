@@ -77,10 +77,13 @@ def evaluate_videos(
                 # The official evaluation reads candidates off the map's non-zero cells.
                 scores = scores.masked_fill(scores == 0, -torch.inf)
             spans = model.grid.seconds(video.duration)
-            ranked.append(ranked_ious(scores, spans, video.moments, nms, depth))
+            ious = ranked_ious(scores, spans, video.moments, nms, depth)
             targets = model.grid.iou_targets(video.moments, video.duration)
+            # Of a sentence with several right moments, the one that a proposal meets best counts.
+            ranked.append(torch.stack([ious[same].amax(dim=0) for same in video.alike]))
+            targets = torch.stack([targets[same].amax(dim=0) for same in video.alike])
             right.append(right_proposals(targets, recalls))
-            sentences += video.sentences
+            sentences += [video.sentences[same[0]] for same in video.alike]
         report(min(first + batch, len(videos)), len(videos))
     model.train(was_training)
     random = [

@@ -62,7 +62,7 @@ def row_of(
         "end": round(excerpt.end, 3),
         "score": score,
         "score_name": score_name,
-        **({} if confidence is None else {"confidence": round(confidence, 4)}),
+        **({} if confidence is None else {"confidence": confidence}),
         "exact": exact,
         "recall": recall,
         "uri": excerpt.uri,

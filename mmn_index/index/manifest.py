@@ -37,6 +37,9 @@ class CandidateAbout:
     # share of the exact top 10 that it finds, measured when it was made; None before that
     recall: float | None = None
     noise: str = ""  # which queries the recall was measured with
+    # both cosines, the first less its hub correction, where the first tangent plane of a query touches the
+    # score; None in indexes that were built before there was one
+    point: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -187,10 +190,20 @@ def _entry(entry: Mapping[str, Any]) -> SegmentEntry:
         int(entry["videos"]),
         int(entry["moments"]),
         _files(entry["files"]),
-        CandidateAbout(**about) if about is not None else None,
+        _candidates(about) if about is not None else None,
         tuple(int(row) for row in entry["removed"]),
         str(entry.get("reason", "")),
     )
+
+
+def _candidates(about: Mapping[str, Any]) -> CandidateAbout:
+    point = about.get("point")
+    if point is not None:
+        c, i = (float(x) for x in point)
+        if not (abs(c) < math.inf and abs(i) < math.inf):
+            raise ValueError(f"a tangent plane at {point}")
+        point = c, i
+    return CandidateAbout(**{**about, "point": point})
 
 
 def _bank(about: Mapping[str, Any] | None) -> BankAbout | None:

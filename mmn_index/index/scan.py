@@ -13,6 +13,7 @@ rounded self and what rounding took off.
 import time
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from ..errors import QueryError
 from ..scoring import Embeddings, Score
 
 _ROUNDING = 1.25 * 2**-24  # of float32, and a little for float16 vectors that are not quite of length 1
+_EVALUATED = 1e-6  # relative error of a score, and of its tangent plane, that are evaluated in float32
 _CORRECTING = 8  # so many roundings of numbers up to 1 may be in c - hub h
 _CACHED = 1024, 2048  # rows that are converted together on a CPU, for few and for many queries
 # rows of which the best are chosen together, for few and for many queries; scores need no new memory
@@ -104,29 +106,82 @@ def best_of_all(
     least: Tensor | None = None  # (Q, 1): values that are not above it are not among the best
     count, on_cpu = len(queries.iou), embeddings.device.type == "cpu"
     size = _BLOCK[count > _FEW] if on_cpu else max(_BLOCK[1], _VALUES_ON_GPU // count)
+    sieve = _Sieve.of(queries, score, longest) if on_cpu and count > _FEW else None
     for first, last in blocks(runs, size):
         deadline.check(done, total)
-        values = upper_bounds(
-            embeddings[first:last], None if hubs is None else hubs[first:last], queries, score, longest
-        )
-        if keep is not None:
-            values.masked_fill_(~keep[done : done + last - first], -torch.inf)
+        own = embeddings[first:last], None if hubs is None else hubs[first:last]
+        out = None if keep is None else ~keep[done : done + last - first]
         done += last - first
-        value, place = (
-            values.topk(min(limit, last - first), dim=1) if least is None else _above(values, least)
-        )
-        found.append((value, place + first))
+        if least is None or sieve is None:
+            values = upper_bounds(*own, queries, score, longest)
+            if out is not None:
+                values.masked_fill_(out, -torch.inf)
+            of_block = values.topk(min(limit, last - first)) if least is None else _above(values, least)
+        else:
+            of_block = sieve.above(*own, out, least)
+        found.append((of_block[0], of_block[1] + first))
         # Chosen from as many again as are wanted, so that a row is looked at a few times only, however many
         # are wanted.
         if sum(value.shape[1] for value, _ in found) >= (limit if least is None else 2 * limit):
             found = [_best(found, limit)]
+            if least is None and sieve is not None:
+                sieve.touch(embeddings, hubs, found[0][1])
             least = found[0][0][:, -1:]
     if not found:
-        return torch.empty(len(queries.contrastive), 0), torch.empty(
-            len(queries.contrastive), 0, dtype=torch.int64
-        )
+        return torch.empty(count, 0), torch.empty(count, 0, dtype=torch.int64)
     values, rows = _best(found, limit)
     return values.cpu(), rows.cpu()
+
+
+class _Sieve:
+    """Tells quickly which rows may be above the best so far, and computes the scores of those alone.
+
+    The tangent plane of the score lies nowhere below it and costs an addition, where the score costs a
+    logarithm and an exponential. It touches the score where the best rows of the first blocks lie: there few
+    rows pass that the score would not let pass. What passes gets its score, so the plane decides neither what
+    is found nor any value.
+    """
+
+    def __init__(self, queries: Embeddings, score: Score, longest: float) -> None:
+        self._queries = Embeddings(*(x.float() for x in queries))
+        self._score, self._longest = score, longest
+        self._plane = score.tangent(0.0, 0.0)
+
+    @classmethod
+    def of(cls, queries: Embeddings, score: Score, longest: float) -> "_Sieve | None":
+        """None where no plane is above it: the logarithm of `product` has a floor below a cosine of -1."""
+        return None if score.name == "product" and longest > 1.01 else cls(queries, score, longest)
+
+    def touch(self, embeddings: Tensor, hubs: Tensor | None, rows: Tensor) -> None:
+        """Lay the plane where (Q, m) rows lie, the best so far of each query, at the mean of the worst."""
+        worst = rows[:, -1]
+        moments = embeddings[worst].float().tensor_split([self._queries.contrastive.shape[1]], dim=1)
+        c, i = ((x * y).sum(dim=1) for x, y in zip(self._queries, moments, strict=True))
+        if hubs is not None:
+            c = self._score.corrected(c, hubs[worst])
+        self._plane = self._score.tangent(float(c.mean()), float(i.mean()))
+
+    def above(
+        self, embeddings: Tensor, hubs: Tensor | None, out: Tensor | None, least: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `_above` of the upper bounds of some rows; `out` marks those that are no candidates."""
+        hubs, plane = hubs if self._score.hub else None, self._plane
+        slack = _slack(self._queries, hubs, self._longest)
+        # A score in float32 may be this much above its exact value, and the plane below.
+        size = least.abs() + abs(plane.constant) + (plane.contrastive + plane.iou) * (1 + self._longest)
+        over = least - plane.constant - (plane.contrastive + plane.iou) * slack - _EVALUATED * (1 + size)
+        both = torch.empty(2, len(least), len(embeddings))
+        passed = torch.empty(both.shape[1:], dtype=torch.bool)
+        for part in _filled(both, embeddings, hubs, self._queries, self._score):
+            c, i = both[:, :, part]
+            torch.gt((plane.iou * i).add_(c, alpha=plane.contrastive), over, out=passed[:, part])
+        if out is not None:
+            passed.logical_and_(~out)
+        query, place = _true(passed)
+        c, i = both[:, query, place]
+        values = self._score.log(c.add_(slack), i.add_(slack))
+        there = values > least[query, 0]
+        return _listed(values[there], query[there], place[there], len(least))
 
 
 def blocks(runs: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
@@ -138,12 +193,30 @@ def blocks(runs: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
 
 def _above(values: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     """What of (Q, n) values is above (Q, 1) others, with its places: two of (Q, m), filled up with -inf."""
-    query, place = (values > least).nonzero(as_tuple=True)
-    counts = torch.bincount(query, minlength=len(values))
+    query, place = _true(values > least)
+    return _listed(values[query, place], query, place, len(values))
+
+
+def _true(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Line and column of what is true in a mask, line by line."""
+    if mask.device.type != "cpu":
+        line, column = mask.nonzero(as_tuple=True)
+        return line, column
+    # NumPy takes a twentieth of torch's time where hardly any is.
+    flat = torch.from_numpy(np.flatnonzero(mask.numpy()))
+    line = flat.div(mask.shape[1], rounding_mode="floor")
+    return line, flat - line * mask.shape[1]
+
+
+def _listed(values: Tensor, query: Tensor, place: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Values with their places as one list for each of `count` queries, which come in order: two of (Q, m),
+    filled up with -inf.
+    """
+    counts = torch.bincount(query, minlength=count)
     column = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
-    found = values.new_full((len(values), int(counts.max())), -torch.inf)
+    found = values.new_full((count, int(counts.max())), -torch.inf)
     places = torch.zeros(found.shape, dtype=torch.int64, device=values.device)
-    found[query, column], places[query, column] = values[query, place], place
+    found[query, column], places[query, column] = values, place
     return found, places
 
 
@@ -159,33 +232,51 @@ def upper_bounds(
 ) -> Tensor:
     """(Q, n) float32: the logarithmic score of every row, or a little more."""
     hubs = hubs if score.hub else None
-    (rows, width), (count, dim), device = embeddings.shape, queries.contrastive.shape, embeddings.device
-    slack = _ROUNDING * longest * (dim + _CORRECTING * (hubs is not None))
+    slack, device = _slack(queries, hubs, longest), embeddings.device
     q = Embeddings(*(x.to(device, torch.float32) for x in queries))
     if device.type in _IN_HALF:
         c, i = _cosines_in_half(q, embeddings)
         if hubs is not None:
             c.sub_(hubs, alpha=score.hub)
         return score.log(c.add_(_TENSOR_CORES * slack), i.add_(_TENSOR_CORES * slack))
-    found = torch.empty(2, count, rows, device=device)
-    step = _CACHED[count > _FEW] if device.type == "cpu" else rows
-    aside = torch.empty(min(step, rows), width, device=device)
+    both = torch.empty(2, len(q.iou), len(embeddings), device=device)
+    for part in _filled(both, embeddings, hubs, q, score):
+        c, i = both[:, :, part]
+        both[0, :, part] = score.log(c.add_(slack), i.add_(slack))
+    return both[0]
+
+
+def _slack(queries: Embeddings, hubs: Tensor | None, longest: float) -> float:
+    """What is added to both inner products, so that rounding takes neither below the exact one."""
+    return _ROUNDING * longest * (queries.contrastive.shape[1] + _CORRECTING * (hubs is not None))
+
+
+def _filled(
+    both: Tensor, embeddings: Tensor, hubs: Tensor | None, queries: Embeddings, score: Score
+) -> Iterator[slice]:
+    """Write both inner products of all rows into (2, Q, n), the first less its hub correction; gives each
+    stretch of rows that is done, as soon as it is, while it is in the processor's cache.
+    """
+    (rows, width), (count, dim) = embeddings.shape, queries.contrastive.shape
+    step = _CACHED[count > _FEW] if both.device.type == "cpu" else rows
+    aside = torch.empty(min(step, rows), width, device=both.device)
     # For few queries one product with zeros in place of the other space reads the rows once instead of twice.
-    joined = block_diagonal(q) if count <= _FEW else None
+    joined = block_diagonal(queries) if count <= _FEW else None
     for first in range(0, rows, step):
-        wide = aside[: min(step, rows - first)].copy_(embeddings[first : first + step])
+        part = slice(first, min(first + step, rows))
+        wide = aside[: part.stop - first].copy_(embeddings[part])
         if joined is not None:
-            found.view(2 * count, rows)[:, first : first + step] = joined @ wide.T
-        else:
-            c, i = q.contrastive @ wide[:, :dim].T, q.iou @ wide[:, dim:].T
-            if hubs is not None:
-                c.sub_(hubs[first : first + step], alpha=score.hub)
-            found[0, :, first : first + step] = score.log(c.add_(slack), i.add_(slack))
-    if joined is None:
-        return found[0]
-    if hubs is not None:
-        found[0].sub_(hubs, alpha=score.hub)
-    return score.log(found[0].add_(slack), found[1].add_(slack))
+            both.view(2 * count, rows)[:, part] = joined @ wide.T
+            continue
+        torch.mm(queries.contrastive, wide[:, :dim].T, out=both[0, :, part])
+        torch.mm(queries.iou, wide[:, dim:].T, out=both[1, :, part])
+        if hubs is not None:
+            both[0, :, part].sub_(hubs[part], alpha=score.hub)
+        yield part
+    if joined is not None:
+        if hubs is not None:
+            both[0].sub_(hubs, alpha=score.hub)
+        yield slice(0, rows)
 
 
 def _cosines_in_half(queries: Embeddings, embeddings: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import difflib
 import operator
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
 import numpy as np
@@ -63,10 +63,8 @@ class Restriction:
                 raise QueryError(f"{name.replace('_', '-')} is {value:g}, expected seconds, 0 or more.")
 
     def __bool__(self) -> bool:
-        # One by one: an expression of pyarrow has no truth.
-        return any(
-            getattr(self, field.name) is not None for field in fields(self) if field.name != "exclude"
-        ) or bool(self.exclude)
+        columns = self.where is not None  # an expression of pyarrow has no truth
+        return self.videos is not None or bool(self.exclude) or columns or self.bounds_moments
 
     @property
     def bounds_moments(self) -> bool:

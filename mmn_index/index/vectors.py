@@ -105,6 +105,10 @@ def write_vectors(path: Path, embeddings: np.ndarray, factory: str, hubs: np.nda
         )
         if hasattr(index, "do_polysemous_training"):
             index.do_polysemous_training = False  # minutes of sorting words for a search that nobody makes
+        if isinstance(index, _faiss().IndexIVFPQFastScan):
+            # A code of what a vector has beyond its list's centre is the truer one, and as quick for inner
+            # products.
+            index.by_residual = True
         index.train(of(rows))
         for first in range(0, count, _BLOCK):
             index.add(of(slice(first, first + _BLOCK)))

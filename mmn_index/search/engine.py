@@ -168,14 +168,13 @@ def _answers(
             )
             ranked = rank(index, mine, found, options, deadline)
             settled = rounds.settle(group, ranked, found, limit)
-            for place, answer in _settled(index, ranked, found, mine, settled).items():
-                number = group[place]
-                answer = replace(answer, query=sentences[number], rounds=int(rounds.drawn[number]))
-                if rest is not None:
-                    answer = rest.judge(
-                        answer, ranked, place, mine.of([place]), calibration, options.min_confidence
-                    )
-                answers[number] = answer
+            own = {
+                place: replace(answer, query=sentences[group[place]], rounds=int(rounds.drawn[group[place]]))
+                for place, answer in _settled(index, ranked, found, mine, settled).items()
+            }
+            if rest is not None:
+                own = rest.judge(own, ranked, mine.of(list(own)), calibration, options.min_confidence)
+            answers |= {group[place]: answer for place, answer in own.items()}
     return [answers[number] for number in range(len(sentences))]
 
 

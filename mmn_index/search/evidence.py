@@ -1,17 +1,17 @@
 """What an answer's confidences are computed from (confidence.py), and the confidences."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from ..confidence import VIDEOS, Calibration, log_mean
+from ..confidence import VIDEOS, Calibration, log_means
 from ..errors import QueryError
 from ..index import MomentIndex, Part, Restriction
-from ..index.scan import block_diagonal
+from ..scoring import Embeddings, cosines
 from .options import SearchOptions
 from .ranking import Ranked, Sought
 from .results import Answer, Evidence
@@ -45,7 +45,7 @@ class Rest:
 
     index: MomentIndex
     rows: np.ndarray  # (s,)
-    vectors: Tensor  # (s, 2 C) float32
+    _moments: Embeddings  # two of (s, C) float32
     hubs: Tensor  # (s,)
     weights: Tensor  # (s,) float64: how many moments each stands for
 
@@ -61,66 +61,120 @@ class Rest:
             if count > _SAMPLE:
                 rows = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
             vectors, weights = index.vectors(rows), np.full(len(rows), count / max(1, len(rows)))
-        return cls(index, rows, vectors.float(), index.hubs(rows), torch.from_numpy(weights))
+        halves = vectors.float().tensor_split([index.manifest.joint_dim], dim=1)
+        return cls(index, rows, Embeddings(*halves), index.hubs(rows), torch.from_numpy(weights))
 
     def judge(
         self,
-        answer: Answer,
+        answers: Mapping[int, Answer],
         ranked: Ranked,
-        place: int,
         sought: Sought,
         calibration: Calibration | None,
         least: float | None,
-    ) -> Answer:
-        """The answer to the one query that is sought, with its evidence, and as confident as it has to be.
+    ) -> dict[int, Answer]:
+        """Answers to some queries of a group, by their place in it, with their evidence, and as confident as
+        they have to be.
 
         Args:
-            ranked: candidates of some queries; `place` is this one's among them.
+            ranked: the candidates of the whole group.
+            sought: what these queries look for, in the order of `answers`.
             calibration: what confidences are computed by; None leaves the hits without.
             least: hits that are less sure are left out.
         """
-        score, query = sought.score, sought.queries
-        known, log = ranked.rows[place].numpy(), ranked.log[place]
-        known, log = known[log > -torch.inf], log[log > -torch.inf]
-        others = torch.from_numpy(~np.isin(self.rows, known))
-        c, i = (self.vectors @ block_diagonal(query).T).T
-        sample = score.log(score.corrected(c, self.hubs), i)[others]
-        if len(known) == answer.moments:  # all there is
-            sample, others = sample[:0], torch.zeros(len(self.rows), dtype=torch.bool)
-        # What a candidate index did not visit has no bound: the sample says how good it may be.
-        bound = torch.tensor([float(ranked.bound[place])], dtype=torch.float64)
-        above = torch.cat([log[-1:].double(), bound, sample.double()])
-        above = above[above.isfinite()]
-        highest = float(above.max()) if len(above) else -math.inf
-        total, error = log_mean(log, answer.moments, sample, self.weights[others], highest)
-        shown = torch.tensor([hit.score for hit in answer.hits], dtype=torch.float64)
-        logs = shown if score.logarithmic else shown.log()
-        described = self._described(answer, known, query.contrastive[0])
-        quantities = torch.stack([logs, torch.full_like(logs, total), *described], dim=1)
-        answer = replace(answer, evidence=Evidence(quantities, error))
-        if calibration is None:
-            return answer
-        hits = list(zip(answer.hits, calibration(quantities).tolist(), strict=True))
-        kept = [(hit, sure) for hit, sure in hits if least is None or sure >= least]
-        refused = max((sure for _, sure in hits if least is not None and sure < least), default=None)
-        confident = tuple(
-            replace(hit, rank=rank, confidence=sure) for rank, (hit, sure) in enumerate(kept, 1)
-        )
-        return replace(answer, hits=confident, refused=refused)
+        if not answers:
+            return {}
+        places, own = list(answers), list(answers.values())
+        known, log = ranked.rows[places].numpy(), ranked.log[places].double()
+        totals, errors = self._totals(known, log, ranked.bound[places], own[0].moments, sought)
+        counts = [len(answer.hits) for answer in own]
+        of = torch.arange(len(own)).repeat_interleave(torch.tensor(counts))
+        shown = torch.tensor([hit.score for answer in own for hit in answer.hits], dtype=torch.float64)
+        logs = shown if sought.score.logarithmic else shown.log()
+        described = self._described(own, known, (log > -torch.inf).numpy(), sought.queries.contrastive, of)
+        quantities = torch.stack([logs, totals[of], *described], dim=1).split_with_sizes(counts)
+        sure = [None] * len(own) if calibration is None else [calibration(part) for part in quantities]
+        return {
+            place: _confident(replace(answer, evidence=Evidence(part, error)), confidences, least)
+            for place, answer, part, error, confidences in zip(
+                places, own, quantities, errors.tolist(), sure, strict=True
+            )
+        }
 
-    def _described(self, answer: Answer, known: np.ndarray, query: Tensor) -> list[Tensor]:
-        """Agreement, consensus, rival and familiarity of an answer's hits, given the rows that were scored,
-        best first.
+    def _totals(
+        self, known: np.ndarray, log: Tensor, bound: np.ndarray, moments: int, sought: Sought
+    ) -> tuple[Tensor, Tensor]:
+        """The log mean of exp f of each query over all moments, and how far at most it lies off.
+
+        Args:
+            known, log: (Q, n) rows and f of the candidates; -inf is none.
+            bound: (Q,) what no other moment's f is above.
+            moments: how many could have been found.
         """
-        count, bank = len(answer.hits), self.index.bank
-        if bank is None or not count:
-            return [torch.zeros(count, dtype=torch.float64)] * 4
-        first = np.sort(np.unique(self.index.videos_of(known), return_index=True)[1])[:VIDEOS]
-        rows = np.concatenate([[hit.row for hit in answer.hits], known[first]])
-        rivals, agreements = bank.describe(self.index.vectors(rows), query)
-        for_all = (
-            agreements[count:].mean(),
-            rivals[count:].mean(),
-            torch.tensor(bank.familiarity(query), dtype=torch.float64),
+        c, i = cosines(sought.queries, self._moments)
+        sample = sought.score.log(sought.score.corrected(c, self.hubs), i).double()
+        scored = log > -torch.inf
+        others = torch.from_numpy(~_among(self.rows, known, scored.numpy()))
+        others &= (scored.sum(dim=1) < moments)[:, None]
+        # What a candidate index did not visit has no bound: the sample says how good it may be.
+        last = pad(log.masked_fill(~scored, torch.inf), (0, 1), value=torch.inf).amin(dim=1)
+        unknown = sample.masked_fill(~others, -torch.inf)
+        above = torch.cat([last[:, None], torch.from_numpy(bound)[:, None], unknown], dim=1)
+        highest = above.masked_fill(~above.isfinite(), -torch.inf).amax(dim=1)
+        return log_means(log, moments, sample, others, self.weights, highest)
+
+    def _described(
+        self, answers: Sequence[Answer], known: np.ndarray, scored: np.ndarray, queries: Tensor, of: Tensor
+    ) -> list[Tensor]:
+        """Agreement, consensus, rival and familiarity of all hits of some answers.
+
+        Args:
+            known: (Q, n) rows that were scored, best first.
+            scored: (Q, n) bool; False is no row.
+            queries: (Q, C), of the contrastive space.
+            of: (hits,) the answer that each hit belongs to.
+        """
+        bank = self.index.bank
+        if bank is None or not len(of):
+            return [torch.zeros(len(of), dtype=torch.float64)] * 4
+        hits = np.array([hit.row for answer in answers for hit in answer.hits])
+        best = [_first_of_videos(self.index, rows[there]) for rows, there in zip(known, scored, strict=True)]
+        counts = torch.tensor([len(rows) for rows in best])
+        both = torch.cat([of, torch.arange(len(best)).repeat_interleave(counts)])
+        rivals, agreements, familiar = bank.describe(
+            self.index.vectors(np.concatenate([hits, *best])), queries, both
         )
-        return [agreements[:count], *(value.expand(count) for value in for_all)]
+        consensus, rival = (
+            torch.stack([part.mean() for part in values[len(of) :].split_with_sizes(counts.tolist())])
+            for values in (agreements, rivals)
+        )
+        return [agreements[: len(of)], consensus[of], rival[of], familiar[of]]
+
+
+def _among(rows: np.ndarray, known: np.ndarray, scored: np.ndarray) -> np.ndarray:
+    """(Q, s) bool: which of (s,) rising rows are among the (Q, n) known ones of each query that were
+    scored.
+    """
+    found = np.zeros((len(known), len(rows)), dtype=bool)
+    if len(rows):
+        place = np.searchsorted(rows, known).clip(max=len(rows) - 1)
+        query, entry = ((rows[place] == known) & scored).nonzero()
+        found[query, place[query, entry]] = True
+    return found
+
+
+def _first_of_videos(index: MomentIndex, rows: np.ndarray) -> np.ndarray:
+    """Of rows, best first, the best one of each of the VIDEOS best videos."""
+    first = np.sort(np.unique(index.videos_of(rows), return_index=True)[1])[:VIDEOS]
+    best: np.ndarray = rows[first]
+    return best
+
+
+def _confident(answer: Answer, confidences: Tensor | None, least: float | None) -> Answer:
+    """An answer with the confidences of its hits, without those below `least`."""
+    if confidences is None:
+        return answer
+    hits = list(zip(answer.hits, confidences.tolist(), strict=True))
+    kept = [(hit, sure) for hit, sure in hits if least is None or sure >= least]
+    refused = max((sure for _, sure in hits if least is not None and sure < least), default=None)
+    confident = tuple(replace(hit, rank=rank, confidence=sure) for rank, (hit, sure) in enumerate(kept, 1))
+    return replace(answer, hits=confident, refused=refused)

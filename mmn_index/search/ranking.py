@@ -21,8 +21,9 @@ from ..scoring import Embeddings, Score
 from .options import SearchOptions
 from .results import Hit
 
-FIRST_POINT = (0.5, 0.2)  # both cosines of a hit, where hits usually lie; only speed depends on it
+FIRST_POINT = (0.5, 0.2)  # both cosines of a hit, where an index has not recorded where its own lie
 _ROUNDING = 2e-6  # relative error of a score that is evaluated in float32
+_FOR_A_HIT = 32  # entries of a ranking that NMS looks at first, for each hit that is wanted
 _AT_ONCE = 1 << 12  # embeddings that are scored together
 
 
@@ -53,7 +54,6 @@ class Ranked:
 
     rows: Tensor  # (Q, n), best first
     log: Tensor  # (Q, n) logarithmic scores
-    spans: Tensor  # (Q, n, 2)
     kept: list[list[int]]  # positions of what NMS left, best first
     scored: np.ndarray  # (Q,) how many candidates there were
     last: list[float]  # logarithmic score of the last of `kept`
@@ -89,7 +89,6 @@ def rank(
         order = order[:, : (order.shape[1] + 1) // 2]
     log, c, i, valid = (x.gather(1, order) for x in (log, c, i, valid))
     ranked = torch.from_numpy(known).gather(1, order)
-    spans = torch.from_numpy(index.spans(ranked.numpy()))
     scored = (rows >= 0).sum(axis=1)
     if found.recall is None and rows.shape[1] >= found.total > (least := int(scored.min())):
         raise MomentIndexError(
@@ -98,18 +97,40 @@ def rank(
         )
     if sought.hidden:
         valid &= torch.from_numpy(~np.isin(ranked.numpy(), list(sought.hidden)))
-    videos = torch.from_numpy(index.videos_of(ranked.numpy()))
-    positions = nms_lists(spans, videos, valid, options.nms, options.k, options.per_video)
-    kept = [[position for position in line if position >= 0] for line in positions.tolist()]
+    kept = _survivors(index, ranked, valid, options)
     ends = [line[-1] if line else 0 for line in kept]
     if not found.values.shape[1]:
         none = [0.0] * len(kept)
-        return Ranked(ranked, log, spans, kept, scored, none, np.array(none), [FIRST_POINT] * len(kept), True)
+        return Ranked(ranked, log, kept, scored, none, np.array(none), [FIRST_POINT] * len(kept), True)
     bound = found.values[:, -1].astype(np.float64)
     bound[np.isfinite(bound)] += _ROUNDING * (1 + np.abs(bound[np.isfinite(bound)]))
     last = [float(log[q, n]) for q, n in enumerate(ends)]
     point = [(float(c[q, n]), float(i[q, n])) for q, n in enumerate(ends)]
-    return Ranked(ranked, log, spans, kept, scored, last, bound, point, proves)
+    return Ranked(ranked, log, kept, scored, last, bound, point, proves)
+
+
+def _survivors(index: MomentIndex, ranked: Tensor, valid: Tensor, options: SearchOptions) -> list[list[int]]:
+    """Positions of what NMS leaves of (Q, n) rows, best first."""
+    count = ranked.shape[1]
+    kept: list[list[int]] = [[] for _ in ranked]
+    short = np.arange(len(ranked))
+    # What comes first decides what survives after it: mostly a few entries for each hit are enough.
+    for first in (min(count, _FOR_A_HIT * options.k), count):
+        own = ranked[short, :first].numpy()
+        positions = nms_lists(
+            torch.from_numpy(index.spans(own)),
+            torch.from_numpy(index.videos_of(own)),
+            valid[short, :first],
+            options.nms,
+            options.k,
+            options.per_video,
+        ).numpy()
+        for line, line_kept in zip(short.tolist(), positions.tolist(), strict=True):
+            kept[line] = [position for position in line_kept if position >= 0]
+        short = short[positions[:, -1] < 0]
+        if first == count or not len(short):
+            break
+    return kept
 
 
 def hits_of(index: MomentIndex, ranked: Ranked, places: list[int], sought: Sought) -> list[tuple[Hit, ...]]:

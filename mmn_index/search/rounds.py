@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from .ranking import FIRST_POINT, Ranked
 
 _DEPTH = 512  # candidates of the first round for ten hits; NMS drops most of them
 _MOST = 1 << 13  # candidates that are asked of a candidate index
+
+_plane = lru_cache(maxsize=1 << 10)(Score.tangent)  # at first all queries have the same, and every search
 
 
 @dataclass
@@ -27,12 +29,18 @@ class Rounds:
 
     @classmethod
     def first(cls, index: MomentIndex, queries: int, k: int, total: int, *, scan: bool) -> "Rounds":
-        """Before the first round: as deep as the index was tuned for, deeper for more than ten hits."""
-        vectors = [segment.vectors for segment in index.segments]
-        depths = [each.about.depth for each in vectors if each is not None and not scan]
-        depth = max(depths, default=_DEPTH)
+        """Before the first round: as deep as the index was tuned for, deeper for more than ten hits, with a
+        plane where the largest segment's last hits lay when it was made.
+        """
+        abouts = [
+            (each.entry.moments, each.vectors.about) for each in index.segments if each.vectors and not scan
+        ]
+        depth = max((about.depth for _, about in abouts), default=_DEPTH)
+        _, point = max(
+            ((moments, about.point) for moments, about in abouts if about.point), default=(0, FIRST_POINT)
+        )
         limits = np.full(queries, min(total, max(depth, depth * k // 10)))
-        points = np.tile(FIRST_POINT, (queries, 1))
+        points = np.tile(point, (queries, 1))
         return cls(k, total, limits, points, np.zeros(queries, dtype=int), list(range(queries)))
 
     def groups(self) -> Iterator[tuple[int, list[int]]]:
@@ -43,8 +51,7 @@ class Rounds:
 
     def planes(self, score: Score, group: list[int]) -> list[Tangent]:
         """The tangent plane of each query."""
-        plane = cache(score.tangent)  # at first all have the same
-        return [plane(*self.points[number]) for number in group]
+        return [_plane(score, *self.points[number].tolist()) for number in group]
 
     def settle(self, group: list[int], ranked: Ranked, found: Candidates, limit: int) -> dict[int, bool]:
         """Close the queries that are proven, or that a candidate index can do no more for; the others draw

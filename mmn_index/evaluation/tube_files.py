@@ -1,0 +1,123 @@
+"""Tubes of HC-STVG, from its annotations and from files of results.
+
+    {video: {"bbox": [[x, y, w, h], ...], "st_frame", "img_num", ...}}           annotations, a box a frame
+    {video: {"bbox": {"7": [x1, y1, x2, y2], ...}, "st_frame", "ed_frame"}}      results, and the
+                                                                                 challenge's truths
+
+Frames are numbered from 1, st_frame and ed_frame are both inside. Results may have boxes outside of
+these, which some evaluators look at. One sentence a video.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from reprlib import repr as short
+from typing import Any
+
+import torch
+
+from ..errors import AnnotationError
+from ..tubes import Tube
+from .row_files import Row, as_row, finite, read_keyed
+
+_TRUTHS = "{video: {bbox: [[x, y, w, h], ...], st_frame}} as in HC-STVG's annotations, or as results are"
+_RESULTS = "{video: {st_frame, ed_frame, bbox: {frame: [x1, y1, x2, y2]}}} as in HC-STVG's challenge"
+_LARGEST = 1e6  # pixels, and frames of a video
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A tube of a video, with the frames that are said to be its own."""
+
+    first: int  # number of the first frame
+    last: int
+    tube: Tube  # float64 boxes; of results also on other frames
+    frame_count: int | None = None  # of the video, where it is said
+
+
+def read_right_tubes(path: Path) -> dict[str, Stretch]:
+    """The right tube of each video.
+
+    Raises:
+        AnnotationError: the file is missing or not of this form; the message names the video.
+    """
+    found = {}
+    for video, content in read_keyed(path, _TRUTHS).items():
+        row = as_row(f"{path}: '{video}'", content, _TRUTHS)
+        found[video] = _annotated(row) if isinstance(content.get("bbox"), list) else _result(row, _TRUTHS)
+    return found
+
+
+def read_results(path: Path, truths: dict[str, Stretch]) -> dict[str, Stretch]:
+    """The tubes of a file of results, for videos that the truths have; others may be missing.
+
+    A video may be named with the suffix of its file or without it, as both come.
+
+    Raises:
+        AnnotationError: as `read_right_tubes`; also where a video is none of the truths'.
+    """
+    names = {**{video.rpartition(".")[0] or video: video for video in truths}, **{v: v for v in truths}}
+    found: dict[str, Stretch] = {}
+    for video, content in read_keyed(path, _RESULTS).items():
+        own = names.get(video) or names.get(video.rpartition(".")[0])
+        if own is None:
+            raise AnnotationError(f"{path}: '{video}' is none of the {len(truths)} videos of the truths.")
+        if own in found:
+            raise AnnotationError(f"{path}: '{video}' comes twice, with a suffix and without.")
+        found[own] = _result(as_row(f"{path}: '{video}'", content, _RESULTS), _RESULTS)
+    return found
+
+
+def _annotated(row: Row) -> Stretch:
+    """Boxes as x, y, width, height, one a frame from st_frame on."""
+    first, boxes = row.whole("st_frame"), row.content["bbox"]
+    found = [_box(row, box, f"bbox, entry {n}", wide=True) for n, box in enumerate(boxes, 1)]
+    if not found:
+        raise row.wrong("bbox is empty, expected a box [x, y, w, h] for each frame")
+    last = first + len(found) - 1
+    if row.has("ed_frame") and row.whole("ed_frame") != last:
+        raise row.wrong(
+            f"st_frame {first} and ed_frame {row.whole('ed_frame')} do not fit {len(found)} boxes"
+        )
+    counts = [row.whole(name) for name in ("img_num", "frame_count") if row.has(name)]
+    return Stretch(first, last, _tube(row, range(first, last + 1), found), counts[0] if counts else None)
+
+
+def _result(row: Row, expected: str) -> Stretch:
+    """Boxes by the number of their frame, which is text."""
+    first, last = row.whole("st_frame"), row.whole("ed_frame")
+    if last < first:
+        raise row.wrong(f"ed_frame is {last}, before st_frame {first}")
+    boxes = row.content.get("bbox")
+    if not isinstance(boxes, dict) or not boxes:
+        raise row.wrong(f"bbox is {short(boxes)}. Expected {expected}")
+    for name in boxes:
+        if not (name.isascii() and name.isdigit() and int(name[:9]) == int(name) <= _LARGEST):
+            raise row.wrong(f"bbox: '{short(name)[1:-1]}' is no number of a frame")
+    frames = sorted({int(name): name for name in boxes}.items())
+    if len(frames) < len(boxes):
+        raise row.wrong("bbox has two boxes for one frame")
+    counts = [row.whole(name) for name in ("img_num", "frame_count") if row.has(name)]
+    found = [_box(row, boxes[name], f"frame {frame}", wide=False) for frame, name in frames]
+    tube = _tube(row, [frame for frame, _ in frames], found)
+    return Stretch(first, last, tube, counts[0] if counts else None)
+
+
+def _box(row: Row, value: Any, where: str, *, wide: bool) -> list[float]:
+    numbers = [finite(x) for x in value] if isinstance(value, list) else []
+    kept = [x for x in numbers if x is not None and abs(x) <= _LARGEST]
+    form = "[x, y, w, h]" if wide else "[x1, y1, x2, y2]"
+    if len(numbers) != 4 or len(kept) != 4:
+        raise row.wrong(f"{where} is {short(value)}, expected {form} in pixels")
+    x, y, right, bottom = kept
+    if wide:
+        right, bottom = x + right, y + bottom
+    if right < x or bottom < y:
+        raise row.wrong(f"{where} is {short(value)}, a box of negative size; expected {form}")
+    return [x, y, right, bottom]
+
+
+def _tube(row: Row, frames: Any, boxes: list[list[float]]) -> Tube:
+    try:
+        return Tube(torch.tensor(list(frames), dtype=torch.int64), torch.tensor(boxes, dtype=torch.float64))
+    except ValueError as error:
+        raise row.wrong(str(error)) from error
