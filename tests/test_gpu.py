@@ -238,8 +238,8 @@ def test_the_choice_knows_what_gpus_have_room_for(monkeypatch: pytest.MonkeyPatc
     assert choose(moments, 2 * DIM, Wish(), devices=GPUS)[0] == choose(moments, 2 * DIM, Wish())[0]
     with_room(monkeypatch, moments * 4 * DIM / 2 - 1)
     factory, reason = choose(moments, 2 * DIM, Wish(), devices=GPUS)
-    assert (factory, reason.endswith("no room for the embeddings")) == ("IVF4096,SQ8", True)
-    assert choose(moments, 2 * DIM, Wish("ivf-rabitq"), devices=GPUS)[0] == "IVF4096,RaBitQfs"
+    assert (factory, reason.endswith("no room for the embeddings")) == ("IVF2048,SQ8", True)
+    assert choose(moments, 2 * DIM, Wish("ivf-rabitq"), devices=GPUS)[0] == "IVF2048,RaBitQfs"
     assert choose(moments, 2 * DIM, Wish(max_bytes_per_moment=4 * DIM + 10), devices=GPUS)[0] is None
 
 
