@@ -39,8 +39,8 @@ class _Track:
 
     def at(self, number: int) -> np.ndarray:
         """Where its box should be in a picture."""
-        ahead: np.ndarray = self.speed * (number - self.pictures[-1])
-        return self.boxes[-1] + ahead
+        found: np.ndarray = self.boxes[-1] + self.speed * (number - self.pictures[-1])
+        return found
 
 
 def look_of(image: np.ndarray, box: np.ndarray) -> np.ndarray:
