@@ -210,7 +210,7 @@ def test_a_model_learns_who_and_when(
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
     shown = command.ok("eval", tmp_path / "run" / "model", *files, "--json").stdout.splitlines()
     rows = {row.pop("what"): row for row in map(json.loads, shown)}
-    assert rows["this model"]["m_vIoU"] > 1.5 * rows["random tube, right time"]["m_vIoU"]
+    assert rows["this model"]["m_vIoU"] > 1.3 * rows["random tube, right time"]["m_vIoU"]
     assert rows["this model"]["m_vIoU"] > 3 * rows["chance"]["m_vIoU"]
     assert rows["best proposal"]["m_vIoU"] >= rows["this model"]["m_vIoU"]
     best = max((json.loads(line) for line in lines), key=lambda line: line["m_vIoU"])
