@@ -25,7 +25,8 @@ from mmn_index.train.settings import SETTINGS
 from torch import Tensor
 
 from mmn_index.evaluation.annotations import AnnotatedVideo, read_annotations
-from mmn_index.evaluation.benchmarks import BENCHMARKS, Benchmark
+from mmn_index.evaluation.benchmarks import Benchmark
+from mmn_index.evaluation.data_sets import BENCHMARKS
 from mmn_index.evaluation.recall import chances, ranked_ious, recall
 from mmn_index.evaluation.within_video import right_proposals
 from mmn_index.moments import nms_top

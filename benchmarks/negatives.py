@@ -32,7 +32,7 @@ from negatives_page import COLLECTION, PRODUCT, SHIPPED, Step, write_page
 from mmn_index import checkpoint
 from mmn_index.clips import stored_pre_clips
 from mmn_index.evaluation.annotations import Annotations, read_annotations
-from mmn_index.evaluation.benchmarks import BENCHMARKS
+from mmn_index.evaluation.data_sets import BENCHMARKS
 from mmn_index.evaluation.queries import indexed, queries_of
 from mmn_index.evaluation.refusal import CONFIDENCE, absent_hits, confidence_records, present_hits, wordings
 from mmn_index.evaluation.within_video import evaluate_videos

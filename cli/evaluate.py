@@ -9,7 +9,8 @@ import click
 from click.core import ParameterSource
 
 from mmn_index.errors import ConfigError
-from mmn_index.evaluation.benchmarks import BENCHMARKS, Benchmark, Files, Published, further_off, locate
+from mmn_index.evaluation.benchmarks import Benchmark, Files, Published, further_off, locate
+from mmn_index.evaluation.data_sets import BENCHMARKS
 
 from .build import index_option
 from .features import feature_options
@@ -23,6 +24,9 @@ from .within_tubes import viou_within
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
     from mmn_index.left_out import LeftOut
+
+
+_KEEPS = "-o and --write-predictions keep the results of --corpus."
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Asked:
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="With --corpus: write the lists there, in the submission format of TVR, or of QVHighlights if the "
-    "name ends in .jsonl.",
+    "name ends in .jsonl. Of a model over tubes: its answers, in the form of HC-STVG's challenge.",
 )
 @click.option(
     "--predictions",
@@ -223,10 +227,12 @@ def _within(
 
     how: dict[str, Any] = {"as_json": asked.as_json, "device": asked.device}
     if not checkpoints.info(checkpoint).config.tubes:
+        if asked.write_predictions and not asked.corpus:
+            raise click.UsageError(_KEEPS)
         return recall_within(checkpoint, benchmark, files, metric, train, strict=asked.strict, **how)
-    if left := asked.unused("dataset", "seen", "score", "nms"):
+    if left := asked.unused("seen", "score", "nms"):
         raise click.UsageError(f"{checkpoint} is a model over tubes: leave out {left}.")
-    values, left_out = viou_within(checkpoint, files, **how)
+    values, left_out = viou_within(checkpoint, files, asked.write_predictions, **how)
     return values, [], left_out
 
 
@@ -278,8 +284,8 @@ def _check_usage(asked: Asked) -> None:
     alone = asked.predictions and not (within or over)
     if alone and (left := asked.unused("features", "score", "nms")):
         raise click.UsageError(f"--predictions are ranked already: leave out {left}.")
-    if (asked.folder or asked.write_predictions) and not asked.corpus:
-        raise click.UsageError("-o and --write-predictions keep the results of --corpus.")
+    if (asked.folder or (asked.write_predictions and not within)) and not asked.corpus:
+        raise click.UsageError(_KEEPS)
     if asked.everything and not (asked.corpus or asked.predictions):
         raise click.UsageError("--all prints every table of --corpus or --predictions: add one of them.")
     if asked.points is not None and not within:

@@ -28,6 +28,7 @@ from .serve import serve
 from .stopwatch import Stopwatch
 from .sync import sync
 from .train import train
+from .tubes import tubes
 from .tune_text import tune_text
 
 # What a person wants to do, and the commands that do it, each with a line that fits into a terminal.
@@ -50,6 +51,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
     },
     "Prepare videos and models": {
         extract: "Compute the features of video files.",
+        tubes: "Find the people of video files, as boxes over time.",
         convert: "Convert a checkpoint of the official MMN code.",
         playhouse: "Render the sample world, videos with annotations.",
     },

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmn_index.evaluation.benchmarks import BENCHMARKS
+from mmn_index.evaluation.data_sets import BENCHMARKS
 
 from .features import chosen_names, feature_options
 from .numbers import Whole
@@ -127,13 +127,15 @@ def reproduce(
         print_json(result.to_json())
         return
     name = f"{config}, not the data set's own" if config else benchmark.setting
-    _show(result, f"setting {name}, {_KEPT[chosen]}, score {setting.train.score}")
+    score = "" if benchmark.tubes else f", score {setting.train.score}"
+    _show(result, f"setting {name}, {_KEPT[chosen]}{score}")
 
 
 def _show(result: "Reproduction", how: str) -> None:
     """Every seed beside what was published, and the verdict."""
     columns, benchmark = list(result.mean), result.benchmark
-    print_line(f"{benchmark.name}, test split, {how}, NMS {benchmark.nms:g}:", apart=True)
+    measure = "vIoU of HC-STVG's challenge" if benchmark.tubes else f"NMS {benchmark.nms:g}"
+    print_line(f"{benchmark.name}, test split, {how}, {measure}:", apart=True)
 
     def row(name: str, values: Mapping[str, float], form: str = ".2f") -> list[str]:
         return [name, *(f"{values[c]:{form}}" if c in values else "" for c in columns)]

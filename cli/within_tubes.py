@@ -1,9 +1,10 @@
 """The part of `mmn-index eval` that measures a model over tubes within annotated videos."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmn_index.errors import ConfigError
+from mmn_index.errors import ConfigError, OutputError
 from mmn_index.evaluation.benchmarks import Files
 
 from .output import print_json, progress, say
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
 
 
 def viou_within(
-    checkpoint: Path, files: Files, *, as_json: bool, device: str
+    checkpoint: Path, files: Files, predictions: Path | None, *, as_json: bool, device: str
 ) -> "tuple[dict[str, float], list[LeftOut]]":
-    """Print what a model answers, beside chance; returns its numbers, and videos without a tube."""
+    """Print what a model answers, beside chance; returns its numbers, and videos without a tube.
+
+    Args:
+        predictions: where to write the answers, in the form of HC-STVG's challenge.
+    """
     from mmn_index import checkpoint as checkpoints
-    from mmn_index.evaluation.tube_answers import answer_tubes, chances, tube_table
+    from mmn_index.evaluation.tube_answers import answer_tubes, chances, results, submission
     from mmn_index.evaluation.tube_truths import read_truths
     from mmn_index.left_out import LeftOut
     from mmn_index.tube_file import TubeFile
@@ -37,9 +42,12 @@ def viou_within(
         others = chances(truths.videos, tubes, model.grid)
     if truths.cut:
         say(truths.cut_remark)
-    own = tube_table(answers)
-    rows: list[dict[str, Any]] = [{"": "this model", **own}]
+    if predictions is not None:
+        _write(predictions, submission(answers))
+    own, *elsewhere = results(answers)
+    rows: list[dict[str, Any]] = [{"": "this model", **own.values}]
     rows += [{"": name, **values} for name, values in others.items()]
+    rows += [{"": f"this model, as {one.name} counts", **one.values} for one in elsewhere if one.values]
     if as_json:
         for row in rows:
             print_json({"what": row.pop(""), **row})
@@ -53,4 +61,14 @@ def viou_within(
         for answer in answers
         if answer.tube is None
     ]
-    return own, missing
+    return dict(own.values), missing
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    from mmn_index.places import aside
+
+    with aside(path) as unfinished:
+        try:
+            unfinished.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -236,6 +236,26 @@ def write_tubes(
         raise OutputError(f"{path}: cannot be written ({_reason(error)}).") from error
 
 
+def merge_tubes(path: Path, parts: Sequence[Path], *, backbone: str) -> None:
+    """Files of tubes into one, behind what it holds already.
+
+    Raises:
+        OutputError: the disk refuses; what was there stays.
+    """
+    aside = path.with_name(f"{path.name}.tmp")
+    try:
+        with h5py.File(aside, "w") as file:
+            file.attrs.update({"format": FORMAT, "version": _VERSION, "backbone": backbone})
+            for part in ([path] if path.exists() else []) + list(parts):
+                with h5py.File(part, "r") as other:
+                    for name in other:
+                        other.copy(name, file)
+        aside.replace(path)
+    except (OSError, RuntimeError) as error:
+        aside.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({_reason(error)}).") from error
+
+
 def _write(group: h5py.Group, found: FoundTube) -> None:
     group.attrs.update({"first": found.tube.first, "score": found.score})
     group["boxes"] = found.tube.boxes.float().numpy()

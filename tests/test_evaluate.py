@@ -17,19 +17,8 @@ from mmn_index.train.settings import SETTINGS
 from mmn_index import checkpoint, config
 from mmn_index.errors import AnnotationError, ConfigError, FeatureError
 from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations, read_annotations
-from mmn_index.evaluation.benchmarks import (
-    ACTIVITYNET,
-    BENCHMARKS,
-    CHARADES,
-    PLAYHOUSE,
-    TACOS,
-    Published,
-    departures,
-    differences,
-    further_off,
-    locate,
-    missing,
-)
+from mmn_index.evaluation.benchmarks import Published, departures, differences, further_off, locate, missing
+from mmn_index.evaluation.data_sets import ACTIVITYNET, BENCHMARKS, CHARADES, PLAYHOUSE, TACOS
 from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score

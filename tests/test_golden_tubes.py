@@ -90,7 +90,7 @@ def case(request: pytest.FixtureRequest) -> TubeCase:
 def test_the_setting_is_the_official_configuration(case: TubeCase) -> None:
     """But for the shapes, which a case changes."""
     assert STVG.loss == case.loss
-    assert STVG.train == replace(case.train_config({}), group_size=4)
+    assert STVG.train == replace(case.train_config({}), group_size=4, hold_out=0.05)
     official = case.official["MODEL"]["TAN"]
     assert official["LOSS"]["NUM_POSTIVE_VIDEO_PROPOSAL"] == STVG.loss.num_positives
 

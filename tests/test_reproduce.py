@@ -11,8 +11,9 @@ from mmn_index.train.reproduce import Reproduction
 from mmn_index.train.settings import SETTINGS, load_setting
 from runs import side_by_side
 
-from mmn_index.evaluation import benchmarks
-from mmn_index.evaluation.benchmarks import PLAYHOUSE, Benchmark, Published
+from mmn_index.evaluation import data_sets
+from mmn_index.evaluation.benchmarks import Benchmark, Published
+from mmn_index.evaluation.data_sets import PLAYHOUSE
 
 
 @pytest.fixture
@@ -112,9 +113,9 @@ def test_other_annotations_or_features_than_the_benchmark_s(
     home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = replace(PLAYHOUSE, sentences={"test": 12}, videos={"train": 7}, width=12)
-    monkeypatch.setitem(benchmarks.BENCHMARKS, "playhouse", known)  # type: ignore[arg-type]
+    monkeypatch.setitem(data_sets.BENCHMARKS, "playhouse", known)  # type: ignore[arg-type]
     command.fails(*arguments(home), says="has 6 videos, the train split of playhouse has 7")
-    monkeypatch.setitem(benchmarks.BENCHMARKS, "playhouse", replace(known, videos={}, width=13))  # type: ignore[arg-type]
+    monkeypatch.setitem(data_sets.BENCHMARKS, "playhouse", replace(known, videos={}, width=13))  # type: ignore[arg-type]
     command.fails(*arguments(home), says="has features of width 12. Expected")
     with h5py.File(home / "data" / "features.h5", "a") as file:
         del file["v3"]

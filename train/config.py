@@ -158,7 +158,6 @@ class Setting:
             "hard_negatives": config.hard_negatives > 0,
             "alike_labels or alike_cosine": config.removes_alike,
             "crop": config.crop > 0,
-            "hold_out": config.hold_out > 0,
         }.items():
             if self.model.tubes and used:
                 raise ConfigError(f"train.{name} is not for models over tubes (model.tubes). Leave it out.")

@@ -18,8 +18,11 @@ from mmn_index.clips import stored_pre_clips
 from mmn_index.errors import AnnotationError, ConfigError, FeatureError
 from mmn_index.evaluation.annotations import Annotations, read_annotations
 from mmn_index.evaluation.benchmarks import Benchmark, differences, further_off, missing
+from mmn_index.evaluation.tube_answers import answer_tubes, tube_table
+from mmn_index.evaluation.tube_truths import TubeTruths, read_truths
 from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.features import FeatureFile
+from mmn_index.tube_file import TubeFile
 
 from .config import Setting
 from .distributed import first_process, world
@@ -141,7 +144,7 @@ def reproduce(
     splits = _splits(benchmark, data, features)
     path = features or data / benchmark.features
     results, epochs = {}, {}
-    with FeatureFile(path, feature_names) as opened, world(device):
+    with TubeFile(path) if benchmark.tubes else FeatureFile(path, feature_names) as opened, world(device):
         check_features(benchmark, opened, splits.values())
         validation = splits.get("test" if selection == "test" else "val")
         for seed in seeds:
@@ -172,11 +175,15 @@ def _tell(report: Report, seed: int, what: str, done: int, total: int, note: str
     report(f"seed {seed}, {what}", done, total, note)
 
 
-def _splits(benchmark: Benchmark, data: Path, features: Path | None) -> dict[str, Annotations]:
+def _splits(
+    benchmark: Benchmark, data: Path, features: Path | None
+) -> dict[str, Annotations] | dict[str, TubeTruths]:
     names = list(benchmark.splits)
     lacking = missing(benchmark, names, data=data, features=features)
     if lacking:
         raise ConfigError(f"{len(lacking)} files of {benchmark.name} are not in place. " + " ".join(lacking))
+    if benchmark.tubes:
+        return {name: read_truths(data / benchmark.splits[name]) for name in names}
     splits = {name: read_annotations(data / benchmark.splits[name]) for name in names}
     for name, split in splits.items():
         for what, found, known in (
@@ -191,12 +198,16 @@ def _splits(benchmark: Benchmark, data: Path, features: Path | None) -> dict[str
     return splits
 
 
-def check_features(benchmark: Benchmark, features: FeatureFile, splits: Iterable[Annotations]) -> None:
-    """Whether the features of every video are there, of the right width.
+def check_features(
+    benchmark: Benchmark, features: FeatureFile | TubeFile, splits: Iterable[Annotations | TubeTruths]
+) -> None:
+    """Whether the features of every video are there, of the right width. A video may have no tube.
 
     Raises:
         FeatureError: with the number of the missing ones, examples, and what was expected from where.
     """
+    if isinstance(features, TubeFile):
+        return
     wanted = [video.video_id for split in splits for video in split.videos]
     lacking = [video for video in wanted if video not in features]
     expected = (
@@ -215,8 +226,8 @@ def check_features(benchmark: Benchmark, features: FeatureFile, splits: Iterable
 def _evaluate(
     benchmark: Benchmark,
     setting: Setting,
-    test: Annotations,
-    features: FeatureFile,
+    test: Annotations | TubeTruths,
+    features: FeatureFile | TubeFile,
     run: Path,
     device: str,
     report: Report,
@@ -229,15 +240,25 @@ def _evaluate(
         if known["fingerprint"] == fingerprint:
             return dict(known["values"])
     model = checkpoint.load(run / "model", device)
-    values = evaluate_videos(
-        model,
-        test.videos,
-        lambda video: stored_pre_clips(features, video, model.config),
-        score=setting.train.score,
-        nms=benchmark.nms,
-        recalls=benchmark.recalls,
-        report=lambda done, total: report("test split", done, total, ""),
-    ).table()
+
+    def told(done: int, total: int) -> None:
+        report("test split", done, total, "")
+
+    if isinstance(test, TubeTruths):
+        assert isinstance(features, TubeFile)
+        values = tube_table(answer_tubes(model, test.videos, features, report=told))
+    else:
+        assert isinstance(features, FeatureFile)
+        own = features
+        values = evaluate_videos(
+            model,
+            test.videos,
+            lambda video: stored_pre_clips(own, video, model.config),
+            score=setting.train.score,
+            nms=benchmark.nms,
+            recalls=benchmark.recalls,
+            report=told,
+        ).table()
     path.write_text(
         json.dumps({"fingerprint": fingerprint, "values": values}, indent=1) + "\n", encoding="utf-8"
     )

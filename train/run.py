@@ -70,8 +70,7 @@ def train(
     if not (init or resume) and setting.model.text_model:
         model_folder(setting.model.text_model)  # before a folder is made for the run
     if validation is None and setting.train.select == "best" and setting.train.hold_out:
-        assert isinstance(annotations, Annotations)  # a setting over tubes holds nothing out
-        annotations, validation = hold_out(annotations, setting.train.hold_out)
+        annotations, validation = _held_out(annotations, setting.train.hold_out)
     made_of = _made_of(setting, begun, annotations, validation)
     folder, mined = RunFolder(out), _mined(hard_negatives, annotations)
     with folder, world(device) as (processes, place):
@@ -90,6 +89,15 @@ def train(
         run = Run(setting, model, data, processes, report, mined)
         save = _saving(features, annotations, self_contained)
         return _epochs(run, folder, annotations, save, measured, tensorboard)
+
+
+def _held_out(
+    annotations: Annotations | TubeTruths, share: float
+) -> tuple[Annotations, Annotations] | tuple[TubeTruths, TubeTruths]:
+    """What is trained on, and what is kept back for the validation."""
+    if isinstance(annotations, TubeTruths):
+        return annotations.held_out(share)
+    return hold_out(annotations, share)
 
 
 def _data(

@@ -64,6 +64,7 @@ STVG = Setting(
         weight_decay=1e-6,
         beta2=0.999,
         clip_norm=10.0,
+        hold_out=0.05,
     ),
     LossConfig(min_iou=0.3, max_iou=0.9, contrastive_weight=0.1),
 )

@@ -232,6 +232,20 @@ def _each(path: Path, entries: Entries, read: Callable[[str, Any], _T]) -> Itera
             ) from error
 
 
+def held_out(ids: Sequence[str], share: float, path: Path) -> set[str]:
+    """Which videos `hold_out` keeps back.
+
+    Raises:
+        AnnotationError: there is but one.
+    """
+    if len(ids) < 2:
+        raise AnnotationError(
+            f"{path}: one video cannot be both trained on and held out. Give a validation split."
+        )
+    ranked = sorted(ids, key=lambda video_id: hashlib.sha256(video_id.encode()).hexdigest())
+    return set(ranked[: min(max(1, round(share * len(ids))), len(ids) - 1)])
+
+
 def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annotations]:
     """Keep back a share of the videos for validation: those whose ids have the smallest SHA-256.
 
@@ -245,12 +259,7 @@ def hold_out(annotations: Annotations, share: float) -> tuple[Annotations, Annot
         AnnotationError: there is but one video.
     """
     videos = annotations.videos
-    if len(videos) < 2:
-        raise AnnotationError(
-            f"{annotations.path}: one video cannot be both trained on and held out. Give a validation split."
-        )
-    ranked = sorted(videos, key=lambda video: hashlib.sha256(video.video_id.encode()).hexdigest())
-    held = {video.video_id for video in ranked[: min(max(1, round(share * len(videos))), len(videos) - 1)]}
+    held = held_out([video.video_id for video in videos], share, annotations.path)
     return (
         replace(annotations, videos=tuple(video for video in videos if video.video_id not in held)),
         replace(annotations, videos=tuple(video for video in videos if video.video_id in held)),

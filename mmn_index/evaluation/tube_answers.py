@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +12,9 @@ from ..proposals import ProposalGrid
 from ..tube_file import TubeFile
 from ..tube_map import best_answer, iou_targets, rows_of, tube_score
 from ..tubes import Tube, tube_iou
+from .tube_files import Stretch
 from .tube_truths import TubeTruth
-
-HITS = (0.3, 0.5)  # a hit's vIoU is above
+from .viou import LEVELS, Result, measure_tubes
 
 
 @dataclass(frozen=True)
@@ -61,31 +62,34 @@ def answer_tubes(
     return answers
 
 
+def results(answers: Sequence[TubeAnswer]) -> list[Result]:
+    """Means by every published evaluator, in percent; see viou.py."""
+    given = {one.truth.name: _stretch(one.tube) for one in answers if one.tube is not None}
+    return measure_tubes({one.truth.name: one.truth.stretch for one in answers}, given)
+
+
 def tube_table(answers: Sequence[TubeAnswer]) -> dict[str, float]:
-    """`m_vIoU`, `m_tIoU`, `vIoU@0.3` and `vIoU@0.5` in percent, as HC-STVG's challenge defines them: plain
-    boxes, every frame, hits strictly above; a video without an answer counts 0.
+    """`m_vIoU`, `m_tIoU`, `vIoU@0.3` and `vIoU@0.5` in percent, by HC-STVG's own evaluator: plain boxes,
+    every frame, hits strictly above; a video without an answer counts 0.
     """
-    overlaps = torch.tensor(
-        [
-            0.0 if answer.tube is None else float(tube_iou(answer.tube, answer.truth.tube))
-            for answer in answers
-        ]
-    )
-    times = torch.tensor([temporal(answer) for answer in answers])
+    return dict(results(answers)[0].values)
+
+
+def submission(answers: Sequence[TubeAnswer]) -> dict[str, Any]:
+    """The answers in the form of HC-STVG's challenge, which `eval --metric viou` reads."""
     return {
-        "m_vIoU": 100 * float(overlaps.mean()),
-        "m_tIoU": 100 * float(times.mean()),
-        **{f"vIoU@{m}": 100 * float((overlaps > m).float().mean()) for m in HITS},
+        one.truth.name: {
+            "st_frame": one.tube.first,
+            "ed_frame": one.tube.last,
+            "bbox": dict(zip(map(str, one.tube.frames.tolist()), one.tube.boxes.tolist(), strict=True)),
+        }
+        for one in answers
+        if one.tube is not None
     }
 
 
-def temporal(answer: TubeAnswer) -> float:
-    """Frames that answer and truth have in common, over those from the first to the last of either."""
-    if answer.tube is None:
-        return 0.0
-    a, b = answer.tube, answer.truth.tube
-    common = min(a.last, b.last) - max(a.first, b.first) + 1
-    return max(common, 0) / (max(a.last, b.last) - min(a.first, b.first) + 1)
+def _stretch(tube: Tube) -> Stretch:
+    return Stretch(tube.first, tube.last, Tube(tube.frames, tube.boxes.double()))
 
 
 def chances(truths: Sequence[TubeTruth], tubes: TubeFile, grid: ProposalGrid) -> dict[str, dict[str, float]]:
@@ -113,7 +117,7 @@ def chances(truths: Sequence[TubeTruth], tubes: TubeFile, grid: ProposalGrid) ->
     return {
         name: {
             "m_vIoU": 100 * _mean([each.mean() for each in found]),
-            **{f"vIoU@{m}": 100 * _mean([(each > m).float().mean() for each in found]) for m in HITS},
+            **{f"vIoU@{m}": 100 * _mean([(each > m).float().mean() for each in found]) for m in LEVELS},
         }
         for name, found in overlaps.items()
     }

@@ -2,26 +2,23 @@
 
     {"video.mp4": {"bbox": [[x, y, w, h], ...], "st_frame": 31, "ed_frame": 74, "English": "he sits down"}}
 
-A box a frame from st_frame to ed_frame, both included, frames counted from 1. A video has one sentence.
+A box a frame from st_frame to ed_frame, both included, frames counted from 1 (tube_files.py). A video has one
+sentence.
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import torch
 
 from ..errors import AnnotationError
 from ..tubes import Tube
 from .annotation_forms import read_json
+from .annotations import held_out
+from .tube_files import Stretch, read_right_tubes
 
 _FORM = "Expected HC-STVG's {video: {bbox: [[x, y, w, h], ...], st_frame, ed_frame, English}}, a box a frame."
-
-_MOST = 1 << 31  # frames
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,13 @@ class TubeTruth:
 
     video_id: str
     sentence: str
-    tube: Tube
+    stretch: Stretch
+    name: str  # of the video in the file
+
+    @property
+    def tube(self) -> Tube:
+        """The boxes, float32."""
+        return Tube(self.stretch.tube.frames, self.stretch.tube.boxes.float())
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -54,6 +57,18 @@ class TubeTruths:
         return f"{self.path}: {self.cut:,} sentences are longer than the text encoder reads, and are cut."
 
     @property
+    def num_sentences(self) -> int:
+        """One of each video."""
+        return len(self.videos)
+
+    def held_out(self, share: float) -> tuple["TubeTruths", "TubeTruths"]:
+        """As `annotations.hold_out`: the rest, and what is kept back for validation."""
+        held = held_out([video.video_id for video in self.videos], share, self.path)
+        parts = ([v for v in self.videos if (v.video_id in held) is kept] for kept in (False, True))
+        rest, kept = (replace(self, videos=tuple(part)) for part in parts)
+        return rest, kept
+
+    @property
     def digest(self) -> str:
         """Of all that it says of its videos."""
         found = hashlib.sha256()
@@ -72,49 +87,22 @@ class TubeTruths:
 
 
 def read_truths(path: str | os.PathLike[str]) -> TubeTruths:
-    """Read one split. A video's id is its file's name without the extension.
+    """Read one split, in the order of the videos' ids: the file's name without the extension.
 
     Raises:
         AnnotationError: the file is missing or has another form; the message names the video.
     """
     path = Path(path)
+    tubes, entries = read_right_tubes(path), read_json(path)
     found: dict[str, TubeTruth] = {}
-    for name, entry in sorted(read_json(path).items()):
-        video_id = str(PurePosixPath(name).with_suffix("")) if name else ""
-        where = f"{path}: video '{name}'"
+    for name, stretch in sorted(tubes.items()):
+        video_id = str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else ""
+        sentence, where = entries[name].get("English"), f"{path}: '{name}'"
         if not video_id or video_id in found:
-            raise AnnotationError(f"{where}: has an empty name, or one that another video has too.")
-        if not isinstance(entry, dict):
-            raise AnnotationError(f"{where}: is {type(entry).__name__}. {_FORM}")
-        sentence = entry.get("English")
+            raise AnnotationError(f"{where} has an empty name, or one that another video has too.")
         if not isinstance(sentence, str) or not sentence.strip():
-            raise AnnotationError(f"{where}: has no sentence (English is {sentence!r}). {_FORM}")
-        found[video_id] = TubeTruth(video_id, sentence.strip(), _tube(entry, where))
+            raise AnnotationError(f"{where} has no sentence (English is {sentence!r}). {_FORM}")
+        found[video_id] = TubeTruth(video_id, sentence.strip(), stretch, name)
     if not found:
         raise AnnotationError(f"{path}: holds no video. {_FORM}")
     return TubeTruths(path, tuple(found.values()))
-
-
-def _tube(entry: dict[str, Any], where: str) -> Tube:
-    first, last, boxes = (entry.get(key) for key in ("st_frame", "ed_frame", "bbox"))
-    if not (isinstance(first, int) and isinstance(last, int) and 0 <= first <= last < _MOST):
-        raise AnnotationError(
-            f"{where}: st_frame is {first!r} and ed_frame {last!r}, expected two frames in order. {_FORM}"
-        )
-    if not isinstance(boxes, list) or not all(map(_is_box, boxes)):
-        raise AnnotationError(f"{where}: bbox is no list of x, y, w, h with w and h of 0 or more. {_FORM}")
-    if len(boxes) != last - first + 1:
-        raise AnnotationError(
-            f"{where}: has {len(boxes)} boxes for the frames {first} to {last}, expected "
-            f"{last - first + 1}. {_FORM}"
-        )
-    corners = torch.tensor(boxes, dtype=torch.float32)
-    corners[:, 2:] += corners[:, :2]
-    return Tube(torch.arange(first, last + 1), corners)
-
-
-def _is_box(box: Any) -> bool:
-    numbers = isinstance(box, list) and len(box) == 4
-    if not numbers or any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in box):
-        return False
-    return all(map(math.isfinite, box)) and min(box[2:]) >= 0

@@ -154,6 +154,15 @@ def _image(frame: VideoFrame, size: FrameSize, aspect: float, scaler: Scaler) ->
     return np.ascontiguousarray(image[top : top + size.height, left : left + size.width])
 
 
+def fitted(image: np.ndarray, size: FrameSize) -> np.ndarray:
+    """An upright image, (H, W, 3) uint8, at a size."""
+    width, height = _scaled((image.shape[1], image.shape[0]), size)
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+    scaled = frame.reformat(width, height, "rgb24", interpolation=_INTERPOLATION).to_ndarray()
+    top, left = (height - size.height) // 2, (width - size.width) // 2
+    return np.ascontiguousarray(scaled[top : top + size.height, left : left + size.width])
+
+
 def _scaled(shown: tuple[float, float], size: FrameSize) -> tuple[int, int]:
     """Width and height to scale to before cutting out the middle."""
     if size.short_side is None:
