@@ -41,7 +41,12 @@ WHY = {
     "64 queries": (
         "the bare product makes one number of a query and a moment. The scan makes two cosines and a score."
     ),
-    "candidates": "{candidate now} ms a query, {candidate before} ms before.",
+    "candidates": (
+        "{candidate now} ms for a recall@10 of {recall now}, before {candidate before} ms for "
+        "{recall before}: `build` looked for 0.99 on its own queries and scores {depth now} candidates, "
+        "before {depth before}, each out of a page of its own of the embeddings. Fewer lists and candidates "
+        "that find as much as before on these queries are quicker, but found too little on those of `build`."
+    ),
 }
 
 

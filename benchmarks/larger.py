@@ -70,7 +70,7 @@ class Measured:
         """Core hours of training a candidate index and filling it: each moment is compared with 4 times the
         square root of all centres, training with 24 a list and 8 rounds comes on top.
         """
-        lists = 4 * math.sqrt(moments)
+        lists = 2 * math.sqrt(moments)
         products = WIDTH * lists * (moments + 8 * 24 * lists)
         rate = self.scaling["products, multiplications a second"] / self.scaling["machine"]["threads"]
         return products / rate / 3600

@@ -174,6 +174,10 @@ def _of_search(results: Mapping[str, Any]) -> dict[str, str]:
         "scan rate": f"{MILLION * larger.EMBEDDING / scan / 1e6:.0f}",
         "candidate now": f"{now[LARGEST][single]:.2f}",
         "candidate before": f"{before[LARGEST][single]:.2f}",
+        "recall now": f"{now[LARGEST]['recall@10 after NMS']:.3f}",
+        "recall before": f"{before[LARGEST]['recall@10 after NMS']:.3f}",
+        "depth now": f"{now[LARGEST]['depth']:,}",
+        "depth before": f"{before[LARGEST]['depth']:,}",
     }
 
 
