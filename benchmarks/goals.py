@@ -41,12 +41,7 @@ WHY = {
     "64 queries": (
         "the bare product makes one number of a query and a moment. The scan makes two cosines and a score."
     ),
-    "candidates": (
-        "{candidate now} ms for a recall@10 of {recall now}, before {candidate before} ms for "
-        "{recall before}: `build` looked for 0.99 on its own queries and scores {depth now} candidates, "
-        "before {depth before}, each out of a page of its own of the embeddings. Fewer lists and candidates "
-        "that find as much as before on these queries are quicker, but found too little on those of `build`."
-    ),
+    "candidates": "{candidate now} ms a query, before {candidate before} ms, by turns.",
 }
 
 
@@ -79,9 +74,7 @@ class Goal:
 def goals(results: Mapping[str, Any]) -> Iterator[Goal]:
     """All of them, from the content of the result files by their names."""
     embedding, film = results["embedding"], results["extraction"]
-    now, before = (
-        {size["moments"]: size for size in results[name]["sizes"]} for name in ("search", "search_before")
-    )
+    now = {size["moments"]: size for size in results["search"]["sizes"]}
     for name, aim in EMBEDDING.items():
         yield Goal(
             "embedding", f"embedding, {NAMES[name]}", aim, embedding[name]["embedding a video"]["ratio"]
@@ -99,6 +92,6 @@ def goals(results: Mapping[str, Any]) -> Iterator[Goal]:
         ratio = now[MILLION][f"exact scan over bare, {kind}"]
         what = f"exact scan of {MILLION:,} moments over the bare product, {kind}"
         yield Goal(kind, what, aim, ratio, at_least=False)
-    single = "candidate index, 1 query, ms"
     what = f"candidate index of {LARGEST:,} moments, 1 query, beside the version before"
-    yield Goal("candidates", what, 1.5, before[LARGEST][single] / now[LARGEST][single])
+    ratio = results["search_beside"]["times as fast, median of rounds"]["1 query, ms"]
+    yield Goal("candidates", what, 1.5, ratio)

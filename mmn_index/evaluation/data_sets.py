@@ -148,7 +148,7 @@ STVG = Benchmark(
     keys="a group a video, a group a tube in it (docs/training.md)",
     width=0,
     recalls=(),
-    nms=1.0,
+    nms=0.5,
     published=(),
     where_features="tubes with features: from the videos by `mmn-index tubes`, or the official ones "
     "converted (docs/training.md)",
