@@ -124,34 +124,40 @@ def described_tubes(path: Path, given: Boxes, backbone: Backbone) -> list[FoundT
         VideoError: the video cannot be decoded, or the backbone makes values of it that are not finite.
     """
     footage, rate = given.footage, backbone.rate * backbone.frames_per_snippet
-    size = footage.width, footage.height
     tubes = [(part, score) for tube, score in given.tubes for part in _pieces(tube, footage.rate)]
-    crops: list[list[np.ndarray]] = [[] for _ in tubes]
-    firsts = [0] * len(tubes)  # the number of each tube's first picture
+    crops: dict[int, list[np.ndarray]] = {}  # of the tubes that have begun and not yet ended
+    spans: dict[int, tuple[int, int]] = {}  # the first picture of each tube, and how many there are
+    made: dict[int, Tensor] = {}
+
+    def ended(place: int, first: int) -> None:
+        cut = crops.pop(place)
+        spans[place], made[place] = (first, len(cut)), _features(path, backbone, iter(cut))
 
     def pictures(walk: FrameWalk) -> Iterator[np.ndarray]:
+        began: dict[int, int] = {}
         for number, picture in enumerate(walk):
             frame = math.floor((number + 0.5) / rate * footage.rate) + 1
             for place, (tube, _) in enumerate(tubes):
                 if tube.first <= frame <= tube.last:
-                    firsts[place] = firsts[place] if crops[place] else number
-                    crops[place].append(_cut_out(picture, tube.boxes[frame - tube.first], backbone))
+                    began.setdefault(place, number)
+                    box = tube.boxes[frame - tube.first]
+                    crops.setdefault(place, []).append(_cut_out(picture, box, backbone))
+                elif place in crops:
+                    ended(place, began[place])
             yield fitted(picture, backbone.size)
+        for place in list(crops):
+            ended(place, began[place])
 
-    walk = frames_at_rate(path, rate, size=size)
+    walk = frames_at_rate(path, rate, size=(footage.width, footage.height))
     try:
         whole = _features(path, backbone, pictures(walk))
     finally:
         walk.close()
-    found = []
-    for (tube, score), cut, first in zip(tubes, crops, firsts, strict=True):
-        if not cut:
-            continue
-        rows = slice(
-            first // backbone.frames_per_snippet,
-            -(-(first + len(cut)) // backbone.frames_per_snippet),
-        )
-        found.append(FoundTube(tube, score, (_features(path, backbone, iter(cut)), whole[rows].clone())))
+    found, step = [], backbone.frames_per_snippet
+    for place in sorted(made):
+        (tube, score), (first, count) = tubes[place], spans[place]
+        rows = slice(first // step, -(-(first + count) // step))
+        found.append(FoundTube(tube, score, (made[place], whole[rows].clone())))
     return found
 
 
