@@ -230,7 +230,7 @@ def _within(
         if asked.write_predictions and not asked.corpus:
             raise click.UsageError(_KEEPS)
         return recall_within(checkpoint, benchmark, files, metric, train, strict=asked.strict, **how)
-    if left := asked.unused("seen", "score", "nms"):
+    if left := ", ".join(filter(None, [asked.unused("seen", "score", "nms"), "--corpus" * asked.corpus])):
         raise click.UsageError(f"{checkpoint} is a model over tubes: leave out {left}.")
     values, left_out = viou_within(checkpoint, files, asked.write_predictions, **how)
     return values, [], left_out

@@ -90,6 +90,7 @@ def tubes(
             boxes=given,
             detector=find,
             detector_rate=detector_rate,
+            found_by=f"{detector} {threshold:g}",
             prefix=prefix,
             strict=strict,
             report=report,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import FeatureError, OutputError, VideoError
+from ..errors import FeatureError, VideoError
 from ..left_out import LeftOut, refuse
 from ..places import Hold, check_file, check_folder
 from ..tube_file import Footage, FoundTube, TubeFile, merge_tubes, write_tubes
@@ -63,6 +63,7 @@ def make_tubes(
     boxes: Mapping[str, Boxes] | None = None,
     detector: Find | None = None,
     detector_rate: float = 5.0,
+    found_by: str = "",
     prefix: str = "",
     strict: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
@@ -74,8 +75,8 @@ def make_tubes(
         boxes: tubes that were found elsewhere, by video; without them `detector` finds them.
         detector: pictures to boxes of people and their scores; see `video.detector.Detector`.
         detector_rate: pictures a second that it sees.
-        prefix: see `find_videos`.
-        strict: anything left out is an error.
+        found_by: name and settings of the detector; what was made otherwise is made again.
+        prefix, strict: see `extract`.
         report: called with (videos done, videos in all).
 
     Raises:
@@ -92,18 +93,17 @@ def make_tubes(
     try:
         there = _there(out, backbone)
         left_out, made = list(found.left_out), []
-        todo = {video_id: path for video_id, path in found.videos.items() if video_id not in there}
-        for done, (video_id, path) in enumerate(todo.items()):
+        own: Mapping[str, Boxes | str] = boxes or dict.fromkeys(found.videos, f"{found_by} {detector_rate}")
+        made_of = {video_id: _made_of(path, own.get(video_id)) for video_id, path in found.videos.items()}
+        todo = [video_id for video_id in found.videos if there.get(video_id, "") != made_of[video_id]]
+        for done, video_id in enumerate(todo):
             report(len(found.videos) - len(todo) + done, len(found.videos))
-            part = parts / _name_of(video_id, backbone)
+            path, part = found.videos[video_id], parts / _name_of(video_id, backbone, made_of[video_id])
             try:
-                if not part.is_file():
+                if not _complete(part):
                     given = _boxes_of(video_id, path, boxes, detector, detector_rate)
-                    described = described_tubes(path, given, backbone)
-                    write_tubes(part, [(video_id, given.footage, described)], backbone=backbone.name)
+                    _make(part, video_id, path, given, backbone, made_of[video_id])
                 made.append(part)
-            except OutputError:
-                raise
             except (VideoError, OSError, MemoryError) as error:
                 left_out.append(LeftOut(str(path), str(error) or f"{path}: memory is short."))
         if strict:
@@ -115,6 +115,12 @@ def make_tubes(
     finally:
         hold.release()
     return TubesResult(len(made), len(found.videos) - len(todo), left_out, found.remarks)
+
+
+def _make(part: Path, video_id: str, path: Path, given: Boxes, backbone: Backbone, made_of: str) -> None:
+    """The tubes of a video into a file of their own."""
+    content = [(video_id, given.footage, described_tubes(path, given, backbone))]
+    write_tubes(part, content, backbone=backbone.name, made_of=made_of)
 
 
 def described_tubes(path: Path, given: Boxes, backbone: Backbone) -> list[FoundTube]:
@@ -183,7 +189,7 @@ def _cut_out(picture: np.ndarray, box: Tensor, backbone: Backbone) -> np.ndarray
 
 def _pieces(tube: Tube, rate: float) -> list[Tube]:
     """The tube, or where it is long its parts of equal length."""
-    count = max(1, math.ceil(len(tube) / (_LONGEST * rate)))
+    count = min(len(tube), max(1, math.ceil(len(tube) / (_LONGEST * rate))))
     edges = [round(number * len(tube) / count) for number in range(count + 1)]
     return [tube.rows(begin, end) for begin, end in pairwise(edges)]
 
@@ -192,6 +198,8 @@ def _boxes_of(
     video_id: str, path: Path, boxes: Mapping[str, Boxes] | None, detector: Find | None, rate: float
 ) -> Boxes:
     if boxes is not None:
+        if not path.is_file():
+            raise VideoError(f"{path}: there is no such file.")
         if video_id not in boxes:
             raise VideoError(f"{path}: the boxes have no video '{video_id}'. Do the names match?")
         return boxes[video_id]
@@ -221,18 +229,47 @@ def _detected(path: Path, detector: Find, rate: float) -> Boxes:
     return Boxes(Footage(about.width, about.height, frame_rate, frames), tubes)
 
 
-def _there(out: Path, backbone: Backbone) -> set[str]:
-    """The videos that OUT has already."""
+def _made_of(path: Path, boxes: Boxes | str | None) -> str:
+    """What a video's tubes depend on, besides the backbone: its file, and the boxes or what finds them."""
+    digest = hashlib.sha256()
+    try:
+        stat = path.stat()
+        digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    except OSError:  # it will be said when it is opened
+        pass
+    if isinstance(boxes, Boxes):
+        digest.update(repr(boxes.footage).encode())
+        for tube, score in boxes.tubes:
+            digest.update(f"{tube.first} {score}".encode() + tube.boxes.numpy().tobytes())
+    else:
+        digest.update(str(boxes).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _complete(part: Path) -> bool:
+    """Whether a part of an earlier run is there and whole; one that is not is removed."""
+    if not part.is_file():
+        return False
+    try:
+        with TubeFile(part) as file:
+            return all(file.tubes(video_id) is not None for video_id in file.video_ids)
+    except FeatureError:
+        part.unlink()
+        return False
+
+
+def _there(out: Path, backbone: Backbone) -> dict[str, str | None]:
+    """The videos that OUT has already, and what they were made of."""
     if not out.exists():
-        return set()
+        return {}
     with TubeFile(out) as file:
         if file.backbone != backbone.name:
             raise FeatureError(
                 f"{out}: was made by '{file.backbone}', not '{backbone.name}'. Choose another file with -o."
             )
-        return set(file.video_ids)
+        return {video_id: file.made_of(video_id) for video_id in file.video_ids}
 
 
-def _name_of(video_id: str, backbone: Backbone) -> str:
-    named = f"{backbone.name} {video_id}".encode("utf-8", "surrogatepass")
+def _name_of(video_id: str, backbone: Backbone, made_of: str) -> str:
+    named = f"{backbone.name} {made_of} {video_id}".encode("utf-8", "surrogatepass")
     return f"{hashlib.sha256(named).hexdigest()[:32]}.h5"

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from . import checkpoint, zero_shot
+from .errors import CheckpointError
 from .moment_model import ModelInfo, MomentModel
 from .proposals import ProposalGrid
 
@@ -12,11 +13,12 @@ def model_info(path: str | os.PathLike[str]) -> ModelInfo:
     """What a model says of itself, without loading its weights.
 
     Raises:
-        CheckpointError: it is missing, incomplete, damaged, or of a newer format.
+        CheckpointError: it is missing, incomplete, damaged, of a newer format, or over tubes.
     """
     if zero_shot.is_zero_shot(Path(path)):
         return zero_shot.info(path)
     about = checkpoint.info(path)
+    refuse_tubes(about)
     return ModelInfo(
         path=about.path,
         name=str(about.path),
@@ -35,6 +37,19 @@ def model_info(path: str | os.PathLike[str]) -> ModelInfo:
         sentences_file=about.sentences_file,
         encoder=about.encoder,
     )
+
+
+def refuse_tubes(about: checkpoint.CheckpointInfo) -> None:
+    """A model over tubes answers within videos alone.
+
+    Raises:
+        CheckpointError: it is one.
+    """
+    if about.config.tubes:
+        raise CheckpointError(
+            f"{about.path}: is a model over tubes, which answers within videos (`mmn-index eval`); it has no "
+            "moments of whole videos to index, tune or mine with."
+        )
 
 
 def load_model(path: str | os.PathLike[str], device: str = "cpu", encoder: str | None = None) -> MomentModel:

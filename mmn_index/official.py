@@ -266,6 +266,8 @@ def _text_encoder(weights: Mapping[str, Tensor], where: str) -> torch.nn.Module:
         hidden = weights["text_encoder.bert.transformer.layer.0.ffn.lin1.weight"].shape[0]
     except KeyError as error:
         raise CheckpointError(f"{where}: its text encoder is no DistilBERT, {error} is missing.") from error
+    if width % 64:
+        raise CheckpointError(f"{where}: its text encoder has a width of {width}, expected a multiple of 64.")
     layers = _count(weights, r"text_encoder\.bert\.transformer\.layer\.(\d+)\.ffn\.lin1\.weight")
     config = DistilBertConfig(
         vocab_size=vocabulary,

@@ -1,7 +1,8 @@
 """Tubes of videos with their features, in HDF5.
 
     attributes           format = "mmn-index tubes", version = 1, backbone (name of the features, if known)
-    VIDEO                a group; attributes width, height (pixels), rate (frames a second), frames
+    VIDEO                a group; attributes width, height (pixels), rate (frames a second), frames; made_of,
+                         what tells whether it would be made otherwise today, may be missing
     VIDEO/0, VIDEO/1 ..  a group a tube; attributes first (number of its first frame, from 1 on), score
     VIDEO/0/boxes        (n, 4) float32, x1, y1, x2, y2 in pixels, one row a frame without gaps
     VIDEO/0/features     (S, D) floats, rows spread evenly over the tube; or features_0, features_1, ...:
@@ -114,6 +115,15 @@ class TubeFile:
             raise FeatureError(f"{where}: says {numbers}, expected numbers above 0.")
         return Footage(int(numbers["width"]), int(numbers["height"]), numbers["rate"], int(numbers["frames"]))
 
+    def made_of(self, video_id: str) -> str | None:
+        """What the video's tubes were made of, if the file says so.
+
+        Raises:
+            FeatureError: there is no such video.
+        """
+        found = self._group(self._file, _stored(video_id), self._named(video_id)).attrs.get("made_of")
+        return found if isinstance(found, str) else None
+
     def tubes(self, video_id: str) -> list[FoundTube]:
         """The tubes of a video, in the order of their numbers; there may be none.
 
@@ -172,7 +182,7 @@ class TubeFile:
         boxes = self._array(group, "boxes", where)
         first = _number(group.attrs.get("first"), f"{where}: first")
         score = _number(group.attrs.get("score", 1.0), f"{where}: score")
-        if boxes.shape[1] != 4 or first != int(first) or first < 0:
+        if boxes.shape[1] != 4 or not 0 <= first <= _LONGEST or first != int(first):
             raise FeatureError(
                 f"{where}: boxes of shape {tuple(boxes.shape)} from frame {first:g} on, expected (n, 4) from "
                 "a whole number on."
@@ -211,8 +221,12 @@ def write_tubes(
     videos: Iterable[tuple[str, Footage, Sequence[FoundTube]]],
     *,
     backbone: str | None = None,
+    made_of: str | None = None,
 ) -> None:
     """Write a file of tubes; it replaces what was there in one rename.
+
+    Args:
+        made_of: see `TubeFile.made_of`, of all videos.
 
     Raises:
         OutputError: the disk refuses.
@@ -228,6 +242,8 @@ def write_tubes(
             for video_id, footage, tubes in videos:
                 group = file.create_group(_stored(video_id))
                 group.attrs.update(vars(footage))
+                if made_of is not None:
+                    group.attrs["made_of"] = made_of
                 for number, found in enumerate(tubes):
                     _write(group.create_group(str(number)), found)
         aside.replace(path)
@@ -237,7 +253,7 @@ def write_tubes(
 
 
 def merge_tubes(path: Path, parts: Sequence[Path], *, backbone: str) -> None:
-    """Files of tubes into one, behind what it holds already.
+    """Files of tubes into one, with what it holds already of other videos.
 
     Raises:
         OutputError: the disk refuses; what was there stays.
@@ -246,10 +262,11 @@ def merge_tubes(path: Path, parts: Sequence[Path], *, backbone: str) -> None:
     try:
         with h5py.File(aside, "w") as file:
             file.attrs.update({"format": FORMAT, "version": _VERSION, "backbone": backbone})
-            for part in ([path] if path.exists() else []) + list(parts):
+            for part in [*parts, *([path] if path.exists() else [])]:
                 with h5py.File(part, "r") as other:
                     for name in other:
-                        other.copy(name, file)
+                        if name not in file:
+                            other.copy(name, file)
         aside.replace(path)
     except (OSError, RuntimeError) as error:
         aside.unlink(missing_ok=True)
@@ -276,4 +293,6 @@ def _number(value: object, where: str) -> float:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error.args[0] if error.args else error).strip("'\"").splitlines()[0]

@@ -323,3 +323,22 @@ def test_the_benchmark_from_its_files_to_a_result(
     assert first["m_vIoU"] == pytest.approx(found["seeds"]["1"]["m_vIoU"])
     named = command.ok("eval", model, "--dataset", "stvg", "--data", data, "--json").stdout.splitlines()
     assert json.loads(named[0]) == first
+
+
+def test_a_model_over_tubes_is_refused_where_moments_of_videos_are_asked_for(
+    shelf: Path, world: Path, text_model: Path, tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        SETTING.format(base="stvg", text=text_model).replace("epochs: 6", "epochs: 1")
+    )
+    files = ("--annotations", shelf / "truths.json", "--features", shelf / "tubes.h5")
+    command.ok("train", *files, "--config", tmp_path / "mine.yaml", "-o", tmp_path / "run")
+    model = tmp_path / "run" / "model"
+    says = "is a model over tubes"
+    command.fails("build", model, world / "features.h5", "-o", tmp_path / "i.mmn", says=says)
+    own = ("--annotations", world / "train.json", "--features", world / "features.h5")
+    command.fails("tune-text", model, *own, "-o", tmp_path / "tuned", says=says)
+    for more in (("--corpus",), ("--seen", world / "train.json")):
+        told = command.run("eval", model, *files, *more)
+        assert told.exit_code in (1, 2)
+        assert isinstance(told.exception, SystemExit)

@@ -1,6 +1,7 @@
 """Tubes out of video files: boxes from elsewhere or from a detector, linked, and described."""
 
 import json
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -282,3 +283,56 @@ def test_what_is_no_detector(
         Detector(str(tmp_path / "cats"))
     command.fails("tubes", films, "-o", tmp_path / "t.h5", "--detector", lively / "model", says="model")
     assert command.run("tubes", films, "-o", tmp_path / "t.h5").exit_code == 2
+
+
+def test_other_boxes_or_a_changed_file_are_made_again(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a killed run has left the parts of the first ones."""
+    video = tmp_path / "a.mp4"
+    video.write_bytes((films / "a.mp4").read_bytes())
+    pixels, out = load_backbone("pixels"), tmp_path / "t.h5"
+    both = read_boxes(boxes_json(tmp_path / "b.json", ["a"]))
+    one = {"a": type(both["a"])(both["a"].footage, both["a"].tubes[:1])}
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mmn_index.index_build.tubes.merge_tubes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make_tubes([video], out, pixels, boxes=both)
+    (part,) = out.with_name("t.h5.parts").iterdir()
+    part.write_bytes(part.read_bytes()[:1000])  # as a power cut may leave it
+    assert make_tubes([video], out, pixels, boxes=both).made == 1
+    assert make_tubes([video], out, pixels, boxes=both).made == 0
+    assert make_tubes([video], out, pixels, boxes=one).made == 1
+    with TubeFile(out) as file:
+        assert len(file.tubes("a")) == 1
+    os.utime(video, (1, 1))
+    assert make_tubes([video], out, pixels, boxes=one).made == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rate": 1e-300},
+        {"rate": 1e308},
+        {"width": 0.3},
+        {"frames": 0.3},
+        {"width": 10**400},
+        {"tubes": [{"first": 10**30, "boxes": [[0, 0, 5, 5]]}]},
+        {"tubes": [{"first": 1, "boxes": [[0, 0, 5, 1e39]]}]},
+        {"tubes": [{"first": 1, "boxes": [[0, 0, 5, 5]], "score": 10**400}]},
+    ],
+    ids=lambda change: str(change)[:30],
+)
+def test_numbers_beyond_reason_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"b\.json: video 'a'"):
+        read_boxes(boxes_json(tmp_path / "b.json", ["a"], change))
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path, command: Command) -> None:
+    boxes = boxes_json(tmp_path / "b.json", ["gone"])
+    done = command.run("tubes", tmp_path / "gone.mp4", "-o", tmp_path / "t.h5", "--boxes", boxes)
+    assert "no such file" in done.stderr

@@ -33,6 +33,7 @@ from mmn_index.features import FeatureFile
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.index.scan import Deadline
 from mmn_index.model import MMN, unit
+from mmn_index.models import refuse_tubes
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score
 
@@ -103,7 +104,9 @@ def tune_text(
         OutputError: `out` cannot be written.
     """
     config = config or TuneConfig()
-    about, model = checkpoint.info(source), checkpoint.load(source, device)
+    about = checkpoint.info(source)
+    refuse_tubes(about)
+    model = checkpoint.load(source, device)
     annotations = readable(annotations, model, tell)
     validation = validation and readable(validation, model, tell)
     if features.dim != about.config.input_dim:

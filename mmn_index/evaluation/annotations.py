@@ -242,7 +242,9 @@ def held_out(ids: Sequence[str], share: float, path: Path) -> set[str]:
         raise AnnotationError(
             f"{path}: one video cannot be both trained on and held out. Give a validation split."
         )
-    ranked = sorted(ids, key=lambda video_id: hashlib.sha256(video_id.encode()).hexdigest())
+    ranked = sorted(
+        ids, key=lambda video_id: hashlib.sha256(video_id.encode("utf-8", "surrogatepass")).hexdigest()
+    )
     return set(ranked[: min(max(1, round(share * len(ids))), len(ids) - 1)])
 
 
