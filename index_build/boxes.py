@@ -21,7 +21,8 @@ from ..tubes import Tube
 
 _WIDEST = 1 << 14  # pixels
 _LARGEST = 10_000_000  # number of a frame, coordinate
-_FORM = "Expected {video: {width, height, rate, frames, tubes: [{first, boxes: [[x1, y1, x2, y2], ...]}]}}."
+_CONTENT = "{video: {width, height, rate, frames, tubes: [{first, boxes: [[x1, y1, x2, y2], ...]}]}}"
+_FORM = f"Expected {_CONTENT}."
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ def read_boxes(path: Path) -> dict[str, Boxes]:
     Raises:
         AnnotationError: the file is missing or has another form; the message names the video.
     """
-    return {name: _boxes(entry, f"{path}: video '{name}'") for name, entry in read_keyed(path, _FORM).items()}
+    return {
+        name: _boxes(entry, f"{path}: video '{name}'") for name, entry in read_keyed(path, _CONTENT).items()
+    }
 
 
 def _boxes(entry: Any, where: str) -> Boxes:

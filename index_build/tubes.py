@@ -252,10 +252,12 @@ def _complete(part: Path) -> bool:
         return False
     try:
         with TubeFile(part) as file:
-            return all(file.tubes(video_id) is not None for video_id in file.video_ids)
+            for video_id in file.video_ids:
+                file.tubes(video_id)
     except FeatureError:
         part.unlink()
         return False
+    return True
 
 
 def _there(out: Path, backbone: Backbone) -> dict[str, str | None]:

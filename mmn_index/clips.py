@@ -15,11 +15,12 @@ from .features import FeatureFile
 from .windows import WindowOf
 
 
-def pool_to_pre_clips(snippets: Tensor, num_pre_clips: int) -> Tensor:
+def pool_to_pre_clips(snippets: Tensor, num_pre_clips: int, *, to_the_end: bool = False) -> Tensor:
     """L2-normalise every snippet, then average runs of snippets into M pre-clips.
 
     Args:
         snippets: (S, D) floats in time order; zero rows stay zero.
+        to_the_end: the last boundary lies behind the last snippet, as in MMN-STVG; MMN's is the last one.
 
     Returns:
         (M, D), dtype of `snippets`. With S < M, snippets repeat.
@@ -33,9 +34,10 @@ def pool_to_pre_clips(snippets: Tensor, num_pre_clips: int) -> Tensor:
     # The last boundary is S - 1, not S, as in the official code: from S >= 1.5 M on the last snippet enters
     # no clip.
     edges = (torch.arange(num_pre_clips + 1, dtype=torch.float32) / num_pre_clips * len(unit)).round()
-    edges = edges.long().clamp(max=len(unit) - 1)  # torch rounds halves to even, as needed
+    last = len(unit) - 1
+    edges = edges.long().clamp(max=last + to_the_end)  # torch rounds halves to even, as needed
     pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-    return torch.stack([unit[first:end].mean(dim=0) if first < end else unit[first] for first, end in pairs])
+    return torch.stack([unit[a:b].mean(dim=0) if a < b else unit[min(a, last)] for a, b in pairs])
 
 
 def stored_pre_clips(features: FeatureFile, video_id: str, config: ModelConfig) -> Tensor:

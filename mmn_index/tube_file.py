@@ -14,7 +14,8 @@ values that lie in other files, are refused.
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from .config import ModelConfig
 from .errors import FeatureError, OutputError
-from .places import check_file
+from .places import aside, check_file
 from .tube_map import tube_pre_clips
 from .tubes import Tube
 
@@ -68,6 +69,8 @@ class TubeFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        if not self.path.is_file():
+            raise FeatureError(f"{self.path}: no such file, expected a file of tubes.")
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
@@ -233,23 +236,14 @@ def write_tubes(
     """
     path = Path(path)
     check_file(path)
-    aside = path.with_name(f"{path.name}.tmp")
-    try:
-        with h5py.File(aside, "w") as file:
-            file.attrs.update({"format": FORMAT, "version": _VERSION})
-            if backbone is not None:
-                file.attrs["backbone"] = backbone
-            for video_id, footage, tubes in videos:
-                group = file.create_group(_stored(video_id))
-                group.attrs.update(vars(footage))
-                if made_of is not None:
-                    group.attrs["made_of"] = made_of
-                for number, found in enumerate(tubes):
-                    _write(group.create_group(str(number)), found)
-        aside.replace(path)
-    except (OSError, RuntimeError) as error:  # h5py closes a file on a full disk with a RuntimeError
-        aside.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({_reason(error)}).") from error
+    with _new(path, backbone) as file:
+        for video_id, footage, tubes in videos:
+            group = file.create_group(_stored(video_id))
+            group.attrs.update(vars(footage))
+            if made_of is not None:
+                group.attrs["made_of"] = made_of
+            for number, found in enumerate(tubes):
+                _write(group.create_group(str(number)), found)
 
 
 def merge_tubes(path: Path, parts: Sequence[Path], *, backbone: str) -> None:
@@ -258,19 +252,26 @@ def merge_tubes(path: Path, parts: Sequence[Path], *, backbone: str) -> None:
     Raises:
         OutputError: the disk refuses; what was there stays.
     """
-    aside = path.with_name(f"{path.name}.tmp")
-    try:
-        with h5py.File(aside, "w") as file:
-            file.attrs.update({"format": FORMAT, "version": _VERSION, "backbone": backbone})
-            for part in [*parts, *([path] if path.exists() else [])]:
-                with h5py.File(part, "r") as other:
-                    for name in other:
-                        if name not in file:
-                            other.copy(name, file)
-        aside.replace(path)
-    except (OSError, RuntimeError) as error:
-        aside.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({_reason(error)}).") from error
+    with _new(path, backbone) as file:
+        for part in [*parts, *([path] if path.exists() else [])]:
+            with h5py.File(part, "r") as other:
+                for name in other:
+                    if name not in file:
+                        other.copy(name, file)
+
+
+@contextmanager
+def _new(path: Path, backbone: str | None) -> Iterator[h5py.File]:
+    """A file of tubes that replaces what is there once it is complete."""
+    with aside(path) as unfinished:
+        try:
+            with h5py.File(unfinished, "w") as file:
+                file.attrs.update({"format": FORMAT, "version": _VERSION})
+                if backbone is not None:
+                    file.attrs["backbone"] = backbone
+                yield file
+        except (OSError, RuntimeError) as error:  # h5py closes a file on a full disk with a RuntimeError
+            raise OutputError(f"{path}: cannot be written ({_reason(error)}).") from error
 
 
 def _write(group: h5py.Group, found: FoundTube) -> None:

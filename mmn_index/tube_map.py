@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from .errors import FeatureError
+from .clips import pool_to_pre_clips
 from .proposals import ProposalGrid
 from .scoring import IOU_SCALE
 from .tubes import Tube, box_iou
@@ -115,16 +114,4 @@ def tube_pre_clips(streams: Sequence[Tensor], num_pre_clips: int) -> Tensor:
     Raises:
         FeatureError: a stream has no rows.
     """
-    joined = []
-    for stream in streams:
-        count = len(stream)
-        if not count:
-            raise FeatureError("a tube without features cannot be cut into clips.")
-        unit = functional.normalize(stream, dim=1, eps=1e-12)
-        # Unlike those of a video (clips.py) the last boundary is behind the last row, as officially.
-        edges = (torch.arange(num_pre_clips + 1, dtype=torch.float32) / num_pre_clips * count).round().long()
-        pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-        joined.append(
-            torch.stack([unit[a:b].mean(dim=0) if a < b else unit[min(a, count - 1)] for a, b in pairs])
-        )
-    return torch.cat(joined, dim=1)
+    return torch.cat([pool_to_pre_clips(stream, num_pre_clips, to_the_end=True) for stream in streams], dim=1)

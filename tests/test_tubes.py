@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Command
+from mmn_index.train.settings import SETTINGS
 
 from mmn_index import checkpoint
 from mmn_index.errors import AnnotationError, FeatureError
@@ -342,3 +343,9 @@ def test_a_model_over_tubes_is_refused_where_moments_of_videos_are_asked_for(
         told = command.run("eval", model, *files, *more)
         assert told.exit_code in (1, 2)
         assert isinstance(told.exception, SystemExit)
+
+
+def test_the_corrected_setting_takes_features_of_any_width() -> None:
+    """As the commands of docs/training.md need it; that of the official features has their width."""
+    assert SETTINGS["stvg-corrected"].model.input_dim == 0
+    assert SETTINGS["stvg"].model.input_dim == 2048

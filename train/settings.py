@@ -68,7 +68,10 @@ STVG = Setting(
     ),
     LossConfig(min_iou=0.3, max_iou=0.9, contrastive_weight=0.1),
 )
-STVG_CORRECTED = replace(STVG, loss=replace(STVG.loss, corrected=True))
+# The corrected one takes features of any width, such as `mmn-index tubes` makes.
+STVG_CORRECTED = replace(
+    STVG, model=replace(STVG.model, input_dim=0), loss=replace(STVG.loss, corrected=True)
+)
 _SMALL = ModelConfig(
     input_dim=0,
     num_pre_clips=64,

@@ -87,9 +87,7 @@ class Annotations:
     @property
     def cut_remark(self) -> str:
         """How many sentences are cut, for people; empty where none is."""
-        if not self.cut:
-            return ""
-        return f"{self.path}: {self.cut:,} sentences are longer than the text encoder reads, and are cut."
+        return remark_on_cut(self.path, self.cut)
 
     @property
     def digest(self) -> str:
@@ -230,6 +228,11 @@ def _each(path: Path, entries: Entries, read: Callable[[str, Any], _T]) -> Itera
                 f"{path}: video '{video_id}': {_reason(error)}. Expected duration (or fps and num_frames), "
                 "timestamps [[start, end], ...] and as many sentences."
             ) from error
+
+
+def remark_on_cut(path: Path, cut: int) -> str:
+    """How many sentences are cut, for people; empty where none is."""
+    return f"{path}: {cut:,} sentences are longer than the text encoder reads, and are cut." if cut else ""
 
 
 def held_out(ids: Sequence[str], share: float, path: Path) -> set[str]:

@@ -40,8 +40,13 @@ def read_right_tubes(path: Path) -> dict[str, Stretch]:
     Raises:
         AnnotationError: the file is missing or not of this form; the message names the video.
     """
+    return right_tubes(path, read_keyed(path, _TRUTHS))
+
+
+def right_tubes(path: Path, entries: dict[str, Any]) -> dict[str, Stretch]:
+    """As `read_right_tubes`, of the content of a file."""
     found = {}
-    for video, content in read_keyed(path, _TRUTHS).items():
+    for video, content in entries.items():
         row = as_row(f"{path}: '{video}'", content, _TRUTHS)
         found[video] = _annotated(row) if isinstance(content.get("bbox"), list) else _result(row, _TRUTHS)
     return found

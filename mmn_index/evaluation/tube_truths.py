@@ -14,11 +14,12 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import AnnotationError
 from ..tubes import Tube
-from .annotation_forms import read_json
-from .annotations import held_out
-from .tube_files import Stretch, read_right_tubes
+from .annotations import held_out, remark_on_cut
+from .row_files import read_keyed
+from .tube_files import Stretch, right_tubes
 
-_FORM = "Expected HC-STVG's {video: {bbox: [[x, y, w, h], ...], st_frame, ed_frame, English}}, a box a frame."
+_CONTENT = "HC-STVG's {video: {bbox: [[x, y, w, h], ...], st_frame, ed_frame, English}}, a box a frame"
+_FORM = f"Expected {_CONTENT}."
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ class TubeTruths:
     @property
     def cut_remark(self) -> str:
         """How many sentences are cut, for people; empty where none is."""
-        if not self.cut:
-            return ""
-        return f"{self.path}: {self.cut:,} sentences are longer than the text encoder reads, and are cut."
+        return remark_on_cut(self.path, self.cut)
 
     @property
     def num_sentences(self) -> int:
@@ -93,7 +92,8 @@ def read_truths(path: str | os.PathLike[str]) -> TubeTruths:
         AnnotationError: the file is missing or has another form; the message names the video.
     """
     path = Path(path)
-    tubes, entries = read_right_tubes(path), read_json(path)
+    entries = read_keyed(path, _CONTENT)
+    tubes = right_tubes(path, entries)
     found: dict[str, TubeTruth] = {}
     for name, stretch in sorted(tubes.items()):
         video_id = str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else ""
@@ -103,6 +103,4 @@ def read_truths(path: str | os.PathLike[str]) -> TubeTruths:
         if not isinstance(sentence, str) or not sentence.strip():
             raise AnnotationError(f"{where} has no sentence (English is {sentence!r}). {_FORM}")
         found[video_id] = TubeTruth(video_id, sentence.strip(), stretch, name)
-    if not found:
-        raise AnnotationError(f"{path}: holds no video. {_FORM}")
     return TubeTruths(path, tuple(found.values()))
