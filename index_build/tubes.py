@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import FeatureError, VideoError
 from ..left_out import LeftOut, refuse
+from ..origin import source_of
 from ..places import Hold, check_file, check_folder
 from ..tube_file import Footage, FoundTube, TubeFile, merge_tubes, write_tubes
 from ..tubes import Tube
@@ -95,7 +96,9 @@ def make_tubes(
         left_out, made = list(found.left_out), []
         own: Mapping[str, Boxes | str] = boxes or dict.fromkeys(found.videos, f"{found_by} {detector_rate}")
         made_of = {video_id: _made_of(path, own.get(video_id)) for video_id, path in found.videos.items()}
-        todo = [video_id for video_id in found.videos if there.get(video_id, "") != made_of[video_id]]
+        sources = {video_id: source_of(path) for video_id, path in found.videos.items()}
+        todo = [video_id for video_id in found.videos if there.get(video_id, ("",))[0] != made_of[video_id]]
+        moved = any(there[video_id][1] != source for video_id, source in sources.items() if video_id in there)
         for done, video_id in enumerate(todo):
             report(len(found.videos) - len(todo) + done, len(found.videos))
             path, part = found.videos[video_id], parts / _name_of(video_id, backbone, made_of[video_id])
@@ -109,8 +112,8 @@ def make_tubes(
         if strict:
             refuse(left_out, VideoError)
         report(len(found.videos), len(found.videos))
-        if made or not out.exists():
-            merge_tubes(out, made, backbone=backbone.name)
+        if made or moved or not out.exists():
+            merge_tubes(out, made, backbone=backbone.name, sources=sources)
         shutil.rmtree(parts, ignore_errors=True)
     finally:
         hold.release()
@@ -260,8 +263,8 @@ def _complete(part: Path) -> bool:
     return True
 
 
-def _there(out: Path, backbone: Backbone) -> dict[str, str | None]:
-    """The videos that OUT has already, and what they were made of."""
+def _there(out: Path, backbone: Backbone) -> dict[str, tuple[str | None, str | None]]:
+    """The videos that OUT has already: what they were made of, and where their files lay."""
     if not out.exists():
         return {}
     with TubeFile(out) as file:
@@ -269,7 +272,7 @@ def _there(out: Path, backbone: Backbone) -> dict[str, str | None]:
             raise FeatureError(
                 f"{out}: was made by '{file.backbone}', not '{backbone.name}'. Choose another file with -o."
             )
-        return {video_id: file.made_of(video_id) for video_id in file.video_ids}
+        return {video_id: (file.made_of(video_id), file.source(video_id)) for video_id in file.video_ids}
 
 
 def _name_of(video_id: str, backbone: Backbone, made_of: str) -> str:

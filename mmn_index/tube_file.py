@@ -1,8 +1,9 @@
 """Tubes of videos with their features, in HDF5.
 
     attributes           format = "mmn-index tubes", version = 1, backbone (name of the features, if known)
-    VIDEO                a group; attributes width, height (pixels), rate (frames a second), frames; made_of,
-                         what tells whether it would be made otherwise today, may be missing
+    VIDEO                a group; attributes width, height (pixels), rate (frames a second), frames; may
+                         be missing: source, the path of its file (origin.py), and made_of, what tells whether
+                         it would be made otherwise today
     VIDEO/0, VIDEO/1 ..  a group a tube; attributes first (number of its first frame, from 1 on), score
     VIDEO/0/boxes        (n, 4) float32, x1, y1, x2, y2 in pixels, one row a frame without gaps
     VIDEO/0/features     (S, D) floats, rows spread evenly over the tube; or features_0, features_1, ...:
@@ -14,7 +15,7 @@ values that lie in other files, are refused.
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +125,15 @@ class TubeFile:
         Raises:
             FeatureError: there is no such video.
         """
-        found = self._group(self._file, _stored(video_id), self._named(video_id)).attrs.get("made_of")
-        return found if isinstance(found, str) else None
+        return self._text(video_id, "made_of")
+
+    def source(self, video_id: str) -> str | None:
+        """The path of the video's file as text (`origin.path_of` makes a path of it), if the file says so.
+
+        Raises:
+            FeatureError: there is no such video.
+        """
+        return self._text(video_id, "source")
 
     def tubes(self, video_id: str) -> list[FoundTube]:
         """The tubes of a video, in the order of their numbers; there may be none.
@@ -162,6 +170,14 @@ class TubeFile:
             for tube in self.tubes(video_id)[:1]:
                 return sum(stream.shape[1] for stream in tube.streams)
         return 0
+
+    def _text(self, video_id: str, name: str) -> str | None:
+        where = self._named(video_id)
+        try:
+            found = self._group(self._file, _stored(video_id), where).attrs.get(name)
+        except (OSError, RuntimeError) as error:
+            raise FeatureError(f"{where}: {name} cannot be read ({_reason(error)}).") from error
+        return found if isinstance(found, str) else None
 
     def _named(self, video_id: str) -> str:
         return f"{self.path}: video '{video_id}'"
@@ -246,8 +262,11 @@ def write_tubes(
                 _write(group.create_group(str(number)), found)
 
 
-def merge_tubes(path: Path, parts: Sequence[Path], *, backbone: str) -> None:
+def merge_tubes(path: Path, parts: Sequence[Path], *, backbone: str, sources: Mapping[str, str]) -> None:
     """Files of tubes into one, with what it holds already of other videos.
+
+    Args:
+        sources: where the files of videos lie, by id; see `TubeFile.source`.
 
     Raises:
         OutputError: the disk refuses; what was there stays.
@@ -258,6 +277,9 @@ def merge_tubes(path: Path, parts: Sequence[Path], *, backbone: str) -> None:
                 for name in other:
                     if name not in file:
                         other.copy(name, file)
+        for video_id, source in sources.items():
+            if (name := _stored(video_id)) in file:
+                file[name].attrs["source"] = source
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from mmn_index.index_build.tracking import Seen, linked, look_of
 from mmn_index.index_build.tubes import described_tubes, make_tubes
 
 from mmn_index.errors import AnnotationError, ConfigError, FeatureError
-from mmn_index.tube_file import TubeFile
-from mmn_index.tubes import box_iou
+from mmn_index.origin import path_of
+from mmn_index.tube_file import Footage, FoundTube, TubeFile, write_tubes
+from mmn_index.tubes import Tube, box_iou
 from mmn_index.video.backbones import load_backbone
 from mmn_index.video.detector import Detector
 
@@ -336,3 +337,30 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path, command: Command) -> N
     boxes = boxes_json(tmp_path / "b.json", ["gone"])
     done = command.run("tubes", tmp_path / "gone.mp4", "-o", tmp_path / "t.h5", "--boxes", boxes)
     assert "no such file" in done.stderr
+
+
+def test_a_file_says_where_its_videos_lie(films: Path, tmp_path: Path, command: Command) -> None:
+    """Also once they were moved, which makes nothing anew, and where the bytes of a name are not UTF-8."""
+    home, odd = tmp_path / "home", os.fsdecode(b"caf\xe9.mp4")
+    home.mkdir()
+    for name in ("a.mp4", odd):
+        (home / name).write_bytes((films / "a.mp4").read_bytes())
+    ids, out = ["a", "caf\\xe9"], tmp_path / "t.h5"
+    boxes = boxes_json(tmp_path / "b.json", ids)
+    command.ok("tubes", home, "-o", out, "--boxes", boxes)
+    with TubeFile(out) as file:
+        assert [path_of(file.source(name) or "") for name in ids] == [home / "a.mp4", home / odd]
+    home.rename(tmp_path / "away")
+    assert "0 videos were made" in command.ok("tubes", tmp_path / "away", "-o", out, "--boxes", boxes).output
+    with TubeFile(out) as file:
+        assert [path_of(file.source(name) or "") for name in ids] == [
+            tmp_path / "away" / "a.mp4",
+            tmp_path / "away" / odd,
+        ]
+    given = file.path.with_name("plain.h5")
+    tube = FoundTube(Tube(torch.arange(1, 3), torch.zeros(2, 4)), 1.0, (torch.ones(1, 2),))
+    write_tubes(given, [("a", Footage(4, 4, 25.0, 2), [tube])])
+    with TubeFile(given) as file:
+        assert file.source("a") is None
+        with pytest.raises(FeatureError, match="is not there"):
+            file.source("b")
