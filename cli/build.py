@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .features import feature_options, open_features
+from .features import feature_options, open_source
 from .ingest import (
     Ingest,
     chosen_model,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mmn_index.features import FeatureFile
     from mmn_index.left_out import LeftOut
+    from mmn_index.tube_videos import TubeVideos
     from mmn_index.windows import WindowRule
 
 _VECTORS = "auto, exact, ivf-pq, ivf-sq8, ivf-rabitq or a FAISS factory string such as IVF4096,SQ8"
@@ -174,7 +175,7 @@ def build(
             check_wish(chosen.info, score, hubs, wish, self_contained=self_contained)
             _check_tables(options["videos"], options["metadata"])
             features, names, left_out = describe_videos(inputs, chosen, ingest, out, place, strict=strict)
-        with open_features(features) as opened, progress("checking features") as report:
+        with open_source(features) as opened, progress("checking features") as report:
             made = _source(opened, report, only=names, windows=ingest.rule(chosen), **options)
             result = run(
                 chosen.path,
@@ -249,7 +250,7 @@ def update(features: Path, root: Path, device: str | None, **source: Any) -> Non
 def _add(features: Path, root: Path, device: str | None, *, update: bool, **source: Any) -> None:
     from mmn_index.index_build.build import add as run
 
-    with open_features(features) as opened, progress("checking features") as report:
+    with open_source(features) as opened, progress("checking features") as report:
         embedding = partial(report, what="embedding videos")
         made = _source(opened, report, **source)
         result = run(root, made, update=update, device=pick_device(device), report=embedding)
@@ -258,7 +259,7 @@ def _add(features: Path, root: Path, device: str | None, *, update: bool, **sour
 
 
 def _source(
-    features: "FeatureFile",
+    features: "FeatureFile | TubeVideos",
     report: Callable[[int, int], None],
     videos: Path | None,
     metadata: Path | None,

@@ -54,10 +54,11 @@ def calibrate(
     from mmn_index.evaluation.queries import indexed, queries_of
     from mmn_index.evaluation.refusal import absent_hits, best_confidence, present_hits, wordings
     from mmn_index.index import MomentIndex
-    from mmn_index.models import load_model, model_info
+    from mmn_index.models import load_model, model_info, refuse_tubes
     from mmn_index.places import check_folder
 
     index = MomentIndex(root)
+    refuse_tubes(root, "confidences cannot be fitted yet", tubes=index.manifest.tubes)
     check_folder(root)
     model = load_model(index.model_path, device)
     width = model_info(index.model_path).input_dim

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
     from mmn_index.features import FeatureFile
     from mmn_index.left_out import LeftOut
+    from mmn_index.tube_videos import TubeVideos
 
 _NAMES, _RATE = "mmn_index.feature_names", "mmn_index.rate"
 
@@ -65,6 +66,27 @@ def open_features(path: Path, *, quiet: bool = False) -> "Iterator[FeatureFile]"
         for remark in () if quiet else opened.remarks:
             say(remark)
         yield opened
+
+
+@contextmanager
+def open_source(path: Path) -> "Iterator[FeatureFile | TubeVideos]":
+    """What an index is built of: features, or a file of tubes.
+
+    Raises:
+        FeatureError: it cannot be read, or options are for the other kind.
+    """
+    from mmn_index.errors import FeatureError
+    from mmn_index.tube_file import is_tube_file
+    from mmn_index.tube_videos import TubeVideos
+
+    if not is_tube_file(path):
+        with open_features(path) as features:
+            yield features
+        return
+    if chosen_names() or stated_rate():
+        raise FeatureError(f"{path}: is a file of tubes: leave out --feature-name and --rate.")
+    with TubeVideos(path) as tubes:
+        yield tubes
 
 
 def usable_split(

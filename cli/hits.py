@@ -39,16 +39,19 @@ def show_hits(
     for hit in answer.hits:
         times = [clock(hit.start), clock(hit.end)]
         confidence = [f"{hit.confidence:.2f}"] if sure else []
-        rows.append([str(hit.rank), _name(index, hit), *times, f"{hit.score:.3f}", *confidence])
+        tube = [] if hit.tube is None else [str(hit.tube)]
+        rows.append([str(hit.rank), _name(index, hit), *tube, *times, f"{hit.score:.3f}", *confidence])
     if rows or answer.refused is None:
-        print_table(["rank", "video", "start", "end", name, *["confidence"] * sure], rows, left=2)
+        tube = ["tube"] * index.manifest.tubes
+        print_table(["rank", "video", *tube, "start", "end", name, *["confidence"] * sure], rows, left=2)
     proof = "proven exact"
     if not answer.exact:
         proof = (
             f"not proven: the candidate index finds {answer.recall or 0:.1%} of the exact top 10 (--exact "
             "scans everything)"
         )
-    proof = f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, NMS {options.nms:g}."
+    nms = f"NMS {options.nms:g}{' within each tube' if index.manifest.tubes else ''}"
+    proof = f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored, {nms}."
     if not rows and answer.refused is not None:
         proof = (
             f"no match: the best moment has a confidence of {answer.refused:.2f}, below "
@@ -73,6 +76,7 @@ def print_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str) -> Non
                 "first": first,
                 "second": second,
                 "exact": True,
+                **({} if pair.tubes is None else {"tubes": list(pair.tubes)}),
                 "uri": index.video(pair.video).uri,
             }
         )
@@ -82,13 +86,14 @@ def show_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str, *, in_o
     """A table of the pairs, and what makes them the exact answer."""
     rows: list[list[Cell]] = []
     for pair in pairs:
-        times = [clock(x) for part in (pair.first, pair.second) for x in part[:2]]
-        rows.append([str(pair.rank), _name(index, pair), *times, f"{pair.score:.3f}"])
-    print_table(
-        ["rank", "video", "start", "end", "start", "end", "sum of logs" if name != "contrastive" else "sum"],
-        rows,
-        left=2,
-    )
+        row: list[Cell] = [str(pair.rank), _name(index, pair)]
+        for place, part in enumerate((pair.first, pair.second)):
+            row += [] if pair.tubes is None else [str(pair.tubes[place])]
+            row += [clock(x) for x in part[:2]]
+        rows.append([*row, f"{pair.score:.3f}"])
+    heads = [*["tube"] * index.manifest.tubes, "start", "end"]
+    total = "sum of logs" if name != "contrastive" else "sum"
+    print_table(["rank", "video", *heads, *heads, total], rows, left=2)
     order = "the second begins after the first has ended" if in_order else "anywhere in the video"
     say(
         f"proven exact: the best pair of each video, {order}; sum of both moments' "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .build import index_option, vector_options
-from .features import feature_options, open_features
+from .features import feature_options, open_source
 from .output import print_json, print_line, progress, say, short_path
 from .table import print_table
 
@@ -291,7 +291,7 @@ def verify(root: Path, features: Path | None) -> None:
     from mmn_index.index_build.verify import verify as run
 
     with ExitStack() as stack:
-        opened = stack.enter_context(open_features(features)) if features else None
+        opened = stack.enter_context(open_source(features)) if features else None
         wrong = run(root, opened, lambda text: say(f"right: {text}"))
     if wrong:
         raise click.ClickException(" ".join(wrong))

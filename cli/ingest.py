@@ -39,9 +39,16 @@ class Ingest:
     yes: bool
 
     def rule(self, model: "ChosenModel") -> "WindowRule | None":
-        """How videos are cut; None as the model asks for."""
+        """How videos are cut; None as the model asks for.
+
+        Raises:
+            ConfigError: the model takes tubes, which are not cut.
+        """
+        from mmn_index.errors import ConfigError
         from mmn_index.windows import WindowRule
 
+        if self.window is not None and model.info.tubes:
+            raise ConfigError("--window cuts whole videos; a tube has one map: leave it out.")
         if self.window is None:
             return None
         return WindowRule(self.window or None, coarse=model.info.spaces == 1)
@@ -172,10 +179,15 @@ def describe_videos(
     from mmn_index.index_build.ingest import check_described, described_by, needed
     from mmn_index.index_build.video_files import find_videos
 
-    from mmn_index.errors import VideoError
+    from mmn_index.errors import ConfigError, VideoError
     from mmn_index.places import beside
     from mmn_index.video.backbones import load_backbone
 
+    if model.info.tubes:
+        raise ConfigError(
+            f"{model.info.name}: is a model over tubes, and takes a file of tubes in place of videos. "
+            "Make it with `mmn-index tubes`, then give it here."
+        )
     name = described_by(model, ingest.backbone)
     found = find_videos(videos, prefix=ingest.prefix, follow_links=ingest.follow_links)
     on = "cpu" if name == "pixels" else device

@@ -72,11 +72,13 @@ def mine(
     from mmn_index import checkpoint
     from mmn_index.evaluation.queries import indexed
     from mmn_index.index import MomentIndex
+    from mmn_index.models import refuse_tubes
     from mmn_index.places import check_file
 
     check_file(out)
     listed = read_positives(positives) if positives else None
     opened = MomentIndex(index, device)
+    refuse_tubes(index, "negatives of whole videos cannot be mined", tubes=opened.manifest.tubes)
     split, left_out = searchable_split(annotations, indexed(opened), index, strict=strict)
     model = checkpoint.load(opened.model_path, device)
     split = fitting(split, model)

@@ -58,7 +58,8 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--not", "without", help="A second sentence: moments that fit QUERY rather than this."),
     click.option(
         "--like",
-        help="Moments like one of the index, in place of QUERY: VIDEO@START-END, e.g. porch/cam1@12.0-18.5.",
+        help="Moments like one of the index, in place of QUERY: VIDEO@START-END, e.g. porch/cam1@12.0-18.5; "
+        "in an index of tubes VIDEO@START-END#TUBE.",
     ),
     click.option(
         "--queries",
@@ -127,7 +128,8 @@ class Question:
 
         ranking = {"score": self.asked.score, "hub": self.asked.hub, "options": self.options}
         if self.asked.like is not None or self.model is None:
-            return [search_like(self.index, *moment_of(str(self.asked.like)), **ranking)]  # type: ignore[arg-type]
+            video_id, start, end, tube = moment_of(str(self.asked.like))
+            return [search_like(self.index, video_id, start, end, tube=tube, **ranking)]  # type: ignore[arg-type]
         without = None if self.asked.without is None else [self.asked.without]
         return search(self.index, self.model, self.sentences, without=without, **ranking)  # type: ignore[arg-type]
 
@@ -221,13 +223,13 @@ def _options(
     return SearchOptions(restriction=restriction, **rest)
 
 
-def moment_of(text: str) -> tuple[str, float, float]:
-    """VIDEO@START-END."""
+def moment_of(text: str) -> tuple[str, float, float, int | None]:
+    """VIDEO@START-END, or VIDEO@START-END#TUBE."""
     from mmn_index.errors import QueryError
 
-    match = re.fullmatch(r"(?s:(.+))@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)", text)
+    match = re.fullmatch(r"(?s:(.+))@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)(?:#(\d{1,9}))?", text)
     if match is None or float(match[2]) >= float(match[3]):
         raise QueryError(
             f"--like '{text}': expected VIDEO@START-END in seconds, such as porch/cam1@12.0-18.5."
         )
-    return match[1], float(match[2]), float(match[3])
+    return match[1], float(match[2]), float(match[3]), None if match[4] is None else int(match[4])

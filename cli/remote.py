@@ -13,7 +13,7 @@ from .sentences import read_lines
 from .table import Cell, print_table
 
 if TYPE_CHECKING:
-    from mmn_index.client import Found, FoundPair, Response
+    from mmn_index.client import Found, FoundMoment, FoundPair, Response
 
 TOKEN = "MMN_INDEX_TOKEN"  # noqa: S105  (the name of a variable, not a secret)
 _LOCAL = {"text_side": "--model", "html": "--html", "playing": "--open"}
@@ -61,8 +61,8 @@ def _plain(value: Any) -> Any:
 def _moment(text: str) -> dict[str, Any]:
     from .question import moment_of
 
-    video, start, end = moment_of(text)
-    return {"video": video, "start": start, "end": end}
+    video, start, end, tube = moment_of(text)
+    return {"video": video, "start": start, "end": end, **({} if tube is None else {"tube": tube})}
 
 
 def _print(found: "Response", *, as_json: bool, several: bool) -> None:
@@ -89,18 +89,26 @@ def _print_lines(answer: "Found", score: str, *, several: bool) -> None:
                 **({} if hit.confidence is None else {"confidence": hit.confidence}),
                 "exact": answer.exact,
                 "recall": answer.recall,
+                **_boxes(hit),
             }
         )
+
+
+def _boxes(hit: "FoundMoment") -> dict[str, Any]:
+    names = ("tube", "frame_size", "frame_rate", "first_frame", "boxes")
+    return {} if hit.tube is None else {name: getattr(hit, name) for name in names}
 
 
 def _show(answer: "Found", score: str, *, several: bool) -> None:
     if several:
         print_line(answer.query, apart=True)
     sure = any(hit.confidence is not None for hit in answer.hits)
+    tubes = any(hit.tube is not None for hit in answer.hits)
     rows: list[Sequence[Cell]] = [
         [
             str(hit.rank),
             hit.video,
+            *([str(hit.tube)] if tubes else []),
             clock(hit.start),
             clock(hit.end),
             f"{hit.score:.3f}",
@@ -109,7 +117,8 @@ def _show(answer: "Found", score: str, *, several: bool) -> None:
         for hit in answer.hits
     ]
     if rows:
-        print_table(["rank", "video", "start", "end", score, *["confidence"] * sure], rows, left=2)
+        heads = ["rank", "video", *["tube"] * tubes, "start", "end", score]
+        print_table([*heads, *["confidence"] * sure], rows, left=2)
     if not rows and answer.refused is not None:
         say(f"no match: the best moment has a confidence of {answer.refused:.2f}.")
     proof = (
@@ -128,12 +137,17 @@ def _print_pairs(pairs: "Sequence[FoundPair]", score: str, *, as_json: bool) -> 
                 name: {"start": part.start, "end": part.end, "log_score": part.log_score}
                 for name, part in (("first", pair.first), ("second", pair.second))
             }
-            about = {"score_name": f"sum of {summed(score)}", "exact": True}
+            about: dict[str, Any] = {"score_name": f"sum of {summed(score)}", "exact": True}
+            about |= {} if pair.tubes is None else {"tubes": pair.tubes}
             print_json({"rank": pair.rank, "video": pair.video, "score": pair.score, **about, **parts})
         else:
-            times = [clock(x) for part in (pair.first, pair.second) for x in (part.start, part.end)]
-            rows.append([str(pair.rank), pair.video, *times, f"{pair.score:.3f}"])
+            row: list[Cell] = [str(pair.rank), pair.video]
+            for place, part in enumerate((pair.first, pair.second)):
+                row += [] if pair.tubes is None else [str(pair.tubes[place])]
+                row += [clock(x) for x in (part.start, part.end)]
+            rows.append([*row, f"{pair.score:.3f}"])
     if rows:
-        print_table(["rank", "video", "start", "end", "start", "end", f"sum ({score})"], rows, left=2)
+        heads = [*["tube"] * (pairs[0].tubes is not None), "start", "end"]
+        print_table(["rank", "video", *heads, *heads, f"sum ({score})"], rows, left=2)
     if not pairs:
         say("no video has such a pair of moments.")

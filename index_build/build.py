@@ -102,18 +102,8 @@ def build(
             raise _there_already(root)
         model = load_model(checkpoint_path, device)
         bank = _bank(model, about, sentences, hubs, remarks)
-        manifest = Manifest(
-            about.fingerprint,
-            source.features.backbone or about.features,
-            about.joint_dim,
-            model.grid,
-            default,
-            (),
-            bank=None if bank is None else write_bank(bank, root),
-            spaces=about.spaces,
-            longest=about.longest,
-            windows=source.windows or about.windows,
-            rate=source.features.rate,
+        manifest = replace(
+            _manifest(about, source, default), bank=None if bank is None else write_bank(bank, root)
         )
         entry = write_segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         encoder = None
@@ -123,6 +113,23 @@ def build(
     known = len(bank.sentences) if bank else None
     more = (tuple(left_out), tuple(remarks))
     return BuildResult(root, len(videos), entry.moments, entry, known, default.hub, *more)
+
+
+def _manifest(about: ModelInfo, source: Source, score: Score) -> Manifest:
+    """Of an index that has nothing yet."""
+    return Manifest(
+        about.fingerprint,
+        source.features.backbone or about.features,
+        about.joint_dim,
+        about.grid,
+        score,
+        (),
+        spaces=about.spaces,
+        longest=about.longest,
+        windows=source.windows or about.windows,
+        rate=source.features.rate,
+        tubes=about.tubes,
+    )
 
 
 def add(

@@ -20,7 +20,7 @@ from mmn_index.index import (
     Restriction,
     SegmentEntry,
 )
-from mmn_index.index.segment_files import EMBEDDINGS, HUBS, VIDEO_COLUMNS, VIDEOS, WINDOWS
+from mmn_index.index.segment_files import BOXES, EMBEDDINGS, HUBS, TUBES, VIDEO_COLUMNS, VIDEOS, WINDOWS
 from mmn_index.index.selection import select
 from mmn_index.scoring import Score
 
@@ -96,7 +96,13 @@ def compact(
         table = index.videos.take(pa.array(numbers))
         known = table.select(["video_id", "uri", "duration"]).to_pylist()
         videos = [
-            PlannedVideo(row["video_id"], row["uri"], row["duration"], tuple(index.rows.windows_of(number)))
+            PlannedVideo(
+                row["video_id"],
+                row["uri"],
+                row["duration"],
+                tuple(index.rows.windows_of(number)),
+                tuple(tube for tube, _ in index.rows.tubes_of(number)),
+            )
             for number, row in zip(numbers.tolist(), known, strict=True)
         ]
         own = table.drop_columns(VIDEO_COLUMNS.names)
@@ -131,7 +137,7 @@ def copy_videos(
     behind = np.cumsum([part.entry.videos for part in index.segments])
     for place in np.unique(np.searchsorted(behind, numbers, side="right")).tolist():
         part = index.segments[place]  # copied, a damaged embedding would get a checksum that fits
-        names = (EMBEDDINGS, HUBS, VIDEOS, WINDOWS)
+        names = (EMBEDDINGS, HUBS, VIDEOS, WINDOWS, TUBES, BOXES)
         files = {name: about for name, about in part.entry.files.items() if name in names}
         if wrong := list(changed(part.folder, files)):
             raise MomentIndexError(" ".join(wrong))
@@ -148,5 +154,7 @@ def copy_videos(
     segment.keep()
     report(segment.windows, segment.windows)
     hubs = index.hubs(rows).numpy() if manifest.bank else None
-    entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
+    boxes = (boxes for number in numbers.tolist() for _, boxes in index.rows.tubes_of(number))
+    about = CandidateAbout(factory) if factory else None
+    entry = segment.finish(about, hubs, boxes if manifest.tubes else None)
     return tune(writer.root, manifest, replace(entry, reason=reason))

@@ -13,6 +13,7 @@ from mmn_index.errors import AnnotationError
 from mmn_index.features import FeatureFile
 from mmn_index.index.segment_files import VIDEO_COLUMNS
 from mmn_index.origin import path_of
+from mmn_index.tube_videos import TubeVideos
 
 from .metadata import read_metadata, rows_for
 
@@ -36,7 +37,10 @@ _LARGEST = 2**63
 
 
 def columns_of(
-    features: FeatureFile, video_ids: Sequence[str], metadata: Path | None, known: pa.Schema = VIDEO_COLUMNS
+    features: FeatureFile | TubeVideos,
+    video_ids: Sequence[str],
+    metadata: Path | None,
+    known: pa.Schema = VIDEO_COLUMNS,
 ) -> tuple[pa.Table | None, list[str]]:
     """The columns of some videos, None where there are none; and what is to be said of the user's.
 
@@ -78,7 +82,7 @@ def read_own(metadata: Path, known: pa.Schema) -> pa.Table:
     return table
 
 
-def file_record(features: FeatureFile, video_id: str) -> dict[str, Any]:
+def file_record(features: FeatureFile | TubeVideos, video_id: str) -> dict[str, Any]:
     """FILE_COLUMNS of one video, as `extract` wrote them down; empty for features of another program."""
     about = features.about(video_id)
     source, modified = features.source(video_id), _whole(about.get("modified"))

@@ -14,16 +14,17 @@ from mmn_index.features import FeatureFile
 from mmn_index.index import CandidateAbout, IndexWriter, Manifest, PlannedVideo, SegmentEntry
 from mmn_index.moment_model import MomentModel
 from mmn_index.negatives import Bank
+from mmn_index.tube_videos import TubeVideos
 from mmn_index.windows import WindowOf
 
 from .candidates import choose, tune
-from .source import Report, Source
+from .source import Report, Source, boxes_of
 
 _KEPT = 8  # batches after which finished windows are brought to the disk
 
 
 def encode(
-    model: MomentModel, features: FeatureFile, windows: Sequence[WindowOf]
+    model: MomentModel, features: FeatureFile | TubeVideos, windows: Sequence[WindowOf]
 ) -> Iterator[list[np.ndarray]]:
     """Embed windows of the videos of a feature file in batches; see embedding.embed_in_batches."""
     return embed_in_batches(
@@ -32,8 +33,12 @@ def encode(
 
 
 def windows_in(videos: Sequence[PlannedVideo]) -> list[WindowOf]:
-    """The windows of some videos in the order of a segment's rows."""
-    return [WindowOf(video.video_id, video.duration, window) for video in videos for window in video.windows]
+    """The windows of some videos, or their tubes, in the order of a segment's rows."""
+    return [
+        WindowOf(video.video_id, video.duration, window, place if video.tubes else None)
+        for video in videos
+        for place, window in enumerate(video.windows)
+    ]
 
 
 def write_segment(
@@ -81,5 +86,7 @@ def write_segment(
             kept.result()
     segment.keep()
     hubs = None if bank is None else bank.hubs(segment.embeddings)
-    entry = segment.finish(CandidateAbout(factory) if factory else None, hubs)
+    entry = segment.finish(
+        CandidateAbout(factory) if factory else None, hubs, boxes_of(source.features, videos)
+    )
     return tune(writer.root, manifest, replace(entry, reason=reason))

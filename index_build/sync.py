@@ -20,7 +20,7 @@ from mmn_index.index.bank import read_bank
 from mmn_index.index.manifest import read_manifest
 from mmn_index.left_out import LeftOut, refuse
 from mmn_index.made_by import is_other, other_weights
-from mmn_index.models import load_model, model_info
+from mmn_index.models import load_model, model_info, refuse_tubes
 from mmn_index.origin import Origin, source_of
 from mmn_index.places import beside
 from mmn_index.video.backbones import Backbone, load_backbone
@@ -139,7 +139,9 @@ def sync(
         ConfigError: the index's features are of a backbone that cannot be computed here.
         OutputError: the index cannot be written, or another process writes.
     """
-    read_manifest(root)
+    refuse_tubes(
+        root, "videos cannot be synchronised: `add` takes a file of tubes", tubes=read_manifest(root).tubes
+    )
     with IndexWriter(root) as writer:
         manifest = opened(writer)
         index = MomentIndex.of(root, manifest)

@@ -22,7 +22,8 @@ from ..errors import FeatureError, VideoError
 from ..left_out import LeftOut, refuse
 from ..origin import source_of
 from ..places import Hold, check_file, check_folder
-from ..tube_file import Footage, FoundTube, TubeFile, merge_tubes, write_tubes
+from ..tube_file import Footage, FoundTube, TubeFile
+from ..tube_writer import merge_tubes, write_tubes
 from ..tubes import Tube
 from ..video.backbones import Backbone
 from ..video.decode import FrameWalk, frames_at_rate, probe

@@ -14,9 +14,19 @@ from mmn_index.features import FeatureFile
 from mmn_index.index import Manifest, MomentIndex
 from mmn_index.index.manifest import read_manifest
 from mmn_index.index.segment import Segment
-from mmn_index.index.segment_files import BACKGROUND, EMBEDDINGS, HUBS, MOMENTS, digest
+from mmn_index.index.segment_files import (
+    BACKGROUND,
+    BOXES,
+    EMBEDDINGS,
+    HUBS,
+    MOMENTS,
+    TUBES,
+    WINDOWS,
+    digest,
+)
 from mmn_index.models import load_model, model_info
 from mmn_index.negatives import Bank
+from mmn_index.tube_videos import TubeVideos
 from mmn_index.windows import WindowOf
 from mmn_index.zero_shot import is_zero_shot
 
@@ -32,7 +42,9 @@ _CLOSE = 2e-3  # float16 keeps 11 bits of numbers below 1; batches of another si
 
 
 def verify(
-    root: Path, features: FeatureFile | None = None, report: Callable[[str], None] = lambda text: None
+    root: Path,
+    features: FeatureFile | TubeVideos | None = None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
     """Read everything and compare.
 
@@ -56,11 +68,7 @@ def verify(
     if wrong := _model(index, report):
         return wrong
     report(f"checksums of {sum(len(s.entry.files) for s in index.segments)} files and of the model")
-    wrong = [
-        text
-        for segment in index.segments
-        for text in (*_rows(segment), *_lengths(segment, manifest.spaces), *_background(segment))
-    ]
+    wrong = [text for segment in index.segments for text in _tables(segment, manifest.spaces)]
     ids = index.video_ids
     if len(set(ids)) != len(ids):
         wrong.append(f"{root}: a video is there twice.")
@@ -133,12 +141,19 @@ def changed(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]
             )
 
 
+def _tables(segment: Segment, spaces: int) -> Iterator[str]:
+    """What of a segment's files disagrees with the others."""
+    yield from _rows(segment)
+    yield from _tubes(segment)
+    yield from _lengths(segment, spaces)
+    yield from _background(segment)
+
+
 def _rows(segment: Segment) -> Iterator[str]:
     """Row n of moments.parquet has to say what row n of the embeddings is taken for."""
     first = 0
-    for batch in pq.ParquetFile(segment.folder / MOMENTS).iter_batches(
-        1 << 16, columns=["video", "video_id", "start", "end", "window"]
-    ):
+    columns = ["video", "video_id", "start", "end", "window", *(["tube"] if segment.tubes else [])]
+    for batch in pq.ParquetFile(segment.folder / MOMENTS).iter_batches(1 << 16, columns=columns):
         rows = np.arange(first, first + len(batch))
         spans, windows = segment.spans(rows), rows // segment.per_window
         videos = segment.window_videos[windows]
@@ -147,11 +162,34 @@ def _rows(segment: Segment) -> Iterator[str]:
         same &= (batch["end"].to_numpy() == spans[:, 1]) & (
             np.array(batch["video_id"].to_pylist()) == segment.names[videos]
         )
+        if segment.tubes is not None:
+            same &= batch["tube"].to_numpy() == segment.tubes.numbers[windows]
         if not same.all():
             yield (
                 f"{segment.folder / MOMENTS}: row {first + int(np.argmin(same)):,} disagrees with "
                 "videos.parquet and the grid."
             )
+            return
+        first += len(batch)
+
+
+def _tubes(segment: Segment) -> Iterator[str]:
+    """The tables of tubes, of boxes and of windows have to agree."""
+    tubes = segment.tubes
+    if tubes is None:
+        return
+    starts, lengths = (tubes.first_frames - 1) / tubes.rates, tubes.frames / tubes.rates
+    if not (np.allclose(starts, segment.starts) and np.allclose(lengths, segment.lengths)):
+        yield f"{segment.folder / WINDOWS}: disagrees with the times of {TUBES}."
+    windows = np.repeat(np.arange(len(tubes.frames)), tubes.frames)
+    within = np.arange(len(windows)) - np.repeat(tubes.frames.cumsum() - tubes.frames, tubes.frames)
+    frames = tubes.first_frames[windows] + within
+    first = 0
+    for batch in pq.ParquetFile(segment.folder / BOXES).iter_batches(1 << 16, columns=["window", "frame"]):
+        rows = slice(first, first + len(batch))
+        same = (batch["window"].to_numpy() == windows[rows]) & (batch["frame"].to_numpy() == frames[rows])
+        if not same.all():
+            yield f"{segment.folder / BOXES}: row {first + int(np.argmin(same)):,} disagrees with {TUBES}."
             return
         first += len(batch)
 
@@ -198,7 +236,7 @@ def _hubs(index: MomentIndex, bank: Bank) -> Iterator[str]:
             )
 
 
-def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, list[str]]:
+def _embedded_again(index: MomentIndex, features: FeatureFile | TubeVideos) -> tuple[int, list[str]]:
     model = load_model(index.model_path)
     live = np.flatnonzero(index.live)
     if not len(live):
@@ -213,8 +251,13 @@ def _embedded_again(index: MomentIndex, features: FeatureFile) -> tuple[int, lis
             )
         ]
     wrong = []
+    tubes = index.manifest.tubes
     windows = [
-        (number, WindowOf(index.video_id(number), index.video(number).duration, window), first)
+        (
+            number,
+            WindowOf(index.video_id(number), index.video(number).duration, window, first if tubes else None),
+            first,
+        )
         for number in present
         for first, window in enumerate(index.rows.windows_of(number)[:_WINDOWS])
     ]

@@ -1,7 +1,7 @@
 """A client of `mmn-index serve`. It needs httpx, and neither torch nor an index."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +23,12 @@ class FoundMoment:
     score: float
     confidence: float | None
     row: int
+    tube: int | None = None  # of an index of tubes, as all below: which one of the video
+    frame_size: tuple[int, int] | None = None  # width and height, pixels
+    frame_rate: float | None = None  # frames a second
+    first_frame: int | None = None  # counted from 1
+    # x1, y1, x2, y2 in pixels, a box for each frame of the moment
+    boxes: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class FoundPair:
     score: float
     first: FoundPart
     second: FoundPart
+    tubes: tuple[int, int] | None = None  # of both, in an index of tubes
 
 
 @dataclass(frozen=True)
@@ -169,9 +176,9 @@ def _response(body: dict[str, Any]) -> Response:
     """Members that this client does not know are left out."""
 
     def of(kind: Any, given: dict[str, Any], **changed: Any) -> Any:
-        return kind(
-            **{name: given[name] for name in kind.__dataclass_fields__ if name not in changed}, **changed
-        )
+        left = [one for one in fields(kind) if one.name not in changed]
+        needed = [one.name for one in left if one.default is MISSING or one.name in given]
+        return kind(**{name: _fixed(given[name]) for name in needed}, **changed)
 
     try:
         answers = tuple(
@@ -187,3 +194,7 @@ def _response(body: dict[str, Any]) -> Response:
     except (KeyError, TypeError) as error:
         raise ServerError(f"the answer is not that of `mmn-index serve` ({error!r}).") from error
     return found
+
+
+def _fixed(value: Any) -> Any:
+    return tuple(map(_fixed, value)) if isinstance(value, list) else value

@@ -15,6 +15,7 @@ from .half_tiles import HalfTiles
 from .proposals import ProposalGrid
 from .scoring import Embeddings, Score
 from .text_encoder import SentenceTokenizer, TextEncoder
+from .tube_videos import TubeVideos
 from .video_encoder import VideoEncoder
 from .windows import WindowOf
 
@@ -56,12 +57,14 @@ class MMN(nn.Module):
         """One of scoring.SCORES with this model's parameters."""
         return Score(name, power=self.config.power, tau=self.config.tau)
 
-    def prepare(self, features: FeatureFile, where: WindowOf) -> Tensor:
-        """The pre-clips of a window of a video, (M, D) float32 on the CPU.
+    def prepare(self, features: FeatureFile | TubeVideos, where: WindowOf) -> Tensor:
+        """The pre-clips of a window of a video or of a tube, (M, D) float32 on the CPU.
 
         Raises:
             FeatureError: the video has no usable features.
         """
+        if isinstance(features, TubeVideos):
+            return features.pre_clips_of(where, self.config)
         return window_pre_clips(features, where, self.config)
 
     def shortened(self, sentences: Sequence[str]) -> list[str]:

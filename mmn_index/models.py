@@ -13,12 +13,11 @@ def model_info(path: str | os.PathLike[str]) -> ModelInfo:
     """What a model says of itself, without loading its weights.
 
     Raises:
-        CheckpointError: it is missing, incomplete, damaged, of a newer format, or over tubes.
+        CheckpointError: it is missing, incomplete, damaged, or of a newer format.
     """
     if zero_shot.is_zero_shot(Path(path)):
         return zero_shot.info(path)
     about = checkpoint.info(path)
-    refuse_tubes(about)
     return ModelInfo(
         path=about.path,
         name=str(about.path),
@@ -36,20 +35,22 @@ def model_info(path: str | os.PathLike[str]) -> ModelInfo:
         sentences=about.sentences,
         sentences_file=about.sentences_file,
         encoder=about.encoder,
+        tubes=about.config.tubes,
     )
 
 
-def refuse_tubes(about: checkpoint.CheckpointInfo) -> None:
-    """A model over tubes answers within videos alone.
+def refuse_tubes(path: Path, what: str, *, tubes: bool) -> None:
+    """Stop where moments of whole videos are needed.
+
+    Args:
+        path: of the model or index.
+        what: cannot be done, for people.
 
     Raises:
-        CheckpointError: it is one.
+        CheckpointError: it is one of tubes.
     """
-    if about.config.tubes:
-        raise CheckpointError(
-            f"{about.path}: is a model over tubes, which answers within videos (`mmn-index eval`); it has no "
-            "moments of whole videos to index, tune or mine with."
-        )
+    if tubes:
+        raise CheckpointError(f"{path}: is made for tubes, where {what}.")
 
 
 def load_model(path: str | os.PathLike[str], device: str = "cpu", encoder: str | None = None) -> MomentModel:

@@ -15,6 +15,7 @@ from .encoder_source import EncoderSource
 from .features import FeatureFile
 from .proposals import ProposalGrid
 from .scoring import Embeddings
+from .tube_videos import TubeVideos
 from .windows import WindowOf, WindowRule
 
 
@@ -31,8 +32,9 @@ class MomentModel(Protocol):
         """Where the weights are."""
         ...
 
-    def prepare(self, features: FeatureFile, where: WindowOf) -> Tensor:
-        """What `embed_videos` wants of a window, out of its snippets: read and pooled, on the CPU.
+    def prepare(self, features: FeatureFile | TubeVideos, where: WindowOf) -> Tensor:
+        """What `embed_videos` wants of a window, out of its snippets, or of a tube: read and pooled, on the
+        CPU.
 
         Raises:
             FeatureError: the video has no usable features.
@@ -87,6 +89,7 @@ class ModelInfo:
         windows: how long videos are cut.
         sentences: what it was trained with, where that is known.
         encoder: what it refers to and does not hold: name and SHA-256.
+        tubes: whether it takes tubes of videos in place of whole ones.
     """
 
     path: Path
@@ -105,6 +108,7 @@ class ModelInfo:
     sentences: Callable[[], Sequence[str]]
     sentences_file: Path
     encoder: EncoderSource | None = None
+    tubes: bool = False
 
     @property
     def score(self) -> str:

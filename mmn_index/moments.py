@@ -3,7 +3,8 @@
 A moment is [start, end) in seconds. Temporal IoU has the hull of the two moments in the
 denominator, which is the union whenever they touch (as in 2D-TAN and MMN). NMS drops a moment
 whose IoU with a better-scored one of the same video is ABOVE the threshold, strictly, so a
-threshold of 1 drops nothing.
+threshold of 1 drops nothing. Of videos with tubes it is the same tube: within one, temporal IoU is
+the IoU in space and time.
 """
 
 import numpy as np
@@ -66,7 +67,13 @@ def nms_top(scores: Tensor, spans: Tensor, threshold: float, limit: int) -> Tens
 
 
 def nms_lists(
-    spans: Tensor, groups: Tensor, valid: Tensor, threshold: float, limit: int, per_group: int | None = None
+    spans: Tensor,
+    groups: Tensor,
+    valid: Tensor,
+    threshold: float,
+    limit: int,
+    per_group: int | None = None,
+    tubes: Tensor | None = None,
 ) -> Tensor:
     """NMS down ranked lists that mix videos, one list a query.
 
@@ -77,6 +84,7 @@ def nms_lists(
         threshold: as in `nms_top`.
         limit: stop at so many survivors.
         per_group: at most so many survivors of one video.
+        tubes: (Q, n) tube of each entry; moments of different tubes never suppress each other either.
 
     Returns:
         (Q, limit) int64 positions of the survivors, best first, -1 where nothing was left.
@@ -108,8 +116,11 @@ def nms_lists(
         # What comes after `limit` survivors of its list is out, whatever survives above.
         ranks = found.cumsum(axis=1)
         last = np.where(ranks[:, -1] < limit, count, (ranks >= limit).argmax(axis=1))
-        overlap = temporal_iou(torch.from_numpy(best), torch.from_numpy(moments)) <= threshold
-        stays = ~leads & overlap.numpy() & (place < last[line])
+        stays = (temporal_iou(torch.from_numpy(best), torch.from_numpy(moments)) <= threshold).numpy()
+        if tubes is not None:
+            of = tubes.numpy()[line, place]
+            stays |= of != of[leads][leads.cumsum() - 1]
+        stays &= ~leads & (place < last[line])
         line, place, group, moments = line[stays], place[stays], group[stays], moments[stays]
     ranks = found.cumsum(axis=1) - 1
     line, place = (found & (ranks < limit)).nonzero()

@@ -15,11 +15,10 @@ values that lie in other files, are refused.
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 from urllib.parse import unquote
 
 import h5py
@@ -28,13 +27,12 @@ import torch
 from torch import Tensor
 
 from .config import ModelConfig
-from .errors import FeatureError, OutputError
-from .places import aside, check_file
+from .errors import FeatureError
 from .tube_map import tube_pre_clips
 from .tubes import Tube
 
 FORMAT = "mmn-index tubes"
-_VERSION = 1
+VERSION = 1
 _LONGEST = 1 << 24  # frames of a tube
 
 
@@ -76,7 +74,7 @@ class TubeFile:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise FeatureError(
-                f"{self.path}: cannot be read as HDF5 ({_reason(error)}), expected a file of tubes."
+                f"{self.path}: cannot be read as HDF5 ({reason_of(error)}), expected a file of tubes."
             ) from error
         try:
             about = dict(self._file.attrs)
@@ -86,17 +84,17 @@ class TubeFile:
             raise FeatureError(
                 f"{self.path}: its table of contents cannot be read. Is it complete?"
             ) from error
-        if about.get("format") != FORMAT or about.get("version") != _VERSION:
+        if about.get("format") != FORMAT or about.get("version") != VERSION:
             self._file.close()
             raise FeatureError(
                 f"{self.path}: has the format {about.get('format')!r}, version {about.get('version')!r}, "
-                f"expected '{FORMAT}', version {_VERSION}. Is it a file of tubes?"
+                f"expected '{FORMAT}', version {VERSION}. Is it a file of tubes?"
             )
         backbone = about.get("backbone")
         self.backbone = backbone if isinstance(backbone, str) else None
         self.video_ids = tuple(sorted(unquote(name) for name in names if isinstance(name, str)))
 
-    def __enter__(self) -> "TubeFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -111,7 +109,7 @@ class TubeFile:
             FeatureError: there is no such video, or it is damaged.
         """
         where = self._named(video_id)
-        group = self._group(self._file, _stored(video_id), where)
+        group = self._group(self._file, stored(video_id), where)
         numbers = {
             name: _number(group.attrs.get(name), f"{where}: {name}") for name in Footage.__annotations__
         }
@@ -141,13 +139,24 @@ class TubeFile:
         Raises:
             FeatureError: there is no such video, or a tube is damaged.
         """
-        where = self._named(video_id)
-        group = self._group(self._file, _stored(video_id), where)
-        numbers = sorted((name for name in group if str(name).isdecimal()), key=int)
-        if len(numbers) < len(group):
-            odd = next(repr(name) for name in group if not str(name).isdecimal())
-            raise FeatureError(f"{where}: holds {odd}, expected tubes alone, '0', '1', and so on.")
-        return [self._tube(group, name, f"{where}: tube {name}") for name in numbers]
+        return [self.tube(video_id, number) for number in range(self.count(video_id))]
+
+    def count(self, video_id: str) -> int:
+        """How many tubes a video has.
+
+        Raises:
+            FeatureError: there is no such video.
+        """
+        return len(self._numbers(video_id)[1])
+
+    def tube(self, video_id: str, number: int) -> FoundTube:
+        """One of the tubes of a video, the first is 0.
+
+        Raises:
+            FeatureError: there is no such video, or the tube is damaged.
+        """
+        group, names = self._numbers(video_id)
+        return self._tube(group, names[number], f"{self._named(video_id)}: tube {names[number]}")
 
     def pre_clips(self, video_id: str, found: FoundTube, config: ModelConfig) -> Tensor:
         """A tube's pre-clips, (M, D) float32.
@@ -174,10 +183,20 @@ class TubeFile:
     def _text(self, video_id: str, name: str) -> str | None:
         where = self._named(video_id)
         try:
-            found = self._group(self._file, _stored(video_id), where).attrs.get(name)
+            found = self._group(self._file, stored(video_id), where).attrs.get(name)
         except (OSError, RuntimeError) as error:
-            raise FeatureError(f"{where}: {name} cannot be read ({_reason(error)}).") from error
+            raise FeatureError(f"{where}: {name} cannot be read ({reason_of(error)}).") from error
         return found if isinstance(found, str) else None
+
+    def _numbers(self, video_id: str) -> tuple[h5py.Group, list[str]]:
+        """The group of a video, and the names of its tubes in the order of their numbers."""
+        where = self._named(video_id)
+        group = self._group(self._file, stored(video_id), where)
+        names = sorted((name for name in group if str(name).isdecimal()), key=int)
+        if len(names) < len(group):
+            odd = next(repr(name) for name in group if not str(name).isdecimal())
+            raise FeatureError(f"{where}: holds {odd}, expected tubes alone, '0', '1', and so on.")
+        return group, names
 
     def _named(self, video_id: str) -> str:
         return f"{self.path}: video '{video_id}'"
@@ -191,7 +210,7 @@ class TubeFile:
                 raise FeatureError(f"{where}: is a link. Links are not followed: copy what it leads to.")
             found = parent[name]
         except (KeyError, OSError, RuntimeError, ValueError) as error:
-            raise FeatureError(f"{where}: cannot be read ({_reason(error)}).") from error
+            raise FeatureError(f"{where}: cannot be read ({reason_of(error)}).") from error
         if not isinstance(found, h5py.Group):
             raise FeatureError(f"{where}: is an array, expected a group.")
         return found
@@ -229,82 +248,22 @@ class TubeFile:
                 )
             values = found[()].astype(np.float32)
         except (KeyError, OSError, RuntimeError, ValueError) as error:
-            raise FeatureError(f"{where}: {name} cannot be read ({_reason(error)}).") from error
+            raise FeatureError(f"{where}: {name} cannot be read ({reason_of(error)}).") from error
         if not np.isfinite(values).all():
             raise FeatureError(f"{where}: {name} hold values that are not finite.")
         return torch.from_numpy(values)
 
 
-def write_tubes(
-    path: str | os.PathLike[str],
-    videos: Iterable[tuple[str, Footage, Sequence[FoundTube]]],
-    *,
-    backbone: str | None = None,
-    made_of: str | None = None,
-) -> None:
-    """Write a file of tubes; it replaces what was there in one rename.
-
-    Args:
-        made_of: see `TubeFile.made_of`, of all videos.
-
-    Raises:
-        OutputError: the disk refuses.
-    """
-    path = Path(path)
-    check_file(path)
-    with _new(path, backbone) as file:
-        for video_id, footage, tubes in videos:
-            group = file.create_group(_stored(video_id))
-            group.attrs.update(vars(footage))
-            if made_of is not None:
-                group.attrs["made_of"] = made_of
-            for number, found in enumerate(tubes):
-                _write(group.create_group(str(number)), found)
+def is_tube_file(path: Path) -> bool:
+    """Whether it is a file of tubes, of whatever version."""
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(file.attrs.get("format") == FORMAT)
+    except (OSError, RuntimeError):
+        return False
 
 
-def merge_tubes(path: Path, parts: Sequence[Path], *, backbone: str, sources: Mapping[str, str]) -> None:
-    """Files of tubes into one, with what it holds already of other videos.
-
-    Args:
-        sources: where the files of videos lie, by id; see `TubeFile.source`.
-
-    Raises:
-        OutputError: the disk refuses; what was there stays.
-    """
-    with _new(path, backbone) as file:
-        for part in [*parts, *([path] if path.exists() else [])]:
-            with h5py.File(part, "r") as other:
-                for name in other:
-                    if name not in file:
-                        other.copy(name, file)
-        for video_id, source in sources.items():
-            if (name := _stored(video_id)) in file:
-                file[name].attrs["source"] = source
-
-
-@contextmanager
-def _new(path: Path, backbone: str | None) -> Iterator[h5py.File]:
-    """A file of tubes that replaces what is there once it is complete."""
-    with aside(path) as unfinished:
-        try:
-            with h5py.File(unfinished, "w") as file:
-                file.attrs.update({"format": FORMAT, "version": _VERSION})
-                if backbone is not None:
-                    file.attrs["backbone"] = backbone
-                yield file
-        except (OSError, RuntimeError) as error:  # h5py closes a file on a full disk with a RuntimeError
-            raise OutputError(f"{path}: cannot be written ({_reason(error)}).") from error
-
-
-def _write(group: h5py.Group, found: FoundTube) -> None:
-    group.attrs.update({"first": found.tube.first, "score": found.score})
-    group["boxes"] = found.tube.boxes.float().numpy()
-    several = len(found.streams) > 1
-    for number, stream in enumerate(found.streams):
-        group[f"features_{number}" if several else "features"] = stream.numpy()
-
-
-def _stored(video_id: str) -> str:
+def stored(video_id: str) -> str:
     """A video's id as the name of a group: "/" would make a group in a group."""
     return video_id.replace("%", "%25").replace("/", "%2F")
 
@@ -315,7 +274,8 @@ def _number(value: object, where: str) -> float:
     raise FeatureError(f"{where} is {value!r}, expected a number.")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What an error of HDF5 says, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error.args[0] if error.args else error).strip("'\"").splitlines()[0]

@@ -25,13 +25,13 @@ class Answer(NamedTuple):
     end: int
 
 
-def rows_of(cells: Tensor, num_clips: int, frames: int) -> Tensor:
+def rows_of(cells: Tensor, num_clips: int, frames: int | Tensor) -> Tensor:
     """The rows of a tube's boxes that proposals span.
 
     Args:
         cells: (..., 2) first and last clip of each.
         num_clips: N.
-        frames: how many rows there are.
+        frames: how many rows there are; of several tubes (..., 1).
 
     Returns:
         (..., 2) int64: the first, and the one behind the last; not above the first where there is none.

@@ -24,11 +24,12 @@ class Window(NamedTuple):
 
 
 class WindowOf(NamedTuple):
-    """A window of a video with snippets."""
+    """A window of a video with snippets, or one of its tubes."""
 
     video_id: str
     duration: float  # seconds of the video
     window: Window
+    tube: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ from .clips import snippets_of
 from .contrast import CONTEXT, contrast_vectors, reach
 from .dual_encoder import TextSide, find_text_side, open_text_side
 from .encoder_source import EncoderSource
-from .errors import CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError, FeatureError
 from .features import FeatureFile
 from .hub import model_folder
 from .moment_model import ModelInfo
 from .proposals import ProposalGrid
 from .scoring import Embeddings
+from .tube_videos import TubeVideos
 from .weights_digest import folder_sha256
 from .windows import Window, WindowOf, WindowRule
 
@@ -71,12 +72,14 @@ class ZeroShot:
         """Where the weights are."""
         return self.text.device
 
-    def prepare(self, features: FeatureFile, where: WindowOf) -> Tensor:
+    def prepare(self, features: FeatureFile | TubeVideos, where: WindowOf) -> Tensor:
         """The vectors of all proposals of a window, (P, C): there is nothing more to compute.
 
         Raises:
-            FeatureError: the video has no usable features.
+            FeatureError: the video has no usable features, or they are of tubes.
         """
+        if isinstance(features, TubeVideos):
+            raise FeatureError(f"{features.path}: is a file of tubes, expected features of whole videos.")
         scale = features.shape(where.video_id)[0] / where.duration
         window = where.window
         around = reach(window.length)

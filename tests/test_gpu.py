@@ -116,7 +116,7 @@ def test_rows_found_on_gpus_are_those_of_the_cpu(tmp_path: Path, monkeypatch: py
     one, other = (MomentIndex(root).segments[0] for _ in range(2))
     assert one.vectors is not None
     assert other.vectors is not None
-    allowed = one.rows_of_all(one.live)
+    allowed = one.moments_of(one.live)
     queries = torch.cat(random_queries(5, 20), dim=1).numpy()
     for limit in (1, 10, 100, 9 * len(GRID), 12 * len(GRID)):
         for selected in (None, allowed, ~allowed):

@@ -37,7 +37,12 @@ FLOORS = [
     "mmn_index.server",
 ]
 ONLY_IN = {
-    "h5py": {"mmn_index/feature_writer.py", "mmn_index/feature_hdf5.py", "mmn_index/tube_file.py"},
+    "h5py": {
+        "mmn_index/feature_writer.py",
+        "mmn_index/feature_hdf5.py",
+        "mmn_index/tube_file.py",
+        "mmn_index/tube_writer.py",
+    },
     "faiss": {"mmn_index/index/vectors.py"},
     "av": {
         "mmn_index/video/container.py",

@@ -10,63 +10,17 @@ import pytest
 import torch
 from conftest import Command
 from mmn_index.train.settings import SETTINGS
+from tube_world import SETTING, WIDTH, make_world, tube
 
 from mmn_index import checkpoint
 from mmn_index.errors import AnnotationError, FeatureError
 from mmn_index.evaluation.tube_answers import answer_tubes, chances, tube_table
 from mmn_index.evaluation.tube_truths import read_truths
 from mmn_index.proposals import ProposalGrid
-from mmn_index.tube_file import Footage, FoundTube, TubeFile, write_tubes
+from mmn_index.tube_file import Footage, FoundTube, TubeFile
 from mmn_index.tube_map import best_answer, iou_targets, rows_of, tube_pre_clips
+from mmn_index.tube_writer import write_tubes
 from mmn_index.tubes import Tube, tube_iou
-
-WIDTH = 6  # of each of the two streams
-SENTENCES = ("a person opens the door", "a person reads a book")
-SETTING = """base: {base}
-model: {{input_dim: 0, num_pre_clips: 16, num_clips: 8, pooling_counts: [7], featpool_dim: 16, conv_dim: 16,
-        conv_kernel: 3, conv_layers: 2, joint_dim: 8, text_model: {text}}}
-train: {{epochs: 6, batch_size: 8, group_size: 4, lr: 0.01, milestones: [5], freeze_text_epochs: 6,
-        full_contrastive_epochs: 6}}
-"""
-
-
-def tube(random: np.random.Generator, length: int, first: int) -> Tube:
-    corner = np.cumsum(random.normal(0, 1, (length, 2)), axis=0) + random.uniform(0, 200, 2)
-    boxes = np.concatenate([corner, corner + random.uniform(20, 60, 2)], axis=1).astype(np.float32)
-    return Tube(torch.arange(first, first + length), torch.from_numpy(boxes))
-
-
-def make_world(folder: Path, count: int = 24) -> None:
-    """Videos of two or three tubes; what one of them does at some time is seen in its features alone."""
-    random = np.random.default_rng(0)
-    actions = random.normal(0, 1, (2, 2 * WIDTH)).astype(np.float32)
-    videos, truths = [], {}
-    for number in range(count):
-        action, who = number % 2, number % 3 % 2
-        tubes = []
-        for t in range(2 + number % 2):
-            length = int(random.integers(30, 60))
-            boxes, features = (
-                tube(random, length, 5),
-                random.normal(0, 0.3, (length, 2 * WIDTH)).astype(np.float32),
-            )
-            first = int(random.integers(0, length - 12))
-            features[first : first + 12] += actions[action if t == who else 1 - action]
-            if t == who:
-                part = boxes.rows(first, first + 12)
-            halves = torch.from_numpy(features).split(WIDTH, dim=1)
-            tubes.append(FoundTube(boxes, 0.9, (halves[0].contiguous(), halves[1][::2].contiguous())))
-        videos.append((f"shelf/v{number:02}", Footage(320, 240, 10.0, 70), tubes))
-        boxes_of = part.boxes.clone()
-        boxes_of[:, 2:] -= boxes_of[:, :2]
-        truths[f"shelf/v{number:02}.mp4"] = {
-            "bbox": boxes_of.tolist(),
-            "st_frame": part.first,
-            "ed_frame": part.last,
-            "English": SENTENCES[action],
-        }
-    write_tubes(folder / "tubes.h5", videos, backbone="made up")
-    (folder / "truths.json").write_text(json.dumps(truths))
 
 
 @pytest.fixture(scope="module")
@@ -335,10 +289,8 @@ def test_a_model_over_tubes_is_refused_where_moments_of_videos_are_asked_for(
     files = ("--annotations", shelf / "truths.json", "--features", shelf / "tubes.h5")
     command.ok("train", *files, "--config", tmp_path / "mine.yaml", "-o", tmp_path / "run")
     model = tmp_path / "run" / "model"
-    says = "is a model over tubes"
-    command.fails("build", model, world / "features.h5", "-o", tmp_path / "i.mmn", says=says)
     own = ("--annotations", world / "train.json", "--features", world / "features.h5")
-    command.fails("tune-text", model, *own, "-o", tmp_path / "tuned", says=says)
+    command.fails("tune-text", model, *own, "-o", tmp_path / "tuned", says="is made for tubes")
     for more in (("--corpus",), ("--seen", world / "train.json")):
         told = command.run("eval", model, *files, *more)
         assert told.exit_code in (1, 2)

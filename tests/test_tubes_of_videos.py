@@ -18,7 +18,8 @@ from mmn_index.index_build.tubes import described_tubes, make_tubes
 
 from mmn_index.errors import AnnotationError, ConfigError, FeatureError
 from mmn_index.origin import path_of
-from mmn_index.tube_file import Footage, FoundTube, TubeFile, write_tubes
+from mmn_index.tube_file import Footage, FoundTube, TubeFile
+from mmn_index.tube_writer import write_tubes
 from mmn_index.tubes import Tube, box_iou
 from mmn_index.video.backbones import load_backbone
 from mmn_index.video.detector import Detector

@@ -105,7 +105,7 @@ def tune_text(
     """
     config = config or TuneConfig()
     about = checkpoint.info(source)
-    refuse_tubes(about)
+    refuse_tubes(source, "text sides cannot be tuned", tubes=about.config.tubes)
     model = checkpoint.load(source, device)
     annotations = readable(annotations, model, tell)
     validation = validation and readable(validation, model, tell)

@@ -14,6 +14,7 @@ from ..errors import AnnotationError, FeatureError
 from ..features import FeatureFile
 from ..ids import likely_cause
 from ..left_out import LeftOut
+from ..tube_videos import TubeVideos
 from .annotations import Annotations
 
 Report = Callable[[int, int], None]
@@ -47,7 +48,7 @@ def usable(
 
 def usable_videos(
     durations: Mapping[str, float | None] | None,
-    features: FeatureFile,
+    features: FeatureFile | TubeVideos,
     dim: int,
     source: Path,
     *,
@@ -99,7 +100,7 @@ def usable_videos(
     return kept, left_out
 
 
-def _check_file(features: FeatureFile, wanted: Collection[str] | None, dim: int) -> None:
+def _check_file(features: FeatureFile | TubeVideos, wanted: Collection[str] | None, dim: int) -> None:
     """Refuse a file of which no video would fit."""
     if features.kinds and (wanted is None or not any(name in features for name in wanted)):
         first = features.kinds[0]
@@ -108,7 +109,7 @@ def _check_file(features: FeatureFile, wanted: Collection[str] | None, dim: int)
             f"Choose with --feature-name {first}, or with --feature-name {','.join(features.kinds[:2])} to "
             "read them side by side. If each is a video of its own, name the videos with --videos."
         )
-    if features.video_ids and features.dim != dim:
+    if features.video_ids and features.dim not in (0, dim):
         raise FeatureError(
             f"{features.path}: has features of width {features.dim}, expected {dim}. Was the model trained "
             "on other features, or are snippets and width exchanged?"
@@ -162,7 +163,7 @@ def _far(annotated: float, seconds: float | None, snippet: float) -> bool:
     return abs(annotated - seconds) > max(snippet, _FAR * max(annotated, seconds))
 
 
-def _check_own(features: FeatureFile, name: str, seconds: float | None) -> None:
+def _check_own(features: FeatureFile | TubeVideos, name: str, seconds: float | None) -> None:
     """Whether a file's own length of a video agrees with its snippets and their rate, where it says both."""
     if seconds is None or features.rate is None:
         return
@@ -175,7 +176,7 @@ def _check_own(features: FeatureFile, name: str, seconds: float | None) -> None:
         )
 
 
-def _snippet(features: FeatureFile, name: str, seconds: float | None) -> float:
+def _snippet(features: FeatureFile | TubeVideos, name: str, seconds: float | None) -> float:
     """Seconds of a snippet; 0 where none is known."""
     try:
         return 0.0 if seconds is None else seconds / features.shape(name)[0]

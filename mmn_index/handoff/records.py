@@ -24,6 +24,7 @@ COLUMNS = (
     "recall",
     "uri",
 )
+_TUBE = "tube"  # a column where hits are of tubes
 
 
 # What a spreadsheet takes for a formula: a sign that begins one, or a plus or minus before something called.
@@ -34,7 +35,7 @@ def record(index: MomentIndex, answer: Answer, hit: Hit, score_name: str) -> dic
     """A hit as JSON has it."""
     uri = index.video(hit.video).uri
     excerpt = Excerpt(answer.query, hit.rank, hit.video_id, uri, hit.start, hit.end)
-    return row_of(
+    row = row_of(
         excerpt,
         score=hit.score,
         score_name=score_name,
@@ -42,6 +43,23 @@ def record(index: MomentIndex, answer: Answer, hit: Hit, score_name: str) -> dic
         exact=answer.exact,
         recall=answer.recall,
     )
+    return {**row, **boxes_of(index, hit)}
+
+
+def boxes_of(index: MomentIndex, hit: Hit) -> dict[str, Any]:
+    """The tube of a hit and its boxes, one a frame: x1, y1, x2, y2 in pixels; nothing where there are no
+    tubes.
+    """
+    found = index.rows.tube(hit.row)
+    if found is None:
+        return {}
+    return {
+        _TUBE: found.number,
+        "frame_size": [found.width, found.height],
+        "frame_rate": found.rate,
+        "first_frame": found.tube.first,
+        "boxes": [[round(x, 2) for x in box] for box in found.tube.boxes.tolist()],
+    }
 
 
 def row_of(
@@ -71,10 +89,12 @@ def row_of(
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """A header and a line for each hit. A text that a spreadsheet would compute gets an apostrophe before it;
-    ids that begin with a dash, as those of many sites do, stay as they are.
+    ids that begin with a dash, as those of many sites do, stay as they are. Of tubes there are the numbers,
+    and no boxes.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    columns = [*COLUMNS, *([_TUBE] if any(_TUBE in row for row in rows) else [])]
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows)
     return out.getvalue()

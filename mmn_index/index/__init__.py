@@ -6,11 +6,12 @@ collection.mmn/
   model-<fingerprint>/   a copy of the checkpoint that made it, for the queries
   bank-<digest>.parquet  sentences that moments were measured against, where there is one
   segments/<id>/         moments.parquet, videos.parquet, embeddings.npy, background.npy; beside a bank
-                         hubs.npy; in large segments vectors.faiss
+                         hubs.npy; in large segments vectors.faiss; of tubes tubes.parquet, boxes.parquet
 """
 
 from .candidates import Candidates
 from .manifest import BankAbout, CandidateAbout, Manifest, SegmentEntry
+from .segment_tubes import MomentTube, PlannedTube
 from .segment_writer import PlannedVideo, SegmentWriter
 from .selection import Part, Restriction
 from .store import IndexedVideo, MomentIndex
@@ -24,7 +25,9 @@ __all__ = [
     "IndexedVideo",
     "Manifest",
     "MomentIndex",
+    "MomentTube",
     "Part",
+    "PlannedTube",
     "PlannedVideo",
     "Restriction",
     "SegmentEntry",

@@ -45,7 +45,8 @@ def nearest(
         planes: a tangent plane of the score for each query; the inner product that is looked for.
     """
     assert segment.vectors is not None
-    allowed = None if segment.live.all() else segment.rows_of_all(segment.live)
+    whole = segment.live.all() and segment.filled is None
+    allowed = None if whole else segment.moments_of(segment.live)
     slopes = np.array([[plane.contrastive, plane.iou] for plane in planes], dtype=np.float32)
     wide = [slopes[:, :1] * queries.contrastive.cpu().numpy(), slopes[:, 1:] * queries.iou.cpu().numpy()]
     if segment.hubs is not None:

@@ -24,6 +24,7 @@ _PLAIN = (
     "joint_dim",
     "spaces",
     "longest",
+    "tubes",
 )  # fields that JSON takes as they are
 
 
@@ -85,6 +86,7 @@ class Manifest:
     longest: float = 1.0  # length that no moment's embedding exceeds
     windows: WindowRule = field(default_factory=WindowRule)  # how videos are cut that are added
     rate: float | None = None  # snippets a second of the features, where known
+    tubes: bool = False  # each window is a tube of its video
 
     @property
     def width(self) -> int:
@@ -169,6 +171,7 @@ def read_manifest(root: Path) -> Manifest:
             _longest(content["longest"]),
             WindowRule(**content["windows"]),
             None if content["rate"] is None else float(content["rate"]),
+            bool(content.get("tubes", False)),  # earlier manifests do not say it
         )
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error

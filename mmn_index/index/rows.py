@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..windows import Window
 from .segment import Segment
+from .segment_tubes import MomentTube, PlannedTube
 from .selection import Part
 
 
@@ -66,6 +69,49 @@ class Rows:
         """The windows of a video."""
         segment, row = self.place(video)
         return segment.windows_of(row)
+
+    def spans(self, rows: np.ndarray) -> np.ndarray:
+        """Start and end of rows of any shape, (*rows.shape, 2) float32 seconds."""
+        flat = rows.reshape(-1)
+        found = np.empty((len(flat), 2), dtype=np.float32)
+        for segment, first, here in self.by_segment(flat):
+            found[here] = segment.spans(flat[here] - first)
+        return found.reshape(*rows.shape, 2)
+
+    def hubs(self, rows: np.ndarray) -> Tensor:
+        """The hub number h of rows of any shape, (*rows.shape,) float32; zeros without a bank."""
+        flat = rows.reshape(-1)
+        found = torch.zeros(len(flat))
+        for segment, first, here in self.by_segment(flat):
+            if segment.hubs is not None:
+                found[torch.from_numpy(here)] = segment.hubs[torch.from_numpy(flat[here] - first)]
+        return found.view(*rows.shape)
+
+    def tubes(self, rows: np.ndarray) -> np.ndarray | None:
+        """Number of the tube that rows of any shape are of; None where windows are no tubes."""
+        flat = rows.reshape(-1)
+        found = np.empty(len(flat), dtype=np.int64)
+        for segment, first, here in self.by_segment(flat):
+            if segment.tubes is None:
+                return None
+            found[here] = segment.tubes.numbers[(flat[here] - first) // self._per_window]
+        return found.reshape(rows.shape)
+
+    def tube(self, row: int) -> MomentTube | None:
+        """The boxes of a moment; None where windows are no tubes."""
+        ((segment, first, _),) = self.by_segment(np.array([row]))
+        if segment.tubes is None:
+            return None
+        return segment.tubes.moment(*divmod(row - first, self._per_window))
+
+    def tubes_of(self, video: int) -> list[tuple[PlannedTube, np.ndarray]]:
+        """The tubes of a video with all their boxes, (frames, 4) pixels; none where windows are no tubes."""
+        segment, row = self.place(video)
+        if segment.tubes is None:
+            return []
+        first, last = segment.first_window[row : row + 2].tolist()
+        planned = segment.tubes.planned(slice(first, last))
+        return [(tube, segment.tubes.boxes(first + place)) for place, tube in enumerate(planned)]
 
     def by_segment(self, rows: np.ndarray) -> list[tuple[Segment, int, np.ndarray]]:
         """Segments that (n,) rows lie in, their first row, and which of the rows."""

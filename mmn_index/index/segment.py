@@ -26,12 +26,14 @@ from .segment_files import (
     EMBEDDINGS,
     HUBS,
     MOMENTS,
+    TUBES,
     VECTORS,
     VIDEOS,
     WINDOWS,
     background_type,
     draw,
 )
+from .segment_tubes import SegmentTubes
 from .vectors import HUB_WIDTH, Vectors
 
 _LEAST = 1 << 8  # moments of background.npy after videos were removed
@@ -66,6 +68,8 @@ class Segment:
             windows = pq.read_table(path)
             self.window_videos = windows["video"].to_numpy()  # (W,) rows of videos.parquet
             self.starts, self.lengths = windows["start"].to_numpy(), windows["length"].to_numpy()
+            path = folder / TUBES
+            self.tubes = SegmentTubes(folder, grid) if manifest.tubes else None
         except (OSError, ValueError, KeyError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
             raise MomentIndexError(
                 f"{path}: cannot be read ({error}). The index is damaged; build it again."
@@ -82,20 +86,12 @@ class Segment:
                 f"{folder / BACKGROUND}: holds {self.drawn.dtype}, expected rows and embeddings. The index "
                 "is damaged; build it again."
             )
-        self._check(counts | ({} if hubs is None else {HUBS: len(hubs)}), array, stored)
+        counts |= {} if hubs is None else {HUBS: len(hubs)}
+        counts |= {} if self.tubes is None else {TUBES: len(self.tubes.frames) * self.per_window}
+        self._check(counts, array, stored)
         # (V + 1,): the first window of each video, and the end
         self.first_window = np.searchsorted(self.window_videos, np.arange(len(firsts) + 1))
-        in_order = np.array_equal(np.unique(self.window_videos), np.arange(len(firsts)))
-        in_order = in_order and bool((np.diff(self.window_videos) >= 0).all())
-        if (
-            not in_order
-            or not np.array_equal(firsts, self.first_window[:-1] * self.per_window)
-            or not set(entry.removed) <= set(range(len(firsts)))
-        ):
-            raise MomentIndexError(
-                f"{folder / VIDEOS}: disagrees with the manifest on rows. The index is damaged; build it "
-                "again."
-            )
+        self._check_order(firsts)
         self.embeddings: Tensor = torch.from_numpy(array)  # (n, spaces * C) float16, on disk
         # (n,) float32: h of every moment
         self.hubs: Tensor | None = None if hubs is None else torch.from_numpy(hubs)
@@ -130,13 +126,15 @@ class Segment:
         first, last = self.first_window[video : video + 2].tolist()
         return first * self.per_window, last * self.per_window
 
-    def rows_of_all(self, videos: np.ndarray) -> np.ndarray:
-        """Which rows are of the videos of a mask: (n,) bool."""
-        return np.repeat(videos[self.window_videos], self.per_window)
+    @property
+    def filled(self) -> np.ndarray | None:
+        """(n,) bool: which rows are moments; None where all are. Of a short tube some span no frame."""
+        return None if self.tubes is None else self.tubes.filled
 
-    def count(self, videos: np.ndarray) -> int:
-        """How many rows the videos of a mask have."""
-        return int(videos[self.window_videos].sum()) * self.per_window
+    def moments_of(self, videos: np.ndarray) -> np.ndarray:
+        """Which rows are moments of the videos of a mask: (n,) bool."""
+        rows = np.repeat(videos[self.window_videos], self.per_window)
+        return rows if self.filled is None else rows & self.filled
 
     def windows_of(self, video: int) -> list[Window]:
         """The windows of a video."""
@@ -147,8 +145,12 @@ class Segment:
         ]
 
     def spans(self, rows: np.ndarray) -> np.ndarray:
-        """(n,) rows -> (n, 2) float32 seconds, in the arithmetic of ProposalGrid.seconds."""
+        """(n,) rows -> (n, 2) float32 seconds, in the arithmetic of ProposalGrid.seconds; of tubes the times
+        of whole frames.
+        """
         window, proposal = np.divmod(rows, self.per_window)
+        if self.tubes is not None:
+            return self.tubes.spans(window, proposal)
         within = self._edges[proposal] * self.lengths[window].astype(np.float32)[:, None] / self._clips
         spans: np.ndarray = within + self.starts[window].astype(np.float32)[:, None]
         return spans
@@ -160,17 +162,17 @@ class Segment:
         Raises:
             MomentIndexError: background.npy names rows that there are not.
         """
-        rows, left = self.drawn["row"], self.count(self.live)
+        rows = self.drawn["row"]
         if rows.min() < 0 or rows.max() >= self.entry.moments:
             raise MomentIndexError(
                 f"{self.folder / BACKGROUND}: has rows from {rows.min()} to {rows.max()}, expected 0 to "
                 f"{self.entry.moments - 1}. The index is damaged; build it again."
             )
         live = self.live[self.window_videos[rows // self.per_window]]
-        if live.sum() >= min(_LEAST, left):
+        if live.sum() >= _LEAST or live.all():
             return rows[live], self.drawn["embedding"][live]
         # Most that were drawn are removed: they are drawn anew among those that are left.
-        rows = draw(np.flatnonzero(self.rows_of_all(self.live)))
+        rows = draw(np.flatnonzero(self.moments_of(self.live)))
         return rows, self.embeddings[torch.from_numpy(rows)].numpy()
 
     def release(self) -> None:
@@ -190,6 +192,21 @@ class Segment:
             raise MomentIndexError(
                 f"{self.folder}: embeddings are {array.shape} {array.dtype}, expected {width} float16. "
                 "The index is damaged; build it again."
+            )
+
+    def _check_order(self, firsts: np.ndarray) -> None:
+        """Windows of each video stand together, where the table of videos says."""
+        numbers = np.arange(len(firsts))
+        in_order = np.array_equal(np.unique(self.window_videos), numbers)
+        if (
+            not in_order
+            or (np.diff(self.window_videos) < 0).any()
+            or not np.array_equal(firsts, self.first_window[:-1] * self.per_window)
+            or not set(self.entry.removed) <= set(numbers.tolist())
+        ):
+            raise MomentIndexError(
+                f"{self.folder / VIDEOS}: disagrees with the manifest on rows. The index is damaged; build "
+                "it again."
             )
 
 

@@ -13,6 +13,7 @@ MOMENTS, VIDEOS, WINDOWS, EMBEDDINGS = (
     "embeddings.npy",
 )
 HUBS, BACKGROUND, VECTORS = "hubs.npy", "background.npy", "vectors.faiss"
+TUBES, BOXES = "tubes.parquet", "boxes.parquet"  # of an index of tubes
 PROGRESS = "progress"  # how many windows are on the disk; of no use once the segment is published
 _SAMPLE = 1 << 12  # moments of background.npy
 MOMENT_COLUMNS = pa.schema(
@@ -31,6 +32,27 @@ WINDOW_COLUMNS = pa.schema(
         ("video", pa.int32()),  # row in videos.parquet
         ("start", pa.float64()),  # seconds
         ("length", pa.float64()),
+    ]
+)
+TUBE_COLUMNS = pa.schema(  # a row a window, which is the time that a tube takes
+    [
+        ("tube", pa.int32()),  # number in its video
+        ("first_frame", pa.int32()),  # counted from 1
+        ("frames", pa.int32()),
+        ("rate", pa.float64()),  # frames a second
+        ("width", pa.int32()),  # of a frame, pixels
+        ("height", pa.int32()),
+        ("score", pa.float32()),  # of whatever found it
+    ]
+)
+BOX_COLUMNS = pa.schema(  # a row a frame of a tube, those of each window in turn
+    [
+        ("window", pa.int32()),  # row in windows.parquet and tubes.parquet
+        ("frame", pa.int32()),
+        ("x1", pa.float32()),  # pixels
+        ("y1", pa.float32()),
+        ("x2", pa.float32()),
+        ("y2", pa.float32()),
     ]
 )
 VIDEO_COLUMNS = pa.schema(

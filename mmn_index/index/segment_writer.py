@@ -1,7 +1,7 @@
 """Write a segment, window by window; a killed process is taken up where it stopped."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -17,11 +17,14 @@ from ..windows import Window
 from .manifest import CandidateAbout, SegmentEntry, sync_folder
 from .segment_files import (
     BACKGROUND,
+    BOXES,
     EMBEDDINGS,
     HUBS,
     MOMENT_COLUMNS,
     MOMENTS,
     PROGRESS,
+    TUBE_COLUMNS,
+    TUBES,
     VECTORS,
     VIDEO_COLUMNS,
     VIDEOS,
@@ -32,6 +35,7 @@ from .segment_files import (
     draw,
     text_of,
 )
+from .segment_tubes import PlannedTube, SegmentTubes, write_tables
 from .vectors import write_vectors
 
 _GROUP = 1 << 16  # rows of a row group of moments.parquet, about
@@ -45,8 +49,11 @@ class PlannedVideo:
     uri: str | None
     duration: float  # seconds
     windows: tuple[Window, ...] = ()  # that have a map each; none given: one window, the whole video
+    tubes: tuple[PlannedTube, ...] = ()  # of an index of tubes: the windows are the times that they take
 
     def __post_init__(self) -> None:
+        if self.tubes:
+            object.__setattr__(self, "windows", tuple(Window(each.start, each.length) for each in self.tubes))
         if not self.windows:
             object.__setattr__(self, "windows", (Window(0.0, self.duration),))
 
@@ -117,7 +124,10 @@ class SegmentWriter:
         return torch.from_numpy(self._embeddings)
 
     def finish(
-        self, candidates: CandidateAbout | None = None, hubs: np.ndarray | None = None
+        self,
+        candidates: CandidateAbout | None = None,
+        hubs: np.ndarray | None = None,
+        boxes: Iterable[np.ndarray] | None = None,
     ) -> SegmentEntry:
         """Write the tables and the candidate index, bring everything to the disk, and return the manifest's
         entry.
@@ -125,15 +135,21 @@ class SegmentWriter:
         Args:
             candidates: the candidate index to make; None for a segment that is scanned.
             hubs: (n,) float32, h of every moment, in an index with a bank.
+            boxes: (frames, 4) pixels of each window in turn, in an index of tubes.
         """
         if self.done != self.windows:
             raise ValueError(f"{self.done} windows came, {self.windows} were announced")
         self._embeddings.flush()
         self._write_videos()
         self._write_windows()
-        self._write_moments()
-        np.save(self.folder / BACKGROUND, self._background())
         names = [MOMENTS, VIDEOS, WINDOWS, EMBEDDINGS, BACKGROUND]
+        tubes = None
+        if boxes is not None:
+            write_tables(self.folder, [tube for video in self._videos for tube in video.tubes], boxes)
+            tubes = SegmentTubes(self.folder, self._grid)
+            names += [TUBES, BOXES]
+        self._write_moments(tubes)
+        np.save(self.folder / BACKGROUND, self._background(None if tubes is None else tubes.filled))
         for name in (HUBS, VECTORS):
             (self.folder / name).unlink(missing_ok=True)  # of a killed process that was to make one
         if hubs is not None:
@@ -174,31 +190,35 @@ class SegmentWriter:
         table = pa.table(dict(zip(WINDOW_COLUMNS.names, columns, strict=True)), schema=WINDOW_COLUMNS)
         pq.write_table(table, self.folder / WINDOWS)
 
-    def _background(self) -> np.ndarray:
+    def _background(self, filled: np.ndarray | None) -> np.ndarray:
         """Some rows, drawn evenly, with their embeddings: (s,) structured."""
         count, width = self._shape
-        rows = draw(np.arange(count))
+        rows = draw(np.arange(count) if filled is None else np.flatnonzero(filled))
         found = np.empty(len(rows), dtype=background_type(width))
         found["row"], found["embedding"] = rows, self._embeddings[rows]
         return found
 
-    def _write_moments(self) -> None:
+    def _write_moments(self, tubes: SegmentTubes | None) -> None:
         count, cells = len(self._grid), self._grid.cells.numpy().astype(np.int16)
         names = [video.video_id for video in self._videos]
         windows = [(number, window) for number, video in enumerate(self._videos) for window in video.windows]
         step = max(1, _GROUP // count)
-        with pq.ParquetWriter(self.folder / MOMENTS, MOMENT_COLUMNS) as writer:
+        schema = MOMENT_COLUMNS if tubes is None else MOMENT_COLUMNS.append(TUBE_COLUMNS.field("tube"))
+        with pq.ParquetWriter(self.folder / MOMENTS, schema) as writer:
             for first in range(0, len(windows), step):
                 part = windows[first : first + step]
-                spans = np.concatenate(
-                    [np.float32(w.start) + self._grid.seconds(w.length).numpy() for _, w in part]
-                )
+                numbers = np.repeat(np.arange(first, first + len(part), dtype=np.int32), count)
+                if tubes is None:
+                    spans = np.concatenate(
+                        [np.float32(w.start) + self._grid.seconds(w.length).numpy() for _, w in part]
+                    )
+                else:
+                    spans = tubes.spans(numbers, np.tile(np.arange(count), len(part)))
                 videos = np.repeat(np.array([number for number, _ in part], dtype=np.int32), count)
                 here = names[part[0][0] : part[-1][0] + 1]
                 ids = pa.DictionaryArray.from_arrays(pa.array(videos - videos[0]), pa.array(here))
                 clips = np.tile(cells, (len(part), 1))
-                numbers = np.repeat(np.arange(first, first + len(part), dtype=np.int32), count)
                 columns = [videos, ids, spans[:, 0], spans[:, 1], clips[:, 0], clips[:, 1], numbers]
-                writer.write_table(
-                    pa.table(dict(zip(MOMENT_COLUMNS.names, columns, strict=True)), schema=MOMENT_COLUMNS)
-                )
+                if tubes is not None:
+                    columns.append(tubes.numbers[numbers])
+                writer.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema))

@@ -219,7 +219,10 @@ def _select(segment: Segment, schema: pa.Schema, restriction: Restriction) -> Pa
 
 
 def _part(segment: Segment, videos: np.ndarray, keep: np.ndarray | None) -> Part:
-    """Neighbouring videos become one run."""
+    """Neighbouring videos become one run; what is no moment is left out."""
+    if segment.filled is not None:
+        filled = segment.filled[np.repeat(videos[segment.window_videos], segment.per_window)]
+        keep = filled if keep is None else keep & filled
     edges = np.flatnonzero(np.diff(np.concatenate([[0], videos.astype(np.int8), [0]])))
     bounds = (segment.first_window * segment.per_window)[edges]
     runs = [(first, last) for first, last in bounds.reshape(-1, 2).tolist()]

@@ -304,12 +304,7 @@ class MomentIndex:
 
     def hubs(self, rows: np.ndarray) -> Tensor:
         """The hub number h of rows of any shape, (*rows.shape,) float32; zeros without a bank."""
-        flat = rows.reshape(-1)
-        found = torch.zeros(len(flat))
-        for segment, first, here in self.rows.by_segment(flat):
-            if segment.hubs is not None:
-                found[torch.from_numpy(here)] = segment.hubs[torch.from_numpy(flat[here] - first)]
-        return found.view(*rows.shape)
+        return self.rows.hubs(rows)
 
     @cached_property
     def background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -321,11 +316,7 @@ class MomentIndex:
 
     def spans(self, rows: np.ndarray) -> np.ndarray:
         """Start and end of rows of any shape, (*rows.shape, 2) float32 seconds."""
-        flat = rows.reshape(-1)
-        found = np.empty((len(flat), 2), dtype=np.float32)
-        for segment, first, here in self.rows.by_segment(flat):
-            found[here] = segment.spans(flat[here] - first)
-        return found.reshape(*rows.shape, 2)
+        return self.rows.spans(rows)
 
     def videos_of(self, rows: np.ndarray) -> np.ndarray:
         """Video numbers of rows of any shape."""

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -116,7 +116,7 @@ class IndexWriter:
                 grid.pooling_counts,
                 joint_dim,
                 spaces,
-                [[v.video_id, v.duration, v.windows] for v in videos],
+                [[v.video_id, v.duration, v.windows, *map(astuple, v.tubes)] for v in videos],
             ]
         )
         folder = self.root / "segments" / hashlib.sha256(plan.encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ answer is not called exact, and the recall that was measured when the index was 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from ..errors import QueryError
@@ -72,6 +73,7 @@ def search_like(
     start: float,
     end: float,
     *,
+    tube: int | None = None,
     score: str | None = None,
     hub: float | None = None,
     options: SearchOptions | None = None,
@@ -81,13 +83,14 @@ def search_like(
     and what NMS would drop beside it are left out.
 
     Args:
+        tube: number of the tube that is meant; None looks at all of the video.
         deadline: as in `search_embeddings`.
 
     Raises:
-        QueryError: no such video, or no proposal there.
+        QueryError: no such video or tube, or no proposal there.
     """
     options = options or SearchOptions()
-    rows = index.rows_of(index.number_of(video_id))
+    rows = _rows_of(index, video_id, tube)
     overlap = temporal_iou(
         torch.from_numpy(index.spans(rows)), torch.tensor([start, end], dtype=torch.float32)
     )
@@ -97,13 +100,31 @@ def search_like(
         raise QueryError(
             f"no moment of '{video_id}' lies within {start:g}-{end:g} s; the video has {duration:g} s."
         )
-    both = unit(Embeddings(*(x[best][None].float() for x in index.embeddings(rows))))
-    own = torch.from_numpy(index.spans(rows))
-    beside = set(rows[(temporal_iou(own, own[best]) > options.nms).numpy()].tolist()) | {int(rows[best])}
+    row = rows[best : best + 1]
+    both = unit(Embeddings(*(x.float() for x in index.embeddings(row))))
+    numbers = index.rows.tubes(rows)
+    rows = rows if numbers is None else rows[numbers == numbers[best]]
+    own, itself = torch.from_numpy(index.spans(rows)), torch.from_numpy(index.spans(row))
+    beside = set(rows[(temporal_iou(own, itself) > options.nms).numpy()].tolist()) | set(row.tolist())
     chosen = index.manifest.with_score(score, hub)
-    query = f"{video_id}@{start:g}-{end:g}"
+    query = f"{video_id}@{start:g}-{end:g}" + ("" if tube is None else f"#{tube}")
     hidden = frozenset(beside)
     return search_embeddings(index, both, chosen, options, [query], hidden=hidden, deadline=deadline)[0]
+
+
+def _rows_of(index: MomentIndex, video_id: str, tube: int | None) -> np.ndarray:
+    """The rows of a video, or of one of its tubes."""
+    rows = index.rows_of(index.number_of(video_id))
+    if tube is None:
+        return rows
+    numbers = index.rows.tubes(rows)
+    if numbers is None:
+        raise QueryError(f"{index.root}: has no tubes: leave out '#{tube}' of the moment of '{video_id}'.")
+    if not (numbers == tube).any():
+        there = ", ".join(map(str, np.unique(numbers).tolist()))
+        raise QueryError(f"'{video_id}' has no tube {tube}; its tubes are {there}.")
+    found: np.ndarray = rows[numbers == tube]
+    return found
 
 
 @torch.inference_mode()

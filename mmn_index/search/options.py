@@ -15,7 +15,9 @@ class SearchOptions:
     """
 
     k: int = 10
-    nms: float = 0.5  # temporal IoU above which the worse of two moments of a video is dropped; 1 drops none
+    nms: float = (
+        0.5  # temporal IoU above which the worse of two moments of a video or tube is dropped; 1: none
+    )
     per_video: int | None = None  # at most so many moments of a video
     restriction: Restriction = field(default_factory=Restriction)
     exact: bool = False  # scan everything, candidate index or not

@@ -34,6 +34,7 @@ class Pair:
     first: tuple[float, float, float]
     second: tuple[float, float, float]
     video: int  # its number in the index
+    tubes: tuple[int, int] | None = None  # of the moments, in an index of tubes
 
 
 @torch.inference_mode()
@@ -142,7 +143,8 @@ def _bounds(
                 np.maximum.at(pairs, videos, _sums(index, windows, in_order).amax(dim=1).numpy())
                 for single, own in zip(singles, windows.amax(dim=2).numpy(), strict=True):
                     np.maximum.at(single, videos, own)
-        several = np.diff(segment.first_window) > 1
+        # Clips of a short tube share frames, so that clips that overlap may follow each other in time.
+        several = (np.diff(segment.first_window) > 1) | (segment.tubes is not None)
         bounds.append(np.where(several, singles.sum(axis=0), pairs))
     return np.concatenate(bounds)
 
@@ -171,7 +173,8 @@ def _best_pair(
     rows = index.rows_of(number)
     c, i = (q.double() @ m.double().T for q, m in zip(queries, index.embeddings(rows), strict=True))
     spans = index.spans(rows)
-    allowed = torch.from_numpy(options.restriction.allows(spans))
+    # Of a short tube some proposals hold no frame, and are no moments.
+    allowed = torch.from_numpy(options.restriction.allows(spans) & (spans[:, 0] < spans[:, 1]))
     logs = score.log(score.corrected(c, index.hubs(rows)), i).masked_fill(~allowed, -torch.inf).numpy()
     if in_order:
         # Edges of different windows that are one moment in time may differ by a rounding.
@@ -195,6 +198,8 @@ def _best_pair(
 def _pair(
     index: MomentIndex, rank: int, score: float, number: int, moments: tuple[int, int], logs: np.ndarray
 ) -> Pair:
-    spans = index.spans(index.rows_of(number)[list(moments)]).tolist()
+    rows = index.rows_of(number)[list(moments)]
+    spans, tubes = index.spans(rows).tolist(), index.rows.tubes(rows)
     first, second = ((start, end, float(log)) for (start, end), log in zip(spans, logs, strict=True))
-    return Pair(rank, index.video_id(number), score, first, second, number)
+    both = None if tubes is None else (int(tubes[0]), int(tubes[1]))
+    return Pair(rank, index.video_id(number), score, first, second, number, both)

@@ -124,6 +124,7 @@ def _survivors(index: MomentIndex, ranked: Tensor, valid: Tensor, options: Searc
             options.nms,
             options.k,
             options.per_video,
+            torch.from_numpy(own // len(index.manifest.grid)) if index.manifest.tubes else None,
         ).numpy()
         for line, line_kept in zip(short.tolist(), positions.tolist(), strict=True):
             kept[line] = [position for position in line_kept if position >= 0]
@@ -157,6 +158,8 @@ def hits_of(index: MomentIndex, ranked: Ranked, places: list[int], sought: Sough
     c, i = cosines(sought.queries)
     shown = _scores(c, i, other, sought.score)[1].tolist()
     spans, videos = index.spans(rows).tolist(), index.videos_of(rows).tolist()
+    numbers = index.rows.tubes(rows)
+    tubes = [[None] * rows.shape[1]] * len(rows) if numbers is None else numbers.tolist()
     hits = []
     for number, count in enumerate(counts):
         # Ranked in float64 already, or to be: equal scores of a ranking may differ by a rounding here.
@@ -166,9 +169,8 @@ def hits_of(index: MomentIndex, ranked: Ranked, places: list[int], sought: Sough
         own = []
         for rank, n in enumerate(best, 1):
             video, (start, end) = videos[number][n], spans[number][n]
-            own.append(
-                Hit(rank, index.video_id(video), start, end, shown[number][n], int(rows[number, n]), video)
-            )
+            row, tube = int(rows[number, n]), tubes[number][n]
+            own.append(Hit(rank, index.video_id(video), start, end, shown[number][n], row, video, tube=tube))
         hits.append(tuple(own))
     return hits
 

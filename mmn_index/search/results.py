@@ -18,6 +18,7 @@ class Hit:
     video: int  # its number in the index
     # probability that it is right, where the index was calibrated for the score
     confidence: float | None = None
+    tube: int | None = None  # its number in the video, in an index of tubes; MomentIndex.rows has the boxes
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,15 @@ from .library import Opened
 from .wire import MapOut, MapsOut
 
 
-def maps_of(opened: Opened, number: int, sentence: str, score: Score, at: float | None) -> MapsOut:
+def maps_of(
+    opened: Opened, number: int, sentence: str, score: Score, at: float | None, tube: int | None = None
+) -> MapsOut:
     """One map for each window of a video.
 
     Args:
         number: of the video.
         at: only of windows that hold this second.
+        tube: only of this tube.
 
     Raises:
         QueryError: a sentence that cannot be read, or a score that the index does not have.
@@ -29,7 +32,11 @@ def maps_of(opened: Opened, number: int, sentence: str, score: Score, at: float 
         version=opened.version,
         video=index.video_id(number),
         score=score.name,
-        maps=_maps(index, model, number, sentence, score, at),
+        maps=[
+            each
+            for each in _maps(index, model, number, sentence, score, at)
+            if tube is None or each.tube == tube
+        ],
     )
 
 
@@ -39,11 +46,13 @@ def _maps(
 ) -> list[MapOut]:
     query = model.embed_sentences([sentence])
     grid = index.manifest.grid
-    first = int(index.rows_of(number)[0])
+    rows = index.rows_of(number)[:: len(grid)]
+    first, tubes = int(rows[0]), index.rows.tubes(rows)
     found = list[MapOut]()
     for place, window in enumerate(index.rows.windows_of(number)):
         if at is None or window.start <= at <= window.start + window.length:
             cells = score_map(index, grid, query, first // len(grid) + place, score).round(6)
-            rows = [[None if isnan(value) else value for value in row] for row in cells.tolist()]
-            found.append(MapOut(start=window.start, length=window.length, scores=rows))
+            scores = [[None if isnan(value) else value for value in row] for row in cells.tolist()]
+            of = {} if tubes is None else {"tube": int(tubes[place])}
+            found.append(MapOut(start=window.start, length=window.length, scores=scores, **of))
     return found

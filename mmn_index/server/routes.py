@@ -129,13 +129,16 @@ async def moments(
     at: Annotated[
         float | None, Query(ge=0, allow_inf_nan=False, description="Only windows that hold this second.")
     ] = None,
+    tube: Annotated[int | None, Query(ge=0, description="Only this tube.")] = None,
 ) -> MapsOut:
     """A sentence's score of every proposal of a video, as 2D maps."""
     opened = service.library.find(index)
     check_sentences([query])
     check_limits(SearchRequest(query=query), service.settings)
     chosen, number = opened.index.manifest.with_score(score), number_of(opened, video)
-    found: MapsOut = await service.batcher.call(lambda deadline: maps_of(opened, number, query, chosen, at))
+    found: MapsOut = await service.batcher.call(
+        lambda deadline: maps_of(opened, number, query, chosen, at, tube)
+    )
     return found
 
 

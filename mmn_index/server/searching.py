@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from typing import Any
 
-from ..index import Restriction
+from ..handoff.records import boxes_of
+from ..index import MomentIndex, Restriction
 from ..search import Answer, SearchOptions, search_like, search_pairs
 from ..search.pairs import Pair
 from .batching import Batcher, Wanted
@@ -29,12 +31,15 @@ async def answer(request: SearchRequest, opened: Opened, batcher: Batcher, setti
     answers: list[Answer] = []
     pairs: list[Pair] | None = None
     if request.like is not None:
-        moment = (request.like.video, request.like.start, request.like.end)
+        like = request.like
         answers = [
             await batcher.call(
                 lambda deadline: search_like(
                     index,
-                    *moment,
+                    like.video,
+                    like.start,
+                    like.end,
+                    tube=like.tube,
                     score=request.score,
                     hub=request.hub,
                     options=options,
@@ -66,13 +71,14 @@ async def answer(request: SearchRequest, opened: Opened, batcher: Batcher, setti
             index=opened.name,
             version=opened.version,
             score=score.name,
-            answers=[_answer(one) for one in answers],
+            answers=[_answer(index, one) for one in answers],
             pairs=None if pairs is None else [_pair(one) for one in pairs],
             milliseconds=round(1000 * (time.monotonic() - began), 2),
         )
-        return found.model_dump_json().encode()
+        return found.model_dump_json(exclude_unset=True).encode()
 
-    if sum(len(one.hits) for one in answers) <= _LARGE:
+    # The boxes of tubes are read from the disk.
+    if sum(len(one.hits) for one in answers) <= _LARGE and not index.manifest.tubes:
         return written()
     return await asyncio.get_running_loop().run_in_executor(None, written)
 
@@ -116,7 +122,7 @@ def _options(request: SearchRequest, opened: Opened) -> SearchOptions:
     )
 
 
-def _answer(found: Answer) -> AnswerOut:
+def _answer(index: MomentIndex, found: Answer) -> AnswerOut:
     return AnswerOut(
         query=found.query,
         hits=[
@@ -128,6 +134,7 @@ def _answer(found: Answer) -> AnswerOut:
                 score=hit.score,
                 confidence=hit.confidence,
                 row=hit.row,
+                **boxes_of(index, hit),
             )
             for hit in found.hits
         ],
@@ -144,4 +151,7 @@ def _pair(found: Pair) -> PairOut:
         Part(start=round(start, 3), end=round(end, 3), log_score=round(log, 3))
         for start, end, log in (found.first, found.second)
     )
-    return PairOut(rank=found.rank, video=found.video_id, score=found.score, first=first, second=second)
+    tubes: dict[str, Any] = {} if found.tubes is None else {"tubes": found.tubes}
+    return PairOut(
+        rank=found.rank, video=found.video_id, score=found.score, first=first, second=second, **tubes
+    )

@@ -22,6 +22,7 @@ class Moment(_Strict):
     video: str
     start: Seconds
     end: Seconds
+    tube: int | None = Field(default=None, ge=0, description="In an index of tubes: which one.")
 
 
 class SearchRequest(_Strict):
@@ -164,6 +165,13 @@ class HitOut(BaseModel):
         default=None, description="Probability that it is right, if the index is calibrated."
     )
     row: int = Field(description="Its number in this version of the index.")
+    tube: int | None = Field(default=None, description="Of an index of tubes, as all below: which one.")
+    frame_size: tuple[int, int] | None = Field(default=None, description="Width and height, pixels.")
+    frame_rate: float | None = Field(default=None, description="Frames a second.")
+    first_frame: int | None = Field(default=None, description="Of the moment, counted from 1.")
+    boxes: list[tuple[float, float, float, float]] | None = Field(
+        default=None, description="x1, y1, x2, y2 in pixels, a box for each frame of the moment."
+    )
 
 
 class AnswerOut(BaseModel):
@@ -199,6 +207,7 @@ class PairOut(BaseModel):
     score: float = Field(description="The sum of both logarithmic scores.")
     first: Part
     second: Part
+    tubes: tuple[int, int] | None = Field(default=None, description="Of both, in an index of tubes.")
 
 
 class SearchResponse(BaseModel):
@@ -239,10 +248,11 @@ class VideosOut(BaseModel):
 
 
 class MapOut(BaseModel):
-    """The 2D map of one window of a video: all its proposals."""
+    """The 2D map of one window or tube of a video: all its proposals."""
 
     start: float
     length: float
+    tube: int | None = Field(default=None, description="In an index of tubes: which one.")
     scores: list[list[float | None]] = Field(
         description="Row: first clip; column: last clip. null where no proposal is."
     )
