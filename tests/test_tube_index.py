@@ -393,9 +393,10 @@ def test_verify_compares_the_tables_of_tubes(shelf: Path, monkeypatch: pytest.Mo
     (segment,) = MomentIndex(shelf / "shelf.mmn").segments
     assert list(_tubes(segment)) == []
     assert segment.tubes is not None
-    for name in ("first_frames", "frames"):
+    others = {"first_frames": segment.tubes.first_frames + 1, "frames": np.roll(segment.tubes.frames, 1)}
+    for name, values in others.items():
         with monkeypatch.context() as patch:
-            patch.setattr(segment.tubes, name, np.roll(getattr(segment.tubes, name), 1))
+            patch.setattr(segment.tubes, name, values)
             assert any("boxes.parquet: row" in text for text in _tubes(segment))
     with monkeypatch.context() as patch:
         patch.setattr(segment, "starts", segment.starts + 0.5)
