@@ -6,18 +6,20 @@ No script and nothing from the network; every picture is inside the file.
 
 import base64
 import io
+import math
 import os
 from html import escape
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mmn_index.errors import OutputError, VideoError
-from mmn_index.index import MomentIndex
+from mmn_index.index import MomentIndex, MomentTube
 from mmn_index.moment_model import MomentModel
 from mmn_index.origin import path_of
+from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Score
 from mmn_index.search import Answer, Hit, score_map
 from mmn_index.windows import Window
@@ -106,7 +108,7 @@ def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answe
         "The map beside a moment shows the score of every proposal of its video, or of the window of a long "
         "video, down by where the proposal begins and right by "
         "where it ends; brighter is better, and the moment itself is "
-        f"framed.</p>\n{cards}\n</body>\n</html>\n"
+        f"framed.{_tubes_too(index)}</p>\n{cards}\n</body>\n</html>\n"
     )
     try:
         path.write_text(page, encoding="utf-8")
@@ -114,23 +116,28 @@ def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answe
         raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
+def _tubes_too(index: MomentIndex) -> str:
+    return " The frame in a picture is the person that the moment is of." if index.manifest.tubes else ""
+
+
 def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
     video = index.video(hit.video)
     times = f"<time>{clock(hit.start)}</time> to <time>{clock(hit.end)}</time>"
-    name = _text(hit.video_id)
+    name, tube = _text(hit.video_id), index.rows.tube(hit.row)
     path = path_of(video.uri) if video.uri else None
     if path and os.path.isfile(path):
         at = f"{path.absolute().as_uri()}#t={hit.start:.1f},{hit.end:.1f}"
         name = f'<a href="{escape(at)}">{name}</a>'
     sure = "" if hit.confidence is None else f"right with probability {hit.confidence:.2f} &middot; "
+    times += "" if hit.tube is None else f" &middot; tube {hit.tube}"
     left, width = 100 * hit.start / video.duration, 100 * (hit.end - hit.start) / video.duration
     return (
         f'<article>\n<div>\n<h2><span class="rank">{hit.rank}</span><span>{name}</span><span>{times}</span>'
-        f'<span class="score">{sure}{hit.score:.3f}</span></h2>\n{_strip(path, hit)}\n'
+        f'<span class="score">{sure}{hit.score:.3f}</span></h2>\n{_strip(path, hit, tube)}\n'
         f'<div class="line" role="img" aria-label="The moment within the video">'
         f'<span style="left:{left:.2f}%;width:{width:.2f}%"></span></div>\n'
         f'<div class="ends"><span>{clock(0)}</span><span>{clock(video.duration)}</span></div>\n</div>\n'
-        f"{_map(cells, hit, index.rows.window_of(hit.row))}\n</article>"
+        f"{_map(cells, index.manifest.grid, hit, index.rows.window_of(hit.row))}\n</article>"
     )
 
 
@@ -139,8 +146,10 @@ def _text(text: str) -> str:
     return escape(printable(text))
 
 
-def _strip(path: Path | None, hit: Hit) -> str:
-    """Pictures of the moment, evenly spaced; or a line that says why there are none."""
+def _strip(path: Path | None, hit: Hit, tube: MomentTube | None) -> str:
+    """Pictures of the moment, evenly spaced, with the boxes of its tube; or a line that says why there are
+    none.
+    """
     from mmn_index.video.thumbnails import thumbnails
 
     if path is None:
@@ -148,21 +157,36 @@ def _strip(path: Path | None, hit: Hit) -> str:
             '<p class="none">The features do not say which file this video is, so there are no pictures.</p>'
         )
     length = hit.end - hit.start
+    times = [hit.start + length * (n + 0.5) / _PICTURES for n in range(_PICTURES)]
     try:
-        pictures = thumbnails(
-            path, [hit.start + length * (n + 0.5) / _PICTURES for n in range(_PICTURES)], _HEIGHT
-        )
+        pictures = thumbnails(path, times, _HEIGHT)
     except (VideoError, OSError) as error:
         return f'<p class="none">No pictures: {_text(str(error))}</p>'
     tags = []
-    for picture in pictures:
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    for time, picture in zip(times, pictures, strict=True):
+        buffer, shown = io.BytesIO(), Image.fromarray(picture)
+        if tube is not None:
+            _frame(shown, tube, time)
+        shown.save(buffer, "JPEG", quality=85)
         tags.append(f'<img alt="" src="{_data(buffer, "image/jpeg")}">')
     return f'<div class="strip">{"".join(tags)}</div>'
 
 
-def _map(cells: np.ndarray, hit: Hit, window: Window) -> str:
+def _frame(picture: Image.Image, tube: MomentTube, time: float) -> None:
+    """Draw the box of a second."""
+    place = math.floor(time * tube.rate) + 1 - tube.tube.first
+    if not 0 <= place < len(tube.tube):
+        return
+    scale = picture.width / tube.width, picture.height / tube.height
+    box = [x * side for x, side in zip(tube.tube.boxes[place].tolist(), (*scale, *scale), strict=True)]
+    pen = ImageDraw.Draw(picture)
+    for grown, colour in ((1, "#0a0c10"), (0, "#ffd43b")):
+        pen.rectangle(
+            [box[0] - grown, box[1] - grown, box[2] + grown, box[3] + grown], outline=colour, width=2
+        )
+
+
+def _map(cells: np.ndarray, grid: ProposalGrid, hit: Hit, window: Window) -> str:
     """The 2D map as a picture; rows are where a proposal begins, columns where it ends, and the hit is
     framed.
     """
@@ -179,8 +203,8 @@ def _map(cells: np.ndarray, hit: Hit, window: Window) -> str:
     picture = Image.fromarray(np.concatenate([colours, alpha], axis=2).round().astype(np.uint8), "RGBA")
     buffer = io.BytesIO()
     picture.resize((count * _CELL, count * _CELL), Image.Resampling.NEAREST).save(buffer, "PNG")
-    side, clip = count * _CELL, window.length / count
-    row, column = round((hit.start - window.start) / clip), round((hit.end - window.start) / clip) - 1
+    side = count * _CELL
+    row, column = grid.cells[hit.row % len(grid)].tolist()
     begin = f"from {clock(window.start)}, " if window.start else ""
     return (
         f'<figure><svg viewBox="0 0 {side} {side}" role="img" aria-label="Score of every proposal of the '

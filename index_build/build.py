@@ -112,7 +112,16 @@ def build(
         writer.publish(replace(manifest, segments=(entry,)), checkpoint_path, encoder)
     known = len(bank.sentences) if bank else None
     more = (tuple(left_out), tuple(remarks))
-    return BuildResult(root, len(videos), entry.moments, entry, known, default.hub, *more)
+    return BuildResult(root, len(videos), _moments(root, manifest, entry), entry, known, default.hub, *more)
+
+
+def _moments(root: Path, manifest: Manifest, entry: SegmentEntry) -> int:
+    """How many moments of a new segment can be found: of a short tube some rows are none."""
+    return (
+        MomentIndex.of(root, replace(manifest, segments=(entry,))).num_moments
+        if manifest.tubes
+        else entry.moments
+    )
 
 
 def _manifest(about: ModelInfo, source: Source, score: Score) -> Manifest:
@@ -178,9 +187,8 @@ def add(
         bank = None if manifest.bank is None else read_bank(root, manifest.bank, manifest.score.tau, device)
         entry = write_segment(writer, manifest, model, videos, source, bank, report, metadata, device)
         writer.publish(replace(manifest, segments=(*old, entry)))
-    return BuildResult(
-        root, len(videos), entry.moments, entry, left_out=tuple(left_out), remarks=tuple(remarks)
-    )
+    moments = _moments(root, manifest, entry)
+    return BuildResult(root, len(videos), moments, entry, left_out=tuple(left_out), remarks=tuple(remarks))
 
 
 def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:

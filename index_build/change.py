@@ -109,8 +109,8 @@ def compact(
         entry = copy_videos(
             writer, manifest, index, numbers, videos, own if own.num_columns else None, wish, report
         )
-        writer.publish(replace(manifest, segments=(entry,)))
-        return BuildResult(root, len(videos), entry.moments, entry)
+        manifest = writer.publish(replace(manifest, segments=(entry,)))
+        return BuildResult(root, len(videos), MomentIndex.of(root, manifest).num_moments, entry)
 
 
 def copy_videos(

@@ -33,7 +33,7 @@ from mmn_index.index import (
 )
 from mmn_index.moments import nms_lists
 from mmn_index.scoring import Embeddings, Score
-from mmn_index.search import SearchOptions, search_embeddings, search_like
+from mmn_index.search import SearchOptions, score_map, search_embeddings, search_like
 from mmn_index.search.pairs import search_pair_embeddings
 from mmn_index.tube_file import Footage, FoundTube, TubeFile
 from mmn_index.tube_writer import write_tubes
@@ -200,6 +200,15 @@ def test_what_holds_no_frame_is_never_counted_nor_found(index: MomentIndex) -> N
     assert answers[0].moments == len(full)
 
 
+def test_maps_have_no_score_where_no_frame_is(index: MomentIndex) -> None:
+    rows, query = by_hand(index), random_queries(6, 1)
+    for window in range(len(rows) // len(GRID)):
+        cells = score_map(index, GRID, query, window, Score())
+        own = rows[window * len(GRID) : (window + 1) * len(GRID)]
+        full = [one["frames"][0] < one["frames"][1] for one in own]
+        assert np.array_equal(np.isfinite(cells[tuple(GRID.cells.T.numpy())]), full)
+
+
 def test_pairs_are_the_best_of_all_pairs(index: MomentIndex) -> None:
     queries, rows = random_queries(4, 2), by_hand(index)
     parts = index.embeddings(np.arange(len(rows)))
@@ -363,9 +372,14 @@ def test_every_change_keeps_tubes_and_boxes(shelf: Path, tmp_path: Path, command
     root, more, again = tmp_path / "a.mmn", tmp_path / "more.h5", tmp_path / "again.h5"
     short_tubes(more, ("new/a", "new/b"))
     short_tubes(again, ("new/b", "shelf/v03"), seed=4)
-    command.ok("build", shelf / "tubes.h5", "--model", shelf / "run" / "model", "-o", root)
+    told = command.ok("build", shelf / "tubes.h5", "--model", shelf / "run" / "model", "-o", root).stderr
+    assert f"{MomentIndex(root).num_moments:,} moments of 24 videos" in told
     before = content(root)
-    command.ok("add", more, "--index", root)
+    had = MomentIndex(root).num_moments
+    told = command.ok("add", more, "--index", root).stderr
+    index = MomentIndex(root)
+    assert f"{index.num_moments - had:,} moments of 2 videos" in told
+    assert index.num_moments < sum(entry.moments for entry in index.manifest.segments)
     command.fails("add", again, "--index", root, says="already")
     command.ok("update", again, "--index", root)
     command.ok("remove", "shelf/v05", "--index", root)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..index import MomentIndex
+from ..index import MomentIndex, MomentTube
 from ..search import Answer, Hit
 from .excerpt import Excerpt
 
@@ -51,8 +51,11 @@ def boxes_of(index: MomentIndex, hit: Hit) -> dict[str, Any]:
     tubes.
     """
     found = index.rows.tube(hit.row)
-    if found is None:
-        return {}
+    return {} if found is None else boxes_record(found)
+
+
+def boxes_record(found: MomentTube) -> dict[str, Any]:
+    """Boxes as JSON has them."""
     return {
         _TUBE: found.number,
         "frame_size": [found.width, found.height],

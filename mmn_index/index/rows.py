@@ -104,6 +104,14 @@ class Rows:
             return None
         return segment.tubes.moment(*divmod(row - first, self._per_window))
 
+    def tube_between(self, video: int, number: int, start: float, end: float) -> MomentTube | None:
+        """The boxes of a tube of a video from one second to another; None where there are none."""
+        segment, row = self.place(video)
+        first, last = segment.first_window[row : row + 2].tolist()
+        if segment.tubes is None or not 0 <= number < last - first:
+            return None
+        return segment.tubes.between(first + number, start, end)
+
     def tubes_of(self, video: int) -> list[tuple[PlannedTube, np.ndarray]]:
         """The tubes of a video with all their boxes, (frames, 4) pixels; none where windows are no tubes."""
         segment, row = self.place(video)

@@ -4,6 +4,7 @@ A proposal of a tube spans whole frames (tube_map.py). Of a tube with fewer fram
 proposals span none: they are rows like the others, are never found, and start and end together.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,6 +117,17 @@ class SegmentTubes:
     def moment(self, window: int, proposal: int) -> MomentTube:
         """The boxes of a proposal."""
         ((first, end),) = self.parts(np.array([window]), np.array([proposal])).tolist()
+        return self._cut(window, first, end)
+
+    def between(self, window: int, start: float, end: float) -> MomentTube | None:
+        """The boxes of a tube from one second to another; None where it has none then."""
+        begin, rate = int(self.first_frames[window]) - 1, float(self.rates[window])
+        first = max(0, math.floor(start * rate) - begin)
+        last = min(int(self.frames[window]), math.ceil(end * rate) - begin)
+        return self._cut(window, first, last) if first < last else None
+
+    def _cut(self, window: int, first: int, end: int) -> MomentTube:
+        """Boxes first .. end - 1 of a tube."""
         about = self.planned(slice(window, window + 1))[0]
         frames = about.first_frame + torch.arange(first, end)
         boxes = torch.from_numpy(self._read(window, first, end))

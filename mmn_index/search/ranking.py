@@ -235,5 +235,8 @@ def score_map(
     rows = window * len(grid) + np.arange(len(grid))
     both = Embeddings(*(x.cpu() for x in query))
     c, i = _cosines(index, rows[None], both, score, torch.float64, Deadline(None))
-    cells[tuple(grid.cells.T.numpy())] = score(c[0], i[0]).numpy()
+    spans = index.spans(rows)  # of a short tube some proposals hold no frame
+    cells[tuple(grid.cells.T.numpy())] = np.where(
+        spans[:, 0] < spans[:, 1], score(c[0], i[0]).numpy(), np.nan
+    )
     return cells

@@ -1,15 +1,19 @@
-"""A sentence's scores of all proposals of a video: its 2D maps."""
+"""A sentence's scores of all proposals of a video: its 2D maps. And where a tube is."""
 
 from math import isnan
 
 import torch
 
+from ..handoff.records import boxes_record
 from ..index import MomentIndex
 from ..moment_model import MomentModel
 from ..scoring import Score
 from ..search import score_map
 from .library import Opened
-from .wire import MapOut, MapsOut
+from .problems import RequestError
+from .wire import BoxesOut, MapOut, MapsOut
+
+_MOST_BOXES = 20_000  # ten minutes at 30 a second
 
 
 def maps_of(
@@ -56,3 +60,24 @@ def _maps(
             of = {} if tubes is None else {"tube": int(tubes[place])}
             found.append(MapOut(start=window.start, length=window.length, scores=scores, **of))
     return found
+
+
+def boxes_between(opened: Opened, number: int, tube: int, start: float, end: float) -> BoxesOut:
+    """The boxes of a tube from one second to another.
+
+    Raises:
+        RequestError: 404, there are none; 422, they are too many.
+    """
+    index = opened.index
+    found = index.rows.tube_between(number, tube, start, end)
+    if found is None:
+        raise RequestError(
+            404, f"'{index.video_id(number)}' has no tube {tube} from {start:g} to {end:g} s in this index."
+        )
+    if len(found.tube) > _MOST_BOXES:
+        raise RequestError(
+            422, f"{len(found.tube):,} boxes, this server gives {_MOST_BOXES:,} at once: ask for less time."
+        )
+    return BoxesOut(
+        index=opened.name, version=opened.version, video=index.video_id(number), **boxes_record(found)
+    )

@@ -9,13 +9,14 @@ from .. import _version
 from ..text_encoder import check_sentences
 from .files import FileAnswer, file_of, media_type, number_of
 from .gone import while_there
-from .maps import maps_of
+from .maps import boxes_between, maps_of
 from .pictures import HEIGHTS
 from .problems import MEDIA_TYPE
 from .searching import answer, check_limits
 from .service import Served
 from .videos import video_of, videos_of
 from .wire import (
+    BoxesOut,
     HealthOut,
     IndexOut,
     MapsOut,
@@ -95,6 +96,7 @@ def indexes(service: Served) -> list[IndexOut]:
             moments=shelf.opened.index.num_moments,
             score=shelf.opened.index.manifest.score.name,
             calibrated=shelf.opened.index.manifest.calibration is not None,
+            tubes=shelf.opened.index.manifest.tubes,
             columns=list(shelf.opened.index.columns.names),
             max_k=service.settings.max_k,
         )
@@ -140,6 +142,20 @@ async def moments(
         lambda deadline: maps_of(opened, number, query, chosen, at, tube)
     )
     return found
+
+
+@index_routes.get("/videos/{video:name}/boxes", responses=problems(401, 404, 422))
+def boxes(
+    video: VideoName,
+    tube: Annotated[int, Query(ge=0, description="Its number in the video.")],
+    service: Served,
+    index: IndexName = None,
+    start: Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="Seconds.")] = 0.0,
+    end: Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="Seconds.")] = 1e9,
+) -> BoxesOut:
+    """Where the person of a tube is, of an index of tubes."""
+    opened = service.library.find(index)
+    return boxes_between(opened, number_of(opened, video), tube, start, end)
 
 
 @index_routes.get(

@@ -268,6 +268,21 @@ class MapsOut(BaseModel):
     maps: list[MapOut]
 
 
+class BoxesOut(BaseModel):
+    """The boxes of a tube."""
+
+    index: str
+    version: int
+    video: str
+    tube: int
+    frame_size: tuple[int, int] = Field(description="Width and height, pixels.")
+    frame_rate: float = Field(description="Frames a second.")
+    first_frame: int = Field(description="Of the boxes, counted from 1.")
+    boxes: list[tuple[float, float, float, float]] = Field(
+        description="x1, y1, x2, y2 in pixels, one a frame."
+    )
+
+
 class IndexOut(BaseModel):
     """An index of the server."""
 
@@ -277,6 +292,7 @@ class IndexOut(BaseModel):
     moments: int
     score: str
     calibrated: bool
+    tubes: bool = Field(description="Whether its moments are of tubes, which have boxes.")
     columns: list[str] = Field(description="Of metadata, for `where`.")
     max_k: int = Field(description="The largest `k` that this server takes.")
 

@@ -67,8 +67,10 @@ export const search = async (request, signal) => (await post("v1/search", reques
 export const videos = async (index, count, signal) =>
   (await send(`v1/videos${inIndex(index, { count })}`, { signal })).json();
 export const video = async (index, id, signal) => (await send(below(id, "/", index), { signal })).json();
-export const maps = async (index, id, query, at, signal) =>
-  (await send(below(id, "/moments", index, { query, at }), { signal })).json();
+export const maps = async (index, id, query, at, tube, signal) =>
+  (await send(below(id, "/moments", index, { query, at, ...tube }), { signal })).json();
+export const boxes = async (index, id, { tube, start, end }, signal) =>
+  (await send(below(id, "/boxes", index, { tube, start, end }), { signal })).json();
 export const exported = (request, signal) => post("v1/export", request, { signal });
 export const login = (token) => post("v1/session", { token }, { again: false });
 /** The problem that keeps a picture or a film from coming, which elements do not tell; null where there is none. */

@@ -1,6 +1,7 @@
 // The page: one state, which the address bar holds, and the parts that show it.
 import * as api from "./api.js";
 import { $ } from "./dom.js";
+import { ofTube } from "./boxes.js";
 import { hitOf } from "./cards.js";
 import { knownVideos, loadFilters, showChips, showFilters, startFilters } from "./filters.js";
 import { showForm, startForm } from "./form.js";
@@ -109,7 +110,7 @@ function askAnew(changes) {
 
 const filter = (changes) => ask({ ...changes, exact: state.exact });
 
-const open = (hit, part = hit.parts[0]) => go({ open: { video: hit.video, start: part.start, end: part.end } });
+const open = (hit, part = hit.parts[0]) => go({ open: { video: hit.video, start: part.start, end: part.end, ...ofTube(part.tube) } });
 const like = (hit) => ask({ like: { video: hit.video, ...hit.parts[0] }, query: "", kind: "", second: "" });
 
 function closed() {

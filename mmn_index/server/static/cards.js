@@ -1,5 +1,6 @@
 // A moment as a card: its picture, where it is, how sure it is; it plays on hover, focus or a key.
 import * as api from "./api.js";
+import { Boxes, ofTube } from "./boxes.js";
 import { about } from "./library.js";
 import { h, reducedMotion } from "./dom.js";
 import * as preview from "./preview.js";
@@ -8,6 +9,7 @@ import { likelihood, percent, score, span, spoken } from "./wording.js";
 
 const HOVER = 120; // milliseconds before a card plays that a pointer merely crosses
 const hits = new WeakMap(); // card -> its hit
+const overlays = new WeakMap(); // card -> the box on its picture
 
 export const hitOf = (card) => hits.get(card);
 export const openOf = (card) => card.querySelector(".open");
@@ -18,27 +20,34 @@ export function hitsOf(answer, state) {
   const found = answer.pairs ?? answer.answers[0]?.hits ?? [];
   const only = answer.answers[0];
   return found.map((one) => {
-    const parts = one.first
-      ? [one.first, one.second].map(({ start, end }) => ({ start, end }))
-      : [{ start: one.start, end: one.end }];
-    const key = JSON.stringify([answer.index, one.video, parts.map(({ start, end }) => [start, end])]);
+    const tubes = one.tubes ?? [one.tube];
+    const parts = (one.first ? [one.first, one.second] : [one]).map(({ start, end }, part) => ({ start, end, ...ofTube(tubes[part]) }));
+    const key = JSON.stringify([answer.index, one.video, parts.map(({ start, end, tube }) => [start, end, tube])]);
     const texts = parts.length > 1 ? [state.query, state.second] : [only.query];
     const confidence = one.confidence ?? null;
     const about = { rank: one.rank, score: one.score, scoreName: answer.score, exact: only?.exact ?? null, recall: only?.recall ?? null };
-    return { key, index: answer.index, kind, texts, parts, video: one.video, confidence, ...about };
+    const { boxes, first_frame, frame_rate, frame_size } = one;
+    const tube = boxes ? { boxes, first_frame, frame_rate, frame_size } : null;
+    return { key, index: answer.index, kind, texts, parts, video: one.video, confidence, tube, ...about };
   });
 }
+
+const tubeName = (parts) => (parts[0].tube === undefined ? null : `tube ${[...new Set(parts.map(({ tube }) => tube))].join(" + ")}`);
 
 export function makeCard(hit, actions) {
   const times = hit.parts.map(({ start, end }) => span(start, end)).join(hit.kind === "and" ? "  +  " : "  →  ");
   const heard = hit.parts.map(({ start, end }) => spoken(start, end)).join(", then ");
   const sure = hit.confidence === null ? null : `${percent(hit.confidence)} · ${likelihood(hit.confidence)}`;
-  const name = [hit.video, heard, sure].filter(Boolean).join(", ");
+  const tube = tubeName(hit.parts);
+  const name = [hit.video, tube, heard, sure].filter(Boolean).join(", ");
+  const boxes = new Boxes("cover");
+  boxes.of(hit.tube);
   const note = h("p", { class: "note", hidden: true });
   const shot = h(
     "div",
     { class: hit.parts.length > 1 ? "shot pair" : "shot" },
     ...hit.parts.map((part) => picture(hit, part, () => fail(card, note))),
+    hit.tube ? boxes.element : null,
     h("button", { type: "button", class: "open", tabIndex: -1, "aria-label": `Open ${name}` }),
     h("span", { class: "time", textContent: times }),
     note,
@@ -69,13 +78,16 @@ export function makeCard(hit, actions) {
       h(
         "span",
         { class: "sure" },
+        tube ? h("span", { class: "tube", textContent: tube }) : null,
         sure ? meter(hit.confidence) : null,
         sure ? h("span", { textContent: sure }) : null,
         h("span", { class: "score", title: "Score", textContent: sure ? score(hit.score) : `score ${score(hit.score)}` }),
       ),
     ),
   );
+  boxes.show(middle(hit.parts[0]));
   hits.set(card, hit);
+  overlays.set(card, boxes);
   mark(card);
   listen(card, hit, actions);
   return card;
@@ -86,6 +98,8 @@ function meter(confidence) {
   bar.firstChild.style.width = percent(confidence).replace(" ", "");
   return bar;
 }
+
+const middle = ({ start, end }) => (start + end) / 2;
 
 function picture(hit, { start, end }, failed) {
   const image = h("img", { alt: "", loading: "lazy", decoding: "async" });
@@ -98,7 +112,7 @@ function picture(hit, { start, end }, failed) {
       setTimeout(() => (image.src = `${image.src}&again`), 1200);
     } else failed();
   });
-  image.src = api.pictureAddress(hit.index, hit.video, (start + end) / 2);
+  image.src = api.pictureAddress(hit.index, hit.video, middle({ start, end }));
   return image;
 }
 
@@ -123,7 +137,8 @@ function say(note, text) {
 
 export function start(card) {
   const hit = hitOf(card);
-  preview.play(card, hit, hit.index, (text) => say(card.querySelector(".note"), text));
+  const show = (seconds) => overlays.get(card).show(seconds ?? middle(hit.parts[0]));
+  preview.play(card, hit, hit.index, (text) => say(card.querySelector(".note"), text), show);
 }
 
 export function select(card, value = !isSelected(hitOf(card))) {

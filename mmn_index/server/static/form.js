@@ -78,7 +78,7 @@ function showLike(state, onUnlike) {
   image.addEventListener("error", () => image.remove());
   chip.append(
     image,
-    h("span", { class: "chip-text", textContent: `Like ${like.video}, ${span(like.start, like.end)}`, title: like.video }),
+    h("span", { class: "chip-text", textContent: `Like ${like.video}, ${span(like.start, like.end)}${like.tube === undefined ? "" : `, tube ${like.tube}`}`, title: like.video }),
     h("button", { type: "button", class: "icon-button small", "aria-label": "No longer like this moment", textContent: "✕", onclick: onUnlike }),
   );
 }

@@ -1,5 +1,6 @@
 // A whole video. What the browser cannot play itself comes converted from some second on: its second 0 is that.
 import * as api from "./api.js";
+import { Boxes } from "./boxes.js";
 import { h } from "./dom.js";
 
 const LAST = 0.2; // seconds before its end that a converted video can still begin at
@@ -17,7 +18,8 @@ export class Player {
       return;
     }
     this.media = h("video", { controls: true, playsInline: true, preload: "auto", "aria-label": video.video });
-    this.element.append(this.media, this.note);
+    this.boxes = new Boxes("contain");
+    this.element.append(this.media, this.boxes.element, this.note);
     this.media.addEventListener("timeupdate", () => this.tell());
     this.media.addEventListener("seeked", () => this.tell());
     for (const type of ["loadeddata", "playing"]) this.media.addEventListener(type, () => this.say(null));
@@ -27,6 +29,18 @@ export class Player {
 
   get converted() {
     return this.video.playback === "transcode";
+  }
+
+  /** Draw the boxes of a tube while it plays; null for none. */
+  follow(tube) {
+    if (!this.media) return;
+    this.boxes.of(tube);
+    cancelAnimationFrame(this.frame);
+    const look = () => {
+      if (!this.waits) this.boxes.show(this.offset + this.media.currentTime);
+      this.frame = requestAnimationFrame(look);
+    };
+    if (tube) look();
   }
 
   say(text) {
@@ -97,6 +111,7 @@ export class Player {
   end() {
     this.ended = true;
     clearTimeout(this.timer);
+    cancelAnimationFrame(this.frame);
     if (!this.media) return;
     this.media.pause();
     this.media.removeAttribute("src");

@@ -15,11 +15,14 @@ export function stop(card = null) {
   }
 }
 
-/** Play the parts of a hit in turn. `say` writes a line on the card, or removes it. */
-export async function play(card, hit, index, say) {
+/**
+ * Play the parts of a hit in turn. `say` writes a line on the card, or removes it; `show` is told which second is
+ * seen, and null where it is the picture again.
+ */
+export async function play(card, hit, index, say, show) {
   if (current?.card === card) return;
   stop();
-  const mine = (current = new Preview(card, hit, index, say));
+  const mine = (current = new Preview(card, hit, index, say, show));
   try {
     await mine.begin();
   } catch (error) {
@@ -28,8 +31,8 @@ export async function play(card, hit, index, say) {
 }
 
 class Preview {
-  constructor(card, hit, index, say) {
-    Object.assign(this, { card, hit, index, say, part: 0, ended: false });
+  constructor(card, hit, index, say, show) {
+    Object.assign(this, { card, hit, index, say, show, part: 0, ended: false });
     this.progress = card.querySelector(".progress");
   }
 
@@ -95,6 +98,7 @@ class Preview {
       const at = this.element.currentTime;
       if (!this.element.seeking && this.element.readyState > 1) {
         this.progress.style.transform = `scaleX(${Math.min(1, Math.max(0, (at - begin) / (end - start)))})`;
+        this.show(at - begin + start);
         if (!this.converted && (at >= end - 0.02 || at < start - 0.5)) this.turn();
       }
       this.frame = requestAnimationFrame(look);
@@ -121,6 +125,7 @@ class Preview {
     cancelAnimationFrame(this.frame);
     this.card.classList.remove("plays");
     this.progress.style.transform = "scaleX(0)";
+    this.show(null);
     if (!this.element) return;
     this.element.pause();
     this.element.removeAttribute("src"); // the connection is closed, too

@@ -1,5 +1,6 @@
 // A search from its beginning to its answer on the page; a newer one ends it.
 import * as api from "./api.js";
+import { ofTube } from "./boxes.js";
 import { hitOf, hitsOf, makeCard } from "./cards.js";
 import { $, announce, h } from "./dom.js";
 import * as grid from "./grid.js";
@@ -186,7 +187,7 @@ function byVideo(hits) {
 
 /** The parts of hits as a time line and a viewer show them. */
 export const momentsOf = (hits) =>
-  hits.flatMap((hit) => hit.parts.map(({ start, end }) => ({ start, end, hit, score: hit.score, confidence: hit.confidence, rank: hit.rank })));
+  hits.flatMap((hit) => hit.parts.map(({ start, end, tube }) => ({ start, end, ...ofTube(tube), hit, score: hit.score, confidence: hit.confidence, rank: hit.rank })));
 
 function badge(answer, state, hits) {
   const only = answer.answers[0];

@@ -9,7 +9,7 @@ export const EMPTY = Object.freeze({
   query: "",
   kind: "", // of the second sentence: then, and, not
   second: "",
-  like: null, // {video, start, end}
+  like: null, // {video, start, end}, and in an index of tubes {tube}
   index: "",
   where: [],
   video: "",
@@ -22,15 +22,17 @@ export const EMPTY = Object.freeze({
   exact: false,
   grouped: false,
   k: STEP,
-  open: null, // {video, start, end} that is shown in the viewer
+  open: null, // the same, that is shown in the viewer
 });
 
-const momentText = ({ video, start, end }) => `${start}-${end}@${video}`;
+const momentText = ({ video, start, end, tube }) => `${start}-${end}${tube === undefined ? "" : `~${tube}`}@${video}`;
 
 /** Times come first: a name may hold every character, and is the rest. */
 function momentOf(text) {
-  const found = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)@(.+)$/s.exec(text ?? "");
-  return found && { start: Number(found[1]), end: Number(found[2]), video: found[3] };
+  const found = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)(?:~(\d{1,9}))?@(.+)$/s.exec(text ?? "");
+  if (!found) return null;
+  const tube = found[3] === undefined ? {} : { tube: Number(found[3]) };
+  return { start: Number(found[1]), end: Number(found[2]), video: found[4], ...tube };
 }
 
 const numberOf = (text) => {

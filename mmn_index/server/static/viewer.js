@@ -1,5 +1,6 @@
 // A whole video in a dialog: player, time line with the answer's moments, map of the sentence.
 import * as api from "./api.js";
+import { ofTube } from "./boxes.js";
 import { h } from "./dom.js";
 import { HeatMap } from "./heatmap.js";
 import { about } from "./library.js";
@@ -37,7 +38,7 @@ export function closeViewer() {
   dialog.replaceChildren();
 }
 
-/** moment: {video, start, end}; moments: of the answer, in this video; sentences: that maps are made of. */
+/** moment: {video, start, end, tube}; moments: of the answer, in this video; sentences: that maps are made of. */
 export async function openViewer(index, moment, moments, sentences) {
   if (shown?.is(index, moment, moments)) {
     shown.play(moment);
@@ -89,7 +90,7 @@ class Viewer {
       onSeek: (seconds) => this.player.seek(seconds),
     });
     this.stage.replaceChildren(this.player.element);
-    this.below.replaceChildren(this.timeline.element, this.list(), this.facts());
+    this.below.replaceChildren(...[this.timeline.element, this.list(), this.facts()].filter(Boolean));
     if (this.sentences.length) this.showPanel();
     else this.panel.hidden = true;
     this.ready = true;
@@ -99,13 +100,26 @@ class Viewer {
   /** Somebody chose a moment: played, and in the address bar. */
   chosen(moment) {
     this.play(moment);
-    on.moved({ video: this.moment.video, start: moment.start, end: moment.end });
+    on.moved({ video: this.moment.video, start: moment.start, end: moment.end, ...ofTube(moment.tube) });
+  }
+
+  /** Draw the boxes of the moment's tube. */
+  async follow({ start, end, tube }) {
+    const mine = (this.following = {});
+    this.player.follow(null);
+    if (tube === undefined) return;
+    try {
+      const found = await api.boxes(this.index, this.moment.video, { tube, start, end }, this.stop.signal);
+      if (!this.ended && mine === this.following) this.player.follow(found);
+    } catch {
+      // Without them the video is still worth to be seen; the tube may be gone from the index.
+    }
   }
 
   play(given) {
     const moment = held(given, this.video.duration);
-    this.moment = { video: this.moment.video, start: moment.start, end: moment.end };
-    const same = this.moments.find(({ start, end }) => start === given.start && end === given.end);
+    this.moment = { video: this.moment.video, start: moment.start, end: moment.end, ...ofTube(given.tube) };
+    const same = this.moments.find(({ start, end, tube }) => start === given.start && end === given.end && tube === given.tube);
     this.timeline.emphasise(same);
     dialog.querySelector(".viewer-time").textContent = span(moment.start, moment.end);
     for (const row of this.below.querySelectorAll(".moment")) {
@@ -113,6 +127,7 @@ class Viewer {
       else row.removeAttribute("aria-current");
     }
     this.player.seek(moment.start, { play: true });
+    this.follow(this.moment);
     if (this.heat) this.showMap();
   }
 
@@ -126,6 +141,7 @@ class Viewer {
           "button",
           { type: "button", class: "moment", "data-rank": moment.rank, onclick: () => this.chosen(moment) },
           h("span", { class: "moment-time", textContent: span(moment.start, moment.end) }),
+          moment.tube === undefined ? null : h("span", { class: "tube", textContent: `tube ${moment.tube}` }),
           h("span", {
             textContent: moment.confidence === null ? `score ${score(moment.score)}` : `${percent(moment.confidence)} · ${likelihood(moment.confidence)}`,
           }),
@@ -149,8 +165,9 @@ class Viewer {
 
   showPanel() {
     this.heat = new HeatMap((start, end) => {
-      this.play({ start, end });
-      on.moved({ video: this.moment.video, start, end });
+      const tube = ofTube(this.heat.map.tube);
+      this.play({ start, end, ...tube });
+      on.moved({ video: this.moment.video, start, end, ...tube });
     });
     this.window = h("span", { class: "window", role: "status" });
     const step = (name, sign, to) => h("button", { type: "button", class: "icon-button small", "aria-label": name, title: name, textContent: sign, onclick: () => this.showMap(to) });
@@ -184,14 +201,14 @@ class Viewer {
   async showMap(direction = 0) {
     const moment = this.moment;
     const before = this.heat.map;
-    if (!direction && this.known && this.heat.map && this.heat.holds(moment)) {
+    if (!direction && this.known && this.heat.map && (this.heat.map.tube ?? undefined) === moment.tube && this.heat.holds(moment)) {
       this.heat.mark(moment);
       return;
     }
     const at = { "-1": before?.start - 0.01, 0: (moment.start + moment.end) / 2, 1: before?.start + before?.length + 0.01 }[direction];
     if (at < 0 || at > this.video.duration) return;
     try {
-      const found = await api.maps(this.index, this.moment.video, this.sentence, at, this.stop.signal);
+      const found = await api.maps(this.index, this.moment.video, this.sentence, at, ofTube(moment.tube), this.stop.signal);
       if (this.ended || !found.maps.length) return;
       this.known = true;
       this.problem.hidden = true;
@@ -205,9 +222,10 @@ class Viewer {
   }
 
   sayWindow() {
-    const { start, length } = this.heat.map;
+    const { start, length, tube } = this.heat.map;
     const end = Math.min(start + length, this.video.duration);
-    this.steps.hidden = start < 0.01 && start + length > this.video.duration - 0.01;
+    const whole = tube !== undefined && tube !== null; // a tube has one map
+    this.steps.hidden = whole || (start < 0.01 && start + length > this.video.duration - 0.01);
     this.window.textContent = `${clock(start, false)} – ${clock(end, false)} of ${clock(this.video.duration, false)}`;
     const [earlier, later] = this.steps.querySelectorAll("button");
     earlier.disabled = start < 0.01;
