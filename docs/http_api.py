@@ -91,8 +91,6 @@ def _type(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     if schema.get("type") == "array":
-        if "prefixItems" in schema:
-            return f"[{', '.join(_type(one) for one in schema['prefixItems'])}]"
         return f"list of {_type(schema['items'])}"
     if schema.get("type") == "object":
         values = schema.get("additionalProperties")

@@ -151,7 +151,7 @@ def _pair(found: Pair) -> PairOut:
         Part(start=round(start, 3), end=round(end, 3), log_score=round(log, 3))
         for start, end, log in (found.first, found.second)
     )
-    tubes: dict[str, Any] = {} if found.tubes is None else {"tubes": found.tubes}
+    tubes: dict[str, Any] = {} if found.tubes is None else {"tubes": list(found.tubes)}
     return PairOut(
         rank=found.rank, video=found.video_id, score=found.score, first=first, second=second, **tubes
     )

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Sentence = Annotated[str, Field(min_length=1, description="One sentence.")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Two = Annotated[list[int], Field(min_length=2, max_length=2)]
+Box = Annotated[list[float], Field(min_length=4, max_length=4)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
@@ -166,10 +168,10 @@ class HitOut(BaseModel):
     )
     row: int = Field(description="Its number in this version of the index.")
     tube: int | None = Field(default=None, description="Of an index of tubes, as all below: which one.")
-    frame_size: tuple[int, int] | None = Field(default=None, description="Width and height, pixels.")
+    frame_size: Two | None = Field(default=None, description="Width and height, pixels.")
     frame_rate: float | None = Field(default=None, description="Frames a second.")
     first_frame: int | None = Field(default=None, description="Of the moment, counted from 1.")
-    boxes: list[tuple[float, float, float, float]] | None = Field(
+    boxes: list[Box] | None = Field(
         default=None, description="x1, y1, x2, y2 in pixels, a box for each frame of the moment."
     )
 
@@ -207,7 +209,7 @@ class PairOut(BaseModel):
     score: float = Field(description="The sum of both logarithmic scores.")
     first: Part
     second: Part
-    tubes: tuple[int, int] | None = Field(default=None, description="Of both, in an index of tubes.")
+    tubes: Two | None = Field(default=None, description="Of both, in an index of tubes.")
 
 
 class SearchResponse(BaseModel):
@@ -275,10 +277,10 @@ class BoxesOut(BaseModel):
     version: int
     video: str
     tube: int
-    frame_size: tuple[int, int] = Field(description="Width and height, pixels.")
+    frame_size: Two = Field(description="Width and height, pixels.")
     frame_rate: float = Field(description="Frames a second.")
     first_frame: int = Field(description="Of the boxes, counted from 1.")
-    boxes: list[tuple[float, float, float, float]] = Field(
+    boxes: list[Box] = Field(
         description="x1, y1, x2, y2 in pixels, one a frame."
     )
 
