@@ -3,6 +3,9 @@ change of the index.
 """
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -416,6 +419,42 @@ def test_verify_compares_the_tables_of_tubes(shelf: Path, monkeypatch: pytest.Mo
         patch.setattr(segment, "starts", segment.starts + 0.5)
         (said,) = _tubes(segment)
         assert "windows.parquet" in said
+
+
+def test_kills_leave_the_state_before_or_after(shelf: Path, tmp_path: Path, command: Command) -> None:
+    """As of every index (test_faults.py), with the tables of tubes among what is compared."""
+    model, base, index = str(shelf / "run" / "model"), tmp_path / "base.mmn", ["--index", "{root}"]
+    for name, names in (("more", "abc"), ("new", "de"), ("again", "bcf")):
+        short_tubes(tmp_path / f"{name}.h5", [f"short/{letter}" for letter in names], seed=len(name))
+    command.ok("build", model, tmp_path / "more.h5", "-o", base)
+    commands = {
+        "build": ["build", model, str(tmp_path / "new.h5"), "-o", "{root}"],
+        "add": ["add", str(tmp_path / "new.h5"), *index],
+        "update": ["update", str(tmp_path / "again.h5"), *index],
+        "compact": ["compact", *index],
+    }
+    plan = {
+        name: {"base": None if name == "build" else str(base), "arguments": line, "again": [line]}
+        for name, line in commands.items()
+    }
+    (tmp_path / "plan.json").write_text(
+        json.dumps({"folder": str(tmp_path), "kills": 24, "seed": 0, "commands": plan})
+    )
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parent / "worker_kills.py", tmp_path / "plan.json"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    kills = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [kill for kill in kills if kill["wrong"]] == []
+    assert [kill["status"] for kill in kills] == [9] * 24
+    assert {(kill["command"], kill["state"]) for kill in kills} == {
+        (name, state) for name in plan for state in ("before", "after")
+    }
 
 
 @pytest.mark.parametrize("name", ["tubes.parquet", "boxes.parquet"])

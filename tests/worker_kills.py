@@ -47,6 +47,7 @@ from mmn_index.index.segment_files import PROGRESS
 TRACED = (
     "writer.py",
     "segment.py",
+    "segment_tubes.py",
     "segment_writer.py",
     "manifest.py",
     "vectors.py",
@@ -142,8 +143,8 @@ def stepped(kind: str, last: tuple[str, int] | None, arguments: list[str], root:
 
 
 def content(root: Path) -> tuple[int, Content] | None:
-    """The version of an index, and for every live video a checksum of all its embeddings and spans; None
-    without a manifest.
+    """The version of an index, and for every live video a checksum of all its embeddings, spans and boxes;
+    None without a manifest.
     """
     if not (root / NAME).exists():
         return None
@@ -151,7 +152,8 @@ def content(root: Path) -> tuple[int, Content] | None:
     for number in np.flatnonzero(index.live).tolist():
         rows = index.rows_of(number)
         both = [x.numpy().tobytes() for x in (*index.embeddings(rows), index.hubs(rows))] + [
-            index.spans(rows).tobytes()
+            index.spans(rows).tobytes(),
+            *(boxes.tobytes() for _, boxes in index.rows.tubes_of(number)),
         ]
         found[index.video_id(number)] = hashlib.sha256(b"".join(both)).hexdigest()
     assert len(found) == index.live.sum()
