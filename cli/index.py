@@ -195,19 +195,25 @@ def _record(index: "MomentIndex", weight: Weight) -> dict[str, Any]:
         "calibration": asdict(manifest.calibration) if manifest.calibration else None,
         "columns": index.columns.names,
         "column_types": {field.name: str(field.type) for field in index.columns},
+        **({"tubes": _tubes(index)} if manifest.tubes else {}),
         "segments": [
             {
                 "id": entry.id,
                 "videos": entry.videos,
-                "moments": entry.moments,
+                "moments": segment.moments,
                 "removed_videos": len(entry.removed),
                 "bytes": _bytes(entry),
                 "candidates": asdict(entry.candidates) if entry.candidates else None,
                 "reason": entry.reason,
             }
-            for entry in manifest.segments
+            for segment, entry in zip(index.segments, manifest.segments, strict=True)
         ],
     }
+
+
+def _tubes(index: "MomentIndex") -> int:
+    """How many tubes the videos have that were not removed."""
+    return sum(int(segment.live[segment.window_videos].sum()) for segment in index.segments)
 
 
 def _description(index: "MomentIndex", weight: Weight) -> Iterator[str]:
@@ -219,6 +225,8 @@ def _description(index: "MomentIndex", weight: Weight) -> Iterator[str]:
         f"{len(index.video_ids):,} videos"
         f"{f', {removed:,} removed videos still on disk' if removed else ''}"
     )
+    if manifest.tubes:
+        yield f"moments of {_tubes(index):,} tubes: people with a box in each frame"
     yield weight.sentence()
     yield (
         f"{_per_moment(index, weight) or 0:,.0f} bytes a moment; float16 embeddings of "
@@ -244,14 +252,14 @@ def _description(index: "MomentIndex", weight: Weight) -> Iterator[str]:
 def _segments(index: "MomentIndex") -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of segments."""
     table = []
-    for entry in index.manifest.segments:
+    for segment, entry in zip(index.segments, index.manifest.segments, strict=True):
         about = entry.candidates
         how = (
             ["scan", "", "1 (exact)"]
             if about is None
             else [about.factory, str(about.nprobe), f"{about.recall or 0:.3f}"]
         )
-        counts = [f"{count:,}" for count in (entry.videos, entry.moments, len(entry.removed))]
+        counts = [f"{count:,}" for count in (entry.videos, segment.moments, len(entry.removed))]
         table.append([entry.id, *counts, f"{_bytes(entry) / 1e6:,.1f}", *how])
     return ["segment", "videos", "moments", "removed", "MB", "search", "nprobe", "recall@10"], table
 

@@ -383,6 +383,10 @@ def test_every_change_keeps_tubes_and_boxes(shelf: Path, tmp_path: Path, command
     index = MomentIndex(root)
     assert f"{index.num_moments - had:,} moments of 2 videos" in told
     assert index.num_moments < sum(entry.moments for entry in index.manifest.segments)
+    told = json.loads(command.ok("info", "--index", root, "--json").stdout)
+    assert told["tubes"] == 24 * 2.5 + 2 * 4
+    assert sum(part["moments"] for part in told["segments"]) == told["moments"] == index.num_moments
+    assert "moments of 68 tubes" in command.ok("info", "--index", root).stdout
     command.fails("add", again, "--index", root, says="already")
     command.ok("update", again, "--index", root)
     command.ok("remove", "shelf/v05", "--index", root)
@@ -438,7 +442,7 @@ def test_kills_leave_the_state_before_or_after(shelf: Path, tmp_path: Path, comm
         for name, line in commands.items()
     }
     (tmp_path / "plan.json").write_text(
-        json.dumps({"folder": str(tmp_path), "kills": 24, "seed": 0, "commands": plan})
+        json.dumps({"folder": str(tmp_path), "kills": 40, "seed": 0, "commands": plan})
     )
     done = subprocess.run(
         [sys.executable, Path(__file__).parent / "worker_kills.py", tmp_path / "plan.json"],
@@ -451,7 +455,7 @@ def test_kills_leave_the_state_before_or_after(shelf: Path, tmp_path: Path, comm
     assert done.returncode == 0, done.stderr
     kills = [json.loads(line) for line in done.stdout.splitlines()]
     assert [kill for kill in kills if kill["wrong"]] == []
-    assert [kill["status"] for kill in kills] == [9] * 24
+    assert [kill["status"] for kill in kills] == [9] * 40
     assert {(kill["command"], kill["state"]) for kill in kills} == {
         (name, state) for name in plan for state in ("before", "after")
     }

@@ -131,6 +131,11 @@ class Segment:
         """(n,) bool: which rows are moments; None where all are. Of a short tube some span no frame."""
         return None if self.tubes is None else self.tubes.filled
 
+    @property
+    def moments(self) -> int:
+        """How many there are, those of removed videos too."""
+        return self.entry.moments if self.filled is None else int(self.filled.sum())
+
     def moments_of(self, videos: np.ndarray) -> np.ndarray:
         """Which rows are moments of the videos of a mask: (n,) bool."""
         rows = np.repeat(videos[self.window_videos], self.per_window)

@@ -280,9 +280,7 @@ class BoxesOut(BaseModel):
     frame_size: Two = Field(description="Width and height, pixels.")
     frame_rate: float = Field(description="Frames a second.")
     first_frame: int = Field(description="Of the boxes, counted from 1.")
-    boxes: list[Box] = Field(
-        description="x1, y1, x2, y2 in pixels, one a frame."
-    )
+    boxes: list[Box] = Field(description="x1, y1, x2, y2 in pixels, one a frame.")
 
 
 class IndexOut(BaseModel):
