@@ -25,6 +25,7 @@ from tube_world import SENTENCES, SETTING, WIDTH, make_world, tube
 
 from mmn_index import checkpoint
 from mmn_index.errors import MomentIndexError, QueryError
+from mmn_index.evaluation.queries import indexed
 from mmn_index.index import (
     CandidateAbout,
     IndexWriter,
@@ -201,6 +202,16 @@ def test_what_holds_no_frame_is_never_counted_nor_found(index: MomentIndex) -> N
     for answer in answers:
         assert {hit.row for hit in answer.hits} <= {one["row"] for one in full}
     assert answers[0].moments == len(full)
+
+
+def test_an_evaluation_knows_the_moments_of_tubes(index: MomentIndex) -> None:
+    corpus, rows = indexed(index), by_hand(index)
+    full = [one for one in rows if one["live"] and one["frames"][0] < one["frames"][1]]
+    assert corpus.num_moments == len(full)
+    for number, name in corpus.ids.items():
+        own = [one["span"] for one in full if one["video"] == name]
+        assert np.array_equal(corpus.spans(number), np.array(own, dtype=np.float32))
+        assert corpus.count(number) == len(own)
 
 
 def test_maps_have_no_score_where_no_frame_is(index: MomentIndex) -> None:

@@ -43,6 +43,9 @@ class Corpus:
     durations: Mapping[int, float]  # seconds
     grid: ProposalGrid | None  # of every window; None where moments are not those of a grid
     windows: Mapping[int, Sequence[Window]] = field(default_factory=dict)  # of videos that have several
+    tubes: Mapping[int, Tensor] = field(
+        default_factory=dict
+    )  # (n, 2) seconds: all moments of a video's tubes
 
     @property
     def proposals(self) -> ProposalGrid:
@@ -52,7 +55,9 @@ class Corpus:
         return self.grid
 
     def spans(self, number: int) -> Tensor:
-        """(P, 2) float32 seconds: the proposals of a video, those of all its windows."""
+        """(P, 2) float32 seconds: the proposals of a video, those of all its windows or tubes."""
+        if number in self.tubes:
+            return self.tubes[number]
         if number not in self.windows:
             return self.proposals.seconds(self.durations[number])
         if number not in self._long:
@@ -69,6 +74,8 @@ class Corpus:
 
     def count(self, number: int) -> int:
         """How many proposals a video has."""
+        if number in self.tubes:
+            return len(self.tubes[number])
         return len(self.proposals) * max(1, len(self.windows.get(number, ())))
 
     @property
@@ -91,13 +98,20 @@ def indexed(index: MomentIndex) -> Corpus:
     """The videos of an index, by its own numbers."""
     live = index.live.nonzero()[0].tolist()
     ids, durations = (index.videos[name].to_pylist() for name in ("video_id", "duration"))
-    windows = {n: index.rows.windows_of(n) for n in live}
+    windows = {} if index.manifest.tubes else {n: index.rows.windows_of(n) for n in live}
     return Corpus(
         {n: ids[n] for n in live},
         {n: durations[n] for n in live},
         index.manifest.grid,
         {n: several for n, several in windows.items() if len(several) > 1},
+        {n: _of_tubes(index, n) for n in live} if index.manifest.tubes else {},
     )
+
+
+def _of_tubes(index: MomentIndex, number: int) -> Tensor:
+    """The moments of a video's tubes: of a short one some rows are none."""
+    spans = torch.from_numpy(index.spans(index.rows_of(number)))
+    return spans[spans[:, 0] < spans[:, 1]]
 
 
 def annotated(split: Annotations) -> Corpus:
