@@ -87,6 +87,21 @@ def test_boxes_over_http(root: Path, client: TestClient, command: Command) -> No
     assert all(len(pair["tubes"]) == 2 for pair in pairs)
 
 
+def test_tables_name_the_tube(root: Path, client: TestClient, command: Command, tmp_path: Path) -> None:
+    moments = [
+        {"video": "a", "start": 2.0, "end": 3.0, "text": SENTENCE, "tube": 1},
+        {"video": "a", "start": 0, "end": 1},
+    ]
+    table = client.post("/v1/export", json={"format": "csv", "moments": moments}).text.splitlines()
+    assert [line.rpartition(",")[2] for line in table] == ["tube", "1", ""]
+    rows = client.post("/v1/export", json={"format": "json", "moments": moments}).json()
+    assert [row.get("tube") for row in rows] == [1, None]
+    command.ok("export", SENTENCE, "--index", root, "-k", 3, "--format", "csv", "-o", tmp_path / "t.csv")
+    head, *lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert head.endswith(",uri,tube")
+    assert {line.rpartition(",")[2] for line in lines} <= {"0", "1"}
+
+
 def test_boxes_through_a_client(root: Path, command: Command) -> None:
     with serving(root) as address, Client(address) as client:
         hit = client.search(SENTENCE, k=1).answers[0].hits[0]

@@ -73,8 +73,9 @@ def row_of(
     confidence: float | None,
     exact: bool | None,
     recall: float | None,
+    tube: int | None = None,
 ) -> dict[str, Any]:
-    """A moment as JSON has it; the confidence only where there is one."""
+    """A moment as JSON has it; the confidence and the tube only where there is one."""
     return {
         "query": excerpt.query,
         "rank": excerpt.rank,
@@ -87,6 +88,7 @@ def row_of(
         "exact": exact,
         "recall": recall,
         "uri": excerpt.uri,
+        **({} if tube is None else {_TUBE: tube}),
     }
 
 

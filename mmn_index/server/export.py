@@ -140,6 +140,7 @@ def _written(asked: ExportRequest, opened: Opened, found: list[Excerpt]) -> tupl
                 confidence=one.confidence,
                 exact=one.exact,
                 recall=one.recall,
+                tube=one.tube,
             )
             for excerpt, one in zip(found, asked.moments, strict=True)
         ]

@@ -121,6 +121,7 @@ class ExportMoment(_Strict):
     confidence: Number | None = None
     exact: bool | None = Field(default=None, description="Of the answer it is of.")
     recall: Number | None = Field(default=None, description="Of the answer it is of.")
+    tube: int | None = Field(default=None, ge=0, le=1 << 31, description="Of an index of tubes: which one.")
 
 
 class ExportRequest(_Strict):

@@ -1,5 +1,6 @@
 // The moments that were selected, and their way out: the bar at the lower edge with the formats.
 import * as api from "./api.js";
+import { ofTube } from "./boxes.js";
 import { $, announce, h } from "./dom.js";
 import { many } from "./wording.js";
 
@@ -34,7 +35,7 @@ export function clearSelection() {
 
 /** What of an export is about one moment. */
 const momentsOf = (hit) =>
-  hit.parts.map(({ start, end }, number) => ({
+  hit.parts.map(({ start, end, tube }, number) => ({
     video: hit.video,
     start,
     end,
@@ -44,6 +45,7 @@ const momentsOf = (hit) =>
     confidence: hit.confidence,
     exact: hit.exact,
     recall: hit.recall,
+    ...ofTube(tube),
   }));
 
 function showTray() {
