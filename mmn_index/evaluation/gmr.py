@@ -29,7 +29,7 @@ from torch import Tensor
 from ..confidence import ranking_area
 from ..moments import union_iou
 from .window_files import Question, WindowAnswer
-from .window_metrics import IOUS, matched, mean_precisions, recalled
+from .window_metrics import IOUS, every_precision, matched, recalled
 
 THRESHOLDS = (0.4, 0.5, 0.6)
 KS = (1, 2, 3, 5)
@@ -47,42 +47,72 @@ def rejection(
         "Rej-P": precision,
         "Rej-R": recall,
         "Rej-F1": _share(2 * precision * recall, precision + recall),
-        "Acc": float((present == answered).double().mean()),
     }
+    each = decisions(questions, answers, threshold)
+    return {name: 100 * value for name, value in found.items()} | _means(each)
+
+
+def decisions(
+    questions: Sequence[Question], answers: Sequence[WindowAnswer], threshold: float
+) -> dict[str, Tensor]:
+    """Whether each sentence is rightly answered or refused at a threshold (Acc), and its G-mIoU@k: (Q,)
+    float64 each, percent.
+    """
+    pairs = [(q, a, a.sure > threshold) for q, a in zip(questions, answers, strict=True)]
+    found = {"Acc": [float((len(q.windows) > 0) == yes) for q, _, yes in pairs]}
     for k in KS:
-        each = [
-            _set_iou(a.windows[:k] if yes else a.windows[:0], q.windows)
-            for q, a, yes in zip(questions, answers, answered.tolist(), strict=True)
-        ]
-        found[f"G-mIoU@{k}"] = sum(each) / len(each)
-    return {name: 100 * value for name, value in found.items()}
+        each = [_set_iou(a.windows[:k] if yes else a.windows[:0], q.windows) for q, a, yes in pairs]
+        found[f"G-mIoU@{k}"] = each
+    return {name: 100 * torch.tensor(each, dtype=torch.float64) for name, each in found.items()}
 
 
 def localisation(questions: Sequence[Question], answers: Sequence[WindowAnswer]) -> dict[str, float]:
     """AUROC, and what is independent of a threshold; percent. What the sentences do not allow is left out."""
+    present, absent = sureness(questions, answers)
+    found = {"AUROC": 100 * ranking_area(present, absent)} if len(present) and len(absent) else {}
+    return found | _means(every_localisation(questions, answers))
+
+
+def sureness(questions: Sequence[Question], answers: Sequence[WindowAnswer]) -> tuple[Tensor, Tensor]:
+    """Existence scores of the sentences with a moment, and of those without one: (n,) and (m,) float64."""
     pairs = list(zip(questions, answers, strict=True))
     present, absent = (
         torch.tensor([a.sure for q, a in pairs if (len(q.windows) > 0) == which], dtype=torch.float64)
         for which in (True, False)
     )
-    found = {"AUROC": ranking_area(present, absent)} if len(present) and len(absent) else {}
-    having = [(q, a) for q, a in pairs if len(q.windows)]
-    if having:
-        found["mAP"] = float(mean_precisions(*zip(*having, strict=True)).mean())
-        found |= {f"mR@{k}": _mean_recall(having, k, 0) for k in KS}
-    if several := [(q, a) for q, a in having if len(q.windows) > 1]:
-        found |= {f"mR+@{k}": _mean_recall(several, k, 1) for k in KS}
-    return {name: 100 * value for name, value in found.items()}
+    return present, absent
 
 
-def _mean_recall(pairs: Sequence[tuple[Question, WindowAnswer]], k: int, beyond: int) -> float:
-    """Mean over sentences and IoUs of the share of right windows that are found, those beyond so many."""
-    shares = [
-        max(recalled(a, q.windows, k, m) - beyond, 0) / (len(q.windows) - beyond)
-        for q, a in pairs
-        for m in IOUS
-    ]
-    return sum(shares) / len(shares)
+def every_localisation(
+    questions: Sequence[Question], answers: Sequence[WindowAnswer]
+) -> dict[str, Tensor]:
+    """Of each sentence what is independent of a threshold: (Q,) float64 each, percent, NaN where it does not
+    count. What the sentences do not allow is left out.
+    """
+    pairs = list(zip(questions, answers, strict=True))
+    found: dict[str, Tensor] = {}
+    if any(len(q.windows) for q in questions):
+        found["mAP"] = every_precision(questions, answers).mean(dim=1)
+        found |= {f"mR@{k}": _recalls(pairs, k, 0) for k in KS}
+    if any(len(q.windows) > 1 for q in questions):
+        found |= {f"mR+@{k}": _recalls(pairs, k, 1) for k in KS}
+    return {name: 100 * values for name, values in found.items()}
+
+
+def _means(each: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(values.nanmean()) for name, values in each.items()}
+
+
+def _recalls(pairs: Sequence[tuple[Question, WindowAnswer]], k: int, beyond: int) -> Tensor:
+    """Of each sentence, over IoUs, the mean share of right windows that are found, those beyond so many; NaN
+    where it has no more.
+    """
+    found = torch.full((len(pairs),), torch.nan, dtype=torch.float64)
+    for number, (q, a) in enumerate(pairs):
+        if len(q.windows) > beyond:
+            each = [max(recalled(a, q.windows, k, m) - beyond, 0) for m in IOUS]
+            found[number] = sum(each) / len(each) / (len(q.windows) - beyond)
+    return found
 
 
 def _set_iou(predicted: Tensor, windows: Tensor) -> float:

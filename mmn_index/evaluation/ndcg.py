@@ -83,7 +83,15 @@ def mean_ndcg(
     truths: Lists, lists: Lists, ks: Sequence[int] = KS, ious: Sequence[float] = IOUS
 ) -> dict[tuple[int, float], float]:
     """NDCG@k,IoU=m by k and m: means over the queries of the truths, each of which has a list; 0 to 1."""
-    total = dict.fromkeys([(k, m) for k in ks for m in ious], 0.0)
+    each = every_ndcg(truths, lists, ks, ious)
+    return {key: sum(values) / len(values) for key, values in each.items()}
+
+
+def every_ndcg(
+    truths: Lists, lists: Lists, ks: Sequence[int] = KS, ious: Sequence[float] = IOUS
+) -> dict[tuple[int, float], list[float]]:
+    """As `mean_ndcg`, of each query."""
+    found: dict[tuple[int, float], list[float]] = {(k, m): [] for k in ks for m in ious}
     for query, judged in truths.items():
         order = sorted(judged, key=lambda one: -one.relevance)
         ranked = lists[query][: max(ks)]
@@ -95,8 +103,8 @@ def mean_ndcg(
             earned = _earned(near, ideal, m)
             for k in ks:
                 best = _dcg(ideal[:k])
-                total[k, m] += _dcg(earned[:k]) / best if best > 0 else 0.0
-    return {key: value / len(truths) for key, value in total.items()}
+                found[k, m].append(_dcg(earned[:k]) / best if best > 0 else 0.0)
+    return found
 
 
 def _earned(near: Tensor, relevances: Sequence[float], m: float) -> list[float]:

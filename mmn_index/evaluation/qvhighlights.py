@@ -14,28 +14,34 @@ from dataclasses import replace
 
 import torch
 
+from torch import Tensor
+
 from .window_files import Question, WindowAnswer
-from .window_metrics import IOUS, mean_precisions, nearest
+from .window_metrics import IOUS, every_precision, nearest
 
 LENGTHS = {"short": (0, 10), "middle": (10, 30), "long": (30, 150)}  # seconds, the lower end left out
 R1 = (0.5, 0.7)
 
 
-def qvhighlights(questions: Sequence[Question], answers: Sequence[WindowAnswer]) -> dict[str, float]:
+def qvhighlights(questions: Sequence[Question], answers: Sequence[WindowAnswer]) -> dict[str, Tensor]:
     """The metrics by name, in percent, of sentences that all have a right window; a length that no window has
     is left out.
+
+    Returns:
+        (Q,) float64 each: the metric is the mean of those that are no NaN. A sentence without a window of
+        a length is NaN for it.
     """
-    means = mean_precisions(questions, answers)
+    each = every_precision(questions, answers)
     first = torch.tensor(
         [nearest(a, q.windows) for q, a in zip(questions, answers, strict=True)], dtype=torch.float64
     )
-    found = {f"R1@{m}": float((first >= m).double().mean()) for m in R1}
-    found |= {f"mAP@{m}": float(means[IOUS.index(m)]) for m in (0.5, 0.75)} | {"mAP": float(means.mean())}
+    found = {f"R1@{m}": (first >= m).double() for m in R1}
+    found |= {f"mAP@{m}": each[:, IOUS.index(m)] for m in (0.5, 0.75)} | {"mAP": each.mean(dim=1)}
     for name, (above, most) in LENGTHS.items():
-        kept = [(_of_length(q, above, most), a) for q, a in zip(questions, answers, strict=True)]
-        if kept := [(q, a) for q, a in kept if len(q.windows)]:
-            found[f"mAP {name}"] = float(mean_precisions(*zip(*kept, strict=True)).mean())
-    found["mIoU"] = float(first.mean())
+        kept = [_of_length(question, above, most) for question in questions]
+        if any(len(question.windows) for question in kept):
+            found[f"mAP {name}"] = every_precision(kept, answers).mean(dim=1)
+    found["mIoU"] = first
     return {name: 100 * value for name, value in found.items()}
 
 

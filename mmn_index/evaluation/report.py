@@ -41,6 +41,7 @@ class CorpusReport:
 
     records: list[dict[str, Any]]
     lists: list[Lists]  # the answers: of the exact scan, or that were given
+    outcomes: list[Outcome]  # of these lists
     nms: float | None  # None: not known
 
     def of(self, part: str) -> list[dict[str, Any]]:
@@ -89,7 +90,8 @@ def evaluate_corpus(
     records += [_ceiling(PROPOSAL, m, proposal_oracle(queries, corpus, m)) for m in IOUS]
     records.append(_ceiling(TIES, None, text_oracle(queries)))
     records += size_records(evaluate_sizes(queries, corpus, rank, nms=nms, report=report))
-    return CorpusReport(records + group_records(exact, groups(queries, _sentences(train))), lists, nms)
+    records += group_records(exact, groups(queries, _sentences(train)))
+    return CorpusReport(records, lists, exact, nms)
 
 
 def evaluate_lists(
@@ -100,7 +102,8 @@ def evaluate_lists(
     """
     found = [outcome for one in lists for outcome in measure(one, queries, corpus)]
     records = outcome_records(LISTS, found, queries, corpus, resample=True)
-    return CorpusReport(records + group_records(found, groups(queries, _sentences(train))), list(lists), None)
+    records += group_records(found, groups(queries, _sentences(train)))
+    return CorpusReport(records, list(lists), found, None)
 
 
 def _sentences(train: Annotations | None) -> set[str] | None:

@@ -21,7 +21,7 @@ evaluator asks for a box outside of it. Videos without an answer, at which the o
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -59,12 +59,18 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Result:
-    """Means over videos by one evaluator, in percent; none where it would stop, and why."""
+    """Means over videos by one evaluator, in percent; none where it would stop, and why.
+
+    Attributes:
+        each: by the same names, of every video in the order of the truths, 0 to 1; empty where some videos
+            do not count.
+    """
 
     name: str
     values: Mapping[str, float]
     videos: int
     why_not: str = ""
+    each: Mapping[str, list[float | None]] = field(default_factory=dict)
 
 
 def measure_tubes(truths: Mapping[str, Stretch], answers: Mapping[str, Stretch]) -> list[Result]:
@@ -88,15 +94,22 @@ def _result(one: Evaluator, truths: Mapping[str, Stretch], answers: Mapping[str,
             return Result(one.name, {}, 0, f"'{video}' {error}")
     if not rows:
         return Result(one.name, {}, 0, "no video has an answer")
-    found = {
-        (f"m_{name}" if name in ("vIoU", "tIoU") else name): _mean([row[name] for row in rows])
+    each = {
+        (f"m_{name}" if name in ("vIoU", "tIoU") else name): [row[name] for row in rows]
         for name in one.metrics
     }
     # A float32 vIoU is held against a float32 level, as numpy does.
     kind = torch.float32 if one.name == "MMN-STVG" else torch.float64
     vious = torch.tensor([row["vIoU"] for row in rows], dtype=kind)
-    found |= {f"vIoU@{t}": float((vious > torch.tensor(t, dtype=kind)).double().mean()) for t in one.levels}
-    return Result(one.name, {name: 100 * value for name, value in found.items() if value == value}, len(rows))
+    for t in one.levels:
+        each[f"vIoU@{t}"] = [*(vious > torch.tensor(t, dtype=kind)).double().tolist()]
+    means = {name: _mean(values) for name, values in each.items()}
+    return Result(
+        one.name,
+        {name: 100 * value for name, value in means.items() if value == value},
+        len(rows),
+        each=each if len(rows) == len(truths) else {},
+    )
 
 
 def _mean(values: list[float | None]) -> float:

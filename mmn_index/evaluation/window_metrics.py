@@ -76,7 +76,16 @@ def nearest(answer: WindowAnswer, windows: Tensor) -> float:
 
 
 def mean_precisions(questions: Sequence[Question], answers: Sequence[WindowAnswer]) -> Tensor:
-    """(IOUS) float64: mean average precision of sentences that all have a right window."""
+    """(IOUS) float64: mean average precision of the sentences that have a right window."""
+    return every_precision(questions, answers).nanmean(dim=0)
+
+
+def every_precision(questions: Sequence[Question], answers: Sequence[WindowAnswer]) -> Tensor:
+    """(Q, IOUS) float64: average precision of each sentence; NaN of one without a right window."""
+    nothing = torch.full((len(IOUS),), torch.nan, dtype=torch.float64)
     return torch.stack(
-        [average_precisions(a, q.windows) for q, a in zip(questions, answers, strict=True)]
-    ).mean(dim=0)
+        [
+            average_precisions(a, q.windows) if len(q.windows) else nothing
+            for q, a in zip(questions, answers, strict=True)
+        ]
+    )
