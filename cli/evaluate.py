@@ -1,67 +1,29 @@
-"""mmn-index eval: a checkpoint within annotated videos (within.py), an index as a whole (corpus.py)."""
+"""mmn-index eval: a model within annotated videos, an index as a whole, or what fits the annotations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from mmn_index.errors import ConfigError
-from mmn_index.evaluation.benchmarks import Benchmark, Files, Published, further_off, locate
+from mmn_index.evaluation.benchmarks import Benchmark, Published, further_off
 from mmn_index.evaluation.data_sets import BENCHMARKS
 
+from .asked import Asked, check_usage, only, two_files
 from .build import index_option
 from .features import feature_options
 from .left_out import strict_option, tell_left_out
+from .measure import Found, measure, measure_pools, open_index
 from .numbers import Real
 from .output import say
-from .sentences import read_split
-from .within import Metric, metric_of, recall_within
-from .within_tubes import viou_within
-
-if TYPE_CHECKING:
-    from mmn_index.evaluation.annotations import Annotations
-    from mmn_index.left_out import LeftOut
-
-
-_KEEPS = "-o and --write-predictions keep the results of --corpus."
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The options as they were given."""
-
-    checkpoint: Path | None
-    dataset: str | None
-    data: Path | None
-    features: Path | None
-    annotations: Path | None
-    corpus: bool
-    root: Path
-    seen: Path | None
-    folder: Path | None
-    write_predictions: Path | None
-    predictions: Path | None
-    metric: str | None
-    mvmr: Path | None
-    score: str | None
-    hub: float | None
-    nms: float | None
-    points: float | None
-    everything: bool
-    as_json: bool
-    device: str
-    strict: bool
-
-    def unused(self, *names: str) -> str:
-        """Those of some options that were given, to be named in an error."""
-        return ", ".join(f"--{name}" for name in names if getattr(self, name) is not None)
+from .plan import files_of, subject_of
+from .report import compare_reports, keep_report, show_section
+from .within import metric_of
 
 
 @click.command("eval")
-@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
+@click.argument("subject", metavar="[INDEX|MODEL]", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--dataset",
     type=click.Choice(list(BENCHMARKS)),
@@ -75,14 +37,19 @@ class Asked:
 @click.option(
     "--features",
     type=click.Path(path_type=Path),
-    help="Snippet features: HDF5, or a folder of .npy files.  [default: those of --dataset]",
+    help="Snippet features: HDF5, or a folder of .npy files. With an INDEX its model is also measured within "
+    "videos.  [default: those of --dataset]",
 )
 @click.option(
     "--annotations",
     type=click.Path(path_type=Path),
     help="Split to evaluate.  [default: that of --dataset]",
 )
-@click.option("--corpus", is_flag=True, help="Search an index: SVMR, VR and VCMR over its whole collection.")
+@click.option(
+    "--corpus",
+    is_flag=True,
+    help="Search --index as a whole, beside a MODEL of the same weights; `eval INDEX` does so by itself.",
+)
 @index_option
 @click.option(
     "--seen",
@@ -94,13 +61,14 @@ class Asked:
     "--output",
     "folder",
     type=click.Path(path_type=Path),
-    help="With --corpus: write results.json, results.md and results.png there.",
+    help="Folder to write report.json, report.md and report.html to; with --compare comparison.json, .md and "
+    ".html.",
 )
 @click.option(
     "--write-predictions",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="With --corpus: write the lists there, in the submission format of TVR, or of QVHighlights if the "
+    help="Of an index: write the lists there, in the submission format of TVR, or of QVHighlights if the "
     "name ends in .jsonl. Of a model over tubes: its answers, in the form of HC-STVG's challenge.",
 )
 @click.option(
@@ -120,6 +88,13 @@ class Asked:
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Search each sentence of an MVMR file (json) in its own pool of the index's videos.",
+)
+@click.option(
+    "--compare",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A B",
+    help="Two reports, or their folders: their numbers side by side, and which differences are real.",
 )
 @click.option(
     "--score",
@@ -148,162 +123,90 @@ class Asked:
     "--all",
     "everything",
     is_flag=True,
-    help="Over a collection: print every table, not the main lines alone.",
+    help="Print every table, not the main lines alone; with --compare every metric.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--device", default="cpu", show_default=True)
 @feature_options
 @strict_option
 def evaluate(**options: Any) -> None:
-    """Evaluate CHECKPOINT within annotated videos, beside chance and what was published; with --corpus, an
-    index as a whole.
+    """Evaluate an INDEX over its whole collection, or a MODEL within annotated videos, beside chance and what
+    was published; what else is measured follows from the annotations.
 
     \b
     Examples:
+        mmn-index eval collection.mmn --annotations test.json --seen train.json -o report
         mmn-index eval run/model --features features.h5 --annotations test.json --seen train.json
         mmn-index eval charades.mmn-model --dataset charades --data data/charades --assert-within 0.5
-        mmn-index eval --corpus --index collection.mmn --annotations test.json --seen train.json -o results
-        mmn-index eval --predictions theirs.json --annotations test.json
+        mmn-index eval --compare report-before report-after
+        mmn-index eval --predictions theirs.json --annotations test.json -o report
         mmn-index eval --metric gmr --predictions theirs.jsonl --annotations test.jsonl
         mmn-index eval --mvmr charades_test_mvmr.json --index charades.mmn
     """
-    from mmn_index import checkpoint as checkpoints
-    from mmn_index.index import MomentIndex
-
-    from .corpus import corpus_recall, pool_recall, predictions_recall, score_by
-
     asked = Asked(**options)
-    if asked.metric:
-        score_by(asked.metric, *_two_files(asked), as_json=asked.as_json)
+    if asked.compare:
+        only(
+            "--compare",
+            {"compare", "folder", "everything", "as_json"},
+            "looks at two reports and nothing else",
+        )
+        _check_places(asked)
+        compare_reports(
+            asked.compare, folder=asked.folder, everything=asked.everything, as_json=asked.as_json
+        )
         return
-    _check_usage(asked)
+    if asked.metric:
+        _score_by(asked, asked.metric)
+        return
+    check_usage(asked)
     _check_places(asked)
     benchmark = BENCHMARKS[asked.dataset] if asked.dataset else None
     reference = _reference(benchmark, asked.points)
     metric = metric_of(benchmark, asked.score, asked.nms)
-    shared: dict[str, Any] = {
-        "score": asked.score,
-        "hub": asked.hub,
-        "nms": metric.nms,
-        "as_json": asked.as_json,
-        "device": asked.device,
-    }
+    subject = subject_of(asked)
+    found = Found(asked)
+    files = files_of(asked, benchmark) if asked.model or asked.over or asked.predictions else None
     if asked.mvmr:  # is its own annotation file
-        pool_recall(asked.root, asked.mvmr, **shared)
-    if not (asked.checkpoint or asked.corpus or asked.predictions):
-        return
-    files = _files(benchmark, asked)
-    train = read_split(asked.seen, estimate=True) if asked.seen else None
-    tables = {"everything": asked.everything, "as_json": asked.as_json}
-    if asked.predictions:
-        predictions_recall(asked.predictions, read_split(files.annotations), train, **tables)
-    values: Mapping[str, float] = {}
-    remarks: list[str] = []
-    left_out: list[LeftOut] = []
-    shared["strict"] = asked.strict or benchmark is not None
-    if asked.checkpoint is not None:
-        if asked.corpus:
-            found = checkpoints.info(asked.checkpoint).fingerprint
-            MomentIndex(asked.root).check_model(found, str(asked.checkpoint))
-        values, remarks, left_out = _within(asked, asked.checkpoint, benchmark, files, metric, train)
-    if asked.corpus:
-        shared["folder"], shared["predictions"] = asked.folder, asked.write_predictions
-        left_out += corpus_recall(asked.root, files.annotations, train, everything=asked.everything, **shared)
+        measure_pools(found, open_index(asked, subject, metric), asked.mvmr)
+    if files is not None:
+        measure(found, subject, files, benchmark, metric)
+    if asked.folder:
+        keep_report(asked.folder, found.chosen, found.sections, found.about)
     if reference is not None and asked.points is not None:
-        _assert_within(values, reference, asked.points, remarks)
-    tell_left_out([*dict.fromkeys(left_out)], files.annotations)
+        _assert_within(found.values, reference, asked.points, found.remarks)
+    if files is not None:
+        tell_left_out([*dict.fromkeys(found.left_out)], files.annotations)
 
 
-def _within(
-    asked: Asked,
-    checkpoint: Path,
-    benchmark: Benchmark | None,
-    files: Files,
-    metric: Metric,
-    train: "Annotations | None",
-) -> "tuple[Mapping[str, float], list[str], list[LeftOut]]":
-    """What a checkpoint reaches within videos, remarks, and what is left out."""
-    from mmn_index import checkpoint as checkpoints
+def _score_by(asked: Asked, metric: str) -> None:
+    """Score a file of predictions by another field's metric, in its own format."""
+    from dataclasses import replace
 
-    how: dict[str, Any] = {"as_json": asked.as_json, "device": asked.device}
-    if not checkpoints.info(checkpoint).config.tubes:
-        if asked.write_predictions and not asked.corpus:
-            raise click.UsageError(_KEEPS)
-        return recall_within(checkpoint, benchmark, files, metric, train, strict=asked.strict, **how)
-    if left := ", ".join(filter(None, [asked.unused("seen", "score", "nms"), "--corpus" * asked.corpus])):
-        raise click.UsageError(f"{checkpoint} is a model over tubes: leave out {left}.")
-    values, left_out = viou_within(checkpoint, files, asked.write_predictions, **how)
-    return values, [], left_out
+    from mmn_index.evaluation.made_elsewhere import METRICS
 
-
-def _two_files(asked: Asked) -> tuple[Path, Path]:
-    """Of --metric: the right answers and the predictions; nothing else is looked at."""
-    if asked.annotations is None or asked.predictions is None:
-        raise click.UsageError("--metric scores --predictions FILE against --annotations FILE: give both.")
-    context = click.get_current_context()
-    looked_at = {"metric", "annotations", "predictions", "as_json"}
-    if left := [
-        parameter.opts[-1] if isinstance(parameter, click.Option) else "CHECKPOINT"
-        for parameter in context.command.params
-        if parameter.name not in looked_at
-        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-    ]:
-        raise click.UsageError(
-            f"--metric scores two files and looks at nothing else: leave out {', '.join(left)}."
-        )
-    return asked.annotations, asked.predictions
+    truth, predictions = two_files(asked)
+    _check_places(asked)
+    section = METRICS[metric](truth, predictions)
+    scope = {"scope": "predictions", "metric": metric}
+    show_section(replace(section, scope=scope), everything=asked.everything, as_json=asked.as_json)
+    if asked.folder:
+        about = {
+            "evaluated": {"predictions": str(predictions)},
+            "annotations": {"path": str(truth), "sha256": section.conditions["annotations"]},
+        }
+        keep_report(asked.folder, f"{metric}, as --metric says", [section], about)
 
 
 def _check_places(asked: Asked) -> None:
     """Try where results are written, before anything is computed."""
+    from mmn_index.evaluation.plots import check_library
     from mmn_index.places import check_file, check_folder
 
     if asked.folder:
         check_folder(asked.folder)
+        check_library()
     if asked.write_predictions:
         check_file(asked.write_predictions, regular=False)
-
-
-def _check_usage(asked: Asked) -> None:
-    """Refuse options that nothing would look at."""
-    within, over = asked.checkpoint is not None, asked.corpus or asked.mvmr is not None
-    if not (within or over or asked.predictions):
-        raise click.UsageError(
-            "Give a CHECKPOINT to evaluate within videos, or one of --corpus, --predictions and --mvmr."
-        )
-    named = click.get_current_context().get_parameter_source("root") is ParameterSource.COMMANDLINE
-    if named and not over:
-        raise click.UsageError("--index is searched by --corpus and --mvmr: add one of them.")
-    if asked.hub is not None and not over:
-        raise click.UsageError("--hub corrects over a collection: add --corpus or --mvmr.")
-    alone: object = asked.mvmr and not (within or asked.corpus or asked.predictions)
-    if alone and (left := asked.unused("annotations", "features", "seen")):
-        raise click.UsageError(
-            f"--mvmr is its own annotation file, and its videos are in the index: leave out {left}."
-        )
-    alone = asked.predictions and not (within or over)
-    if alone and (left := asked.unused("features", "score", "nms")):
-        raise click.UsageError(f"--predictions are ranked already: leave out {left}.")
-    if (asked.folder or (asked.write_predictions and not within)) and not asked.corpus:
-        raise click.UsageError(_KEEPS)
-    if asked.everything and not (asked.corpus or asked.predictions):
-        raise click.UsageError("--all prints every table of --corpus or --predictions: add one of them.")
-    if asked.points is not None and not within:
-        raise click.UsageError("--assert-within compares results within videos: give a CHECKPOINT.")
-
-
-def _files(benchmark: Benchmark | None, asked: Asked) -> Files:
-    # A collection's moments are embedded already: no features are read for it.
-    features = asked.features if asked.checkpoint else Path()
-    data, annotations = asked.data, asked.annotations
-    if benchmark:
-        return locate(benchmark, data=data, annotations=annotations, features=features)
-    if data:
-        raise ConfigError("--data is the folder of a data set: name the data set with --dataset.")
-    if features is None or annotations is None:
-        option = "--features" if features is None else "--annotations"
-        raise click.UsageError(f"Missing option '{option}'.", click.get_current_context())
-    return Files(annotations, features)
 
 
 def _reference(benchmark: Benchmark | None, points: float | None) -> Published | None:

@@ -1,24 +1,41 @@
 """The part of `mmn-index eval` that measures a checkpoint within annotated videos."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmn_index.errors import FeatureError
-from mmn_index.evaluation.benchmarks import Benchmark, Files, departures, differences
+from mmn_index.evaluation.benchmarks import Benchmark, Files, departures
 
+from .corpus import window_sections
 from .features import open_features, usable_split
-from .output import print_json, print_line, progress, say
+from .output import progress, say
 from .sentences import fitting
-from .table import print_table
 
 if TYPE_CHECKING:
-    from mmn_index.evaluation.annotations import Annotations
-    from mmn_index.evaluation.within_video import VideoRecall
-    from mmn_index.left_out import LeftOut
+    from torch import Tensor
 
-_HIT = "IoU >= m (inclusive, float32)"
+    from mmn_index.evaluation.annotations import Annotations
+    from mmn_index.evaluation.sections import Section
+    from mmn_index.features import FeatureFile
+    from mmn_index.left_out import LeftOut
+    from mmn_index.model import MMN
+
+
+@dataclass(frozen=True)
+class Within:
+    """What was measured within videos.
+
+    Attributes:
+        values: of all queries, which published numbers are compared with.
+        remarks: in what it is not the benchmark's own evaluation.
+    """
+
+    sections: "list[Section]"
+    values: Mapping[str, float]
+    remarks: list[str]
+    left_out: "list[LeftOut]"
 
 
 @dataclass(frozen=True)
@@ -62,18 +79,23 @@ def recall_within(
     files: Files,
     metric: Metric,
     train: "Annotations | None",
+    digest: str,
     *,
-    as_json: bool,
+    windows: bool,
     device: str,
     strict: bool,
-) -> "tuple[Mapping[str, float], list[str], list[LeftOut]]":
-    """Print the results within the right video; returns those of all queries, in what they are not the
-    benchmark's, and the videos that are left out.
+) -> Within:
+    """What a model reaches within the right video.
+
+    Args:
+        digest: SHA-256 of the annotations.
+        windows: measure answers of several windows as well, as the sentences allow.
     """
     from mmn_index.train.settings import SETTINGS
 
     from mmn_index import checkpoint as checkpoints
     from mmn_index.clips import stored_pre_clips
+    from mmn_index.evaluation.within_section import within_section
     from mmn_index.evaluation.within_video import evaluate_videos
 
     model = checkpoints.load(checkpoint, device)
@@ -88,27 +110,72 @@ def recall_within(
             remarks = departures(benchmark, "test", split, width=opened.dim, model=model.config, own=own)
         for remark in remarks:
             say(f"Warning: {remark}")
-        within = evaluate_videos(
+
+        def pre_clips(video_id: str) -> "Tensor":
+            return stored_pre_clips(opened, video_id, model.config)
+
+        found = evaluate_videos(
             model,
             split.videos,
-            lambda video_id: stored_pre_clips(opened, video_id, model.config),
+            pre_clips,
             score=metric.score,
             nms=metric.nms,
             recalls=metric.recalls,
             report=report,
         )
-    results = _groups(
-        within, {sentence for video in train.videos for sentence in video.sentences} if train else None
+        sections = []
+        if windows:
+            sections = _windows(model, files.annotations, split, opened, pre_clips, metric, digest)
+    section = within_section(
+        _title(benchmark, metric, len(found.sentences), len(split.videos)),
+        found,
+        split.videos,
+        nms=metric.nms,
+        digest=digest,
+        wordings={sentence for video in train.videos for sentence in video.sentences} if train else None,
+        benchmark=benchmark,
     )
+    return Within([section, *sections], found.table(), remarks, left_out)
+
+
+def _title(benchmark: Benchmark | None, metric: Metric, queries: int, videos: int) -> str:
     if benchmark:
-        _show_comparison(benchmark, metric, results, len(within.sentences), len(split.videos), as_json)
-    else:
-        title = (
-            f"Within the right video, {len(within.sentences)} queries, score {metric.score}, NMS "
-            f"{metric.nms:g}"
+        return f"{benchmark.name}, within the right video, {queries:,} queries of {videos:,} videos, {metric}"
+    return f"Within the right video, {queries:,} queries, score {metric.score}, NMS {metric.nms:g}"
+
+
+def _windows(
+    model: "MMN",
+    annotations: Path,
+    split: "Annotations",
+    features: "FeatureFile",
+    pre_clips: "Callable[[str], Tensor]",
+    metric: Metric,
+    digest: str,
+) -> "list[Section]":
+    """The first windows of each sentence in its video, absent sentences included."""
+    from mmn_index.evaluation.annotations import read_durations
+    from mmn_index.evaluation.window_files import read_questions
+    from mmn_index.evaluation.within_windows import answer_within
+
+    durations = {video.video_id: video.duration for video in split.videos}
+    # Videos of which every sentence is absent are no part of the split.
+    for video_id, seconds in read_durations(annotations).items():
+        length = features.stated(video_id) if seconds is None and video_id in features else seconds
+        if video_id not in durations and length and video_id in features:
+            try:
+                features.check(video_id, model.config.input_dim)
+            except FeatureError:
+                continue
+            durations[video_id] = length
+    questions = [one for one in read_questions(annotations) if one.video in durations]
+    cut = model.shortened([one.sentence for one in questions])
+    questions = [replace(one, sentence=text) for one, text in zip(questions, cut, strict=True)]
+    with progress("windows") as report:
+        answers = answer_within(
+            model, questions, durations, pre_clips, score=metric.score, nms=metric.nms, report=report
         )
-        _show(title, results, as_json)
-    return results["all"], remarks, left_out
+    return window_sections(list(zip(questions, answers, strict=True)), digest)
 
 
 def _incomplete(benchmark: Benchmark, left_out: "Sequence[LeftOut]", others: int) -> FeatureError:
@@ -117,98 +184,3 @@ def _incomplete(benchmark: Benchmark, left_out: "Sequence[LeftOut]", others: int
         f"{len(left_out):,} of the {len(left_out) + others:,} videos of {benchmark.name} cannot be used, and "
         f"its numbers are over all of them. {left_out[0].why} Without --dataset they are left out."
     )
-
-
-def _groups(result: "VideoRecall", wordings: set[str] | None) -> dict[str, dict[str, float]]:
-    """Results in percent: of all queries, then by whether training had their wording, then chance."""
-    import torch
-
-    groups = {"all": result.table()}
-    if wordings is not None:
-        known = torch.tensor([sentence in wordings for sentence in result.sentences])
-        for name, rows in (("seen wordings", known), ("unseen wordings", ~known)):
-            if rows.any():
-                groups[f"{name} ({int(rows.sum())})"] = result.table(rows)
-    return {**groups, "chance": result.chance()}
-
-
-def _show(title: str, groups: Mapping[str, Mapping[str, float]], as_json: bool) -> None:
-    """One block of results."""
-    if as_json:
-        for name, values in groups.items():
-            _print_values(title, name, values, {})
-        return
-    print_line(f"{title}:", apart=True)
-    columns = list(groups["all"])
-    print_table(["", *columns], [[name, *_cells(values, columns, ".1f")] for name, values in groups.items()])
-
-
-def _show_comparison(
-    benchmark: Benchmark,
-    metric: Metric,
-    groups: Mapping[str, Mapping[str, float]],
-    queries: int,
-    videos: int,
-    as_json: bool,
-) -> None:
-    """Results within a video in the layout of the papers: ours, the published ones, the difference."""
-    title = f"{benchmark.name}, within the right video, {queries:,} queries of {videos:,} videos, {metric}"
-    reference, ours = benchmark.reference, groups["all"]
-    if as_json:
-        about = {
-            "dataset": benchmark.name,
-            "nms": metric.nms,
-            "iou_rule": _HIT,
-            "num_queries": queries,
-            "num_videos": videos,
-        }
-        for name, values in groups.items():
-            compared = _compared(benchmark, ours) if name == "all" else {}
-            _print_values(title, name, values, {**about, **compared})
-        return
-    columns = list(ours)
-    rows = [
-        ["ours" if name == "all" else name, *_cells(values, columns, ".2f")]
-        for name, values in groups.items()
-    ]
-    if reference:
-        compared_rows = [[reference.name, *_cells(reference.values, columns, ".2f")]]
-        compared_rows += [["difference", *_cells(differences(ours, reference), columns, "+.2f")]]
-        compared_rows += [
-            [other.name, *_cells(other.values, columns, ".2f")] for other in benchmark.published[1:]
-        ]
-        rows[1:1] = compared_rows
-    print_line(f"{title}:", apart=True)
-    print_table(["", *columns], rows)
-    for published in benchmark.published:
-        rest = (
-            "" if published.values.keys() >= set(columns) else " Empty cells: not reported, or not verified."
-        )
-        print_line(f"{published.name}: {published.source}.{rest}")
-    print_line(
-        f"NMS {metric.nms:g}: drops a moment whose temporal IoU with a better one is above {metric.nms:g}; "
-        f"a hit has {_HIT}; n survivors at most."
-    )
-
-
-def _compared(benchmark: Benchmark, values: Mapping[str, float]) -> dict[str, Any]:
-    if not benchmark.reference:
-        return {"reference": None, "difference": None, "source": None}
-    first, *others = benchmark.published
-    return {
-        "reference": dict(first.values),
-        "difference": differences(values, first),
-        "source": first.source,
-        "quoted": [{"source": other.source, "values": dict(other.values)} for other in others],
-    }
-
-
-def _print_values(title: str, name: str, values: Mapping[str, float], about: Mapping[str, Any]) -> None:
-    finite = {key: round(value, 3) for key, value in values.items() if value == value}
-    print_json({"scope": "video", "queries": name, "title": title, **finite, **about})
-
-
-def _cells(values: Mapping[str, float], columns: Sequence[str], form: str) -> list[str]:
-    """One row of a table; a number that there is none of stays empty."""
-    found = [values.get(column) for column in columns]
-    return ["" if value is None or value != value else format(value, form) for value in found]

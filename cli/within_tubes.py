@@ -2,29 +2,28 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmn_index.errors import ConfigError, OutputError
 from mmn_index.evaluation.benchmarks import Files
 
-from .output import print_json, progress, say
-from .table import print_table
-
-if TYPE_CHECKING:
-    from mmn_index.left_out import LeftOut
+from .output import progress, say
+from .within import Within
 
 
 def viou_within(
-    checkpoint: Path, files: Files, predictions: Path | None, *, as_json: bool, device: str
-) -> "tuple[dict[str, float], list[LeftOut]]":
-    """Print what a model answers, beside chance; returns its numbers, and videos without a tube.
+    checkpoint: Path, files: Files, digest: str, predictions: Path | None, *, device: str
+) -> Within:
+    """What a model answers, beside chance; videos without a tube are left out and count 0.
 
     Args:
+        digest: SHA-256 of the annotations.
         predictions: where to write the answers, in the form of HC-STVG's challenge.
     """
     from mmn_index import checkpoint as checkpoints
-    from mmn_index.evaluation.tube_answers import answer_tubes, chances, results, submission
+    from mmn_index.evaluation.tube_answers import answer_tubes, chances, submission
     from mmn_index.evaluation.tube_truths import read_truths
+    from mmn_index.evaluation.tubes_section import tubes_section
     from mmn_index.left_out import LeftOut
     from mmn_index.tube_file import TubeFile
 
@@ -44,24 +43,13 @@ def viou_within(
         say(truths.cut_remark)
     if predictions is not None:
         _write(predictions, submission(answers))
-    own, *elsewhere = results(answers)
-    rows: list[dict[str, Any]] = [{"": "this model", **own.values}]
-    rows += [{"": name, **values} for name, values in others.items()]
-    rows += [{"": f"this model, as {one.name} counts", **one.values} for one in elsewhere if one.values]
-    if as_json:
-        for row in rows:
-            print_json({"what": row.pop(""), **row})
-    else:
-        say(f"{len(answers):,} sentences, vIoU of HC-STVG's challenge: plain boxes, every frame, hits above.")
-        names = ["m_vIoU", "vIoU@0.3", "vIoU@0.5", "m_tIoU"]
-        cells = [[row[""], *(f"{row[name]:.1f}" if name in row else "" for name in names)] for row in rows]
-        print_table(["", *names], cells)
     missing = [
         LeftOut(answer.truth.video_id, f"video '{answer.truth.video_id}' has no tube: it counts 0")
         for answer in answers
         if answer.tube is None
     ]
-    return dict(own.values), missing
+    section = tubes_section(answers, others, digest)
+    return Within([section], {one.name: one.value for one in section.metrics}, [], missing)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def collection_section(
         notes=notes,
         tables=tables(result, with_intervals=False),
         detailed=tables(result, with_intervals=True),
-        remarks=("± 95 %: bootstrap intervals over wordings. Chance: random order, no NMS.",),
+        fine_print=("± 95 %: half of the row's widest bootstrap interval. Chance: random order, no NMS.",),
         plots=corpus_plots(result),
     )
 
@@ -85,9 +85,7 @@ def pools_section(
         for with_intervals in (False, True)
     )
     curves = [
-        series
-        for number, one in enumerate(shown)
-        for series in _curves(one, f"IoU {one['iou']:g}", number)
+        series for number, one in enumerate(shown) for series in _curves(one, f"IoU {one['iou']:g}", number)
     ]
     plot = Plot(f"in pools of {pools.size} videos", "k, length of the list", "R@k, %", curves, log=True)
     return Section(
@@ -128,15 +126,13 @@ def _metrics(one: Outcome, nms: float | None) -> list[Metric]:
     for column, values in zip(one.columns, (100 * one.values).T, strict=True):
         name = ", ".join([f"{one.task} {column}", *how])
         main = first and column in _MAIN[one.task]
-        found.append(
-            Metric(name, mean(values), values=rounded(values), chance=chance.get(column), main=main)
-        )
+        found.append(Metric(name, mean(values), values=rounded(values), chance=chance.get(column), main=main))
     return found
 
 
 def corpus_plots(result: CorpusReport) -> list[Plot]:
-    """VCMR's R@k against the size of the collection, and against k for each meaning of right; what confidences
-    answer and refuse, and how often they are right.
+    """VCMR's R@k against the size of the collection, and against k for each meaning of right; what
+    confidences answer and refuse, and how often they are right.
     """
     chosen = [
         one

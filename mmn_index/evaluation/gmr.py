@@ -83,9 +83,7 @@ def sureness(questions: Sequence[Question], answers: Sequence[WindowAnswer]) -> 
     return present, absent
 
 
-def every_localisation(
-    questions: Sequence[Question], answers: Sequence[WindowAnswer]
-) -> dict[str, Tensor]:
+def every_localisation(questions: Sequence[Question], answers: Sequence[WindowAnswer]) -> dict[str, Tensor]:
     """Of each sentence what is independent of a threshold: (Q,) float64 each, percent, NaN where it does not
     count. What the sentences do not allow is left out.
     """

@@ -40,9 +40,7 @@ def digest_of(path: Path) -> str:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def windows_section(
-    questions: Sequence[Question], answers: Sequence[WindowAnswer], digest: str
-) -> Section:
+def windows_section(questions: Sequence[Question], answers: Sequence[WindowAnswer], digest: str) -> Section:
     """mAP, R1 and mIoU of QVHighlights, in percent, of sentences that all have a right window."""
     each = qvhighlights(questions, answers)
     found = {name: mean(values) for name, values in each.items()}
@@ -64,9 +62,7 @@ def windows_section(
     )
 
 
-def refusals_section(
-    questions: Sequence[Question], answers: Sequence[WindowAnswer], digest: str
-) -> Section:
+def refusals_section(questions: Sequence[Question], answers: Sequence[WindowAnswer], digest: str) -> Section:
     """Refusal and localisation of generalised moment retrieval, in percent."""
     absent = sum(not len(one.windows) for one in questions)
     about = {"sentences": len(questions), "without a moment": absent}
@@ -143,9 +139,7 @@ def ranking_section(judged: Lists, lists: Lists, sentences: Mapping[str, str], d
         queries,
         metrics,
         {"annotations": digest},
-        tuple(
-            {"k": k, "iou": m, "ndcg": value, "queries": len(judged)} for (k, m), value in found.items()
-        ),
+        tuple({"k": k, "iou": m, "ndcg": value, "queries": len(judged)} for (k, m), value in found.items()),
         summary=(table,),
         tables=(table,),
         plots=(Plot("Graded relevance", "K, length of the list", "NDCG@K", series, labels=labels, top=1.02),),
@@ -172,9 +166,7 @@ def tubes_metrics(result: Result, chance: Mapping[str, float]) -> tuple[Metric, 
     )
 
 
-def viou_section(
-    truths: Mapping[str, Stretch], answers: Mapping[str, Stretch], digest: str
-) -> Section:
+def viou_section(truths: Mapping[str, Stretch], answers: Mapping[str, Stretch], digest: str) -> Section:
     """The vIoU and what belongs to it by every published evaluator, in percent."""
     results = measure_tubes(truths, answers)
     columns = list(dict.fromkeys(name for one in results for name in one.values))

@@ -58,6 +58,24 @@ def read_judgements(path: Path) -> dict[str, list[Placed]]:
     return found
 
 
+def read_wordings(path: Path) -> dict[str, str]:
+    """The sentence of each query of a file of judged moments.
+
+    Raises:
+        AnnotationError: as `read_judgements`; also where a query has no sentence, or two.
+    """
+    found: dict[str, str] = {}
+    for query, rows in _by_query(path, _TRUTHS).items():
+        said = {row.key("query") for row in rows if row.has("query")}
+        if len(said) != 1:
+            what = f"has {len(said)} sentences" if said else "has no sentence"
+            raise AnnotationError(
+                f"{path}: query '{query}' {what} (`query` of its rows), and an index is searched with one."
+            )
+        found[query] = said.pop()
+    return found
+
+
 def read_ranking(path: Path, queries: Sequence[str]) -> dict[str, list[Placed]]:
     """The list of each query, in the order of the file.
 
@@ -136,7 +154,7 @@ def _by_query(path: Path, expected: str) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     if not is_keyed(path, "query_id"):
         for row in read_rows(path, expected):
-            found.setdefault(row.key("query_id"), []).append(row)
+            found.setdefault(row.key("query_id"), []).extend(_moments_of(row, expected))
         return found
     for query, rows in read_keyed(path, expected).items():
         if not isinstance(rows, list):
@@ -145,6 +163,15 @@ def _by_query(path: Path, expected: str) -> dict[str, list[Row]]:
             as_row(f"{path}: '{query}', entry {n}", row, expected) for n, row in enumerate(rows, 1)
         ]
     return found
+
+
+def _moments_of(row: Row, expected: str) -> list[Row]:
+    """A row is a moment; or a query with all of its moments, as TVR-Ranking has them too."""
+    moments = row.content.get("relevant_moment")
+    if not isinstance(moments, list):
+        return [row]
+    given = [as_row(f"{row.where}, relevant_moment {n}", one, expected) for n, one in enumerate(moments, 1)]
+    return [Row(one.where, {"query": row.content.get("query"), **one.content}) for one in given]
 
 
 def _placed(row: Row, *, judged: bool) -> Placed:

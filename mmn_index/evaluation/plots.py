@@ -16,7 +16,7 @@ _NAMES = {"#010203": "--ink", "#020304": "--soft", "#030405": "--line"} | {
 }
 _INK, _SOFT, _LINE, *_SERIES = _NAMES
 _MARKS = "osD^vP"
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mmn-index",
     "font.size": 9.0,
@@ -121,7 +121,9 @@ def _inline(text: str, plot: Plot) -> str:
     label = escape(f"{plot.title}. {plot.y or plot.kind} against {plot.x}.", quote=True)
     for colour, name in _NAMES.items():
         rest = rest.replace(colour, f"var({name})")
-    rest = re.sub(r"<metadata>.*?</metadata>\s*", "", rest, flags=re.DOTALL).replace("'DejaVu Sans'", "system-ui")
+    rest = re.sub(r"<metadata>.*?</metadata>\s*", "", rest, flags=re.DOTALL).replace(
+        "'DejaVu Sans'", "system-ui"
+    )
     # Several plots share a page: ids of one must not meet those of another.
     mark = f"p{zlib.crc32(repr(plot).encode('utf-8', 'backslashreplace')):x}-"
     rest = re.sub(r' id="', f' id="{mark}', rest)
@@ -184,4 +186,3 @@ def _rows(axes: Any, plot: Plot) -> None:
     axes.set_yticks(places, plot.labels)
     axes.set_ylim(len(one.xs) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.8, linewidth=0.6)
-

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-
 from torch import Tensor
 
 from .window_files import Question, WindowAnswer

@@ -18,10 +18,10 @@ WITHIN, COLLECTION, POOLS, TUBES = "within", "collection", "pools", "tubes"
 WINDOWS, REFUSALS, RANKING = "windows", "refusals", "ranking"
 
 DEFINITIONS: Mapping[str, str] = {
-    "recall within the right video": "R@n,IoU=m: one of the first n moments of the sentence's own video, after "
-    "NMS, has a temporal IoU of at least m (float32) with a right one. mIoU: the IoU of the first.",
-    "recall over a collection": "TVR's tasks. SVMR: moments of the own video. VR: videos. VCMR: moments of all "
-    "videos. R@k: a right answer among the first k, with a temporal IoU of at least m (float32).",
+    "recall within the right video": "R@n,IoU=m: one of the first n moments of the sentence's own video, "
+    "after NMS, has a temporal IoU of at least m (float32) with a right one. mIoU: the IoU of the first.",
+    "recall over a collection": "TVR's tasks. SVMR: moments of the own video. VR: videos. VCMR: moments of "
+    "all videos. R@k: a right answer among the first k, with a temporal IoU of at least m (float32).",
     "recall in pools": "MVMR: each sentence is searched in its own pool of videos, any right moment counts.",
     "QVHighlights": "standalone_eval of QVHighlights: mAP over IoU 0.5:0.05:0.95, R1@m of the first window.",
     "generalised moment retrieval": "Refusals of sentences without a moment, and G-mIoU over all sentences.",
@@ -73,6 +73,7 @@ class Section:
         scope: what `--json` says before each record.
         summary, notes: what to read first, and lines below it.
         tables: all of it for people; `detailed` is the same with more in its cells, for files.
+        fine_print: lines below all tables.
         remarks: what to know of how it was measured.
     """
 
@@ -88,6 +89,7 @@ class Section:
     notes: Sequence[str] = ()
     tables: Sequence[Table] = ()
     detailed: Sequence[Table] = ()
+    fine_print: Sequence[str] = ()
     remarks: Sequence[str] = ()
     plots: Sequence[Plot] = ()
 

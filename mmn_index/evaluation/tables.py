@@ -27,8 +27,7 @@ class Table:
         line = ["---"] * self.left + ["---:"] * (len(self.header) - self.left)
         return "\n".join(
             [
-                f"**{self.title}**",
-                "",
+                *([f"**{self.title}**", ""] if self.title else []),
                 *(f"| {' | '.join(cells)} |" for cells in (self.header, line, *self.rows)),
             ]
         )

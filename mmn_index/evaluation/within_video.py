@@ -65,17 +65,12 @@ def evaluate_videos(
     depth = max(n for n, _ in recalls)
     ranked, right = [], []
     sentences: list[str] = []
-    scorer = model.score(score)
     for first in range(0, len(videos), batch):
         part = videos[first : first + batch]
         proposals = model.embed_videos(torch.stack([pre_clips(video.video_id) for video in part]))
         for number, video in enumerate(part):
-            queries = model.embed_sentences(video.sentences)
-            c, i = cosines(queries, Embeddings(proposals.contrastive[number], proposals.iou[number]))
-            scores = scorer(c, i).cpu()
-            if score == "product":
-                # The official evaluation reads candidates off the map's non-zero cells.
-                scores = scores.masked_fill(scores == 0, -torch.inf)
+            own = Embeddings(proposals.contrastive[number], proposals.iou[number])
+            scores = scores_of(model, video.sentences, own, score)
             spans = model.grid.seconds(video.duration)
             ious = ranked_ious(scores, spans, video.moments, nms, depth)
             targets = model.grid.iou_targets(video.moments, video.duration)
@@ -90,6 +85,20 @@ def evaluate_videos(
         chances(count, len(model.grid), n) for (n, _), count in zip(recalls, torch.cat(right).T, strict=True)
     ]
     return VideoRecall(torch.cat(ranked), torch.stack(random, dim=1), tuple(sentences), recalls)
+
+
+def scores_of(model: MMN, sentences: Sequence[str], proposals: Embeddings, score: str) -> Tensor:
+    """(S, P) scores of sentences with the proposals of one video, on the CPU; -inf for what is no candidate.
+
+    Args:
+        proposals: two of (P, C).
+    """
+    c, i = cosines(model.embed_sentences(sentences), proposals)
+    scores = model.score(score)(c, i).cpu()
+    if score == "product":
+        # The official evaluation reads candidates off the map's non-zero cells.
+        scores = scores.masked_fill(scores == 0, -torch.inf)
+    return scores
 
 
 def right_proposals(targets: Tensor, recalls: Recalls) -> Tensor:
