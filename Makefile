@@ -50,7 +50,7 @@ demo: $(INSTALLED)
 	@printf '\nIn $(DEMO)/:\n'
 	@printf '  %-24s %s\n' '*.html' 'the answers with pictures: open them in a browser' \
 	    world/ 'the rendered videos and their annotations' run/model 'the trained model' \
-	    collection.mmn 'the index' results/results.md 'every table over the whole collection'
+	    collection.mmn 'the index' results/report.html 'every table over the whole collection, with plots'
 	@printf '\nSearch it on a page: $(BIN)/mmn-index serve $(DEMO)/collection.mmn\n'
 
 # The sample world in full, which docs/results.md speaks of.

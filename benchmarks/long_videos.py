@@ -78,7 +78,8 @@ def evaluate(model: str, videos: Path, annotations: Path, out: Path, *options: s
         out / "results",
         "--all",
     )
-    records = json.loads((out / "results" / "results.json").read_text())["records"]
+    (section,) = json.loads((out / "results" / "report.json").read_text())["sections"]
+    records = section["records"]
     found = {}
     for one in records:
         whole = one.get("part") == "exact scan" and one.get("queries") == "all"

@@ -60,7 +60,8 @@ def measured(folder: Path, context: float, window: str) -> dict[str, dict[str, f
         results,
         "--all",
     )
-    records = json.loads((results / "results.json").read_text())["records"]
+    (section,) = json.loads((results / "report.json").read_text())["sections"]
+    records = section["records"]
     found: dict[str, dict[str, float]] = {"measured": {}, "chance": {}}
     for name, (task, nms, right, iou, figure) in COLUMNS.items():
         (one,) = [

@@ -91,8 +91,6 @@ def recall_within(
         digest: SHA-256 of the annotations.
         windows: measure answers of several windows as well, as the sentences allow.
     """
-    from mmn_index.train.settings import SETTINGS
-
     from mmn_index import checkpoint as checkpoints
     from mmn_index.clips import stored_pre_clips
     from mmn_index.evaluation.within_section import within_section
@@ -104,12 +102,7 @@ def recall_within(
         if benchmark and left_out:
             raise _incomplete(benchmark, left_out, len(split.videos))
         split = fitting(split, model)
-        remarks = []
-        if benchmark:
-            own = SETTINGS[benchmark.setting].model
-            remarks = departures(benchmark, "test", split, width=opened.dim, model=model.config, own=own)
-        for remark in remarks:
-            say(f"Warning: {remark}")
+        remarks = _departures(benchmark, split, opened.dim, model) if benchmark else []
 
         def pre_clips(video_id: str) -> "Tensor":
             return stored_pre_clips(opened, video_id, model.config)
@@ -136,6 +129,17 @@ def recall_within(
         benchmark=benchmark,
     )
     return Within([section, *sections], found.table(), remarks, left_out)
+
+
+def _departures(benchmark: Benchmark, split: "Annotations", width: int, model: "MMN") -> list[str]:
+    """In what it is not the benchmark's own evaluation; said, too."""
+    from mmn_index.train.settings import SETTINGS
+
+    own = SETTINGS[benchmark.setting].model
+    remarks = departures(benchmark, "test", split, width=width, model=model.config, own=own)
+    for remark in remarks:
+        say(f"Warning: {remark}")
+    return remarks
 
 
 def _title(benchmark: Benchmark | None, metric: Metric, queries: int, videos: int) -> str:

@@ -100,7 +100,7 @@ def test_confidences_that_cannot_be_measured_cost_nothing_else(
     )
     assert "Confidences are not measured: every video has a right answer" in result.stderr
     assert "VCMR" in result.stdout
-    assert (tmp_path / "out" / "results.json").is_file()
+    assert (tmp_path / "out" / "report.json").is_file()
 
 
 def test_an_emptied_index_is_measured_as_one(

@@ -411,6 +411,6 @@ def test_a_calibrated_index_is_evaluated_with_its_confidences(
     confidence = [record for record in found if record["part"] == "confidence"]
     assert [record["answered"] for record in confidence if "answered" in record] == [99, 95, 90, 80]
     assert "that answers 95 % of the others" in command.ok(*run, "-o", folder / "results").stdout
-    assert "absent refused" in (folder / "results" / "results.md").read_text()
+    assert "absent refused" in (folder / "results" / "report.md").read_text()
     other = command.ok(*run, "--score", "product", "--json").stdout
     assert '"part": "confidence"' not in other

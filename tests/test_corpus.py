@@ -25,6 +25,7 @@ from mmn_index.evaluation.baselines import (
     whole_video,
 )
 from mmn_index.evaluation.corpus import IndexRank, evaluate_sizes, measure, search_tasks
+from mmn_index.evaluation.corpus_section import collection_section
 from mmn_index.evaluation.folder import write_report
 from mmn_index.evaluation.queries import (
     Corpus,
@@ -37,6 +38,7 @@ from mmn_index.evaluation.queries import (
 )
 from mmn_index.evaluation.recall import Ranked, intervals
 from mmn_index.evaluation.report import evaluate_corpus, groups, outcome_records
+from mmn_index.evaluation.report_file import Report
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score
@@ -429,17 +431,21 @@ def test_the_report_agrees_with_itself(
     result = evaluate_corpus(
         queries, corpus, IndexRank(index, both, Score()), nms=0.4, candidates=True, train=train
     )
-    write_report(tmp_path / "out", {"score": {"name": "collection"}, "queries": len(queries)}, result)
-    assert (tmp_path / "out" / "results.png").read_bytes().startswith(b"\x89PNG")
-    written = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert written["records"] == result.records
+    section = collection_section("of 25 videos", result, queries, corpus, digest="d", scope={})
+    report = Report("what fits", (section,), {"evaluated": {"index": "small"}})
+    write_report(tmp_path / "out", report)
+    assert (tmp_path / "out" / "report.html").read_text().count("<svg ") == 2
+    written = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert written["sections"][0]["records"] == result.records
+    for one in written["sections"][0]["metrics"]:
+        assert sum(one["values"]) / len(queries) == pytest.approx(one["value"], abs=1e-5)
     exact = [one for one in result.records if one["part"] == "exact scan"]
     own = next(
         one
         for one in exact
         if (one["task"], one["right"], one["nms"], one["iou"]) == ("VCMR", "own", 0.4, 0.5)
     )
-    text = (tmp_path / "out" / "results.md").read_text()
+    text = (tmp_path / "out" / "report.md").read_text()
     low, high = own["interval"]["R@10"]
     assert low <= own["R@10"] <= high
     assert f"{own['R@10']:.1f} [{low:.1f}, {high:.1f}]" in next(
@@ -457,7 +463,7 @@ def test_the_report_agrees_with_itself(
         if one["part"] == "candidate index"
     ]
     with pytest.raises(OutputError, match="Choose another place with -o"):
-        write_report(tmp_path / "out" / "results.md", {}, result)
+        write_report(tmp_path / "out" / "report.md", report)
 
 
 def test_the_command(world: Path, lively: Path, command: Command, tmp_path: Path) -> None:
@@ -473,7 +479,7 @@ def test_the_command(world: Path, lively: Path, command: Command, tmp_path: Path
     assert [line for line in printed.splitlines() if line.startswith("VCMR  off  label  0.5")]
     assert "moment-frequency prior" in printed
     assert "seen wordings" in printed
-    about = json.loads((tmp_path / "out" / "results.json").read_text())
+    about = json.loads((tmp_path / "out" / "report.json").read_text())["evaluated"]
     assert (about["score"]["name"], about["score"]["hub"]) == ("collection", 0.5)
     assert about["index version"] == 1
     blocks = [
@@ -505,13 +511,14 @@ def test_the_command(world: Path, lively: Path, command: Command, tmp_path: Path
         says="does not exist",
     )
     for wrong, says in (
-        ([], "Give a CHECKPOINT"),
+        ([], "Give an INDEX or a MODEL"),
         (["--corpus"], "Missing option '--annotations'"),
-        (["-o", tmp_path], "Give a CHECKPOINT"),
-        (["--corpus", "--dataset", "charades", "--assert-within", 1], "give a CHECKPOINT"),
-        ([world, "-o", tmp_path], "-o and --write-predictions keep"),
+        (["-o", tmp_path], "Give an INDEX or a MODEL"),
+        (["--corpus", "--dataset", "charades", "--assert-within", 1], "give a MODEL"),
         ([world, "--index", world], "--index is searched by --corpus and --mvmr"),
-        ([world, "--all"], "--all prints every table of --corpus or --predictions"),
+        ([world / "collection.mmn", "--index", world], "is an index already: leave out --index"),
+        ([world / "run" / "model", "--write-predictions", "p"], "would keep the results of --corpus"),
+        (["--compare", "a", "b", "--nms", 0.5], "leave out --nms"),
     ):
         result = command.run("eval", *wrong)
         assert result.exit_code == 2, result.output

@@ -360,7 +360,7 @@ def test_the_command(tmp_path: Path, command: Command) -> None:
             ("--annotations", "t", "--predictions", "p", "--corpus", "--nms", "0.5"),
             "leave out --corpus, --nms",
         ),
-        (("--annotations", "t", "--predictions", "p", "model"), "leave out CHECKPOINT"),
+        (("--annotations", "t", "--predictions", "p", "model"), "leave out INDEX|MODEL"),
     ],
 )
 def test_what_the_metric_does_not_look_at(command: Command, arguments: tuple[str, ...], says: str) -> None:

@@ -51,6 +51,11 @@ class Difference:
         return self.b - self.a
 
     @property
+    def same(self) -> bool:
+        """Whether both have the same value on every resample of the common queries."""
+        return self.low == self.high == self.difference == 0
+
+    @property
     def real(self) -> bool | None:
         """Whether the interval excludes 0; None without an interval."""
         if self.low is None or self.high is None:

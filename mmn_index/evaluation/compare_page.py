@@ -6,10 +6,14 @@ from typing import Any
 from .compare import LEAST, RESAMPLES, SEED, Compared, Comparison, Difference
 from .plots import Plot, Series
 from .report_page import Document, Part
-from .sections import DEFINITIONS
+from .sections import DEFINITIONS, NAMES
 from .tables import Table
 
 _WORDS = {True: "real", False: "not told from chance", None: "no interval"}
+
+
+def _word(one: Difference) -> str:
+    return "none" if one.same else _WORDS[one.real]
 
 
 def chosen(found: Compared, *, everything: bool) -> list[Difference]:
@@ -27,8 +31,9 @@ def section_table(found: Compared, *, everything: bool) -> Table:
         ends = ""
         if one.low is not None and one.high is not None:
             ends = f"[{one.low:+.{digits}f}, {one.high:+.{digits}f}]"
-        rows.append([one.metric, *cells, _number(one.difference, digits, "+"), ends, _WORDS[one.real]])
-    title = f"{found.title.split(',')[0]}: {found.queries:,} sentences of {found.videos:,} videos are common"
+        rows.append([one.metric, *cells, _number(one.difference, digits, "+"), ends, _word(one)])
+    name = NAMES.get(found.name, found.title)
+    title = f"{name}: {found.queries:,} sentences of {found.videos:,} videos are common"
     return Table(title, ["", "A", "B", "B - A", "95 % interval", "difference"], rows, 1)
 
 
@@ -38,10 +43,11 @@ def _number(value: float, digits: int, sign: str = "") -> str:
 
 def verdict(differences: Sequence[Difference]) -> list[str]:
     """Which differences are real, in words."""
-    tested = [one for one in differences if one.real is not None]
+    alike = [one.metric for one in differences if one.same]
+    tested = [one for one in differences if one.real is not None and not one.same]
+    lines = [f"No difference: {'; '.join(alike)}."] if alike else []
     if not tested:
-        return ["No difference can be told from chance: there is no interval."]
-    lines = []
+        return lines or ["No difference can be told from chance: there is no interval."]
     for better, sign in (("B", 1), ("A", -1)):
         names = [one.metric for one in tested if one.real and sign * one.difference > 0]
         if names:
@@ -65,7 +71,7 @@ def comparison_document(found: Comparison) -> Document:
         short = section_table(one, everything=False)
         parts.append(
             Part(
-                one.title,
+                NAMES.get(one.name, one.title),
                 (short,),
                 verdict(first),
                 _plots(first),

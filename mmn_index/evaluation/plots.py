@@ -101,14 +101,16 @@ def svg(plot: Plot) -> str:
 
     with rc_context(_RC):
         rows = len(plot.series[0].xs) if plot.kind == "rows" else 0
-        figure = Figure(figsize=(5.2, max(1.6, 0.9 + 0.26 * rows) if rows else 3.5), layout="constrained")
+        figure = Figure(figsize=(4.4, 0.8 + 0.36 * rows if rows else 3.1), layout="constrained")
         axes = figure.subplots()
         {"lines": _lines, "bars": _bars, "rows": _rows}[plot.kind](axes, plot)
         axes.set_xlabel(plot.x)
         axes.set_ylabel(plot.y)
         named = [one for one in plot.series if one.name]
         if len(named) > 1 or (named and plot.kind == "lines"):
-            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+            figure.legend(
+                loc="outside lower center", ncols=min(len(named), 4), frameon=False, fontsize="small"
+            )
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(written.getvalue(), plot)

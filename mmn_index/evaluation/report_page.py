@@ -27,7 +27,9 @@ h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; text-wrap: balance; }
 h2 { margin: 0 0 .8rem; font-size: 1.15rem; line-height: 1.3; overflow-wrap: anywhere; }
 h3 { margin: 1.2rem 0 .3rem; font-size: .95rem; }
 p { margin: .5rem 0; overflow-wrap: anywhere; }
-.lead { margin: .6rem 0 1.6rem; color: var(--soft); }
+.lead { margin: .2rem 0; color: var(--soft); }
+h1 + .lead { margin-top: .7rem; }
+.lead + section { margin-top: 1.5rem; }
 .note { color: var(--soft); font-size: .88rem; }
 section { margin-bottom: 1.5rem; padding: 1.2rem 1.25rem; background: var(--card);
           border: 1px solid var(--line); border-radius: 10px; }
@@ -86,11 +88,20 @@ def document(report: Report) -> Document:
     used = dict.fromkeys(section.definition for section in report.sections)
     return Document(
         "Evaluation",
-        (report.chosen,),
+        (*(f"{kind}: {what}" for kind, what in _subject(report)), f"Measured: {report.chosen}."),
         [_part(section) for section in report.sections],
         report.about,
         {name: DEFINITIONS[name] for name in used},
     )
+
+
+def _subject(report: Report) -> list[tuple[str, str]]:
+    """What was evaluated, for the first lines."""
+    given = report.about.get("evaluated", {})
+    found = [(kind, str(given[kind])) for kind in ("index", "model", "predictions") if kind in given]
+    if "annotations" in report.about:
+        found.append(("annotations", str(report.about["annotations"].get("path"))))
+    return found
 
 
 def _part(section: Section) -> Part:

@@ -17,6 +17,15 @@ from .tables import Table
 WITHIN, COLLECTION, POOLS, TUBES = "within", "collection", "pools", "tubes"
 WINDOWS, REFUSALS, RANKING = "windows", "refusals", "ranking"
 
+NAMES: Mapping[str, str] = {  # for people
+    WITHIN: "Within the right video",
+    COLLECTION: "Over the collection",
+    POOLS: "In pools of videos",
+    TUBES: "Tubes",
+    WINDOWS: "As QVHighlights measures",
+    REFUSALS: "Refusing what a video does not have",
+    RANKING: "Graded relevance",
+}
 DEFINITIONS: Mapping[str, str] = {
     "recall within the right video": "R@n,IoU=m: one of the first n moments of the sentence's own video, "
     "after NMS, has a temporal IoU of at least m (float32) with a right one. mIoU: the IoU of the first.",

@@ -193,7 +193,8 @@ def _plots(
         )
         for number, n in enumerate(depths)
     ]
+    beside = "Beside chance and what was published" if reference else "Beside chance"
     return (
-        Plot("Beside chance and what was published", "", "%", bars, "bars", labels=columns),
+        Plot(beside, "", "%", bars, "bars", labels=columns),
         Plot("Recall by the IoU that a hit needs", "m, temporal IoU", "R@n,IoU=m, %", curves),
     )
