@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmn_index.errors import AnnotationError
 from mmn_index.evaluation.benchmarks import Benchmark, Files
 
 from .asked import Asked
@@ -56,11 +57,13 @@ def measure(
     from mmn_index.evaluation.made_elsewhere import digest_of
 
     asked = found.asked
-    digest = digest_of(files.annotations)
     listed = asked.predictions is not None and subject.model is None and subject.searched is None
     plan = None if listed else plan_of(asked, subject, files)
     found.chosen = plan.why if plan else "the lists of a file, as --predictions says"
     say(f"Measured: {found.chosen}.")
+    digest = digest_of(files.annotations)
+    over = plan is not None and (plan.collection or plan.ranking)
+    searched = open_index(asked, subject, metric) if over else None
     found.about |= _about(asked, subject, files, benchmark, metric, digest)
     train = read_split(asked.seen, estimate=True) if asked.seen else None
     if asked.predictions:
@@ -68,7 +71,7 @@ def measure(
 
         found.add(score_lists(asked.predictions, read_split(files.annotations), train, digest))
     if plan is not None and plan.within and subject.model is not None:
-        searched = plan.collection  # then the index answers with windows, whose confidences can refuse
+        # Where there is an index, it answers with windows: its confidences can refuse.
         found.within(
             viou_within(subject.model, files, digest, asked.write_predictions, device=asked.device)
             if subject.tubes
@@ -79,13 +82,13 @@ def measure(
                 metric,
                 train,
                 digest,
-                windows=plan.windows and not searched,
+                windows=plan.windows and searched is None,
                 device=asked.device,
                 strict=asked.strict,
             )
         )
-    if plan is not None and (plan.collection or plan.ranking):
-        _search(found, open_index(asked, subject, metric), plan, files, train, digest, benchmark is not None)
+    if plan is not None and searched is not None:
+        _search(found, searched, plan, files, train, digest, benchmark is not None)
 
 
 def _search(
@@ -117,7 +120,12 @@ def _search(
     if plan.windows or (out is not None and out.suffix == ".jsonl"):
         found.add(*search_windows(searched, files.annotations, digest, predictions=out, measure=plan.windows))
     if plan.pools:
-        measure_pools(found, searched, plan.pools)
+        try:
+            measure_pools(found, searched, plan.pools)
+        except AnnotationError as error:  # what else was measured counts all the same
+            if asked.strict or complete:
+                raise
+            say(f"Pools are not measured: {error}")
 
 
 def measure_pools(found: Found, searched: "Searched", path: Path) -> None:

@@ -62,7 +62,9 @@ def subject_of(asked: Asked) -> Subject:
     searched = asked.index if asked.over or asked.mvmr else None
     if asked.indexed:
         index = MomentIndex(asked.index)
-        return Subject(index.model_path, False, searched, index.manifest.fingerprint)
+        # A model over tubes is measured by boxes, in a call of its own.
+        model = None if getattr(index.manifest, "tubes", False) else index.model_path
+        return Subject(model, False, searched, index.manifest.fingerprint)
     if asked.model is None:
         return Subject(None, False, searched)
     _check_there(asked.model)
@@ -150,6 +152,10 @@ def plan_of(asked: Asked, subject: Subject, files: Files) -> Plan:
 def _moments(asked: Asked, subject: Subject, files: Files, form: "DataForm") -> Plan:
     within = subject.model is not None and files.features != Path()
     reasons = []
+    if asked.indexed and asked.features and subject.model is None:
+        raise ConfigError(
+            f"{asked.index}: has moments of tubes, and is measured over the collection. Leave out --features."
+        )
     if within and asked.indexed and _dual(subject.model):
         if asked.features:
             raise ConfigError(

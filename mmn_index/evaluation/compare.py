@@ -69,6 +69,7 @@ class Compared:
 
     Attributes:
         only: queries that the first alone has, and the second alone.
+        unpaired: main metrics that one of them alone has.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Compared:
     queries: int
     videos: int
     only: tuple[int, int]
+    unpaired: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,11 @@ def compare(a: Report, b: Report) -> Comparison:
 
 def _said(found: Compared, a: Report, b: Report) -> list[str]:
     said = []
+    if found.unpaired:
+        said.append(
+            f"{len(found.unpaired)} main metrics are in one report alone, such as '{found.unpaired[0]}'. Was "
+            "another NMS or IoU asked for?"
+        )
     if any(found.only):
         said.append(
             f"Only a part is common to both: {found.queries:,} sentences; {found.only[0]:,} more are in "
@@ -151,7 +158,7 @@ def _section(a: Section, b: Section) -> Compared:
         for key in dict.fromkeys([*a.conditions, *b.conditions])
         if a.conditions.get(key) != b.conditions.get(key)
     ]:
-        raise ConfigError(f"measured on different conditions: {', '.join(differing)}.")
+        raise ConfigError(f"not comparable, as they differ in {', '.join(differing)}.")
     places = [{(one.id, one.video): n for n, one in enumerate(x.queries)} for x in (a, b)]
     common = [key for key in places[0] if key in places[1]]
     if not common:
@@ -176,6 +183,7 @@ def _section(a: Section, b: Section) -> Compared:
         len(common),
         len(numbers),
         (len(a.queries) - len(common), len(b.queries) - len(common)),
+        tuple(sorted({one.name for one in a.main} ^ {one.name for one in b.main})),
     )
 
 

@@ -10,7 +10,7 @@ from .mvmr import Pools
 from .plots import Plot, Series
 from .queries import Corpus, Queries
 from .refusal import CONFIDENCE
-from .report import EXACT, SIZES, CorpusReport, outcome_records
+from .report import EXACT, LISTS, SIZES, CorpusReport, outcome_records
 from .sections import COLLECTION, POOLS, Metric, Query, Section, mean, rounded
 from .tables import MEANINGS, Record, main_table, nms_name, summary_table, tables
 
@@ -87,7 +87,7 @@ def pools_section(
     curves = [
         series for number, one in enumerate(shown) for series in _curves(one, f"IoU {one['iou']:g}", number)
     ]
-    plot = Plot(f"in pools of {pools.size} videos", "k, length of the list", "R@k, %", curves, log=True)
+    plot = Plot(f"In pools of {pools.size} videos", "k, length of the list", "R@k, %", curves, log=True)
     return Section(
         POOLS,
         title,
@@ -139,12 +139,13 @@ def corpus_plots(result: CorpusReport) -> list[Plot]:
         for one in result.records
         if one.get("task") == "VCMR" and one["nms"] == result.nms and one["iou"] == IOUS[0]
     ]
-    whole = [one for one in chosen if one["part"] == EXACT]
+    whole = [one for one in chosen if one["part"] in (EXACT, LISTS)]
     if not whole:
         return []
     own = next(one for one in whole if one["right"] == "own")
-    how = f"VCMR, IoU ≥ {IOUS[0]}, NMS {nms_name(result.nms)}"
-    found = [_sizes(how, [own, *(one for one in chosen if one["part"] == SIZES)])]
+    how = f"VCMR, IoU ≥ {IOUS[0]}" + ("" if result.nms is None else f", NMS {nms_name(result.nms)}")
+    sizes = [own, *(one for one in chosen if one["part"] == SIZES)]
+    found = [_sizes(how, sizes)] if len(sizes) > 1 else []
     curves = [
         series for number, one in enumerate(whole) for series in _curves(one, MEANINGS[one["right"]], number)
     ]
@@ -181,7 +182,8 @@ def _curves(one: Record, name: str, number: int) -> list[Series]:
 
 def _ticked(plot: Plot, shown: Sequence[Record]) -> Plot:
     depths = [column[2:] for column in shown[0] if column.startswith("R@")]
-    return Plot(plot.title, f"{plot.x} (dotted: chance)", plot.y, plot.series, log=True, labels=depths)
+    dotted = " (dotted: chance)" if any("chance" in one for one in shown) else ""
+    return Plot(plot.title, f"{plot.x}{dotted}", plot.y, plot.series, log=True, labels=depths)
 
 
 def _confidence(about: Record) -> list[Plot]:
@@ -190,8 +192,8 @@ def _confidence(about: Record) -> list[Plot]:
     chance = Series("chance", (0, 100), (100, 0), "dotted", None)
     curve = Plot(
         f"No match, by threshold; area {about['area']:.3f}",
-        "searches for something present that are answered, %",
-        "searches for something absent, refused, %",
+        "searches for what is there: answered, %",
+        "for what is not there: refused, %",
         (Series("this index", answered, refused, "step"), chance),
     )
     sure, right, counts = zip(*about["reliability"], strict=True)

@@ -1,11 +1,13 @@
 """The folder that keeps an evaluation (report.json, report.md, report.html), or a comparison of two."""
 
 import json
+import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import OutputError
+from ..places import Hold
 from .compare import Comparison
 from .compare_page import comparison_document, records
 from .report_file import NAME, Report, as_json
@@ -41,31 +43,38 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
     """Replace all files or none: first each is written under another name, then all get their names; where
     one cannot get it, those before it get their old content back.
     """
+    hold = Hold(folder, f"{folder}: another process writes a report there. Wait until it has finished.")
     new = {folder / name: folder / f".{name}.part" for name in files}
     old = {path: folder / f".{path.name}.old" for path in new}
-    with ExitStack() as stack:
+    try:
+        for path, text in zip(new, files.values(), strict=True):
+            if path.is_dir():
+                raise OutputError(f"{path}: is a folder, and a file of the report has to get its name.")
+            # What UTF-8 cannot say is written as JSON escapes it.
+            new[path].write_text(text, encoding="utf-8", errors="backslashreplace")
+        _rename(new, old)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: the report cannot be written ({error.strerror or error}). Choose another place "
+            "with -o."
+        ) from error
+    finally:
         for leftover in (*new.values(), *old.values()):
-            stack.callback(_remove, leftover)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for (_, part), text in zip(new.items(), files.values(), strict=True):
-                part.write_text(text, encoding="utf-8", errors="backslashreplace")
-            _rename(new, old)
-        except OSError as error:
-            reason = error.strerror or error
-            raise OutputError(
-                f"{folder}: the report cannot be written ({reason}). Choose another place with -o."
-            ) from error
+            with suppress(OSError):
+                leftover.unlink(missing_ok=True)
+        hold.release()
 
 
 def _rename(new: Mapping[Path, Path], old: Mapping[Path, Path]) -> None:
+    """Give files their names; what had them is copied first, so that no name is ever without a file."""
     done: list[Path] = []
     try:
-        for path, part in new.items():
+        for path in new:
             if path.exists():
-                path.replace(old[path])
-            done.append(path)
+                shutil.copyfile(path, old[path])
+        for path, part in new.items():
             part.replace(path)
+            done.append(path)
     except OSError:
         for path in done:
             with suppress(OSError):
@@ -74,8 +83,3 @@ def _rename(new: Mapping[Path, Path], old: Mapping[Path, Path]) -> None:
                 else:
                     path.unlink(missing_ok=True)
         raise
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)

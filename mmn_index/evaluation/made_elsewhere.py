@@ -56,6 +56,7 @@ def windows_section(questions: Sequence[Question], answers: Sequence[WindowAnswe
         _metrics(each, main=_FIRST_WINDOWS),
         {"annotations": digest},
         ({**found, "sentences": len(questions)},),
+        {"scope": WINDOWS},
         summary=(table,),
         tables=(table,),
         plots=(Plot("QVHighlights", "", "%", (values,), "bars", labels=bars),),
@@ -70,7 +71,7 @@ def refusals_section(questions: Sequence[Question], answers: Sequence[WindowAnsw
     at = {threshold: rejection(questions, answers, threshold) for threshold in THRESHOLDS}
     rows = [[f"{threshold}", *(f"{x:.2f}" for x in found.values())] for threshold, found in at.items()]
     title = f"Generalised moment retrieval in %, {len(questions):,} sentences, {absent:,} without a moment"
-    refusing = Table(f"{title}; answered above a threshold", ["threshold", *at[THRESHOLDS[0]]], rows, 1)
+    refusing = Table("Answered above a threshold", ["threshold", *at[THRESHOLDS[0]]], rows, 1)
     tables = (refusing, _one_row("Whatever is refused", overall)) if overall else (refusing,)
     records = [{"threshold": threshold, **found, **about} for threshold, found in at.items()]
     missing = [] if "AUROC" in overall else ["AUROC needs sentences with a moment and sentences without one."]
@@ -92,6 +93,7 @@ def refusals_section(questions: Sequence[Question], answers: Sequence[WindowAnsw
         tuple(metrics),
         {"annotations": digest},
         (*records, {**overall, **about}),
+        {"scope": REFUSALS},
         summary=tables,
         tables=tables,
         remarks=missing,
@@ -108,8 +110,8 @@ def _refusal_plot(questions: Sequence[Question], answers: Sequence[WindowAnswer]
         Series("this system", (100 * answered).tolist(), (100 * refused).tolist(), "step"),
         Series("chance", (0, 100), (100, 0), "dotted", None),
     )
-    x = "sentences with a moment that are answered, %"
-    return (Plot("Refusing, by threshold", x, "sentences without one, refused, %", series),)
+    x, y = "sentences with a moment: answered, %", "sentences without one: refused, %"
+    return (Plot("Refusing, by threshold", x, y, series),)
 
 
 def ranking_section(judged: Lists, lists: Lists, sentences: Mapping[str, str], digest: str) -> Section:
@@ -140,6 +142,7 @@ def ranking_section(judged: Lists, lists: Lists, sentences: Mapping[str, str], d
         metrics,
         {"annotations": digest},
         tuple({"k": k, "iou": m, "ndcg": value, "queries": len(judged)} for (k, m), value in found.items()),
+        {"scope": RANKING},
         summary=(table,),
         tables=(table,),
         plots=(Plot("Graded relevance", "K, length of the list", "NDCG@K", series, labels=labels, top=1.02),),

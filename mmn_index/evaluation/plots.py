@@ -167,7 +167,7 @@ def _bars(axes: Any, plot: Plot) -> None:
     for number, one in enumerate(plot.series):
         places = [x - 0.4 + (number + 0.5) * width for x in one.xs]
         axes.bar(places, one.ys, width=0.92 * width, color=_colour(one), label=one.name or None)
-    folded = [label.replace(",", ",\n") for label in plot.labels]
+    folded = [re.sub(r",|(?<=mAP) |(?=@0)", lambda found: f"{found[0].strip()}\n", x) for x in plot.labels]
     axes.set_xticks(range(len(plot.labels)), folded)
     if plot.top is not None:
         axes.set_ylim(0, plot.top)

@@ -35,7 +35,7 @@ section { margin-bottom: 1.5rem; padding: 1.2rem 1.25rem; background: var(--card
           border: 1px solid var(--line); border-radius: 10px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .2rem; white-space: nowrap; }
+.caption { font-weight: 600; font-size: .88rem; margin: .8rem 0 .1rem; }
 th, td { padding: .22rem .7rem; text-align: right; white-space: nowrap;
          border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { padding-left: 0; }
@@ -172,7 +172,7 @@ def _section(part: Part) -> str:
         [
             "<section>",
             f"<h2>{_text(part.title)}</h2>",
-            *map(_table, part.tables),
+            *(_table(table, part.title) for table in part.tables),
             *(f'<p class="note">{_text(note)}</p>' for note in part.notes),
             f'<div class="plots">\n{drawn}\n</div>' if drawn else "",
             f"<details>\n<summary>Every table</summary>\n{rest}\n</details>" if rest else "",
@@ -181,8 +181,10 @@ def _section(part: Part) -> str:
     )
 
 
-def _table(table: Table) -> str:
-    caption = f"<caption>{_text(table.title)}</caption>\n" if table.title else ""
+def _table(table: Table, below: str = "") -> str:
+    shown = table.title and table.title != below
+    caption = f'<p class="caption">{_text(table.title)}</p>\n' if shown else ""
+    label = escape(printable(table.title or below), quote=True)
 
     def row(cells: Sequence[str], tag: str) -> str:
         kinds = [' class="name"' if number < table.left else "" for number in range(len(cells))]
@@ -191,7 +193,7 @@ def _table(table: Table) -> str:
 
     body = "\n".join(row(cells, "td") for cells in table.rows)
     return (
-        f'<div class="wide" tabindex="0">\n<table>\n{caption}<thead>\n{row(table.header, "th")}\n</thead>\n'
+        f'{caption}<div class="wide" tabindex="0" role="region" aria-label="{label}">\n<table>\n<thead>\n{row(table.header, "th")}\n</thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
 
