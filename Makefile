@@ -39,7 +39,7 @@ demo: $(INSTALLED)
 	    --videos $(DEMO)/world/test.json -o $(DEMO)/collection.mmn --overwrite)
 	$(call step,5/6 fitting confidences,$(BIN)/mmn-index calibrate $(DEMO)/features.h5 --annotations $(DEMO)/world/val.json \
 	    --index $(DEMO)/collection.mmn > $(DEMO)/calibration.txt)
-	$(call step,6/6 measuring,$(BIN)/mmn-index eval --corpus --index $(DEMO)/collection.mmn --all \
+	$(call step,6/6 measuring,$(BIN)/mmn-index eval $(DEMO)/collection.mmn --all \
 	    --annotations $(DEMO)/world/test.json --seen $(DEMO)/world/train.json -o $(DEMO)/results > $(DEMO)/tables.txt)
 	@$(BIN)/mmn-index eval $(DEMO)/run/model --features $(DEMO)/features.h5 --annotations $(DEMO)/world/test.json \
 	    --seen $(DEMO)/world/train.json --score collection

@@ -193,8 +193,8 @@ def _table(table: Table, below: str = "") -> str:
 
     body = "\n".join(row(cells, "td") for cells in table.rows)
     return (
-        f'{caption}<div class="wide" tabindex="0" role="region" aria-label="{label}">\n<table>\n<thead>\n{row(table.header, "th")}\n</thead>\n'
-        f"<tbody>\n{body}\n</tbody>\n</table>\n</div>"
+        f'{caption}<div class="wide" tabindex="0" role="region" aria-label="{label}">\n'
+        f"<table>\n<thead>\n{row(table.header, 'th')}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
 
 
