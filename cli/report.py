@@ -73,8 +73,8 @@ def compare_reports(pair: tuple[Path, Path], *, folder: Path | None, everything:
     for record in records(found) if as_json else ():
         print_json(record)
     if not as_json:
-        print_line(f"A: {pair[0]}", apart=True)
-        print_line(f"B: {pair[1]}")
+        for number, (name, one) in enumerate(found.named):
+            print_line(f"{name}: {one.path}", apart=not number)
     for section in () if as_json else found.sections:
         table = section_table(section, everything=everything)
         print_line(f"{table.title}:", apart=True)

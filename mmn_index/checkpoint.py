@@ -269,7 +269,7 @@ def info(path: str | os.PathLike[str]) -> CheckpointInfo:
         )
     if (path / "zero_shot.json").is_file():
         raise CheckpointError(
-            f"{path}: is a dual encoder, expected a trained MMN. `eval --corpus --index` measures its index."
+            f"{path}: is a dual encoder, expected a trained MMN. `mmn-index eval INDEX` measures its index."
         )
     if missing := [name for name in _FILES if not (path / name).is_file()]:
         raise CheckpointError(f"{path}: is no complete checkpoint, {', '.join(missing)} missing.")

@@ -95,6 +95,11 @@ class Comparison:
     remarks: tuple[str, ...]
 
     @property
+    def named(self) -> tuple[tuple[str, Report], ...]:
+        """The reports with the letters that stand for them."""
+        return (("A", self.a), ("B", self.b))
+
+    @property
     def differences(self) -> tuple[Difference, ...]:
         """Of all sections."""
         return tuple(one for section in self.sections for one in section.differences)

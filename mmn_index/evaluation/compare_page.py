@@ -78,7 +78,7 @@ def comparison_document(found: Comparison) -> Document:
                 () if every.rows == short.rows else (every,),
             )
         )
-    reports = {"reports": {"A": str(found.a.path), "B": str(found.b.path)}}
+    reports = {name: {"path": str(one.path), **one.about.get("evaluated", {})} for name, one in found.named}
     used = dict.fromkeys(
         section.definition
         for section in found.a.sections
@@ -87,7 +87,7 @@ def comparison_document(found: Comparison) -> Document:
     )
     return Document(
         "Two evaluations side by side",
-        (f"A: {found.a.path}", f"B: {found.b.path}", *found.remarks),
+        (*(f"{name}: {one.path}" for name, one in found.named), *found.remarks),
         parts,
         {
             **reports,
@@ -104,7 +104,7 @@ def comparison_document(found: Comparison) -> Document:
 
 def _plots(differences: Sequence[Difference]) -> tuple[Plot, ...]:
     drawn = [one for one in differences if one.low is not None and one.high is not None and one.unit == "%"]
-    if not drawn:
+    if all(one.same for one in drawn):
         return ()
     series = Series(
         "",

@@ -185,6 +185,7 @@ def _rows(axes: Any, plot: Plot) -> None:
         axes.plot([low, high], [place, place], "-", color=colour, linewidth=1.6)
         axes.plot([x], [place], "o" if real else "D", color=colour, markersize=5 if real else 4)
     axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.locator_params(axis="x", nbins=5)
     axes.set_yticks(places, plot.labels)
     axes.set_ylim(len(one.xs) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.8, linewidth=0.6)

@@ -87,7 +87,8 @@ def _without_nan(value: Any) -> Any:
 
 
 def read_report(path: Path) -> Report:
-    """Read what a comparison needs of a report: its sections, without tables, records and plots.
+    """Read what a comparison needs of a report: its sections without tables, records and plots, and what was
+    evaluated.
 
     Args:
         path: report.json, or the folder that holds it.
@@ -109,7 +110,10 @@ def read_report(path: Path) -> Report:
         given = _list(content.get("sections"), "sections")
         sections = tuple(_read_section(one, f"section {n}") for n, one in enumerate(given, 1))
         _check(bool(sections), "has no section")
-        return Report(_text(content.get("chosen"), "chosen"), sections, {}, path)
+        given = content.get("evaluated", {})
+        _check(isinstance(given, dict), f"evaluated is {short(given)}, expected an object")
+        evaluated = {key: value for key, value in given.items() if isinstance(value, str | int)}
+        return Report(_text(content.get("chosen"), "chosen"), sections, {"evaluated": evaluated}, path)
     except ValueError as error:
         raise ConfigError(f"{file}: {error}.") from error
 

@@ -188,12 +188,13 @@ def _table(table: Table, below: str = "") -> str:
 
     def row(cells: Sequence[str], tag: str) -> str:
         kinds = [' class="name"' if number < table.left else "" for number in range(len(cells))]
-        filled = (f"<{tag}{kind}>{_text(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+        tags = [tag if cell else "td" for cell in cells]  # an empty heading is none
+        filled = (f"<{t}{k}>{_text(cell)}</{t}>" for t, k, cell in zip(tags, kinds, cells, strict=True))
         return f"<tr>{''.join(filled)}</tr>"
 
     body = "\n".join(row(cells, "td") for cells in table.rows)
     return (
-        f'{caption}<div class="wide" tabindex="0" role="region" aria-label="{label}">\n'
+        f'{caption}<div class="wide" tabindex="0" role="group" aria-label="{label}">\n'
         f"<table>\n<thead>\n{row(table.header, 'th')}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
 
