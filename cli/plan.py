@@ -63,7 +63,7 @@ def subject_of(asked: Asked) -> Subject:
     if asked.indexed:
         index = MomentIndex(asked.index)
         # A model over tubes is measured by boxes, in a call of its own.
-        model = None if getattr(index.manifest, "tubes", False) else index.model_path
+        model = None if index.manifest.tubes else index.model_path
         return Subject(model, False, searched, index.manifest.fingerprint)
     if asked.model is None:
         return Subject(None, False, searched)
@@ -136,7 +136,7 @@ def plan_of(asked: Asked, subject: Subject, files: Files) -> Plan:
     if form.kind == BOXES:
         raise ConfigError(
             f"{files.annotations}: has boxes, which a model over tubes is measured by; "
-            f"{subject.searched or subject.model} has moments of whole videos."
+            f"{subject.searched or subject.model} is measured by moments in seconds."
         )
     if form.kind == JUDGEMENTS:
         if subject.searched is None:
@@ -154,7 +154,8 @@ def _moments(asked: Asked, subject: Subject, files: Files, form: "DataForm") -> 
     reasons = []
     if asked.indexed and asked.features and subject.model is None:
         raise ConfigError(
-            f"{asked.index}: has moments of tubes, and is measured over the collection. Leave out --features."
+            f"{asked.index}: has moments of tubes, and is measured over the collection. Leave out "
+            "--features, or name a model over tubes in its place, with annotations that have boxes."
         )
     if within and asked.indexed and _dual(subject.model):
         if asked.features:

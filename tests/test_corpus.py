@@ -462,7 +462,7 @@ def test_the_report_agrees_with_itself(
         for one in result.records
         if one["part"] == "candidate index"
     ]
-    with pytest.raises(OutputError, match="Choose another place with -o"):
+    with pytest.raises(OutputError, match="Choose another place"):
         write_report(tmp_path / "out" / "report.md", report)
 
 

@@ -227,7 +227,7 @@ def test_pools_are_measured_where_the_file_has_them(
 def test_what_cannot_be_is_refused_before_anything_is_read(
     world: Path, text_model: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from test_tubes import SETTING, make_world
+    from tube_world import SETTING, make_world
 
     make_world(tmp_path, 6)
     truths, tubes = tmp_path / "truths.json", tmp_path / "tubes.h5"
@@ -241,6 +241,23 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
     by_name = {one["name"]: one for one in section["metrics"]}
     assert section["queries"]["video"][0] == "shelf/v00.mp4"
     assert sum(by_name["m_vIoU"]["values"]) / 6 == pytest.approx(by_name["m_vIoU"]["value"], abs=1e-4)
+
+    # An index of tubes is measured by moments in seconds, as any index; every tube's proposals count.
+    content = json.loads(truths.read_text())
+    moments = {
+        name.removesuffix(".mp4"): {
+            "duration": 7.0,
+            "timestamps": [[(one["st_frame"] - 1) / 10, one["ed_frame"] / 10]],
+            "sentences": [one["English"]],
+        }
+        for name, one in content.items()
+    }
+    in_seconds = ("--annotations", whole(tmp_path / "moments.json", moments))
+    command.ok("build", model, tubes, "-o", tmp_path / "t.mmn")
+    _, found = report_of(command, tmp_path / "ti", tmp_path / "t.mmn", *in_seconds)
+    assert sections(found) == ["collection"]
+    command.fails("eval", tmp_path / "t.mmn", *in_seconds, "--features", tubes, says="has moments of tubes")
+    command.fails("eval", tmp_path / "t.mmn", *files[:2], says="has boxes")
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("something was read")
