@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmn_index.errors import AnnotationError
 from mmn_index.evaluation.benchmarks import Benchmark, Files
 
 from .asked import Asked
 from .output import say
 from .plan import Plan, Subject, plan_of
-from .report import show_section
+from .report import perhaps, show_section
 from .sentences import read_split
 from .within import Metric, recall_within
 from .within_tubes import viou_within
@@ -117,15 +116,15 @@ def _search(
     )
     found.add(section)
     found.left_out += left_out
-    if plan.windows or (out is not None and out.suffix == ".jsonl"):
-        found.add(*search_windows(searched, files.annotations, digest, predictions=out, measure=plan.windows))
+    written = out is not None and out.suffix == ".jsonl"
+    if plan.windows or written:
+        with perhaps("Windows", strict=asked.strict or complete or written):
+            found.add(
+                *search_windows(searched, files.annotations, digest, predictions=out, measure=plan.windows)
+            )
     if plan.pools:
-        try:
+        with perhaps("Pools", strict=asked.strict or complete):
             measure_pools(found, searched, plan.pools)
-        except AnnotationError as error:  # what else was measured counts all the same
-            if asked.strict or complete:
-                raise
-            say(f"Pools are not measured: {error}")
 
 
 def measure_pools(found: Found, searched: "Searched", path: Path) -> None:

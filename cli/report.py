@@ -1,6 +1,7 @@
 """How `mmn-index eval` shows what it measured, and keeps it in a folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,24 @@ def show_table(table: "Table", below: str = "") -> None:
     if table.title and table.title != below:
         print_line(f"{table.title}:", apart=bool(below))
     print_table(table.header, table.rows, left=table.left)
+
+
+@contextmanager
+def perhaps(what: str, *, strict: bool) -> Iterator[None]:
+    """A part that was chosen by the annotations: where they do not suit it after all, that is said, and what
+    else was measured counts.
+
+    Args:
+        strict: raise the error.
+    """
+    from mmn_index.errors import AnnotationError
+
+    try:
+        yield
+    except AnnotationError as error:
+        if strict:
+            raise
+        say(f"{what} are not measured: {error}")
 
 
 def keep_report(

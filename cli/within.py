@@ -11,6 +11,7 @@ from mmn_index.evaluation.benchmarks import Benchmark, Files, departures
 from .corpus import window_sections
 from .features import open_features, usable_split
 from .output import progress, say
+from .report import perhaps
 from .sentences import fitting
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def recall_within(
         )
         sections = []
         if windows:
-            sections = _windows(model, files.annotations, split, opened, pre_clips, metric, digest)
+            with perhaps("Windows", strict=strict or benchmark is not None):
+                sections = _windows(model, files.annotations, split, opened, pre_clips, metric, digest)
     section = within_section(
         _title(benchmark, metric, len(found.sentences), len(split.videos)),
         found,

@@ -278,6 +278,47 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
     command.fails("eval", world / "run" / "model", *files, says="has boxes")
 
 
+def test_an_index_of_a_dual_encoder_is_measured_over_the_collection(command: Command, tmp_path: Path) -> None:
+    from folders import make_video
+    from tiny_dual_encoders import save
+
+    for seed in range(3):
+        make_video(tmp_path / "films" / f"f{seed}.mp4", seed, seconds=2 + seed)
+    root = tmp_path / "c.mmn"
+    command.ok("build", tmp_path / "films", "--model", save("clip", tmp_path / "clip"), "-o", root)
+    content = {
+        f"f{n}": {"duration": 2.0 + n, "timestamps": [[0, 1]], "sentences": ["a person opens the door"]}
+        for n in range(3)
+    }
+    split = ("--annotations", whole(tmp_path / "a.json", content))
+    assert sections(report_of(command, tmp_path / "r", root, *split)[1]) == ["collection"]
+    features = ("--features", tmp_path / "c.features.h5")
+    command.fails("eval", root, *split, *features, says="was built with a dual encoder")
+    command.fails("eval", root, *split, "--score", "product", says="contrastive")
+    model = next(root.glob("model-*"))
+    command.fails("eval", model, *split, *features, says="`mmn-index eval INDEX` measures its index")
+
+
+def test_a_part_that_does_not_suit_costs_nothing_else(
+    world: Path, windows: Path, pools: Path, command: Command, tmp_path: Path
+) -> None:
+    index, model = world / "collection.mmn", world / "run" / "model"
+    rows = [json.loads(line) for line in windows.read_text().splitlines()]
+    rows[2]["qid"] = rows[1]["qid"]
+    data = ("--annotations", lines(windows, *rows), "--features", world / "features.h5")
+    for subject in (index, model):
+        result = command.ok("eval", subject, *data)
+        assert "Windows are not measured: " in result.stderr
+        assert "R@1,IoU=0.5" in result.stdout
+        command.fails("eval", subject, *data, "--strict", says="comes twice")
+    content = json.loads(pools.read_text())
+    content["elsewhere"] = {**content["v0"], "retrieval_pool": [["elsewhere"]] * 2, "pos_moments": [[], []]}
+    result = command.run("eval", index, "--annotations", whole(pools, content), "-o", tmp_path / "r")
+    assert result.exit_code == 3  # a video that the index lacks
+    assert "Pools are not measured: " in result.stderr
+    assert [one.name for one in read_report(tmp_path / "r").sections] == ["collection"]
+
+
 # --- the report's folder ------------------------------------------------------------------------------------------
 
 

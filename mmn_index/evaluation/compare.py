@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from .recall import intervals
 from .report_file import Report
-from .sections import Metric, Section, mean
+from .sections import NAMES, Metric, Section, mean
 
 RESAMPLES = 10_000
 SEED = 0
@@ -122,7 +122,7 @@ def compare(a: Report, b: Report) -> Comparison:
         try:
             found = _section(one, other)
         except ConfigError as error:
-            remarks.append(f"{one.title}: {error}")
+            remarks.append(f"{NAMES.get(one.name, one.title)}: {error}")
             continue
         sections.append(found)
         remarks += _said(found, a, b)

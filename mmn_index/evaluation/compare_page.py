@@ -9,6 +9,7 @@ from .report_page import Document, Part
 from .sections import DEFINITIONS, NAMES
 from .tables import Table
 
+_LISTED = 8  # metrics that a sentence names
 _WORDS = {True: "real", False: "not told from chance", None: "no interval"}
 
 
@@ -45,21 +46,26 @@ def verdict(differences: Sequence[Difference]) -> list[str]:
     """Which differences are real, in words."""
     alike = [one.metric for one in differences if one.same]
     tested = [one for one in differences if one.real is not None and not one.same]
-    lines = [f"No difference: {'; '.join(alike)}."] if alike else []
+    lines = [f"No difference: {_listed(alike)}."] if alike else []
     if not tested:
         return lines or ["No difference can be told from chance: there is no interval."]
     for better, sign in (("B", 1), ("A", -1)):
         names = [one.metric for one in tested if one.real and sign * one.difference > 0]
         if names:
-            lines.append(f"{better} is really better in {len(names)} of {len(tested)}: {'; '.join(names)}.")
+            lines.append(f"{better} is really better in {len(names)} of {len(tested)}: {_listed(names)}.")
     if unclear := [one.metric for one in tested if not one.real]:
-        lines.append(f"Not told from chance, {len(unclear)} of {len(tested)}: {'; '.join(unclear)}.")
+        lines.append(f"Not told from chance, {len(unclear)} of {len(tested)}: {_listed(unclear)}.")
     if len(tested) > 1:
         lines.append(
             f"{len(tested)} metrics are compared and none is corrected for that: of metrics without any "
             "difference about one in twenty would seem real by chance alone."
         )
     return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f"; and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return "; ".join(names[:_LISTED]) + more
 
 
 def comparison_document(found: Comparison) -> Document:
