@@ -1,5 +1,6 @@
 """The options of `mmn-index eval` as they were given, and which of them do not go together."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,8 @@ class Asked:
     @property
     def indexed(self) -> bool:
         """Whether the argument is an index."""
-        return self.subject is not None and (self.subject / "manifest.json").is_file()
+        # os.path asks without an error for a path that nobody may look at.
+        return self.subject is not None and os.path.isfile(self.subject / "manifest.json")
 
     @property
     def model(self) -> Path | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from mmn_index.evaluation.benchmarks import Benchmark, Files
 
 from .asked import Asked
@@ -58,6 +60,8 @@ def measure(
     asked = found.asked
     listed = asked.predictions is not None and subject.model is None and subject.searched is None
     plan = None if listed else plan_of(asked, subject, files)
+    if asked.points is not None and not (plan and plan.within):
+        raise click.UsageError("--assert-within compares results within videos: give a MODEL, or --features.")
     found.chosen = plan.why if plan else "the lists of a file, as --predictions says"
     say(f"Measured: {found.chosen}.")
     digest = digest_of(files.annotations)

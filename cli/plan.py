@@ -1,5 +1,6 @@
 """What `mmn-index eval` measures: what the model or index can do, and what the annotations ask for."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,12 +84,14 @@ def subject_of(asked: Asked) -> Subject:
 
 
 def _check_there(path: Path) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         raise CheckpointError(
             f"{path}: does not exist, expected an index (`mmn-index build` makes one) or a model "
             "(`mmn-index train`)."
         )
-    if path.is_dir() and not any((path / name).exists() for name in ("config.json", "zero_shot.json")):
+    if os.path.isdir(path) and not any(
+        os.path.exists(path / name) for name in ("config.json", "zero_shot.json")
+    ):
         raise CheckpointError(
             f"{path}: is neither an index, which has a manifest.json, nor a model, which has a config.json."
         )

@@ -135,6 +135,11 @@ def test_an_index_within_a_data_set(world: Path, command: Command, tmp_path: Pat
     shutil.copy(world / "train.json", folder / "test.json")
     inputs = (world / "collection.mmn", "--dataset", "playhouse", "--data", folder)
     assert sections(report_of(command, tmp_path / "a", *inputs)[1]) == ["collection"]
+    charades = [tmp_path if x == folder else "charades" if x == "playhouse" else x for x in inputs]
+    shutil.copy(world / "train.json", tmp_path / "charades_test.json")
+    told = command.run("eval", *charades, "--assert-within", 0.5)
+    assert told.exit_code == 2
+    assert "give a MODEL, or --features" in told.stderr
     shutil.copy(world / "features.h5", folder / "features.h5")
     assert sections(report_of(command, tmp_path / "b", *inputs)[1]) == ["within", "collection"]
 

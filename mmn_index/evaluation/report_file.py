@@ -5,6 +5,7 @@ Reports come from strangers: what is read is checked, and everything else is ref
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,7 @@ def read_report(path: Path) -> Report:
     Raises:
         ConfigError: it is missing, damaged, of another version, or no report.
     """
-    file = path / NAME if path.is_dir() else path
+    file = path / NAME if os.path.isdir(path) else path
     content = _content(file, path)
     try:
         _check(
@@ -128,7 +129,7 @@ def _content(file: Path, given: Path) -> Any:
             raise ConfigError(f"{file}: is no file, expected a report.json or its folder.")
         return json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError as error:
-        folder = "the folder holds no" if given.is_dir() else "no such file; expected a folder with a"
+        folder = "the folder holds no" if os.path.isdir(given) else "no such file; expected a folder with a"
         raise ConfigError(
             f"{given}: {folder} report.json. `mmn-index eval ... -o FOLDER` writes one."
         ) from error
