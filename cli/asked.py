@@ -59,7 +59,8 @@ class Asked:
 
     def unused(self, *names: str) -> str:
         """Those of some options that were given, to be named in an error."""
-        return ", ".join(f"--{name}" for name in names if getattr(self, name) is not None)
+        given = (name for name in names if getattr(self, name) is not None)
+        return ", ".join(f"--{name.replace('_', '-')}" for name in given)
 
 
 def only(option: str, looked_at: set[str], what: str) -> None:

@@ -67,7 +67,8 @@ def measure(
     digest = digest_of(files.annotations)
     over = plan is not None and (plan.collection or plan.ranking)
     searched = open_index(asked, subject, metric) if over else None
-    found.about |= _about(asked, subject, files, benchmark, metric, digest)
+    for name, group in _about(asked, subject, files, benchmark, metric, digest).items():
+        found.about.setdefault(name, {}).update(group)
     train = read_split(asked.seen, estimate=True) if asked.seen else None
     if asked.predictions:
         from .corpus import score_lists

@@ -124,6 +124,7 @@ def plan_of(asked: Asked, subject: Subject, files: Files) -> Plan:
 
     Raises:
         ConfigError: the model or index cannot do what the data asks for.
+        click.UsageError: an option that nothing would look at.
         AnnotationError: the annotations cannot be read.
     """
     from mmn_index.evaluation.data_form import BOXES, JUDGEMENTS, form_of
@@ -146,6 +147,10 @@ def plan_of(asked: Asked, subject: Subject, files: Files) -> Plan:
             raise ConfigError(
                 f"{files.annotations}: its moments have a graded relevance and lie in several videos, and a "
                 "model answers within one. Give an index."
+            )
+        if left := asked.unused("seen", "write_predictions", "features"):
+            raise click.UsageError(
+                f"Moments with a graded relevance are searched in the whole collection: leave out {left}."
             )
         why = "NDCG of TVR-Ranking over the collection, as moments have a graded relevance"
         return Plan(False, False, False, True, None, why)

@@ -456,3 +456,25 @@ def test_what_the_command_cannot_do_is_one_line(world: Path, command: Command, t
         assert result.exit_code == 2
         assert f"Missing option '{left_out}'" in result.stderr
     assert command.run("eval", model, "--dataset", "charade").exit_code == 2
+
+
+def test_the_report_has_what_was_published(
+    command: Command, inputs: list[object], tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    tiny.publish(
+        Published("MMN paper", "the paper itself", {"R@1,IoU=0.5": 47.31}),
+        Published("somebody", "their page", {"mIoU": 12.34}),
+    )
+    command.ok(*inputs, "--dataset", "charades", "-o", tmp_path / "r")
+    (section,) = json.loads((tmp_path / "r" / "report.json").read_text())["sections"]
+    by_name = {one["name"]: one for one in section["metrics"]}
+    assert by_name["R@1,IoU=0.5"]["published"] == {"MMN paper": 47.31}
+    assert by_name["mIoU"]["published"] == {"somebody": 12.34}
+    assert by_name["R@1,IoU=0.5"]["chance"] > 0
+    assert round(by_name["R@1,IoU=0.5"]["value"], 3) == tiny.ours["R@1,IoU=0.5"]
+    text = (tmp_path / "r" / "report.md").read_text()
+    assert "| MMN paper | 47.31 |" in text
+    assert "the paper itself" in text
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "Beside chance and what was published" in page
+    assert ">MMN paper</text>" in page  # in the legend of the plot

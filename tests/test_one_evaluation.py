@@ -201,6 +201,9 @@ def test_graded_relevance_needs_a_collection(
     assert any(one["value"] > 0 for one in section["metrics"])
     model = (world / "run" / "model", "--features", tmp_path / "none.h5")
     command.fails("eval", *model, *data, says="Give an index")
+    told = command.run("eval", world / "collection.mmn", *data, "--write-predictions", tmp_path / "p")
+    assert told.exit_code == 2
+    assert "leave out --write-predictions" in told.stderr
     rows = json.loads(judged.read_text())
     for row in rows:
         del row["query"]
