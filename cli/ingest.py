@@ -140,7 +140,7 @@ def _is_feature_file(path: Path) -> bool:
 
 def is_film(path: Path) -> bool:
     """Whether a folder has video files in it."""
-    from mmn_index.index_build.video_files import SUFFIXES
+    from mmn_index.video.suffixes import SUFFIXES
 
     return any(Path(name).suffix.lower() in SUFFIXES for _, _, names in os.walk(path) for name in names)
 

@@ -202,17 +202,20 @@ def _tube_splits(
     """As `_splits`. Videos without a tube cannot be trained on; in a validation they count 0."""
     from mmn_index.errors import FeatureError
     from mmn_index.evaluation.tube_truths import read_truths
+    from mmn_index.evaluation.usable_tubes import usable_tubes
     from mmn_index.left_out import LeftOut, refuse
 
-    split, known = read_truths(annotations), set(tubes.video_ids)
-    left_out = [
-        LeftOut(video.video_id, f"{tubes.path}: video '{video.video_id}' has no tube.")
-        for video in split.videos
-        if video.video_id not in known or not tubes.tubes(video.video_id)
+    split, left_out = usable_tubes(read_truths(annotations), tubes)
+    left_out += [
+        LeftOut(truth.name, f"{tubes.path}: video '{truth.video_id}' has no tube.")
+        for truth in split.videos
+        if not truth.found(tubes)
     ]
+    held_out, more = (None, []) if val is None else usable_tubes(read_truths(val), tubes)
+    left_out = [*dict.fromkeys([*left_out, *more])]
     if strict:
         refuse(left_out, FeatureError)
-    return split, None if val is None else read_truths(val), left_out
+    return split, held_out, left_out
 
 
 def _tell_result(result: "TrainResult", left_out: "Sequence[LeftOut]", out: Path, *, alone: bool) -> None:

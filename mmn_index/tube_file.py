@@ -54,6 +54,18 @@ class FoundTube:
     score: float
     streams: tuple[Tensor, ...]  # (S, D) float32 each
 
+    def within(self, first: int, last: int) -> "FoundTube | None":
+        """What of it lies on frames first .. last, with the rows of features that touch them; None where
+        nothing does.
+        """
+        begin, end = max(first - self.tube.first, 0), min(last + 1 - self.tube.first, len(self.tube))
+        if begin >= end:
+            return None
+        count = len(self.tube)
+        rows = (slice(begin * len(s) // count, -(-end * len(s) // count)) for s in self.streams)
+        cut = tuple(stream[row] for stream, row in zip(self.streams, rows, strict=True))
+        return FoundTube(self.tube.rows(begin, end), self.score, cut)
+
 
 class TubeFile:
     """A file of tubes, open for reading.
@@ -92,7 +104,8 @@ class TubeFile:
             )
         backbone = about.get("backbone")
         self.backbone = backbone if isinstance(backbone, str) else None
-        self.video_ids = tuple(sorted(unquote(name) for name in names if isinstance(name, str)))
+        self._ids = frozenset(unquote(name) for name in names if isinstance(name, str))
+        self.video_ids = tuple(sorted(self._ids))
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +114,9 @@ class TubeFile:
         self, kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+    def __contains__(self, video_id: str) -> bool:
+        return video_id in self._ids
 
     def footage(self, video_id: str) -> Footage:
         """What is known of a video's pictures.

@@ -13,7 +13,8 @@ from mmn_index.errors import AnnotationError
 from mmn_index.evaluation.annotations import read_annotations
 from mmn_index.evaluation.made_elsewhere import METRICS
 from mmn_index.evaluation.queries import annotated, queries_of
-from mmn_index.evaluation.tube_files import read_results, read_right_tubes
+from mmn_index.evaluation.tube_files import read_results
+from mmn_index.evaluation.tube_truths import read_right_tubes
 from mmn_index.evaluation.viou import measure_tubes
 from mmn_index.evaluation.window_files import (
     Question,

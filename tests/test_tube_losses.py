@@ -130,3 +130,24 @@ def test_the_sum_over_sentences_of_one_video_alone_is_0() -> None:
     alone = TubeBatch(batch.video_of[:2], batch.targets[:2])
     both = Embeddings(videos[:2], videos[:2]), Embeddings(sentences[:1], sentences[:1])
     assert float(tube_losses(*both, alone, OFFICIAL).video) == 0
+
+
+@pytest.mark.parametrize("loss", [tube_video_loss, tube_sentence_loss])
+def test_a_video_with_several_sentences_is_no_negative_of_itself(loss: Callable[..., Tensor]) -> None:
+    """The second video is the first one with another sentence: each has the term that it has without the
+    other. (The third, that no tube meets, is a negative alone.)
+    """
+    torch.manual_seed(4)
+    videos = functional.normalize(torch.randn(3, 5, 4, dtype=torch.float64), dim=2)
+    sentences = functional.normalize(torch.randn(3, 4, dtype=torch.float64), dim=1)
+    targets = torch.rand(5, 5, dtype=torch.float64)
+    targets[4] = 0
+    given = videos[[0, 1, 0, 1, 2]], sentences
+    video_of = torch.tensor([0, 0, 1, 1, 2])
+    found = float(loss(*given, TubeBatch(video_of, targets, torch.tensor([7, 7, 3])), CORRECTED))
+    apart = [
+        float(loss(videos, sentences[[b, 2]], TubeBatch(torch.tensor([0, 0, 1]), targets[rows]), CORRECTED))
+        for b, rows in ((0, [0, 1, 4]), (1, [2, 3, 4]))
+    ]
+    assert found == pytest.approx(sum(apart) / 2, rel=1e-12)
+    assert found < float(loss(*given, TubeBatch(video_of, targets), CORRECTED)) - 1e-3

@@ -5,9 +5,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from mmn_index.index_build.video_files import SUFFIXES, Names, find_videos
+from mmn_index.index_build.video_files import Names, find_videos
 
 from mmn_index.errors import ConfigError, VideoError
+from mmn_index.video.suffixes import SUFFIXES
 
 
 def make(*paths: Path) -> None:

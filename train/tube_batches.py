@@ -1,7 +1,7 @@
 """What training over tubes reads over and over: pre-clips and targets of every tube, tokens of sentences.
 
 All of it is held in memory. A group is V videos with all of their tubes, which share the statistics of
-BatchNorm and are each other's negatives (batches.py).
+BatchNorm and are each other's negatives (batches.py). A video with several sentences is there as often.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from mmn_index.evaluation.tube_truths import TubeTruths
 from mmn_index.model import MMN
 from mmn_index.tube_file import TubeFile
 from mmn_index.tube_map import iou_targets
+from mmn_index.tubes import Tube
 
 from .tube_losses import TubeBatch
 
@@ -47,7 +48,9 @@ class TubeGroup:
                 self.batch.targets,
             )
         )
-        return TubeGroup(self.number, self.seed, pre_clips, ids, mask, meanings, TubeBatch(video_of, targets))
+        names = None if self.batch.names is None else self.batch.names.to(device)
+        batch = TubeBatch(video_of, targets, names)
+        return TubeGroup(self.number, self.seed, pre_clips, ids, mask, meanings, batch)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class PreparedTubes:
     """The T tubes of one video, ready for training: (T, M, D) pre-clips and (T, P) targets."""
 
     video_id: str
+    number: int  # of the video among all
     pre_clips: Tensor
     targets: Tensor
     text: int  # its sentence among all texts
@@ -86,16 +90,20 @@ class TubeTrainingSet:
         numbers = {text: number for number, text in enumerate(self.texts)}
         self._ids, self._mask = model.tokenizer(self.texts)
         self.videos: list[PreparedTubes] = []
-        known = set(tubes.video_ids)
+        places: dict[str, int] = {}
+        read: dict[tuple[str, tuple[int, int] | None], tuple[list[Tube], Tensor]] = {}
         for done, truth in enumerate(truths.videos, 1):
-            found = tubes.tubes(truth.video_id) if truth.video_id in known else []
-            if found:
-                pre_clips = torch.stack(
-                    [tubes.pre_clips(truth.video_id, tube, model.config) for tube in found]
+            key = truth.video_id, truth.segment
+            if key not in read and (found := truth.found(tubes)):
+                read[key] = (
+                    [one.tube for one in found],
+                    torch.stack([tubes.pre_clips(truth.video_id, one, model.config) for one in found]),
                 )
-                targets = [iou_targets(model.grid, tube.tube, truth.tube, extra) for tube in found]
-                text = numbers[truth.sentence]
-                self.videos.append(PreparedTubes(truth.video_id, pre_clips, torch.stack(targets), text))
+            if key in read:
+                boxes, pre_clips = read[key]
+                targets = torch.stack([iou_targets(model.grid, tube, truth.tube, extra) for tube in boxes])
+                place, text = places.setdefault(truth.video_id, len(places)), numbers[truth.sentence]
+                self.videos.append(PreparedTubes(truth.video_id, place, pre_clips, targets, text))
             report(done, len(truths.videos))
         if not self.videos:
             raise FeatureError(
@@ -119,7 +127,11 @@ class TubeTrainingSet:
             self._ids[texts, :longest],
             mask[:, :longest],
             torch.stack([texts, texts], dim=1),
-            TubeBatch(of, torch.cat([video.targets for video in chosen])),
+            TubeBatch(
+                of,
+                torch.cat([video.targets for video in chosen]),
+                torch.tensor([video.number for video in chosen]),
+            ),
         )
 
     def digest(self, mined: Tensor) -> str:

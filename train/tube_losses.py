@@ -1,7 +1,8 @@
 """The three losses of MMN over tubes, for the videos of one batch.
 
 A video is several tubes, each with a map of its own, and one sentence that one of them fits (MMN-STVG, by the
-authors of MMN; no paper describes it, so what is said here was read off their code). y is the
+authors of MMN; no paper describes it, so what is said here was read off their code). One with several
+sentences counts as so many videos. y is the
 spatio-temporal IoU of a proposal with the true tube; a video's positive is the proposal of largest y among
 all of its tubes.
 
@@ -29,6 +30,7 @@ class TubeBatch:
 
     video_of: Tensor  # (R,) int64, rising: which of the V videos a tube belongs to
     targets: Tensor  # (R, P) y
+    names: Tensor | None = None  # (V,) int64, equal where a video is there with several sentences
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,15 @@ def tube_video_loss(
     """A video's positive against the sentences of all videos; of one video alone it is 0.
 
     -mean over b of log( e(b, b) / sum_b' e(b, b') ), e(b, b') = exp((v_b t_b' - margin [b' = b]) / tau), v_b
-    the positive of video b. Corrected: without the videos that no tube of theirs meets.
+    the positive of video b. Corrected: without the videos that no tube of theirs meets, and without other
+    sentences of the same video, which may describe the same.
     """
     found = positives or _positives(batch, len(sentences))
     chosen = videos.flatten(0, 1).index_select(0, found.tube * videos.shape[1] + found.proposal)  # (V, C)
     own = torch.eye(len(sentences), dtype=chosen.dtype, device=chosen.device)
     logits = (chosen @ sentences.T - config.margin * own) / config.tau_video
+    if config.corrected:
+        logits = logits.masked_fill(_same(batch, len(sentences)) & (own == 0), -torch.inf)
     return _mean(logits.logsumexp(dim=1) - logits.diagonal(), found, config)
 
 
@@ -101,9 +106,10 @@ def _log_z(
     similarity: Tensor, positive: Tensor, batch: TubeBatch, found: _Positives, config: LossConfig
 ) -> Tensor:
     rows = torch.arange(len(positive), device=positive.device)
-    other = batch.video_of != rows[:, None]  # (V, R)
+    other = ~_same(batch, len(rows))[:, batch.video_of]  # (V, R)
     worse = (batch.targets < config.negative_iou) & (batch.targets < found.iou[batch.video_of, None] - _TIE)
-    left_out = ~(other[..., None] | worse)
+    mine = batch.video_of == rows[:, None]  # its video with another sentence is there once more
+    left_out = ~(other[..., None] | (mine[..., None] & worse))
     negatives = (similarity / config.tau_sentence).masked_fill(left_out, -torch.inf).flatten(1)
     return torch.cat([positive[:, None], negatives], dim=1).logsumexp(dim=1)
 
@@ -138,6 +144,14 @@ def _official_log_z(
     others = others.masked_fill(left_out[..., None], -torch.inf).flatten(1)
     epsilon = positive.new_full((len(positive), 1), 1e-6).log()
     return torch.cat([positive[:, None], of_tube, others, epsilon], dim=1).logsumexp(dim=1)
+
+
+def _same(batch: TubeBatch, videos: int) -> Tensor:
+    """Which of the videos are one, (V, V) bool."""
+    names = batch.names
+    if names is None:
+        names = torch.arange(videos, device=batch.video_of.device)
+    return names[:, None] == names
 
 
 def _positives(batch: TubeBatch, videos: int) -> _Positives:

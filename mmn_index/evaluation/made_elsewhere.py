@@ -18,7 +18,8 @@ from .plots import Plot, Series
 from .qvhighlights import LENGTHS, qvhighlights
 from .sections import RANKING, REFUSALS, TUBES, WINDOWS, Metric, Query, Section, mean, rounded
 from .tables import Table
-from .tube_files import Stretch, read_results, read_right_tubes
+from .tube_files import Stretch, read_results
+from .tube_truths import read_right_tubes
 from .viou import Result, measure_tubes
 from .window_files import Question, WindowAnswer, read_answers, read_questions
 

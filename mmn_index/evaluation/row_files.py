@@ -127,7 +127,24 @@ def read_keyed(path: Path, expected: str) -> dict[str, Any]:
     Raises:
         AnnotationError: the file is missing, is something else, or has a key twice.
     """
-    content = _parse(_text(path), str(path), expected)
+    return keyed(path, read_content(path, expected), expected)
+
+
+def read_content(path: Path, expected: str) -> Any:
+    """The content of a file of JSON, of any form.
+
+    Raises:
+        AnnotationError: the file is missing, is something else, or has a key twice.
+    """
+    return _parse(_text(path), str(path), expected)
+
+
+def keyed(path: Path, content: Any, expected: str) -> dict[str, Any]:
+    """The content of a file, which has to be an object with an entry at least.
+
+    Raises:
+        AnnotationError: it is something else.
+    """
     if not isinstance(content, dict) or not content:
         found = "an empty object" if content == {} else f"a {type(content).__name__}"
         raise AnnotationError(f"{path}: is {found}. Expected {expected}.")

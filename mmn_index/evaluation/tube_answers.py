@@ -12,8 +12,7 @@ from ..proposals import ProposalGrid
 from ..tube_file import TubeFile
 from ..tube_map import best_answer, iou_targets, rows_of, tube_score
 from ..tubes import Tube, tube_iou
-from .tube_files import Stretch
-from .tube_truths import TubeTruth
+from .tube_files import Stretch, TubeTruth
 from .viou import LEVELS, Result, measure_tubes
 
 
@@ -43,11 +42,11 @@ def answer_tubes(
         FeatureError: a tube is damaged, or of another width than the model's.
         QueryError: a sentence that the text encoder cannot read.
     """
-    training, known = model.training, set(tubes.video_ids)
+    training = model.training
     model.eval()
     answers = []
     for done, truth in enumerate(truths, 1):
-        found = tubes.tubes(truth.video_id) if truth.video_id in known else []
+        found = truth.found(tubes)
         answer = None
         if found:
             pre_clips = torch.stack([tubes.pre_clips(truth.video_id, tube, model.config) for tube in found])
@@ -99,9 +98,8 @@ def chances(truths: Sequence[TubeTruth], tubes: TubeFile, grid: ProposalGrid) ->
     """
     names = ("chance", "random tube, right time", "best proposal")
     overlaps: dict[str, list[Tensor]] = {name: [] for name in names}
-    known = set(tubes.video_ids)
     for truth in truths:
-        found = [one.tube for one in tubes.tubes(truth.video_id)] if truth.video_id in known else []
+        found = [one.tube for one in truth.found(tubes)]
         drawn, timed = [], []
         for tube in found:
             rows = rows_of(grid.cells, grid.num_clips, len(tube))

@@ -5,9 +5,10 @@
                                                                                  challenge's truths
 
 Frames are numbered from 1, st_frame and ed_frame are both inside. Results may have boxes outside of
-these, which some evaluators look at. One sentence a video.
+these, which some evaluators look at. One sentence a video. VidSTG's annotations: vidstg.py.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short
@@ -16,7 +17,9 @@ from typing import Any
 import torch
 
 from ..errors import AnnotationError
+from ..tube_file import FoundTube, TubeFile
 from ..tubes import Tube
+from ..video.suffixes import without_suffix
 from .row_files import Row, as_row, finite, read_keyed
 
 _TRUTHS = "{video: {bbox: [[x, y, w, h], ...], st_frame}} as in HC-STVG's annotations, or as results are"
@@ -34,17 +37,54 @@ class Stretch:
     frame_count: int | None = None  # of the video, where it is said
 
 
-def read_right_tubes(path: Path) -> dict[str, Stretch]:
-    """The right tube of each video.
+@dataclass(frozen=True)
+class Stated:
+    """What annotations say of a video's pictures, as far as they do."""
 
-    Raises:
-        AnnotationError: the file is missing or not of this form; the message names the video.
-    """
-    return right_tubes(path, read_keyed(path, _TRUTHS))
+    width: int | None = None  # pixels
+    height: int | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True)
+class TubeTruth:
+    """A sentence of a video and the tube that it describes."""
+
+    video_id: str
+    sentence: str
+    stretch: Stretch
+    name: str  # of the sentence in files of results; HC-STVG has one a video and calls it like the file
+    segment: tuple[int, int] | None = None  # first and last frame of what it is about; None: all of the video
+    stated: Stated = Stated()
+
+    @property
+    def tube(self) -> Tube:
+        """The boxes, float32."""
+        return Tube(self.stretch.tube.frames, self.stretch.tube.boxes.float())
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Its only one, as an annotated video has several."""
+        return (self.sentence,)
+
+    def found(self, tubes: TubeFile) -> list[FoundTube]:
+        """The tubes among which it is looked for, cut to its segment; there may be none.
+
+        Raises:
+            FeatureError: a tube is damaged.
+        """
+        every = tubes.tubes(self.video_id) if self.video_id in tubes else []
+        if self.segment is None:
+            return every
+        return [part for one in every if (part := one.within(*self.segment)) is not None]
 
 
 def right_tubes(path: Path, entries: dict[str, Any]) -> dict[str, Stretch]:
-    """As `read_right_tubes`, of the content of a file."""
+    """The right tube of each video, of the content of a file.
+
+    Raises:
+        AnnotationError: an entry has another form; the message names the video.
+    """
     found = {}
     for video, content in entries.items():
         row = as_row(f"{path}: '{video}'", content, _TRUTHS)
@@ -58,12 +98,12 @@ def read_results(path: Path, truths: dict[str, Stretch]) -> dict[str, Stretch]:
     A video may be named with the suffix of its file or without it, as both come.
 
     Raises:
-        AnnotationError: as `read_right_tubes`; also where a video is none of the truths'.
+        AnnotationError: as `right_tubes`; also where a video is none of the truths'.
     """
-    names = {**{video.rpartition(".")[0] or video: video for video in truths}, **{v: v for v in truths}}
+    names = {**{without_suffix(video): video for video in truths}, **{v: v for v in truths}}
     found: dict[str, Stretch] = {}
     for video, content in read_keyed(path, _RESULTS).items():
-        own = names.get(video) or names.get(video.rpartition(".")[0])
+        own = names.get(video) or names.get(without_suffix(video))
         if own is None:
             raise AnnotationError(f"{path}: '{video}' is none of the {len(truths)} videos of the truths.")
         if own in found:
@@ -75,7 +115,7 @@ def read_results(path: Path, truths: dict[str, Stretch]) -> dict[str, Stretch]:
 def _annotated(row: Row) -> Stretch:
     """Boxes as x, y, width, height, one a frame from st_frame on."""
     first, boxes = row.whole("st_frame"), row.content["bbox"]
-    found = [_box(row, box, f"bbox, entry {n}", wide=True) for n, box in enumerate(boxes, 1)]
+    found = [box_of(row, box, f"bbox, entry {n}", wide=True) for n, box in enumerate(boxes, 1)]
     if not found:
         raise row.wrong("bbox is empty, expected a box [x, y, w, h] for each frame")
     last = first + len(found) - 1
@@ -84,7 +124,7 @@ def _annotated(row: Row) -> Stretch:
             f"st_frame {first} and ed_frame {row.whole('ed_frame')} do not fit {len(found)} boxes"
         )
     counts = [row.whole(name) for name in ("img_num", "frame_count") if row.has(name)]
-    return Stretch(first, last, _tube(row, range(first, last + 1), found), counts[0] if counts else None)
+    return Stretch(first, last, tube_of(row, range(first, last + 1), found), counts[0] if counts else None)
 
 
 def _result(row: Row, expected: str) -> Stretch:
@@ -102,12 +142,21 @@ def _result(row: Row, expected: str) -> Stretch:
     if len(frames) < len(boxes):
         raise row.wrong("bbox has two boxes for one frame")
     counts = [row.whole(name) for name in ("img_num", "frame_count") if row.has(name)]
-    found = [_box(row, boxes[name], f"frame {frame}", wide=False) for frame, name in frames]
-    tube = _tube(row, [frame for frame, _ in frames], found)
+    found = [box_of(row, boxes[name], f"frame {frame}", wide=False) for frame, name in frames]
+    tube = tube_of(row, [frame for frame, _ in frames], found)
     return Stretch(first, last, tube, counts[0] if counts else None)
 
 
-def _box(row: Row, value: Any, where: str, *, wide: bool) -> list[float]:
+def box_of(row: Row, value: Any, where: str, *, wide: bool) -> list[float]:
+    """A box as x1, y1, x2, y2.
+
+    Args:
+        where: which box of the row, for messages.
+        wide: it is given as x, y, width, height.
+
+    Raises:
+        AnnotationError: it is no box.
+    """
     numbers = [finite(x) for x in value] if isinstance(value, list) else []
     kept = [x for x in numbers if x is not None and abs(x) <= _LARGEST]
     form = "[x, y, w, h]" if wide else "[x1, y1, x2, y2]"
@@ -121,8 +170,26 @@ def _box(row: Row, value: Any, where: str, *, wide: bool) -> list[float]:
     return [x, y, right, bottom]
 
 
-def _tube(row: Row, frames: Any, boxes: list[list[float]]) -> Tube:
+def tube_of(row: Row, frames: Iterable[int], boxes: list[list[float]]) -> Tube:
+    """The boxes of frames, float64.
+
+    Raises:
+        AnnotationError: there is none.
+    """
     try:
         return Tube(torch.tensor(list(frames), dtype=torch.int64), torch.tensor(boxes, dtype=torch.float64))
     except ValueError as error:
         raise row.wrong(str(error)) from error
+
+
+def stated_of(content: Mapping[str, Any]) -> Stated:
+    """What an entry of HC-STVG's annotations says of its video; img_size is height, width."""
+    size = content.get("img_size")
+    sides = list(size) if isinstance(size, list) and len(size) == 2 else [None, None]
+    if sides == [None, None]:
+        sides = [content.get("height"), content.get("width")]
+    height, width, frames = (
+        round(number) if (number := finite(value)) is not None and number >= 1 else None
+        for value in (*sides, content.get("img_num", content.get("frame_count")))
+    )
+    return Stated(width, height, frames)

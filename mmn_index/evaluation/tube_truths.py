@@ -1,53 +1,34 @@
-"""Sentences with the tube that each describes, in HC-STVG's form:
+"""Sentences with the tube that each describes, in HC-STVG's form or in VidSTG's (vidstg.py). HC-STVG's:
 
     {"video.mp4": {"bbox": [[x, y, w, h], ...], "st_frame": 31, "ed_frame": 74, "English": "he sits down"}}
 
-A box a frame from st_frame to ed_frame, both included, frames counted from 1 (tube_files.py). A video has one
-sentence.
+A box a frame from st_frame to ed_frame, both included, frames counted from 1 (tube_files.py), and one
+sentence a video.
 """
 
 import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import AnnotationError
-from ..tubes import Tube
+from ..video.suffixes import without_suffix
 from .annotations import held_out, remark_on_cut
-from .row_files import read_keyed
-from .tube_files import Stretch, right_tubes
+from .row_files import keyed, read_content
+from .tube_files import Stretch, TubeTruth, right_tubes, stated_of
+from .vidstg import is_vidstg, vidstg_truths
 
 _CONTENT = "HC-STVG's {video: {bbox: [[x, y, w, h], ...], st_frame, ed_frame, English}}, a box a frame"
 _FORM = f"Expected {_CONTENT}."
 
 
 @dataclass(frozen=True)
-class TubeTruth:
-    """A video's sentence and the tube that it describes."""
-
-    video_id: str
-    sentence: str
-    stretch: Stretch
-    name: str  # of the video in the file
-
-    @property
-    def tube(self) -> Tube:
-        """The boxes, float32."""
-        return Tube(self.stretch.tube.frames, self.stretch.tube.boxes.float())
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """Its only one, as an annotated video has several."""
-        return (self.sentence,)
-
-
-@dataclass(frozen=True)
 class TubeTruths:
-    """One split, videos in the order of their ids."""
+    """One split in the order of the videos' ids."""
 
     path: Path
-    videos: tuple[TubeTruth, ...]
+    videos: tuple[TubeTruth, ...]  # with one sentence each; one with several is there as often
     cut: int = 0  # sentences that were cut to what a text encoder reads
 
     @property
@@ -57,12 +38,12 @@ class TubeTruths:
 
     @property
     def num_sentences(self) -> int:
-        """One of each video."""
+        """One of each entry of `videos`."""
         return len(self.videos)
 
     def held_out(self, share: float) -> tuple["TubeTruths", "TubeTruths"]:
         """As `annotations.hold_out`: the rest, and what is kept back for validation."""
-        held = held_out([video.video_id for video in self.videos], share, self.path)
+        held = held_out(list(dict.fromkeys(video.video_id for video in self.videos)), share, self.path)
         parts = ([v for v in self.videos if (v.video_id in held) is kept] for kept in (False, True))
         rest, kept = (replace(self, videos=tuple(part)) for part in parts)
         return rest, kept
@@ -72,7 +53,8 @@ class TubeTruths:
         """Of all that it says of its videos."""
         found = hashlib.sha256()
         for video in self.videos:
-            found.update(repr((video.video_id, video.sentence)).encode("utf-8", "surrogatepass"))
+            about = (video.video_id, video.sentence, *(video.segment or ()))
+            found.update(repr(about).encode("utf-8", "surrogatepass"))
             found.update(video.tube.frames.numpy().tobytes() + video.tube.boxes.numpy().tobytes())
         return found.hexdigest()[:16]
 
@@ -86,21 +68,37 @@ class TubeTruths:
 
 
 def read_truths(path: str | os.PathLike[str]) -> TubeTruths:
-    """Read one split, in the order of the videos' ids: the file's name without the extension.
+    """Read one split, in the order of the videos' ids: of HC-STVG, the file's name without the extension.
 
     Raises:
         AnnotationError: the file is missing or has another form; the message names the video.
     """
     path = Path(path)
-    entries = read_keyed(path, _CONTENT)
-    tubes = right_tubes(path, entries)
+    content = read_content(path, _CONTENT)
+    if is_vidstg(content):
+        return TubeTruths(path, tuple(sorted(vidstg_truths(path, content), key=lambda one: one.video_id)))
+    entries = keyed(path, content, _CONTENT)
     found: dict[str, TubeTruth] = {}
-    for name, stretch in sorted(tubes.items()):
-        video_id = str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else ""
+    for name, stretch in sorted(right_tubes(path, entries).items()):
+        video_id = without_suffix(name)
         sentence, where = entries[name].get("English"), f"{path}: '{name}'"
         if not video_id or video_id in found:
             raise AnnotationError(f"{where} has an empty name, or one that another video has too.")
         if not isinstance(sentence, str) or not sentence.strip():
             raise AnnotationError(f"{where} has no sentence (English is {sentence!r}). {_FORM}")
-        found[video_id] = TubeTruth(video_id, sentence.strip(), stretch, name)
+        found[video_id] = TubeTruth(
+            video_id, sentence.strip(), stretch, name, stated=stated_of(entries[name])
+        )
     return TubeTruths(path, tuple(found.values()))
+
+
+def read_right_tubes(path: Path) -> dict[str, Stretch]:
+    """The right tube of each sentence by its name in files of results; HC-STVG's need no sentence.
+
+    Raises:
+        AnnotationError: the file is missing or has another form; the message names the video.
+    """
+    content = read_content(path, _CONTENT)
+    if is_vidstg(content):
+        return {one.name: one.stretch for one in vidstg_truths(path, content)}
+    return right_tubes(path, keyed(path, content, _CONTENT))
