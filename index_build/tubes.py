@@ -1,41 +1,38 @@
 """From video files to a file of tubes with features.
 
-Boxes come from a detector and are linked (tracking.py), or were found elsewhere (boxes.py). Each tube is
-described twice by the backbone: the pictures cut to its boxes, and the whole pictures of the same time. A run
-can be killed at any time and started again: finished videos stay, each as a file of its own beside OUT until
-the end.
+Boxes come from a detector and are linked (tracking.py), or were found elsewhere (boxes.py), and tubes are
+described (tube_features.py). A run can be killed at any time and started again: finished videos stay, each as
+a file of its own beside OUT until the end.
 """
 
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..errors import FeatureError, VideoError
-from ..left_out import LeftOut, refuse
+from ..left_out import SHOWN, LeftOut, refuse
 from ..origin import source_of
 from ..places import Hold, check_file, check_folder
-from ..tube_file import Footage, FoundTube, TubeFile
+from ..tube_file import Footage, TubeFile
 from ..tube_writer import merge_tubes, write_tubes
-from ..tubes import Tube
 from ..video.backbones import Backbone
-from ..video.decode import FrameWalk, frames_at_rate, probe
-from ..video.picture import fitted
+from ..video.decode import frames_at_rate, probe
+from ..video.suffixes import without_suffix
 from .boxes import Boxes
 from .tracking import Seen, linked, look_of
+from .tube_features import described_tubes, pieces
 from .video_files import find_videos
 
-_LONGEST = 60.0  # seconds of a tube; a longer one is cut evenly, for a map has few clips
 _LARGEST = 640  # pixels of the longer side of pictures that a detector sees
 _AT_ONCE = 8  # pictures that a detector sees together
-_MARGIN = 0.15  # of a box's sides, that is cut out around it on each side
 
 Find = Callable[[Sequence[np.ndarray]], list[tuple[np.ndarray, np.ndarray]]]
 
@@ -57,6 +54,13 @@ class TubesResult:
     remarks: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Video:
+    id: str
+    path: Path
+    made_of: str
+
+
 def make_tubes(
     videos: Sequence[Path],
     out: Path,
@@ -74,7 +78,8 @@ def make_tubes(
 
     Args:
         videos: files and folders of files.
-        boxes: tubes that were found elsewhere, by video; without them `detector` finds them.
+        boxes: tubes that were found elsewhere, by video, which may be named with its suffix; without them
+            `detector` finds them.
         detector: pictures to boxes of people and their scores; see `video.detector.Detector`.
         detector_rate: pictures a second that it sees.
         found_by: name and settings of the detector; what was made otherwise is made again.
@@ -94,121 +99,99 @@ def make_tubes(
     hold = Hold(parts, busy)
     try:
         there = _there(out, backbone)
-        left_out, made = list(found.left_out), []
+        if boxes is not None:
+            boxes = {without_suffix(name): one for name, one in boxes.items()} | dict(boxes)
         own: Mapping[str, Boxes | str] = boxes or dict.fromkeys(found.videos, f"{found_by} {detector_rate}")
-        made_of = {video_id: _made_of(path, own.get(video_id)) for video_id, path in found.videos.items()}
-        sources = {video_id: source_of(path) for video_id, path in found.videos.items()}
-        todo = [video_id for video_id in found.videos if there.get(video_id, ("",))[0] != made_of[video_id]]
-        moved = any(there[video_id][1] != source for video_id, source in sources.items() if video_id in there)
-        for done, video_id in enumerate(todo):
-            report(len(found.videos) - len(todo) + done, len(found.videos))
-            path, part = found.videos[video_id], parts / _name_of(video_id, backbone, made_of[video_id])
-            try:
-                if not _complete(part):
-                    given = _boxes_of(video_id, path, boxes, detector, detector_rate)
-                    _make(part, video_id, path, given, backbone, made_of[video_id])
-                made.append(part)
-            except (VideoError, OSError, MemoryError) as error:
-                left_out.append(LeftOut(str(path), str(error) or f"{path}: memory is short."))
+        every = [_Video(*item, _made_of(item[1], own.get(item[0]))) for item in found.videos.items()]
+        sources = {video.id: source_of(video.path) for video in every}
+        todo = [video for video in every if there.get(video.id, ("",))[0] != video.made_of]
+        moved = any(there[video.id][1] != sources[video.id] for video in every if video.id in there)
+        given = partial(_boxes_of, boxes=boxes, detector=detector, rate=detector_rate)
+        left_out = list(found.left_out)
+        counts = _described(todo, parts, given, backbone, left_out, partial(_tell, report, every, todo))
         if strict:
             refuse(left_out, VideoError)
-        report(len(found.videos), len(found.videos))
+        made = [parts / _name_of(video, backbone) for video in counts]
+        made += _left_behind(parts, sources, backbone)
         if made or moved or not out.exists():
             merge_tubes(out, made, backbone=backbone.name, sources=sources)
         shutil.rmtree(parts, ignore_errors=True)
     finally:
         hold.release()
-    return TubesResult(len(made), len(found.videos) - len(todo), left_out, found.remarks)
+    remarks = found.remarks + ([] if boxes is None else _unseen(counts, boxes))
+    return TubesResult(len(counts), len(every) - len(todo), left_out, remarks)
 
 
-def _make(part: Path, video_id: str, path: Path, given: Boxes, backbone: Backbone, made_of: str) -> None:
-    """The tubes of a video into a file of their own."""
-    content = [(video_id, given.footage, described_tubes(path, given, backbone))]
-    write_tubes(part, content, backbone=backbone.name, made_of=made_of)
+def _described(
+    videos: Sequence[_Video],
+    parts: Path,
+    given: Callable[[_Video], Boxes],
+    backbone: Backbone,
+    left_out: list[LeftOut],
+    tell: Callable[[int], None],
+) -> dict[_Video, int]:
+    """Make each video's part where an earlier run has not made it: how many tubes they hold."""
+    counts = {}
+    for done, video in enumerate(videos):
+        tell(done)
+        part = parts / _name_of(video, backbone)
+        try:
+            there = _tubes_in(part)
+            counts[video] = _make(part, video, given(video), backbone) if there is None else there
+        except (VideoError, OSError, MemoryError) as error:
+            left_out.append(LeftOut(str(video.path), str(error) or f"{video.path}: memory is short."))
+    tell(len(videos))
+    return counts
 
 
-def described_tubes(path: Path, given: Boxes, backbone: Backbone) -> list[FoundTube]:
-    """A video's tubes with their features, long ones cut; those without a picture are left out.
-
-    Raises:
-        VideoError: the video cannot be decoded, or the backbone makes values of it that are not finite.
-    """
-    footage, rate = given.footage, backbone.rate * backbone.frames_per_snippet
-    tubes = [(part, score) for tube, score in given.tubes for part in _pieces(tube, footage.rate)]
-    crops: dict[int, list[np.ndarray]] = {}  # of the tubes that have begun and not yet ended
-    spans: dict[int, tuple[int, int]] = {}  # the first picture of each tube, and how many there are
-    made: dict[int, Tensor] = {}
-
-    def ended(place: int, first: int) -> None:
-        cut = crops.pop(place)
-        spans[place], made[place] = (first, len(cut)), _features(path, backbone, iter(cut))
-
-    def pictures(walk: FrameWalk) -> Iterator[np.ndarray]:
-        began: dict[int, int] = {}
-        for number, picture in enumerate(walk):
-            frame = math.floor((number + 0.5) / rate * footage.rate) + 1
-            for place, (tube, _) in enumerate(tubes):
-                if tube.first <= frame <= tube.last:
-                    began.setdefault(place, number)
-                    box = tube.boxes[frame - tube.first]
-                    crops.setdefault(place, []).append(_cut_out(picture, box, backbone))
-                elif place in crops:
-                    ended(place, began[place])
-            yield fitted(picture, backbone.size)
-        for place in list(crops):
-            ended(place, began[place])
-
-    walk = frames_at_rate(path, rate, size=(footage.width, footage.height))
-    try:
-        whole = _features(path, backbone, pictures(walk))
-    finally:
-        walk.close()
-    found, step = [], backbone.frames_per_snippet
-    for place in sorted(made):
-        (tube, score), (first, count) = tubes[place], spans[place]
-        rows = slice(first // step, -(-(first + count) // step))
-        found.append(FoundTube(tube, score, (made[place], whole[rows].clone())))
-    return found
+def _tell(
+    report: Callable[[int, int], None], every: Sequence[_Video], todo: Sequence[_Video], done: int
+) -> None:
+    report(len(every) - len(todo) + done, len(every))
 
 
-def _features(path: Path, backbone: Backbone, pictures: Iterator[np.ndarray]) -> Tensor:
-    made = np.concatenate(list(backbone(pictures)))
-    if not np.isfinite(made).all():
-        raise VideoError(f"{path}: {backbone.name} made values of it that are not finite.")
-    return torch.from_numpy(made)
+def _make(part: Path, video: _Video, given: Boxes, backbone: Backbone) -> int:
+    """The tubes of a video into a file of their own; how many there are."""
+    found = described_tubes(video.path, given, backbone)
+    write_tubes(
+        part,
+        [(video.id, given.footage, found)],
+        backbone=backbone.name,
+        made_of=video.made_of,
+        source=source_of(video.path),
+    )
+    return len(found)
 
 
-def _cut_out(picture: np.ndarray, box: Tensor, backbone: Backbone) -> np.ndarray:
-    """What lies in and around a box, in the shape that the backbone takes, at its size."""
-    left, top, right, bottom = box.tolist()
-    width, height = (right - left) * (1 + 2 * _MARGIN), (bottom - top) * (1 + 2 * _MARGIN)
-    shape = backbone.size.width / backbone.size.height
-    width, height = max(width, height * shape), max(height, width / shape)
-    across, down = (left + right) / 2, (top + bottom) / 2
-    begin = max(0, round(across - width / 2)), max(0, round(down - height / 2))
-    end = round(across + width / 2), round(down + height / 2)
-    part = picture[begin[1] : max(end[1], 0), begin[0] : max(end[0], 0)]
-    return fitted(part if part.size else picture, backbone.size)
+def _all(given: Boxes) -> int:
+    """How many tubes there would be if a picture showed each of them."""
+    return sum(max(1, len(pieces(Boxes(given.footage, [one])))) for one in given.tubes)
 
 
-def _pieces(tube: Tube, rate: float) -> list[Tube]:
-    """The tube, or where it is long its parts of equal length."""
-    count = min(len(tube), max(1, math.ceil(len(tube) / (_LONGEST * rate))))
-    edges = [round(number * len(tube) / count) for number in range(count + 1)]
-    return [tube.rows(begin, end) for begin, end in pairwise(edges)]
+def _unseen(counts: Mapping[_Video, int], boxes: Mapping[str, Boxes]) -> list[str]:
+    """What to say of tubes that no picture shows."""
+    unseen = {video.id: lost for video, count in counts.items() if (lost := _all(boxes[video.id]) - count)}
+    if not unseen:
+        return []
+    names = ", ".join(f"'{video_id}'" for video_id in list(unseen)[:SHOWN])
+    more = f" and {len(unseen) - SHOWN:,} more" if len(unseen) > SHOWN else ""
+    return [
+        (
+            f"{sum(unseen.values()):,} tubes were left out, as no picture shows them (their boxes lie "
+            f"outside of it, or their frames after the video's end). They are of {names}{more}."
+        )
+    ]
 
 
-def _boxes_of(
-    video_id: str, path: Path, boxes: Mapping[str, Boxes] | None, detector: Find | None, rate: float
-) -> Boxes:
+def _boxes_of(video: _Video, boxes: Mapping[str, Boxes] | None, detector: Find | None, rate: float) -> Boxes:
     if boxes is not None:
-        if not path.is_file():
-            raise VideoError(f"{path}: there is no such file.")
-        if video_id not in boxes:
-            raise VideoError(f"{path}: the boxes have no video '{video_id}'. Do the names match?")
-        return boxes[video_id]
+        if not video.path.is_file():
+            raise VideoError(f"{video.path}: there is no such file.")
+        if video.id not in boxes:
+            raise VideoError(f"{video.path}: the boxes have no video '{video.id}'. Do the names match?")
+        return boxes[video.id]
     assert detector is not None
-    return _detected(path, detector, rate)
+    return _detected(video.path, detector, rate)
 
 
 def _detected(path: Path, detector: Find, rate: float) -> Boxes:
@@ -250,18 +233,26 @@ def _made_of(path: Path, boxes: Boxes | str | None) -> str:
     return digest.hexdigest()
 
 
-def _complete(part: Path) -> bool:
-    """Whether a part of an earlier run is there and whole; one that is not is removed."""
+def _tubes_in(part: Path) -> int | None:
+    """How many tubes a part of an earlier run holds; one that is not whole is removed, and none is there."""
     if not part.is_file():
-        return False
+        return None
     try:
         with TubeFile(part) as file:
-            for video_id in file.video_ids:
-                file.tubes(video_id)
+            return sum(len(file.tubes(video_id)) for video_id in file.video_ids)
     except FeatureError:
         part.unlink()
-        return False
-    return True
+        return None
+
+
+def _left_behind(parts: Path, asked: Collection[str], backbone: Backbone) -> list[Path]:
+    """Parts of other videos than those of this run, of a run that was killed and not started again."""
+    found = []
+    for part in sorted(parts.glob("*.h5")):
+        with suppress(FeatureError), TubeFile(part) as file:
+            if file.backbone == backbone.name and not set(file.video_ids) & set(asked):
+                found.append(part)
+    return found
 
 
 def _there(out: Path, backbone: Backbone) -> dict[str, tuple[str | None, str | None]]:
@@ -276,6 +267,6 @@ def _there(out: Path, backbone: Backbone) -> dict[str, tuple[str | None, str | N
         return {video_id: (file.made_of(video_id), file.source(video_id)) for video_id in file.video_ids}
 
 
-def _name_of(video_id: str, backbone: Backbone, made_of: str) -> str:
-    named = f"{backbone.name} {made_of} {video_id}".encode("utf-8", "surrogatepass")
+def _name_of(video: _Video, backbone: Backbone) -> str:
+    named = f"{backbone.name} {video.made_of} {video.id}".encode("utf-8", "surrogatepass")
     return f"{hashlib.sha256(named).hexdigest()[:32]}.h5"

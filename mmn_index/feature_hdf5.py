@@ -13,6 +13,7 @@ import h5py
 from . import feature_names
 from .errors import FeatureError
 
+TUBES_FORMAT = "mmn-index tubes"  # what a file of tubes says of itself, which has another reader
 _NO_TEXT = "has a name that is not UTF-8: rename it"
 _HOPS = 16  # links that lead to links
 
@@ -44,6 +45,13 @@ class Hdf5Features:
         except OSError as error:
             hint = "Name the folder." if path.suffix in (".npy", ".npz") else "Is it complete?"
             raise FeatureError(f"{path}: cannot be read as HDF5 ({error}). {hint}") from error
+        if self._file.attrs.get("format") == TUBES_FORMAT:
+            self._file.close()
+            raise FeatureError(
+                f"{path}: is a file of tubes (`mmn-index tubes`), expected snippet features of videos "
+                "(`mmn-index extract`). Tubes are for `mmn-index train --config stvg-corrected`, and for "
+                "`mmn-index eval` of what it trained."
+            )
         self._files = {path.resolve(): self._file}
         self._root = path.resolve().parent
         self._places: dict[str, tuple[h5py.File, str]] = {}

@@ -28,11 +28,12 @@ from torch import Tensor
 
 from .config import ModelConfig
 from .errors import FeatureError
+from .feature_hdf5 import TUBES_FORMAT
 from .tube_map import tube_pre_clips
 from .tubes import Tube
 
-FORMAT = "mmn-index tubes"
 VERSION = 1
+_MADE_BY = "`mmn-index tubes` makes one of video files."
 _LONGEST = 1 << 24  # frames of a tube
 
 
@@ -81,12 +82,14 @@ class TubeFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise FeatureError(f"{self.path}: no such file, expected a file of tubes.")
+            found = "is a folder" if self.path.is_dir() else "no such file"
+            raise FeatureError(f"{self.path}: {found}, expected a file of tubes. {_MADE_BY}")
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise FeatureError(
-                f"{self.path}: cannot be read as HDF5 ({reason_of(error)}), expected a file of tubes."
+                f"{self.path}: cannot be read as HDF5 ({reason_of(error)}), expected a file of tubes. "
+                f"{_MADE_BY}"
             ) from error
         try:
             about = dict(self._file.attrs)
@@ -96,11 +99,16 @@ class TubeFile:
             raise FeatureError(
                 f"{self.path}: its table of contents cannot be read. Is it complete?"
             ) from error
-        if about.get("format") != FORMAT or about.get("version") != VERSION:
+        if about.get("format") != TUBES_FORMAT or about.get("version") != VERSION:
             self._file.close()
+            if "format" not in about:
+                raise FeatureError(
+                    f"{self.path}: is no file of tubes. Are these snippet features of whole videos "
+                    f"(`mmn-index extract`)? {_MADE_BY}"
+                )
             raise FeatureError(
                 f"{self.path}: has the format {about.get('format')!r}, version {about.get('version')!r}, "
-                f"expected '{FORMAT}', version {VERSION}. Is it a file of tubes?"
+                f"expected '{TUBES_FORMAT}', version {VERSION}. Is it a file of tubes?"
             )
         backbone = about.get("backbone")
         self.backbone = backbone if isinstance(backbone, str) else None
@@ -274,7 +282,7 @@ def is_tube_file(path: Path) -> bool:
     """Whether it is a file of tubes, of whatever version."""
     try:
         with h5py.File(path, "r") as file:
-            return bool(file.attrs.get("format") == FORMAT)
+            return bool(file.attrs.get("format") == TUBES_FORMAT)
     except (OSError, RuntimeError):
         return False
 

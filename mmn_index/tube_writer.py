@@ -8,8 +8,9 @@ from pathlib import Path
 import h5py
 
 from .errors import OutputError
+from .feature_hdf5 import TUBES_FORMAT
 from .places import aside, check_file
-from .tube_file import FORMAT, VERSION, Footage, FoundTube, reason_of, stored
+from .tube_file import VERSION, Footage, FoundTube, reason_of, stored
 
 
 def write_tubes(
@@ -18,11 +19,12 @@ def write_tubes(
     *,
     backbone: str | None = None,
     made_of: str | None = None,
+    source: str | None = None,
 ) -> None:
     """Write a file of tubes; it replaces what was there in one rename.
 
     Args:
-        made_of: see `TubeFile.made_of`, of all videos.
+        made_of, source: of all videos, see `TubeFile`.
 
     Raises:
         OutputError: the disk refuses.
@@ -33,8 +35,8 @@ def write_tubes(
         for video_id, footage, tubes in videos:
             group = file.create_group(stored(video_id))
             group.attrs.update(vars(footage))
-            if made_of is not None:
-                group.attrs["made_of"] = made_of
+            told = {"made_of": made_of, "source": source}
+            group.attrs.update({name: value for name, value in told.items() if value is not None})
             for number, found in enumerate(tubes):
                 _write(group.create_group(str(number)), found)
 
@@ -65,10 +67,12 @@ def _new(path: Path, backbone: str | None) -> Iterator[h5py.File]:
     with aside(path) as unfinished:
         try:
             with h5py.File(unfinished, "w") as file:
-                file.attrs.update({"format": FORMAT, "version": VERSION})
+                file.attrs.update({"format": TUBES_FORMAT, "version": VERSION})
                 if backbone is not None:
                     file.attrs["backbone"] = backbone
                 yield file
+            with unfinished.open("rb") as written:  # what it was made of is removed afterwards
+                os.fsync(written.fileno())
         except (OSError, RuntimeError) as error:  # h5py closes a file on a full disk with a RuntimeError
             raise OutputError(f"{path}: cannot be written ({reason_of(error)}).") from error
 

@@ -243,9 +243,21 @@ def test_tubes_and_videos_are_not_mistaken_for_each_other(
     (tmp_path / "mine.yaml").write_text(SETTING.format(base="stvg", text=text_model))
     files = ("--annotations", shelf / "truths.json", "--features", shelf / "tubes.h5")
     mine = ("--config", tmp_path / "mine.yaml", "-o", tmp_path / "run")
-    command.fails("train", *files, *mine[2:], "--config", world / "tiny.yaml", says="truths.json")
+    says = "tubes.h5: is a file of tubes (`mmn-index tubes`), expected snippet features"
+    command.fails("train", *files, *mine[2:], "--config", world / "tiny.yaml", says=says)
     other = ("--annotations", shelf / "truths.json", "--features", world / "features.h5")
-    command.fails("train", *other, *mine, says="features.h5")
+    command.fails("train", *other, *mine, says="features.h5: is no file of tubes")
+    command.fails("train", *files[:3], tmp_path, *mine, says="is a folder, expected a file of tubes")
+    moments = ("--annotations", world / "train.json", "--features", shelf / "tubes.h5")
+    model = world / "run" / "model"
+    command.fails("eval", model, *moments, says=says)
+    command.fails("build", model, shelf / "tubes.h5", "-o", tmp_path / "i.mmn", says=says)
+    (tmp_path / "a.mp4").touch()
+    command.fails("extract", tmp_path / "a.mp4", "-o", shelf / "tubes.h5", says=says)
+    entry = {"width": 8, "height": 8, "rate": 5, "frames": 9, "tubes": []}
+    (tmp_path / "boxes.json").write_text(json.dumps({"a": entry}))
+    videos = (tmp_path / "a.mp4", "-o", world / "features.h5", "--boxes", tmp_path / "boxes.json")
+    command.fails("tubes", *videos, says="features.h5: is no file of tubes")
     (tmp_path / "mine.yaml").write_text(
         SETTING.format(base="stvg", text=text_model).replace("lr: 0.01", "lr: 0.01, crop: 0.2")
     )

@@ -34,12 +34,12 @@ def box_at(who: int, number: int) -> list[float]:
     return [left, 30 + 4.0 * who, left + 24, 82 + 4.0 * who]
 
 
-def make_video(path: Path) -> Path:
+def make_video(path: Path, seconds: int = SECONDS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=Fraction(RATE))
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        for number in range(RATE * SECONDS):
+        for number in range(RATE * seconds):
             image = np.full((SIZE[1], SIZE[0], 3), 120, np.uint8)
             for who, colour in enumerate(COLOURS):
                 left, top, right, bottom = map(round, box_at(who, number))
@@ -97,7 +97,7 @@ def test_a_tube_is_described_by_its_cutout_and_by_the_whole_picture(
 def test_long_tubes_are_cut_and_tubes_without_a_picture_left_out(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmn_index.index_build.tubes._LONGEST", 2.5)
+    monkeypatch.setattr("mmn_index.index_build.tube_features._LONGEST", 2.5)
     given = read_boxes(boxes_json(tmp_path / "boxes.json", ["a"]))["a"]
     late = {"first": 10_000, "boxes": [[0, 0, 5, 5]]}
     entry = json.loads((tmp_path / "boxes.json").read_text())["a"]

@@ -20,6 +20,7 @@ from mmn_index.evaluation.annotations import Annotations, read_annotations
 from mmn_index.evaluation.benchmarks import Benchmark, differences, further_off, missing
 from mmn_index.evaluation.tube_answers import answer_tubes, tube_table
 from mmn_index.evaluation.tube_truths import TubeTruths, read_truths
+from mmn_index.evaluation.usable_tubes import usable_tubes
 from mmn_index.evaluation.within_video import evaluate_videos
 from mmn_index.features import FeatureFile
 from mmn_index.tube_file import TubeFile
@@ -204,9 +205,14 @@ def check_features(
     """Whether the features of every video are there, of the right width. A video may have no tube.
 
     Raises:
-        FeatureError: with the number of the missing ones, examples, and what was expected from where.
+        FeatureError: with the number of the missing ones, examples, and what was expected from where; or
+            tubes were made of other pictures than the annotated ones.
     """
     if isinstance(features, TubeFile):
+        for split in splits:
+            assert isinstance(split, TubeTruths)
+            if left_out := usable_tubes(split, features)[1]:
+                raise FeatureError(f"{left_out[0].why} {len(left_out):,} videos cannot be measured.")
         return
     wanted = [video.video_id for split in splits for video in split.videos]
     lacking = [video for video in wanted if video not in features]
