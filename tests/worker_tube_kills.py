@@ -1,14 +1,16 @@
 """Runs `mmn-index tubes` in children that die at a step of their work, and looks at what the same command
 makes of it; see test_tube_kills.py.
 
-python worker_tube_kills.py FILMS BOXES FOLDER
+python worker_tube_kills.py FILMS BOXES FOLDER LINES
 
-FOLDER has t.h5, tubes of some of the FILMS. A line of JSON is printed for every step at which a child died.
+FOLDER has t.h5, tubes of some of the FILMS. Children die at every call that changes files, and at some LINES (0:
+all), the first and the last time that they run. For each a line of JSON is printed.
 Nothing is computed in this process (see worker_kills.py).
 """
 
 import json
 import os
+import random
 import shutil
 import sys
 from pathlib import Path
@@ -59,7 +61,7 @@ def in_child(*work: object) -> tuple[int, object]:
     return os.waitpid(child, 0)[1], found
 
 
-def kill_them(films: Path, boxes: Path, folder: Path) -> None:
+def kill_them(films: Path, boxes: Path, folder: Path, most: int) -> None:
     trial = folder / "trial"
 
     def fresh() -> Path:
@@ -76,8 +78,8 @@ def kill_them(films: Path, boxes: Path, folder: Path) -> None:
     assert isinstance(counts, dict)
     assert isinstance(lines, dict)
     steps = [("calls", name, n + 1) for name, times in counts.items() for n in range(times)]
-    steps += [("lines", name, 1) for name in lines]
-    steps += [("lines", name, times) for name, times in lines.items() if times > 1]
+    every = [("lines", name, time) for name, times in lines.items() for time in sorted({1, times})]
+    steps += every if most == 0 else random.Random(0).sample(every, most)
     for kind, name, time in steps:
         out = fresh()
         status, _ = in_child(stepped, kind, (name, time), films, boxes, out)
@@ -101,4 +103,4 @@ def kill_them(films: Path, boxes: Path, folder: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     np.seterr(all="ignore")
-    kill_them(*map(Path, sys.argv[1:]))
+    kill_them(*map(Path, sys.argv[1:4]), int(sys.argv[4]))
