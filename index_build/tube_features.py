@@ -66,7 +66,7 @@ def described_tubes(path: Path, given: Boxes, backbone: Backbone) -> list[FoundT
     for place in sorted(made):
         (tube, score), (first, count) = tubes[place], spans[place]
         rows = slice(first // step, -(-(first + count) // step))
-        found.append(FoundTube(tube, score, (made[place], whole[rows].clone())))
+        found.append(FoundTube(tube, score, (made[place], whole[rows])))
     return found
 
 
