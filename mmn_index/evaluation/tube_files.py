@@ -190,6 +190,6 @@ def stated_of(content: Mapping[str, Any]) -> Stated:
         sides = [content.get("height"), content.get("width")]
     height, width, frames = (
         round(number) if (number := finite(value)) is not None and number >= 1 else None
-        for value in (*sides, content.get("img_num", content.get("frame_count")))
+        for value in (*sides, content.get("img_num") or content.get("frame_count"))
     )
     return Stated(width, height, frames)

@@ -16,7 +16,7 @@ from .tube_files import TubeTruth
 from .tube_truths import TubeTruths
 
 _FAR = 0.1  # of the larger of two numbers of frames; files lose and gain some
-_SIZE = 0.02  # of the larger of two sides; codecs fill them up
+_SIZE = 16  # pixels; codecs fill sides up
 _SAME = 0.02  # relative difference of factors that count as one
 _OVER = 1.1  # of the picture: how far out a box may reach
 _WHY = {"frames": "Is it a copy at another frame rate, or another cut?", "": "Is it a copy of another size?"}
@@ -98,4 +98,4 @@ def _contradiction(truth: TubeTruth, known: _Known) -> str:
 def _far(what: str, ours: int, theirs: int, footage: Footage) -> bool:
     if what == "frames":
         return abs(ours - theirs) > max(footage.rate, _FAR * max(ours, theirs))
-    return abs(ours - theirs) > _SIZE * max(ours, theirs)
+    return abs(ours - theirs) > _SIZE
