@@ -48,9 +48,10 @@ def playhouse(
 
     The same seed gives the same files. Videos that are there already are kept.
 
-    With --people, a sentence describes what one of several people does. Each split gets three files:
-    SPLIT.json says who is meant, with a box on every frame of the moment; SPLIT-boxes.json has the true
-    boxes of everybody; SPLIT-detected.json has boxes with the errors of a detector and a tracker.
+    With --people, a sentence describes what one of several people does. Each split gets four files:
+    SPLIT.json says who is meant, with a box on every frame of the moment; SPLIT-every.json has a sentence
+    about each action of each person; SPLIT-boxes.json has the true boxes of everybody; SPLIT-detected.json
+    has boxes with the errors of a detector and a tracker.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import Command
 from mmn_index.train.playhouse import (
     ACTIONS,
@@ -29,6 +30,7 @@ from mmn_index.train.playhouse.figure import FigurePainter
 from mmn_index.train.playhouse.layout import DOOR_WIDTH
 from mmn_index.train.playhouse.looks import Look, draw_look
 from mmn_index.train.playhouse.motion import Staging
+from mmn_index.train.playhouse.people import every_deed
 from mmn_index.train.playhouse.people_files import people_entries
 from mmn_index.train.playhouse.plan import Moment
 from mmn_index.train.playhouse.render import FPS, FRAME_HEIGHT, FRAME_WIDTH, Camera, Canvas, frame_count
@@ -36,6 +38,7 @@ from mmn_index.train.playhouse.room import FRONT_Y, RoomPainter
 from test_playhouse import check_consistent
 
 from mmn_index.errors import OutputError
+from mmn_index.evaluation.tube_truths import read_truths
 
 
 @cache
@@ -117,6 +120,24 @@ def test_a_plan_is_a_function_of_seed_split_and_number() -> None:
     assert plan == make_people_plan(3, "val", 7)
     others = (make_people_plan(4, "val", 7), make_people_plan(3, "test", 7), make_plan(3, "val", 7))
     assert all(other.layout != plan.layout for other in others)
+
+
+def test_a_sentence_about_each_action_of_each_person() -> None:
+    """Nobody else does the same, and the plan's own moment is one of them, word for word."""
+    for plan in plans() + plans("test"):
+        found = every_deed(plan)
+        assert (plan.who, plan.moments[0]) in found
+        done = {(i, deed.label) for i, role in enumerate(plan.roles) for deed in role.deeds}
+        labels = {label for _, label in done}
+        unclear = "get up" in labels and "stand up" in labels
+        assert len(found) == len(done) - unclear
+        assert {(i, moment.label) for i, moment in found} <= done
+        assert not unclear or "stand up" not in {moment.label for _, moment in found}
+        assert [moment.start for _, moment in found] == sorted(moment.start for _, moment in found)
+        assert found == every_deed(plan)
+    assert all(m.sentence in ACTIONS[m.label].seen for p in plans() for _, m in every_deed(p))
+    said = [m.sentence in ACTIONS[m.label].held_back for p in plans("test") for _, m in every_deed(p)]
+    assert 0.4 < np.mean(said) < 0.6
 
 
 # ---- boxes -----------------------------------------------------------------------------------------------
@@ -373,9 +394,8 @@ def test_a_world_of_people_from_the_command_line(command: Command, tmp_path: Pat
     world = tmp_path / "world"
     says = command.ok("playhouse", world, "--people", "--train", 2, "--val", 1, "--test", 0, "--workers", 1)
     assert "detected.json" in says.output
-    names = [
-        f"{split}{kind}.json" for split in ("train", "val", "test") for kind in ("", "-boxes", "-detected")
-    ]
+    kinds = ("", "-boxes", "-detected", "-every")
+    names = [f"{split}{kind}.json" for split in ("train", "val", "test") for kind in kinds]
     assert {path.name for path in world.glob("*.json")} == {*names, "opposites.json", "playhouse.json"}
     truths, boxes, detected = (json.loads((world / name).read_text()) for name in names[:3])
     assert list(truths) == ["train_00000.mp4", "train_00001.mp4"]
@@ -396,10 +416,17 @@ def test_a_world_of_people_from_the_command_line(command: Command, tmp_path: Pat
         check_tubes(entry)
     assert all("score" not in t for entry in boxes.values() for t in entry["tubes"])
     assert all(0 < t["score"] < 1 for entry in detected.values() for t in entry["tubes"])
+    every = read_truths(world / "train-every.json").videos
+    for meant in read_truths(world / "train.json").videos:
+        about = {one.sentence: one for one in every if one.video_id == meant.video_id}
+        assert len(about) > 2
+        assert torch.equal(about[meant.sentence].tube.frames, meant.tube.frames)
+        assert torch.allclose(about[meant.sentence].tube.boxes, meant.tube.boxes)
+        assert {one.stated for one in about.values()} == {meant.stated}
     command.fails("playhouse", world, "--train", 2, says="holds another playhouse")
     again = tmp_path / "again"
     make_playhouse(again, counts={"train": 2}, people=True, workers=2)
-    for name in (*names[:3], "train/train_00001.mp4"):
+    for name in (*names[:4], "train/train_00001.mp4"):
         assert (again / name).read_bytes() == (world / name).read_bytes()
 
 

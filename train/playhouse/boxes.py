@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .figure import FigurePainter
 from .motion import Staging
 from .outline import Outline, area, common
-from .plan import Plan
+from .plan import Moment, Plan
 from .render import FPS, FRAME_HEIGHT, FRAME_WIDTH, View, drawn_look, frame_count
 from .room import doorway
 
@@ -81,12 +81,23 @@ def described(plan: Plan, boxes: Boxes) -> Track:
     """
     if plan.who is None:
         raise ValueError(f"{plan.video_id}: the plan does not say whose the moment is")
-    moment, person = plan.moments[0], boxes[plan.who]
+    track = seen_during(plan.moments[0], boxes[plan.who])
+    if track is None:
+        raise ValueError(f"{plan.video_id}: nothing is seen of whose the moment is")
+    return track
+
+
+def seen_during(moment: Moment, person: Boxes) -> Track | None:
+    """A person's boxes during a moment, as long as visible; None where that is never.
+
+    Args:
+        person: (frames, 4).
+    """
     inside = visible(person)
     times = np.arange(len(person)) / FPS
     inside &= (times > moment.start - 1e-6) & (times < moment.end - 1e-6)
-    first, end = max(runs(inside), key=lambda run: run[1] - run[0])
-    return Track(first + 1, person[first:end])
+    first, end = max(runs(inside), key=lambda run: run[1] - run[0], default=(0, 0))
+    return Track(first + 1, person[first:end]) if first < end else None
 
 
 def visible(person: Boxes) -> npt.NDArray[np.bool_]:

@@ -1,10 +1,11 @@
 """The playhouse on disk: video files, annotation files, worker processes.
 
 OUT/{split}/{video_id}.mp4, OUT/{split}.json (Charades-STA json: duration, timestamps, sentences; and the
-labels) and OUT/opposites.json. With people, OUT/{split}.json has HC-STVG's form, and OUT/{split}-boxes.json
-and OUT/{split}-detected.json are tubes. Every file is written aside and renamed, and finished videos are
-kept, so that an interrupted run can be taken up again. The bytes of a video depend on (seed, split, number)
-and the kind of world alone, never on the number of processes.
+labels) and OUT/opposites.json. With people, OUT/{split}.json has HC-STVG's form, OUT/{split}-every.json
+VidSTG's as TubeDETR prepares it, and OUT/{split}-boxes.json and OUT/{split}-detected.json are tubes. Every
+file is written aside and renamed, and finished videos are kept, so that an interrupted run can be taken up
+again. The bytes of a video depend on (seed, split, number) and the kind of world alone, never on the number
+of processes.
 """
 
 import json
@@ -107,6 +108,11 @@ def _annotate(out: Path, split: str, videos: list[_Video], people: bool, workers
     _write_json(out / f"{split}-boxes.json", {name: entry.boxes for name, entry in entries}, indent=None)
     detected = {name: entry.detected for name, entry in entries}
     _write_json(out / f"{split}-detected.json", detected, indent=None)
+    every = {
+        "videos": [sentence for _, entry in entries for sentence in entry.every],
+        "trajectories": {name: entry.trajectories for name, entry in entries},
+    }
+    _write_json(out / f"{split}-every.json", every, indent=None)
 
 
 def _check(counts: Mapping[str, int], seed: int, workers: int) -> None:

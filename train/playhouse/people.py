@@ -14,13 +14,13 @@ import numpy as np
 from .actions import LABELS
 from .casting import Part, share, things_for
 from .layout import CANVAS_WIDTH, fits, furnish
-from .plan import SPLITS, Deed, Plan, Role
+from .plan import SPLITS, Deed, Moment, Plan, Role
 from .script import crowding, length, moment, unannotated
 from .timeline import Zone, fix_times, lay_out, zones
 
 DECK_VIDEOS = len(LABELS)
 
-_STREAM, _DECK_STREAM = 15485863, 32452843
+_STREAM, _DECK_STREAM, _EVERY_STREAM = 15485863, 32452843, 67867967
 _TRIES, _CROWDED, _RETIMED = 16, 0.1, 12
 _MEANWHILE = 0.5  # share of the moment in which somebody else acts too, at least
 _OFF = 75.0  # so far beside the canvas nothing of a person is in the picture
@@ -57,6 +57,22 @@ def make_people_plan(seed: int, split: str, number: int) -> Plan:
             if best is None or hidden < best[0]:
                 best = hidden, plan
     return best[1]
+
+
+def every_deed(plan: Plan) -> list[tuple[int, Moment]]:
+    """Each action of a plan of `make_people_plan` with a sentence and the index of who does it, in order of
+    time: nobody else does the same in this video. The plan's own moment is one of them. Left out is a deed of
+    which the sentence would be true of another one as well.
+    """
+    rng = np.random.default_rng([plan.seed, SPLITS.index(plan.split), plan.number, _EVERY_STREAM])
+    own, labels = plan.moments[0], {deed.label for role in plan.roles for deed in role.deeds}
+    deeds = [(deed, i) for i, role in enumerate(plan.roles) for deed in role.deeds]
+    deeds.sort(key=lambda one: (one[0].start, one[0].end))
+    moments = [
+        (i, own if deed.label == own.label else moment(deed, plan.split, turn + plan.number, rng))
+        for turn, (deed, i) in enumerate(deeds)
+    ]
+    return [(i, found) for i, found in moments if _ALSO_SAID_OF.get(found.label) not in labels]
 
 
 def _hidden(plan: Plan) -> float:
