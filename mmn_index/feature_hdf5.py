@@ -49,8 +49,8 @@ class Hdf5Features:
             self._file.close()
             raise FeatureError(
                 f"{path}: is a file of tubes (`mmn-index tubes`), expected snippet features of videos "
-                "(`mmn-index extract`). Tubes are for `mmn-index train --config stvg-corrected`, and for "
-                "`mmn-index eval` of what it trained."
+                "(`mmn-index extract`). Tubes are for models over tubes: what `mmn-index train --config "
+                "stvg-corrected` makes of them."
             )
         self._files = {path.resolve(): self._file}
         self._root = path.resolve().parent

@@ -8,13 +8,14 @@ import h5py
 import pytest
 import torch
 from conftest import Command
-from test_tubes import SETTING, make_world
+from tube_world import SETTING, make_world
 
 from mmn_index.errors import AnnotationError, FeatureError
 from mmn_index.evaluation.tube_truths import TubeTruths, read_truths
 from mmn_index.evaluation.usable_tubes import usable_tubes
 from mmn_index.left_out import LeftOut
-from mmn_index.tube_file import Footage, FoundTube, TubeFile, write_tubes
+from mmn_index.tube_file import Footage, FoundTube, TubeFile
+from mmn_index.tube_writer import write_tubes
 from mmn_index.tubes import Tube
 
 FITS = {"bbox": [[10, 10, 50, 90]] * 20, "st_frame": 11, "English": "a person", "img_num": 500}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Command
-from test_tubes import SETTING, make_world
+from tube_world import SETTING, make_world
 
 from mmn_index.errors import AnnotationError
 from mmn_index.evaluation.tube_answers import chances
