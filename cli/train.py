@@ -203,14 +203,9 @@ def _tube_splits(
     from mmn_index.errors import FeatureError
     from mmn_index.evaluation.tube_truths import read_truths
     from mmn_index.evaluation.usable_tubes import usable_tubes
-    from mmn_index.left_out import LeftOut, refuse
+    from mmn_index.left_out import refuse
 
-    split, left_out = usable_tubes(read_truths(annotations), tubes)
-    left_out += [
-        LeftOut(truth.name, f"{tubes.path}: video '{truth.video_id}' has no tube.")
-        for truth in split.videos
-        if not truth.found(tubes)
-    ]
+    split, left_out = usable_tubes(read_truths(annotations), tubes, with_tubes=True)
     held_out, more = (None, []) if val is None else usable_tubes(read_truths(val), tubes)
     left_out = [*dict.fromkeys([*left_out, *more])]
     if strict:

@@ -90,16 +90,30 @@ def test_one_factor_for_all_is_an_error(change: dict[str, Any], says: str, tmp_p
 
 
 def test_videos_without_a_tube_stay_and_damaged_ones_go(tmp_path: Path) -> None:
-    used(tmp_path, {name: {} for name in "abcd"})
+    used(tmp_path, {name: {} for name in "abcde"})
     with h5py.File(tmp_path / "t.h5", "a") as file:
         del file["a"]
         del file["b/0"]
         del file["c/0/boxes"]
         file["d"].attrs["rate"] = -1.0
     with TubeFile(tmp_path / "t.h5") as tubes:
-        kept, left_out = usable_tubes(read_truths(tmp_path / "t.json"), tubes)
-    assert [one.video_id for one in kept.videos] == ["a", "b"]
+        truths = read_truths(tmp_path / "t.json")
+        kept, left_out = usable_tubes(truths, tubes)
+        to_train, more = usable_tubes(truths, tubes, with_tubes=True)
+    assert [one.video_id for one in kept.videos] == ["a", "b", "e"]
     assert [one.what for one in left_out] == ["c", "d"]
+    assert [one.video_id for one in to_train.videos] == ["e"]
+    assert [one.what for one in more] == ["c", "d", "a.mp4", "b.mp4"]
+
+
+def test_names_that_do_not_match(tmp_path: Path) -> None:
+    used(tmp_path, {"a": {}})
+    (tmp_path / "t.json").write_text(json.dumps({f"films/{name}.mp4": FITS for name in "abc"}))
+    with (
+        TubeFile(tmp_path / "t.h5") as tubes,
+        pytest.raises(FeatureError, match=r"has no tube of any video of .*Without the folders"),
+    ):
+        usable_tubes(read_truths(tmp_path / "t.json"), tubes, with_tubes=True)
 
 
 def test_training_and_the_benchmark_say_it(text_model: Path, tmp_path: Path, command: Command) -> None:

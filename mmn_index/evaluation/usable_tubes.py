@@ -5,11 +5,13 @@ Single videos are left out and named; where all are off by one factor, or nothin
 A video without a tube is none of these: it stays, and counts 0.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
 from ..errors import AnnotationError, FeatureError
+from ..ids import likely_cause
 from ..left_out import LeftOut
 from ..tube_file import Footage, TubeFile
 from .tube_files import TubeTruth
@@ -24,20 +26,27 @@ _WHY = {"frames": "Is it a copy at another frame rate, or another cut?", "": "Is
 _Known = Mapping[str, tuple[TubeTruth, Footage]]
 
 
-def usable_tubes(truths: TubeTruths, tubes: TubeFile) -> tuple[TubeTruths, list[LeftOut]]:
+def usable_tubes(
+    truths: TubeTruths, tubes: TubeFile, *, with_tubes: bool = False
+) -> tuple[TubeTruths, list[LeftOut]]:
     """A split without the sentences whose video has damaged tubes, or pictures of another rate or size.
+
+    Args:
+        with_tubes: sentences without a tube are left out as well, as training cannot use them.
 
     Raises:
         AnnotationError: the numbers of all videos are off by one factor.
         FeatureError: nothing is left.
     """
     known: dict[str, tuple[TubeTruth, Footage]] = {}
+    spans: dict[str, list[tuple[int, int]]] = {}  # first and last frame of each tube
     why: dict[str, str] = {}
     for truth in truths.videos:
         if truth.video_id in tubes and truth.video_id not in known and truth.video_id not in why:
             try:
                 known[truth.video_id] = truth, tubes.footage(truth.video_id)
-                tubes.tubes(truth.video_id)
+                found = tubes.tubes(truth.video_id)
+                spans[truth.video_id] = [(one.tube.first, one.tube.last) for one in found]
             except FeatureError as error:
                 why[truth.video_id] = str(error)
     for what in ("frames", "width", "height"):
@@ -49,7 +58,25 @@ def usable_tubes(truths: TubeTruths, tubes: TubeFile) -> tuple[TubeTruths, list[
     if not kept:
         first = next(iter(why.values()))
         raise FeatureError(f"{first} So none of the {len(why):,} videos can be used.")
-    return replace(truths, videos=kept), [LeftOut(video_id, text) for video_id, text in why.items()]
+    left_out = [LeftOut(video_id, text) for video_id, text in why.items()]
+    if with_tubes:
+        seen = [_is_in_one(truth, spans.get(truth.video_id, [])) for truth in kept]
+        left_out += [
+            LeftOut(truth.name, f"{tubes.path}: video '{truth.video_id}' has no tube.")
+            for truth, there in zip(kept, seen, strict=True)
+            if not there
+        ]
+        kept = tuple(truth for truth, there in zip(kept, seen, strict=True) if there)
+        if not kept:
+            wanted = [truth.video_id for truth in truths.videos]
+            cause = likely_cause(wanted, tubes.video_ids) or "Do the names match?"
+            raise FeatureError(f"{tubes.path}: has no tube of any video of {truths.path}. {cause}")
+    return replace(truths, videos=kept), left_out
+
+
+def _is_in_one(truth: TubeTruth, spans: Sequence[tuple[int, int]]) -> bool:
+    begin, end = truth.segment or (-math.inf, math.inf)
+    return any(first <= end and begin <= last for first, last in spans)
 
 
 def _check_factor(what: str, known: _Known, truths: TubeTruths, tubes: TubeFile) -> None:
