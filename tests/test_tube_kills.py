@@ -1,7 +1,7 @@
 """Wherever `mmn-index tubes` is killed, what was there is still there, and the same command ends as it would
 have.
 
-MMN_TUBE_KILLS=0 pytest tests/test_tube_kills.py   at every line; else at 25 of them
+MMN_TUBE_KILLS=0 pytest tests/test_tube_kills.py   at every line; else at 12 of them
 """
 
 import json
@@ -16,7 +16,7 @@ from test_tubes_of_videos import boxes_json, make_video
 
 from mmn_index.video.backbones import load_backbone
 
-LINES = os.environ.get("MMN_TUBE_KILLS", "25")
+LINES = os.environ.get("MMN_TUBE_KILLS", "12")
 
 
 def test_a_run_that_is_killed_anywhere_loses_nothing(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_run_that_is_killed_anywhere_loses_nothing(tmp_path: Path) -> None:
     )
     found = [json.loads(one) for one in done.stdout.splitlines()]
     killed = [one for one in found if one["killed"]]
-    assert len(killed) > 30
+    assert len(killed) > 20
     assert [one for one in found if one["again"] or not (one["before"] or one["after"])] == []
     assert [one for one in found if not one["in the end"] or one["left over"]] == []
     # What was finished is not made again: it counts as made where OUT did not have it yet.
