@@ -15,7 +15,7 @@ from .plan import Plan, Subject, plan_of
 from .report import perhaps, show_section
 from .sentences import read_split
 from .within import Metric, recall_within
-from .within_tubes import viou_within
+from .within_tubes import viou_in_index, viou_within
 
 if TYPE_CHECKING:
     from mmn_index.evaluation.annotations import Annotations
@@ -65,7 +65,7 @@ def measure(
     found.chosen = plan.why if plan else "the lists of a file, as --predictions says"
     say(f"Measured: {found.chosen}.")
     digest = digest_of(files.annotations)
-    over = plan is not None and (plan.collection or plan.ranking)
+    over = plan is not None and (plan.collection or plan.ranking or plan.tubes)
     searched = open_index(asked, subject, metric) if over else None
     for name, group in _about(asked, subject, files, benchmark, metric, digest).items():
         found.about.setdefault(name, {}).update(group)
@@ -77,7 +77,14 @@ def measure(
     if plan is not None and plan.within and subject.model is not None:
         # Where there is an index, it answers with windows: its confidences can refuse.
         found.within(
-            viou_within(subject.model, files, digest, asked.write_predictions, device=asked.device)
+            viou_within(
+                subject.model,
+                files,
+                digest,
+                asked.write_predictions,
+                device=asked.device,
+                strict=asked.strict or benchmark is not None,
+            )
             if subject.tubes
             else recall_within(
                 subject.model,
@@ -113,6 +120,10 @@ def _search(
 
     asked, out = found.asked, found.asked.write_predictions
     found.about.setdefault("evaluated", {}).update(searched.about)
+    if plan.tubes:
+        how = {"strict": asked.strict or complete}
+        found.within(viou_in_index(searched, files.annotations, digest, out, **how))
+        return
     if plan.ranking:
         found.add(search_judged(searched, files.annotations, digest))
         return

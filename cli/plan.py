@@ -31,6 +31,7 @@ class Subject:
     tubes: bool
     searched: Path | None
     fingerprint: str | None = None
+    indexed_tubes: bool = False  # the index that is searched is of tubes
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Plan:
     ranking: bool
     pools: Path | None
     why: str
+    tubes: bool = False  # of an index, within videos and over the collection
 
 
 def subject_of(asked: Asked) -> Subject:
@@ -59,15 +61,17 @@ def subject_of(asked: Asked) -> Subject:
     """
     from mmn_index import checkpoint as checkpoints
     from mmn_index.index import MomentIndex
+    from mmn_index.index.manifest import read_manifest
 
     searched = asked.index if asked.over or asked.mvmr else None
     if asked.indexed:
         index = MomentIndex(asked.index)
         # A model over tubes is measured by boxes, in a call of its own.
         model = None if index.manifest.tubes else index.model_path
-        return Subject(model, False, searched, index.manifest.fingerprint)
+        return Subject(model, False, searched, index.manifest.fingerprint, index.manifest.tubes)
     if asked.model is None:
-        return Subject(None, False, searched)
+        of_tubes = searched is not None and read_manifest(searched).tubes
+        return Subject(None, False, searched, None, of_tubes)
     _check_there(asked.model)
     about = checkpoints.info(asked.model)
     if about.config.tubes:
@@ -137,6 +141,11 @@ def plan_of(asked: Asked, subject: Subject, files: Files) -> Plan:
                 "HC-STVG's annotations."
             )
         return Plan(True, False, False, False, None, "vIoU of HC-STVG, as the annotations have boxes")
+    if form.kind == BOXES and subject.indexed_tubes:
+        if left := asked.unused("seen", "features"):
+            raise click.UsageError(f"An index of tubes has all that boxes are measured by: leave out {left}.")
+        why = "vIoU of HC-STVG within each video and over the collection, as the annotations have boxes"
+        return Plan(False, False, False, False, None, why, tubes=True)
     if form.kind == BOXES:
         raise ConfigError(
             f"{files.annotations}: has boxes, which a model over tubes is measured by; "

@@ -26,6 +26,7 @@ from tube_world import SENTENCES, SETTING, WIDTH, make_world, tube
 from mmn_index import checkpoint
 from mmn_index.errors import MomentIndexError, QueryError
 from mmn_index.evaluation.queries import indexed
+from mmn_index.evaluation.tube_truths import read_truths
 from mmn_index.index import (
     CandidateAbout,
     IndexWriter,
@@ -41,6 +42,7 @@ from mmn_index.search import SearchOptions, score_map, search_embeddings, search
 from mmn_index.search.pairs import search_pair_embeddings
 from mmn_index.tube_file import Footage, FoundTube, TubeFile
 from mmn_index.tube_writer import write_tubes
+from mmn_index.tubes import tube_iou
 
 INVERTED = CandidateAbout("IVF4,SQ8", nprobe=4, depth=64, recall=0.9)
 # Frames of the tubes of one video after another: of fewer than 16 some proposals hold none.
@@ -355,6 +357,59 @@ def test_rows_hold_what_the_model_makes(shelf: Path) -> None:
             assert np.array_equal(index.rows.tubes(rows), np.repeat(np.arange(len(found)), len(model.grid)))
             planned = index.rows.tubes_of(index.number_of(name))
             assert all(np.array_equal(x, one.tube.boxes) for (_, x), one in zip(planned, found, strict=True))
+
+
+def test_an_evaluation_of_the_index_is_that_of_its_model(
+    shelf: Path, tmp_path: Path, command: Command
+) -> None:
+    truths = ("--annotations", shelf / "truths.json")
+    of_model = command.ok(
+        "eval", shelf / "run" / "model", *truths, "--features", shelf / "tubes.h5", "--json"
+    ).stdout
+    told = command.ok(
+        "eval",
+        shelf / "shelf.mmn",
+        *truths,
+        "--json",
+        "-o",
+        tmp_path / "report",
+        "--write-predictions",
+        tmp_path / "a.json",
+    ).stdout
+    own, other = ([json.loads(line) for line in text.splitlines()] for text in (told, of_model))
+    assert own[0]["what"] == "this index"
+    for name in ("m_vIoU", "vIoU@0.3", "vIoU@0.5", "m_tIoU"):
+        assert own[0][name] == pytest.approx(other[0][name], abs=0.1)
+    assert own[1:4] == other[1:4]  # chance and its like
+    command.ok("eval", "--metric", "viou", *truths, "--predictions", tmp_path / "a.json")
+    # over the collection, by a search of everything
+    index, right = MomentIndex(shelf / "shelf.mmn"), {1: 0, 10: 0, 100: 0}
+    for truth in read_truths(shelf / "truths.json").videos:
+        found = hits(command, index.root, truth.sentence, "-k", 100)
+        overlaps = [
+            float(tube_iou(moment.tube, truth.tube)) if hit["video"] == truth.video_id else 0.0
+            for hit in found
+            if (
+                moment := index.rows.tube_between(
+                    index.number_of(hit["video"]), hit["tube"], hit["start"], hit["end"]
+                )
+            )
+        ]
+        for k in right:
+            right[k] += max(overlaps[:k]) > 0.5
+    by_name = {row["metric"]: row["value"] for row in own if "metric" in row}
+    assert {k: by_name[f"R@{k},vIoU>0.5"] for k in right} == {
+        k: pytest.approx(100 * n / 24) for k, n in right.items()
+    }
+    assert 0 < right[1] < right[100]
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "report.json",
+        "report.md",
+        "report.html",
+    }
+    command.ok("eval", "--compare", tmp_path / "report", tmp_path / "report")
+    told = command.run("eval", shelf / "shelf.mmn", *truths, "--features", shelf / "tubes.h5")
+    assert "leave out --features" in told.stderr
 
 
 def short_tubes(path: Path, names: Sequence[str], seed: int = 3) -> None:

@@ -12,6 +12,7 @@ from .row_files import is_keyed, read_keyed, read_rows
 MOMENTS, BOXES, JUDGEMENTS = "moments", "boxes", "judgements"
 _FIRST = 100  # entries that are looked at for their form
 _JUDGED = (("query_id", "relevance"), ("video_name", "relevance"), ("query_id", "relevant_moment"))
+_BOXED = (("bbox",), ("tube_start_frame", "target_id"), ("temporal_gt", "trajectories"))
 _EXPECTED = "annotations: videos with moments, rows of judged moments, or videos with boxes"
 
 
@@ -20,7 +21,7 @@ class DataForm:
     """What is in an annotation file.
 
     Attributes:
-        kind: MOMENTS, BOXES (HC-STVG) or JUDGEMENTS (moments with graded relevance, TVR-Ranking).
+        kind: MOMENTS, BOXES (HC-STVG, VidSTG) or JUDGEMENTS (moments with graded relevance, TVR-Ranking).
         pools: sentences have pools of videos (MVMR).
         several: sentences with more than one right moment (QVHighlights).
         absent: sentences that are said to have none in their video.
@@ -46,7 +47,7 @@ def form_of(path: Path) -> DataForm:
     first = _first(path)
     if any(_has(one, *names) for one in first for names in _JUDGED):
         return DataForm(JUDGEMENTS)
-    if any(_has(one, "bbox") for one in first):
+    if any(_has(one, *names) for one in first for names in _BOXED):
         return DataForm(BOXES)
     entries = read_entries(path)
     several = absent = 0

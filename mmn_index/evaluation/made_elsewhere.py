@@ -18,7 +18,7 @@ from .plots import Plot, Series
 from .qvhighlights import LENGTHS, qvhighlights
 from .sections import RANKING, REFUSALS, TUBES, WINDOWS, Metric, Query, Section, mean, rounded
 from .tables import Table
-from .tube_files import Stretch, read_results
+from .tube_files import Stretch, read_results, videos_of
 from .tube_truths import read_right_tubes
 from .viou import Result, measure_tubes
 from .window_files import Question, WindowAnswer, read_answers, read_questions
@@ -185,7 +185,7 @@ def viou_section(truths: Mapping[str, Stretch], answers: Mapping[str, Stretch], 
         TUBES,
         title,
         "HC-STVG",
-        tuple(Query(video, video, "") for video in truths),
+        tuple(Query(name, video, "") for name, video in zip(truths, videos_of([*truths]), strict=True)),
         tubes_metrics(results[0], {}),
         {"annotations": digest},
         tuple({"evaluator": one.name, **one.values, "videos": one.videos} for one in results if one.values),

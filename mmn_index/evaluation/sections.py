@@ -35,6 +35,8 @@ DEFINITIONS: Mapping[str, str] = {
     "QVHighlights": "standalone_eval of QVHighlights: mAP over IoU 0.5:0.05:0.95, R1@m of the first window.",
     "generalised moment retrieval": "Refusals of sentences without a moment, and G-mIoU over all sentences.",
     "TVR-Ranking": "NDCG@K,IoU=m with gain 2^relevance - 1, from 0 to 1.",
+    "tubes over a collection": "R@k,vIoU>m: one of the first k moments of all videos, after NMS within "
+    "tubes, is of the sentence's own video, and its vIoU with the true tube is above m.",
     "HC-STVG": "vIoU of the challenge: plain boxes, every frame, hits strictly above; no tube counts 0.",
 }
 

@@ -12,7 +12,7 @@ from ..proposals import ProposalGrid
 from ..tube_file import TubeFile
 from ..tube_map import best_answer, iou_targets, rows_of, tube_score
 from ..tubes import Tube, tube_iou
-from .tube_files import Stretch, TubeTruth
+from .tube_files import Stretch, TubesOfVideos, TubeTruth
 from .viou import LEVELS, Result, measure_tubes
 
 
@@ -91,7 +91,9 @@ def _stretch(tube: Tube) -> Stretch:
     return Stretch(tube.first, tube.last, Tube(tube.frames, tube.boxes.double()))
 
 
-def chances(truths: Sequence[TubeTruth], tubes: TubeFile, grid: ProposalGrid) -> dict[str, dict[str, float]]:
+def chances(
+    truths: Sequence[TubeTruth], tubes: TubesOfVideos, grid: ProposalGrid
+) -> dict[str, dict[str, float]]:
     """What would be reached otherwise, in percent: `chance` by a proposal drawn at random among those of all
     tubes of the video, `random tube, right time` by one of its tubes on the truth's frames, and
     `best proposal` by the one that meets the truth best.

@@ -8,16 +8,16 @@ Frames are numbered from 1, st_frame and ed_frame are both inside. Results may h
 these, which some evaluators look at. One sentence a video. VidSTG's annotations: vidstg.py.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from ..errors import AnnotationError
-from ..tube_file import FoundTube, TubeFile
+from ..tube_file import Footage, FoundTube
 from ..tubes import Tube
 from ..video.suffixes import without_suffix
 from .row_files import Row, as_row, finite, read_keyed
@@ -46,6 +46,30 @@ class Stated:
     frames: int | None = None
 
 
+class TubesOfVideos(Protocol):
+    """What an evaluation asks of a file of tubes, or of an index."""
+
+    @property
+    def path(self) -> Path:
+        """Where they lie."""
+        ...
+
+    @property
+    def video_ids(self) -> Sequence[str]:
+        """All videos."""
+        ...
+
+    def __contains__(self, video_id: str) -> bool: ...
+
+    def footage(self, video_id: str) -> Footage:
+        """What is known of a video's pictures."""
+        ...
+
+    def tubes(self, video_id: str) -> list[FoundTube]:
+        """The tubes of a video in the order of their numbers."""
+        ...
+
+
 @dataclass(frozen=True)
 class TubeTruth:
     """A sentence of a video and the tube that it describes."""
@@ -67,7 +91,7 @@ class TubeTruth:
         """Its only one, as an annotated video has several."""
         return (self.sentence,)
 
-    def found(self, tubes: TubeFile) -> list[FoundTube]:
+    def found(self, tubes: TubesOfVideos) -> list[FoundTube]:
         """The tubes among which it is looked for, cut to its segment; there may be none.
 
         Raises:
@@ -77,6 +101,13 @@ class TubeTruth:
         if self.segment is None:
             return every
         return [part for one in every if (part := one.within(*self.segment)) is not None]
+
+
+def videos_of(names: Sequence[str]) -> list[str]:
+    """The video of each sentence, by the sentences' names: VidSTG's are VIDEO#0, VIDEO#1, ..."""
+    parts = [name.rpartition("#") for name in names]
+    several = all(video and number.isdecimal() for video, _, number in parts)
+    return [video for video, _, _ in parts] if several else list(names)
 
 
 def right_tubes(path: Path, entries: dict[str, Any]) -> dict[str, Stretch]:

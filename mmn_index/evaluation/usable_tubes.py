@@ -13,8 +13,8 @@ from statistics import median
 from ..errors import AnnotationError, FeatureError
 from ..ids import likely_cause
 from ..left_out import LeftOut
-from ..tube_file import Footage, TubeFile
-from .tube_files import TubeTruth
+from ..tube_file import Footage
+from .tube_files import TubesOfVideos, TubeTruth
 from .tube_truths import TubeTruths
 
 _FAR = 0.1  # of the larger of two numbers of frames; files lose and gain some
@@ -27,7 +27,7 @@ _Known = Mapping[str, tuple[TubeTruth, Footage]]
 
 
 def usable_tubes(
-    truths: TubeTruths, tubes: TubeFile, *, with_tubes: bool = False
+    truths: TubeTruths, tubes: TubesOfVideos, *, with_tubes: bool = False
 ) -> tuple[TubeTruths, list[LeftOut]]:
     """A split without the sentences whose video has damaged tubes, or pictures of another rate or size.
 
@@ -79,7 +79,7 @@ def _is_in_one(truth: TubeTruth, spans: Sequence[tuple[int, int]]) -> bool:
     return any(first <= end and begin <= last for first, last in spans)
 
 
-def _check_factor(what: str, known: _Known, truths: TubeTruths, tubes: TubeFile) -> None:
+def _check_factor(what: str, known: _Known, truths: TubeTruths, tubes: TubesOfVideos) -> None:
     """Refuse numbers that are all off by one factor: no video is to blame."""
     pairs = [
         (truth.name, ours, getattr(footage, what), footage)
