@@ -1,4 +1,4 @@
-"""The two programs of docs/training.md that bring other people's files into a form that is read."""
+"""The two programs of docs/tubes.md that bring other people's files into a form that is read."""
 
 import json
 import pickle
@@ -15,7 +15,7 @@ from test_vidstg import entries, prepared
 from mmn_index.evaluation.tube_truths import read_truths
 from mmn_index.tube_file import Footage, TubeFile
 
-DOCS = Path(__file__).parents[1] / "docs" / "training.md"
+DOCS = Path(__file__).parents[1] / "docs" / "tubes.md"
 
 
 def run(word: str, folder: Path) -> None:

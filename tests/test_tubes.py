@@ -310,6 +310,6 @@ def test_a_model_over_tubes_is_refused_where_moments_of_videos_are_asked_for(
 
 
 def test_the_corrected_setting_takes_features_of_any_width() -> None:
-    """As the commands of docs/training.md need it; that of the official features has their width."""
+    """As the commands of docs/tubes.md need it; that of the official features has their width."""
     assert SETTINGS["stvg-corrected"].model.input_dim == 0
     assert SETTINGS["stvg"].model.input_dim == 2048

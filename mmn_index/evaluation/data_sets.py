@@ -145,13 +145,13 @@ STVG = Benchmark(
     videos={},
     sentences={},
     features="tubes.h5",
-    keys="a group a video, a group a tube in it (docs/training.md)",
+    keys="a group a video, a group a tube in it (docs/tubes.md)",
     width=2048,
     recalls=(),
     nms=0.5,
     published=(),
     where_features="tubes with features: from the videos by `mmn-index tubes`, or the official ones "
-    "converted (docs/training.md)",
+    "converted (docs/tubes.md)",
     where_annotations="HC-STVG's annotations with boxes (repository tzhhhh123/HC-STVG)",
     tubes=True,
 )
