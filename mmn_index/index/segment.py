@@ -31,6 +31,7 @@ from .segment_files import (
     VIDEOS,
     WINDOWS,
     background_type,
+    damaged,
     draw,
 )
 from .segment_tubes import SegmentTubes
@@ -71,9 +72,7 @@ class Segment:
             path = folder / TUBES
             self.tubes = SegmentTubes(folder, grid) if manifest.tubes else None
         except (OSError, ValueError, KeyError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
-            raise MomentIndexError(
-                f"{path}: cannot be read ({error}). The index is damaged; build it again."
-            ) from error
+            raise damaged(path, error) from error
         width = stored + (0 if hubs is None else HUB_WIDTH)
         self.vectors = (
             Vectors(folder / VECTORS, entry.candidates, entry.moments, width) if entry.candidates else None

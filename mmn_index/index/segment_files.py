@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ..errors import MomentIndexError
+
 MOMENTS, VIDEOS, WINDOWS, EMBEDDINGS = (
     "moments.parquet",
     "videos.parquet",
@@ -74,6 +76,12 @@ def draw(rows: np.ndarray) -> np.ndarray:
 def background_type(width: int) -> np.dtype[np.void]:
     """Of background.npy, for embeddings of so many numbers."""
     return np.dtype([("row", np.int64), ("embedding", np.float16, (width,))])
+
+
+def damaged(path: Path, why: object) -> MomentIndexError:
+    """What is said of a file of an index that cannot be used, in one line."""
+    told = " ".join(str(why).split())
+    return MomentIndexError(f"{path}: cannot be read ({told}). The index is damaged; build it again.")
 
 
 def digest(path: Path) -> str:

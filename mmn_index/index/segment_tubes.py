@@ -18,7 +18,7 @@ import torch
 from ..proposals import ProposalGrid
 from ..tube_map import rows_of
 from ..tubes import Tube
-from .segment_files import BOX_COLUMNS, BOXES, TUBE_COLUMNS, TUBES
+from .segment_files import BOX_COLUMNS, BOXES, TUBE_COLUMNS, TUBES, damaged
 
 _GROUP = 1 << 14  # boxes of a row group, about: what is read for one moment
 
@@ -61,7 +61,8 @@ class SegmentTubes:
     """The tables of tubes and boxes of a segment.
 
     Raises:
-        OSError, ValueError, KeyError, pa.ArrowException: they cannot be read, or do not fit together.
+        OSError, ValueError, KeyError, pa.ArrowException: the tubes cannot be read.
+        MomentIndexError: the boxes cannot, here and later, or do not fit the tubes.
     """
 
     def __init__(self, folder: Path, grid: ProposalGrid) -> None:
@@ -72,15 +73,25 @@ class SegmentTubes:
         self.numbers, self.first_frames, self.frames, self.rates = (
             table[name].to_numpy() for name in ("tube", "first_frame", "frames", "rate")
         )  # (W,) each
-        if not (self.frames > 0).all() or not (self.rates > 0).all() or not (self.first_frames > 0).all():
+        if not len(table) or any(column.null_count for column in table.columns):
+            raise ValueError("it has no row, or cells without a value")
+        lowest = min(column.min() for column in (self.frames, self.first_frames))
+        if lowest < 1 or not ((self.rates > 0) & np.isfinite(self.rates)).all():
             raise ValueError("a tube has no frame, no rate or a first frame below 1")
         self.table = table
         self._ends = self.frames.astype(np.int64).cumsum()
-        self._about = pq.read_metadata(self._boxes)
+        try:
+            # Kept open: what is open stays readable when another process replaces the segment.
+            self._file = pa.OSFile(str(self._boxes))
+            self._about = pq.read_metadata(self._file)
+            if not self._about.schema.to_arrow_schema().equals(BOX_COLUMNS):
+                raise ValueError(f"has columns {self._about.schema.names}")
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise damaged(self._boxes, error) from error
         self._last = range(0), BOX_COLUMNS.empty_table()  # row groups that were read, and what is in them
         count = self._about.num_rows
         if count != self._ends[-1]:
-            raise ValueError(f"{BOXES} has {count:,} boxes, the tubes have {self._ends[-1]:,} frames")
+            raise damaged(self._boxes, f"{count:,} boxes, the tubes have {self._ends[-1]:,} frames")
 
     @cached_property
     def filled(self) -> np.ndarray | None:
@@ -146,11 +157,17 @@ class SegmentTubes:
         wanted = range(low, int(np.searchsorted(self._groups, begin + end)))
         known, table = self._last
         if known != wanted:
-            with pq.ParquetFile(self._boxes, metadata=self._about) as file:
+            try:
+                file = pq.ParquetFile(self._file, metadata=self._about)
                 table = file.read_row_groups(list(wanted), columns=BOX_COLUMNS.names[2:])
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise damaged(self._boxes, error) from error
             self._last = wanted, table
         part = table.slice(begin + first - int(self._groups[low]), end - first)
-        return np.stack([column.to_numpy() for column in part.columns], axis=1)
+        found = np.stack([column.to_numpy() for column in part.columns], axis=1)
+        if found.shape != (end - first, 4) or not np.isfinite(found).all():
+            raise damaged(self._boxes, f"tube {window} has no box in some of its frames")
+        return found
 
 
 def write_tables(folder: Path, tubes: Iterable[PlannedTube], boxes: Iterable[np.ndarray]) -> None:
