@@ -45,7 +45,7 @@ class Hdf5Features:
         except OSError as error:
             hint = "Name the folder." if path.suffix in (".npy", ".npz") else "Is it complete?"
             raise FeatureError(f"{path}: cannot be read as HDF5 ({error}). {hint}") from error
-        if self._file.attrs.get("format") == TUBES_FORMAT:
+        if str(self._file.attrs.get("format")) == TUBES_FORMAT:  # a list may stand there, too
             self._file.close()
             raise FeatureError(
                 f"{path}: is a file of tubes (`mmn-index tubes`), expected snippet features of videos "

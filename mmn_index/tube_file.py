@@ -15,7 +15,11 @@ values that lie in other files, are refused.
 
 import math
 import os
+import re
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,6 +39,9 @@ from .tubes import Tube
 VERSION = 1
 _MADE_BY = "`mmn-index tubes` makes one of video files."
 _LONGEST = 1 << 24  # frames of a tube
+_RATES = 0.01, 1000.0  # frames a second
+_SAMPLE = 16  # videos whose widths are compared
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")  # the name of a tube
 
 
 @dataclass(frozen=True)
@@ -94,12 +101,16 @@ class TubeFile:
         try:
             about = dict(self._file.attrs)
             names = list(self._file)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
             self._file.close()
             raise FeatureError(
                 f"{self.path}: its table of contents cannot be read. Is it complete?"
             ) from error
-        if about.get("format") != TUBES_FORMAT or about.get("version") != VERSION:
+        # A list may stand there, too.
+        if not (
+            np.array_equal(about.get("format", ""), TUBES_FORMAT)
+            and np.array_equal(about.get("version", ""), VERSION)
+        ):
             self._file.close()
             if "format" not in about:
                 raise FeatureError(
@@ -114,6 +125,7 @@ class TubeFile:
         self.backbone = backbone if isinstance(backbone, str) else None
         self._ids = frozenset(unquote(name) for name in names if isinstance(name, str))
         self.video_ids = tuple(sorted(self._ids))
+        self._last: tuple[str, h5py.Group, list[str]] | None = None  # the video that was asked for last
 
     def __enter__(self) -> Self:
         return self
@@ -134,12 +146,15 @@ class TubeFile:
         """
         where = self._named(video_id)
         group = self._group(self._file, stored(video_id), where)
-        numbers = {
-            name: _number(group.attrs.get(name), f"{where}: {name}") for name in Footage.__annotations__
-        }
-        if min(numbers.values()) <= 0:
-            raise FeatureError(f"{where}: says {numbers}, expected numbers above 0.")
-        return Footage(int(numbers["width"]), int(numbers["height"]), numbers["rate"], int(numbers["frames"]))
+        numbers = {name: _attribute(group, name, where) for name in Footage.__annotations__}
+        width, height, rate, frames = numbers.values()
+        slow, fast = _RATES
+        if min(width, height, frames) < 1 or not slow <= rate <= fast:
+            raise FeatureError(
+                f"{where}: says {width:g} x {height:g} pixels, {frames:g} frames, {rate:g} a second; "
+                f"expected at least 1, and {slow:g} to {fast:g} frames a second."
+            )
+        return Footage(int(width), int(height), rate, int(frames))
 
     def made_of(self, video_id: str) -> str | None:
         """What the video's tubes were made of, if the file says so.
@@ -196,13 +211,17 @@ class TubeFile:
             )
         return made
 
-    @property
+    @cached_property
     def dim(self) -> int:
-        """Width of the features, streams joined; 0 where no video has a tube."""
+        """Width of the features, streams joined, of most of some videos; 0 where no tube can be read."""
+        widths: Counter[int] = Counter()
         for video_id in self.video_ids:
-            for tube in self.tubes(video_id)[:1]:
-                return sum(stream.shape[1] for stream in tube.streams)
-        return 0
+            with suppress(FeatureError):  # whoever reads the video says it
+                if self.count(video_id):
+                    widths[sum(stream.shape[1] for stream in self.tube(video_id, 0).streams)] += 1
+            if widths.total() == _SAMPLE:
+                break
+        return widths.most_common(1)[0][0] if widths else 0
 
     def _text(self, video_id: str, name: str) -> str | None:
         where = self._named(video_id)
@@ -214,12 +233,19 @@ class TubeFile:
 
     def _numbers(self, video_id: str) -> tuple[h5py.Group, list[str]]:
         """The group of a video, and the names of its tubes in the order of their numbers."""
+        if self._last is not None and self._last[0] == video_id:  # all of its tubes are asked for in turn
+            return self._last[1:]
         where = self._named(video_id)
         group = self._group(self._file, stored(video_id), where)
-        names = sorted((name for name in group if str(name).isdecimal()), key=int)
-        if len(names) < len(group):
-            odd = next(repr(name) for name in group if not str(name).isdecimal())
-            raise FeatureError(f"{where}: holds {odd}, expected tubes alone, '0', '1', and so on.")
+        try:
+            names = [str(name) for name in group]
+        except (OSError, RuntimeError) as error:
+            raise FeatureError(f"{where}: its tubes cannot be listed ({reason_of(error)}).") from error
+        for name in names:
+            if not _NUMBER.fullmatch(name):
+                raise FeatureError(f"{where}: holds {name!r:.60}, expected tubes alone, '0', '1', and so on.")
+        names.sort(key=int)
+        self._last = video_id, group, names
         return group, names
 
     def _named(self, video_id: str) -> str:
@@ -242,8 +268,7 @@ class TubeFile:
     def _tube(self, video: h5py.Group, name: str, where: str) -> FoundTube:
         group = self._group(video, name, where)
         boxes = self._array(group, "boxes", where)
-        first = _number(group.attrs.get("first"), f"{where}: first")
-        score = _number(group.attrs.get("score", 1.0), f"{where}: score")
+        first, score = _attribute(group, "first", where), _attribute(group, "score", where, 1.0)
         if boxes.shape[1] != 4 or not 0 <= first <= _LONGEST or first != int(first):
             raise FeatureError(
                 f"{where}: boxes of shape {tuple(boxes.shape)} from frame {first:g} on, expected (n, 4) from "
@@ -253,7 +278,11 @@ class TubeFile:
             raise FeatureError(
                 f"{where}: has boxes whose end is before their start; they are x1, y1, x2, y2."
             )
-        streams = sorted(key for key in group if str(key) == "features" or str(key).startswith("features_"))
+        try:
+            keys = [str(key) for key in group]
+        except (OSError, RuntimeError) as error:
+            raise FeatureError(f"{where}: cannot be read ({reason_of(error)}).") from error
+        streams = sorted(key for key in keys if key == "features" or key.startswith("features_"))
         if not streams:
             raise FeatureError(f"{where}: has no features.")
         frames = torch.arange(int(first), int(first) + len(boxes))
@@ -270,8 +299,9 @@ class TubeFile:
                 raise FeatureError(
                     f"{where}: {name} are {found.dtype} of shape {found.shape}, expected numbers, (n, m)."
                 )
-            values = found[()].astype(np.float32)
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            with np.errstate(over="ignore"):  # what float32 cannot hold is not finite
+                values = found[()].astype(np.float32)
+        except (KeyError, OSError, RuntimeError, ValueError, MemoryError) as error:
             raise FeatureError(f"{where}: {name} cannot be read ({reason_of(error)}).") from error
         if not np.isfinite(values).all():
             raise FeatureError(f"{where}: {name} hold values that are not finite.")
@@ -282,7 +312,7 @@ def is_tube_file(path: Path) -> bool:
     """Whether it is a file of tubes, of whatever version."""
     try:
         with h5py.File(path, "r") as file:
-            return bool(file.attrs.get("format") == TUBES_FORMAT)
+            return np.array_equal(file.attrs.get("format"), TUBES_FORMAT)
     except (OSError, RuntimeError):
         return False
 
@@ -292,10 +322,14 @@ def stored(video_id: str) -> str:
     return video_id.replace("%", "%25").replace("/", "%2F")
 
 
-def _number(value: object, where: str) -> float:
+def _attribute(group: h5py.Group, name: str, where: str, default: float | None = None) -> float:
+    try:
+        value = group.attrs.get(name, default)
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise FeatureError(f"{where}: {name} cannot be read ({reason_of(error)}).") from error
     if isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value):
         return float(value)
-    raise FeatureError(f"{where} is {value!r}, expected a number.")
+    raise FeatureError(f"{where}: {name} is {value!r:.60}, expected a number.")
 
 
 def reason_of(error: Exception) -> str:

@@ -96,6 +96,8 @@ class TubeVideos(TubeFile):
     def _check(self, video_id: str, number: int, footage: Footage, dim: int) -> None:
         found = self.tube(video_id, number)
         where = f"{self._named(video_id)}: tube {number}"
+        if found.tube.first < 1:
+            raise FeatureError(f"{where} begins with frame {found.tube.first}; the first of a video is 1.")
         if found.tube.last > footage.frames:
             raise FeatureError(
                 f"{where} ends with frame {found.tube.last:,}, and the video has {footage.frames:,}."

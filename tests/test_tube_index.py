@@ -566,6 +566,78 @@ def test_videos_without_a_tube_and_broken_ones_are_left_out(
     )
 
 
+def test_a_bad_video_never_keeps_others_out(shelf: Path, tmp_path: Path, command: Command) -> None:
+    """The first of them by name as little as the last, whatever is wrong."""
+    path = tmp_path / "t.h5"
+    names = ["array", "late", "linked", "named", "rate", "short", "side", "still", "vast", "wide", "zero"]
+    short_tubes(path, [*names, "zz/good"])
+    with h5py.File(path, "a") as file:
+        file["array"].attrs["width"] = np.array([1, 2])
+        file["late/2"].attrs["first"] = 1e300
+        del file["linked/1/boxes"]
+        file["linked/1/boxes"] = h5py.SoftLink("/wide/1/boxes")
+        file.move("named/3", "named/" + "9" * 5000)
+        file["rate"].attrs["rate"] = 1e-320
+        file["short"].attrs["frames"] = 0.5
+        file["side"].attrs["height"] = 0.5
+        file["still/1/features_0"][...] = np.nan
+        del file["vast/0/features_0"]
+        file["vast/0"].create_dataset("features_0", (1 << 24, 1 << 20), "f4", chunks=(64, 64))
+        del file["wide/0/features_0"]
+        file["wide/0/features_0"] = np.ones((3, 9), np.float32)
+        file["zero/0"].attrs["first"] = 0
+    made = command.run("build", shelf / "run" / "model", path, "-o", tmp_path / "i.mmn")
+    assert made.exit_code == 3, made.output
+    assert MomentIndex(tmp_path / "i.mmn").video_ids == ["zz/good"]
+    left_out = (tmp_path / "i.mmn.left-out.txt").read_text()
+    assert all(f"video '{name}'" in left_out for name in names)
+    assert "begins with frame 0" in left_out
+
+
+@pytest.mark.parametrize("name", ["format", "version"])
+def test_a_file_whose_format_is_a_list_is_no_file_of_tubes(
+    name: str, shelf: Path, tmp_path: Path, command: Command
+) -> None:
+    short_tubes(tmp_path / "t.h5", ("good",))
+    with h5py.File(tmp_path / "t.h5", "a") as file:
+        file.attrs[name] = [1, 1]
+    command.fails("build", shelf / "run" / "model", tmp_path / "t.h5", "-o", tmp_path / "i.mmn", says="t.h5")
+
+
+def test_an_open_index_keeps_its_boxes(tmp_path: Path) -> None:
+    """Also those that it has not read when another process compacts what it has open."""
+    random = np.random.default_rng(1)
+    index = make_index(tmp_path, segments=2)
+    before = [index.rows.tubes_of(number)[0][1].copy() for number in range(len(LENGTHS))]
+    opened = MomentIndex(index.root)
+    compact(index.root, Wish("auto"))
+    assert not any(segment.folder.exists() for segment in opened.segments)
+    for number in random.permutation(len(LENGTHS)).tolist():
+        assert np.array_equal(opened.rows.tubes_of(number)[0][1], before[number])
+    assert opened.rows.tube(int(opened.rows_of(0)[0])) is not None
+
+
+@pytest.mark.parametrize("name", ["tubes.parquet", "boxes.parquet"])
+def test_damage_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    """Wherever it is met: opening, or when boxes are read."""
+    index, random = make_index(tmp_path), np.random.default_rng(2)
+    path = index.segments[0].folder / name
+    data, told = path.read_bytes(), list[str]()
+    for place in random.integers(0, len(data), 400).tolist():
+        path.write_bytes(
+            data[:place] + bytes([data[place] ^ 1 << int(random.integers(8))]) + data[place + 1 :]
+        )
+        try:
+            opened = MomentIndex(index.root)
+            for number in range(len(LENGTHS)):
+                opened.rows.tubes_of(number)
+                opened.rows.tube_between(number, 0, 0.0, 1e6)
+        except MomentIndexError as error:
+            told.append(str(error))
+    assert sum(name in text for text in told) > 20
+    assert not any("\n" in text for text in told)
+
+
 def test_videos_and_tubes_do_not_mix(shelf: Path, world: Path, tmp_path: Path, command: Command) -> None:
     model, tubes, out = shelf / "run" / "model", shelf / "tubes.h5", tmp_path / "i.mmn"
     command.fails("build", model, world / "features.h5", "-o", out, says="holds features of whole videos")
