@@ -156,8 +156,7 @@ def _strip(path: Path | None, hit: Hit, tube: MomentTube | None) -> str:
         return (
             '<p class="none">The features do not say which file this video is, so there are no pictures.</p>'
         )
-    length = hit.end - hit.start
-    times = [hit.start + length * (n + 0.5) / _PICTURES for n in range(_PICTURES)]
+    times = picture_times(hit.start, hit.end, None if tube is None else tube.rate)
     try:
         pictures = thumbnails(path, times, _HEIGHT)
     except (VideoError, OSError) as error:
@@ -170,6 +169,14 @@ def _strip(path: Path | None, hit: Hit, tube: MomentTube | None) -> str:
         shown.save(buffer, "JPEG", quality=85)
         tags.append(f'<img alt="" src="{_data(buffer, "image/jpeg")}">')
     return f'<div class="strip">{"".join(tags)}</div>'
+
+
+def picture_times(start: float, end: float, rate: float | None) -> list[float]:
+    """Seconds of the pictures of a moment; of a tube with `rate` frames a second in the middle of frames: on
+    the edge of two, picture and box could be of different ones.
+    """
+    times = [start + (end - start) * (n + 0.5) / _PICTURES for n in range(_PICTURES)]
+    return times if rate is None else [(math.floor(time * rate) + 0.5) / rate for time in times]
 
 
 def _frame(picture: Image.Image, tube: MomentTube, time: float) -> None:

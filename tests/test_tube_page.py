@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command
+from mmn_index.cli.page import picture_times
 from PIL import Image
 from playwright.sync_api import Page, expect
 from starlette.testclient import TestClient
@@ -142,6 +143,9 @@ def test_the_box_lies_on_the_person(
             assert box is not None
             seen = colour_at(page.screenshot(), box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
             assert np.abs(seen - COLOURS[who]).max() < 40, (number, who, seen)
+            address = card.locator(".shot img").get_attribute("src") or ""
+            (second,) = re.findall(r"[?&]t=([\d.]+)", address)
+            assert float(second) * RATE % 1 == pytest.approx(0.5, abs=0.02)  # of one frame, not between two
         first = cards.first
         who = int(first.locator(".tube").inner_text().removeprefix("tube "))
         first.locator(".open").click()
@@ -159,6 +163,18 @@ def test_the_box_lies_on_the_person(
         first.locator(".like").click()
         expect(page.locator("#like")).to_contain_text(f"tube {who}")
         expect(page.locator("#count")).to_contain_text("moment")
+
+
+def test_pictures_are_of_the_frames_of_their_boxes() -> None:
+    """Times are kept in float32 and rounded; the edge of two frames would be in one or the other."""
+    for rate in (10.0, 15.0, 24000 / 1001, 30000 / 1001):
+        for first, count in ((1, 12), (7, 1), (100, 24), (151, 5)):
+            start, end = (float(np.float32(frame / rate)) for frame in (first, first + count))
+            frames = [time * rate - 0.5 for time in picture_times(start, end, rate)]
+            assert frames == pytest.approx([round(frame) for frame in frames], abs=1e-6)
+            assert first <= frames[0] < first + count
+            assert first <= frames[-1] < first + count
+    assert picture_times(0.0, 6.0, None)[0] == 0.5
 
 
 def test_the_page_of_a_search_draws_boxes(root: Path, tmp_path: Path, command: Command) -> None:

@@ -85,7 +85,7 @@ export function makeCard(hit, actions) {
       ),
     ),
   );
-  boxes.show(middle(hit.parts[0]));
+  boxes.show(middle(hit, hit.parts[0]));
   hits.set(card, hit);
   overlays.set(card, boxes);
   mark(card);
@@ -99,9 +99,13 @@ function meter(confidence) {
   return bar;
 }
 
-const middle = ({ start, end }) => (start + end) / 2;
+/** The second of its picture; of a tube in the middle of a frame: on the edge of two, picture and box could be of different ones. */
+const middle = ({ tube }, { start, end }) => {
+  const seconds = (start + end) / 2;
+  return tube ? (Math.floor(seconds * tube.frame_rate + 0.01) + 0.5) / tube.frame_rate : seconds;
+};
 
-function picture(hit, { start, end }, failed) {
+function picture(hit, part, failed) {
   const image = h("img", { alt: "", loading: "lazy", decoding: "async" });
   let again = true;
   image.addEventListener("load", () => image.classList.add("there"));
@@ -112,7 +116,7 @@ function picture(hit, { start, end }, failed) {
       setTimeout(() => (image.src = `${image.src}&again`), 1200);
     } else failed();
   });
-  image.src = api.pictureAddress(hit.index, hit.video, middle({ start, end }));
+  image.src = api.pictureAddress(hit.index, hit.video, middle(hit, part));
   return image;
 }
 
@@ -137,7 +141,7 @@ function say(note, text) {
 
 export function start(card) {
   const hit = hitOf(card);
-  const show = (seconds) => overlays.get(card).show(seconds ?? middle(hit.parts[0]));
+  const show = (seconds) => overlays.get(card).show(seconds ?? middle(hit, hit.parts[0]));
   preview.play(card, hit, hit.index, (text) => say(card.querySelector(".note"), text), show);
 }
 
