@@ -31,7 +31,6 @@ class Subject:
     tubes: bool
     searched: Path | None
     fingerprint: str | None = None
-    indexed_tubes: bool = False  # the index that is searched is of tubes
 
 
 @dataclass(frozen=True)
@@ -61,17 +60,15 @@ def subject_of(asked: Asked) -> Subject:
     """
     from mmn_index import checkpoint as checkpoints
     from mmn_index.index import MomentIndex
-    from mmn_index.index.manifest import read_manifest
 
     searched = asked.index if asked.over or asked.mvmr else None
     if asked.indexed:
         index = MomentIndex(asked.index)
         # A model over tubes is measured by boxes, in a call of its own.
         model = None if index.manifest.tubes else index.model_path
-        return Subject(model, False, searched, index.manifest.fingerprint, index.manifest.tubes)
+        return Subject(model, False, searched, index.manifest.fingerprint)
     if asked.model is None:
-        of_tubes = searched is not None and read_manifest(searched).tubes
-        return Subject(None, False, searched, None, of_tubes)
+        return Subject(None, False, searched)
     _check_there(asked.model)
     about = checkpoints.info(asked.model)
     if about.config.tubes:
@@ -132,6 +129,7 @@ def plan_of(asked: Asked, subject: Subject, files: Files) -> Plan:
         AnnotationError: the annotations cannot be read.
     """
     from mmn_index.evaluation.data_form import BOXES, JUDGEMENTS, form_of
+    from mmn_index.index.manifest import read_manifest
 
     form = form_of(files.annotations)
     if subject.tubes:
@@ -141,7 +139,7 @@ def plan_of(asked: Asked, subject: Subject, files: Files) -> Plan:
                 "HC-STVG's annotations."
             )
         return Plan(True, False, False, False, None, "vIoU of HC-STVG, as the annotations have boxes")
-    if form.kind == BOXES and subject.indexed_tubes:
+    if form.kind == BOXES and subject.searched is not None and read_manifest(subject.searched).tubes:
         if left := asked.unused("seen", "features"):
             raise click.UsageError(f"An index of tubes has all that boxes are measured by: leave out {left}.")
         why = "vIoU of HC-STVG within each video and over the collection, as the annotations have boxes"

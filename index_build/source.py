@@ -67,9 +67,10 @@ def check_backbone(about: ModelInfo, features: FeatureFile | TubeVideos, model: 
         made, wanted = (other_weights(weights) for weights in (features.weights, about.weights))
         takes = f"{about.name} takes" if about.spaces == 1 else f"{model} was trained on"
         backbone = about.name if about.spaces == 1 else about.features.partition("#")[0]
+        how = "Make the tubes" if about.tubes else "Extract the videos"
         raise FeatureError(
             f"{features.path}: holds features of backbone '{features.backbone}'{made}, but {takes} "
-            f"'{about.features}'{wanted}. Extract the videos with --backbone {backbone}."
+            f"'{about.features}'{wanted}. {how} with --backbone {backbone}."
         )
 
 
@@ -113,7 +114,7 @@ def tubes_of(features: TubeVideos, video_id: str) -> tuple[PlannedTube, ...]:
     about = features.footage(video_id)
     return tuple(
         PlannedTube(number, one.tube.first, len(one.tube), about.rate, about.width, about.height, one.score)
-        for number, one in enumerate(features.tubes(video_id))
+        for number, one in zip(features.numbers(video_id), features.tubes(video_id), strict=True)
     )
 
 

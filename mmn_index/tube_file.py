@@ -188,14 +188,22 @@ class TubeFile:
         """
         return len(self._numbers(video_id)[1])
 
-    def tube(self, video_id: str, number: int) -> FoundTube:
-        """One of the tubes of a video, the first is 0.
+    def numbers(self, video_id: str) -> list[int]:
+        """The numbers of a video's tubes, ascending; some may be missing.
+
+        Raises:
+            FeatureError: there is no such video.
+        """
+        return [int(name) for name in self._numbers(video_id)[1]]
+
+    def tube(self, video_id: str, place: int) -> FoundTube:
+        """One of the tubes of a video, in the order of their numbers, counted from 0.
 
         Raises:
             FeatureError: there is no such video, or the tube is damaged.
         """
         group, names = self._numbers(video_id)
-        return self._tube(group, names[number], f"{self._named(video_id)}: tube {names[number]}")
+        return self._tube(group, names[place], f"{self._named(video_id)}: tube {names[place]}")
 
     def pre_clips(self, video_id: str, found: FoundTube, config: ModelConfig) -> Tensor:
         """A tube's pre-clips, (M, D) float32.

@@ -77,8 +77,8 @@ class TubeVideos(TubeFile):
         self._check_some(video_id)
         if max(footage.frames, footage.width, footage.height) > _MOST:
             raise FeatureError(f"{self._named(video_id)}: says {footage}, more than {_MOST:,} of something.")
-        for number in range(self.count(video_id)):
-            self._check(video_id, number, footage, dim)
+        for place, number in enumerate(self.numbers(video_id)):
+            self._check(video_id, place, footage, dim, f"{self._named(video_id)}: tube {number}")
 
     def pre_clips_of(self, where: WindowOf, config: ModelConfig) -> Tensor:
         """The pre-clips of a tube, (M, D) float32.
@@ -93,9 +93,8 @@ class TubeVideos(TubeFile):
         if not self.count(video_id):
             raise FeatureError(f"{self._named(video_id)}: has no tube, so nobody can be found in it.")
 
-    def _check(self, video_id: str, number: int, footage: Footage, dim: int) -> None:
-        found = self.tube(video_id, number)
-        where = f"{self._named(video_id)}: tube {number}"
+    def _check(self, video_id: str, place: int, footage: Footage, dim: int, where: str) -> None:
+        found = self.tube(video_id, place)
         if found.tube.first < 1:
             raise FeatureError(f"{where} begins with frame {found.tube.first}; the first of a video is 1.")
         if found.tube.last > footage.frames:

@@ -29,7 +29,7 @@ class WindowOf(NamedTuple):
     video_id: str
     duration: float  # seconds of the video
     window: Window
-    tube: int | None = None
+    tube: int | None = None  # its place among the tubes of the video
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ change of the index.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -636,6 +637,37 @@ def test_damage_is_told_in_one_line(name: str, tmp_path: Path) -> None:
             told.append(str(error))
     assert sum(name in text for text in told) > 20
     assert not any("\n" in text for text in told)
+
+
+def test_tubes_keep_their_numbers(shelf: Path, tmp_path: Path, command: Command) -> None:
+    """Whoever dropped some tubes from the file finds the others by their names there."""
+    path, root = tmp_path / "t.h5", tmp_path / "i.mmn"
+    short_tubes(path, ("a", "b"))
+    with h5py.File(path, "a") as file:
+        file.move("a/2", "a/12")
+        file.move("a/0", "a/7")
+    command.ok("build", shelf / "run" / "model", path, "-o", root)
+    assert verify(root) == []
+    index = MomentIndex(root)
+    rows = index.rows_of(index.number_of("a"))
+    assert np.unique(index.rows.tubes(rows)).tolist() == [1, 3, 7, 12]
+    with h5py.File(path) as file:
+        for hit in hits(command, root, SENTENCES[0], "--video", "a", "-k", 100, "--nms", 1):
+            group = file[f"a/{hit['tube']}"]
+            first = hit["first_frame"] - int(group.attrs["first"])
+            assert np.allclose(hit["boxes"], group["boxes"][first : first + len(hit["boxes"])], atol=0.006)
+            found = index.rows.tube_between(index.number_of("a"), hit["tube"], hit["start"], hit["end"])
+            assert found is not None
+            assert found.tube.first == hit["first_frame"]
+    assert index.rows.tube_between(index.number_of("a"), 0, 0.0, 9.0) is None
+    command.fails("search", "--like", "a@0-9#0", "--index", root, says="its tubes are 1, 3, 7, 12")
+
+
+def test_a_manifest_that_denies_its_tubes_is_refused(shelf: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(shelf / "shelf.mmn", tmp_path / "i.mmn"))
+    replace(MomentIndex(root).manifest, tubes=False).write(root)
+    with pytest.raises(MomentIndexError, match="the manifest says no tubes"):
+        MomentIndex(root)
 
 
 def test_videos_and_tubes_do_not_mix(shelf: Path, world: Path, tmp_path: Path, command: Command) -> None:

@@ -108,9 +108,9 @@ class Rows:
         """The boxes of a tube of a video from one second to another; None where there are none."""
         segment, row = self.place(video)
         first, last = segment.first_window[row : row + 2].tolist()
-        if segment.tubes is None or not 0 <= number < last - first:
+        if segment.tubes is None or not (here := segment.tubes.numbers[first:last] == number).any():
             return None
-        return segment.tubes.between(first + number, start, end)
+        return segment.tubes.between(first + int(here.argmax()), start, end)
 
     def tubes_of(self, video: int) -> list[tuple[PlannedTube, np.ndarray]]:
         """The tubes of a video with all their boxes, (frames, 4) pixels; none where windows are no tubes."""

@@ -70,6 +70,8 @@ class Segment:
             self.window_videos = windows["video"].to_numpy()  # (W,) rows of videos.parquet
             self.starts, self.lengths = windows["start"].to_numpy(), windows["length"].to_numpy()
             path = folder / TUBES
+            if manifest.tubes != (TUBES in entry.files):
+                raise ValueError(f"the manifest says {'' if manifest.tubes else 'no '}tubes")
             self.tubes = SegmentTubes(folder, grid) if manifest.tubes else None
         except (OSError, ValueError, KeyError, SyntaxError, tokenize.TokenError, pa.ArrowException) as error:
             raise damaged(path, error) from error

@@ -20,6 +20,7 @@ from ..tube_map import rows_of
 from ..tubes import Tube
 from .segment_files import BOX_COLUMNS, BOXES, TUBE_COLUMNS, TUBES, damaged
 
+_EDGE = 0.05  # of a frame: answers round their seconds to thousandths
 _GROUP = 1 << 14  # boxes of a row group, about: what is read for one moment
 
 
@@ -133,8 +134,8 @@ class SegmentTubes:
     def between(self, window: int, start: float, end: float) -> MomentTube | None:
         """The boxes of a tube from one second to another; None where it has none then."""
         begin, rate = int(self.first_frames[window]) - 1, float(self.rates[window])
-        first = max(0, math.floor(start * rate) - begin)
-        last = min(int(self.frames[window]), math.ceil(end * rate) - begin)
+        first = max(0, math.floor(start * rate + _EDGE) - begin)
+        last = min(int(self.frames[window]), math.ceil(end * rate - _EDGE) - begin)
         return self._cut(window, first, last) if first < last else None
 
     def _cut(self, window: int, first: int, end: int) -> MomentTube:
