@@ -62,10 +62,13 @@ def show_hits(
 
 def print_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str) -> None:
     """One JSON object per pair."""
+    from mmn_index.handoff.records import boxes_of
+
     keys = ("start", "end", "log_score")
     for pair in pairs:
         first, second = (
-            dict(zip(keys, (round(x, 3) for x in part), strict=True)) for part in (pair.first, pair.second)
+            {**dict(zip(keys, (round(x, 3) for x in part), strict=True)), **boxes_of(index, row)}
+            for part, row in zip((pair.first, pair.second), pair.rows, strict=True)
         )
         print_json(
             {
@@ -76,7 +79,6 @@ def print_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str) -> Non
                 "first": first,
                 "second": second,
                 "exact": True,
-                **({} if pair.tubes is None else {"tubes": list(pair.tubes)}),
                 "uri": index.video(pair.video).uri,
             }
         )

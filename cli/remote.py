@@ -13,7 +13,7 @@ from .sentences import read_lines
 from .table import Cell, print_table
 
 if TYPE_CHECKING:
-    from mmn_index.client import Found, FoundMoment, FoundPair, Response
+    from mmn_index.client import Found, FoundPair, OfTube, Response
 
 TOKEN = "MMN_INDEX_TOKEN"  # noqa: S105  (the name of a variable, not a secret)
 _LOCAL = {"text_side": "--model", "html": "--html", "playing": "--open"}
@@ -94,7 +94,7 @@ def _print_lines(answer: "Found", score: str, *, several: bool) -> None:
         )
 
 
-def _boxes(hit: "FoundMoment") -> dict[str, Any]:
+def _boxes(hit: "OfTube") -> dict[str, Any]:
     names = ("tube", "frame_size", "frame_rate", "first_frame", "boxes")
     return {} if hit.tube is None else {name: getattr(hit, name) for name in names}
 
@@ -134,20 +134,19 @@ def _print_pairs(pairs: "Sequence[FoundPair]", score: str, *, as_json: bool) -> 
     for pair in pairs:
         if as_json:
             parts = {
-                name: {"start": part.start, "end": part.end, "log_score": part.log_score}
+                name: {"start": part.start, "end": part.end, "log_score": part.log_score, **_boxes(part)}
                 for name, part in (("first", pair.first), ("second", pair.second))
             }
             about: dict[str, Any] = {"score_name": f"sum of {summed(score)}", "exact": True}
-            about |= {} if pair.tubes is None else {"tubes": pair.tubes}
             print_json({"rank": pair.rank, "video": pair.video, "score": pair.score, **about, **parts})
         else:
             row: list[Cell] = [str(pair.rank), pair.video]
-            for place, part in enumerate((pair.first, pair.second)):
-                row += [] if pair.tubes is None else [str(pair.tubes[place])]
+            for part in (pair.first, pair.second):
+                row += [] if part.tube is None else [str(part.tube)]
                 row += [clock(x) for x in (part.start, part.end)]
             rows.append([*row, f"{pair.score:.3f}"])
     if rows:
-        heads = [*["tube"] * (pairs[0].tubes is not None), "start", "end"]
+        heads = [*["tube"] * (pairs[0].first.tube is not None), "start", "end"]
         print_table(["rank", "video", *heads, *heads, f"sum ({score})"], rows, left=2)
     if not pairs:
         say("no video has such a pair of moments.")

@@ -69,8 +69,13 @@ def tune_text(
     from mmn_index.train.tune_text import TuneConfig
     from mmn_index.train.tune_text import tune_text as run
 
+    from mmn_index import checkpoint as checkpoints
+    from mmn_index.models import refuse_tubes
     from mmn_index.places import check_folder
 
+    if checkpoints.is_checkpoint(checkpoint):
+        tubes = checkpoints.info(checkpoint).config.tubes
+        refuse_tubes(checkpoint, "text sides cannot be tuned", tubes=tubes)
     check_folder(out)
     config = TuneConfig(epochs=epochs, lr=lr, negatives=negatives, alike=alike, seed=seed)
     held_out = None

@@ -12,8 +12,20 @@ from .errors import QueryError, ServerError
 _TIMEOUT = 30.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class OfTube:
+    """The person that a moment is of, in an index of tubes; None elsewhere."""
+
+    tube: int | None = None  # its number in the video
+    frame_size: tuple[int, int] | None = None  # width and height, pixels
+    frame_rate: float | None = None  # frames a second
+    first_frame: int | None = None  # counted from 1
+    # x1, y1, x2, y2 in pixels, a box for each frame of the moment
+    boxes: tuple[tuple[float, ...], ...] | None = None
+
+
 @dataclass(frozen=True)
-class FoundMoment:
+class FoundMoment(OfTube):
     """One moment of an answer; seconds."""
 
     rank: int
@@ -23,12 +35,6 @@ class FoundMoment:
     score: float
     confidence: float | None
     row: int
-    tube: int | None = None  # of an index of tubes, as all below: which one of the video
-    frame_size: tuple[int, int] | None = None  # width and height, pixels
-    frame_rate: float | None = None  # frames a second
-    first_frame: int | None = None  # counted from 1
-    # x1, y1, x2, y2 in pixels, a box for each frame of the moment
-    boxes: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class FoundPart:
+class FoundPart(OfTube):
     """One moment of a pair; seconds."""
 
     start: float
@@ -62,7 +68,6 @@ class FoundPair:
     score: float
     first: FoundPart
     second: FoundPart
-    tubes: tuple[int, int] | None = None  # of both, in an index of tubes
 
 
 @dataclass(frozen=True)

@@ -43,14 +43,14 @@ def record(index: MomentIndex, answer: Answer, hit: Hit, score_name: str) -> dic
         exact=answer.exact,
         recall=answer.recall,
     )
-    return {**row, **boxes_of(index, hit)}
+    return {**row, **boxes_of(index, hit.row)}
 
 
-def boxes_of(index: MomentIndex, hit: Hit) -> dict[str, Any]:
-    """The tube of a hit and its boxes, one a frame: x1, y1, x2, y2 in pixels; nothing where there are no
+def boxes_of(index: MomentIndex, row: int) -> dict[str, Any]:
+    """The tube of a moment and its boxes, one a frame: x1, y1, x2, y2 in pixels; nothing where there are no
     tubes.
     """
-    found = index.rows.tube(hit.row)
+    found = index.rows.tube(row)
     return {} if found is None else boxes_record(found)
 
 

@@ -34,7 +34,8 @@ class Pair:
     first: tuple[float, float, float]
     second: tuple[float, float, float]
     video: int  # its number in the index
-    tubes: tuple[int, int] | None = None  # of the moments, in an index of tubes
+    rows: tuple[int, int]  # of the moments, in the index
+    tubes: tuple[int, int] | None = None  # their numbers in the video, in an index of tubes
 
 
 @torch.inference_mode()
@@ -202,4 +203,5 @@ def _pair(
     spans, tubes = index.spans(rows).tolist(), index.rows.tubes(rows)
     first, second = ((start, end, float(log)) for (start, end), log in zip(spans, logs, strict=True))
     both = None if tubes is None else (int(tubes[0]), int(tubes[1]))
-    return Pair(rank, index.video_id(number), score, first, second, number, both)
+    own = int(rows[0]), int(rows[1])
+    return Pair(rank, index.video_id(number), score, first, second, number, own, both)

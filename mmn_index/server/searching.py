@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 
 from ..handoff.records import boxes_of
 from ..index import MomentIndex, Restriction
@@ -72,7 +71,7 @@ async def answer(request: SearchRequest, opened: Opened, batcher: Batcher, setti
             version=opened.version,
             score=score.name,
             answers=[_answer(index, one) for one in answers],
-            pairs=None if pairs is None else [_pair(one) for one in pairs],
+            pairs=None if pairs is None else [_pair(index, one) for one in pairs],
             milliseconds=round(1000 * (time.monotonic() - began), 2),
         )
         return found.model_dump_json(exclude_unset=True).encode()
@@ -134,7 +133,7 @@ def _answer(index: MomentIndex, found: Answer) -> AnswerOut:
                 score=hit.score,
                 confidence=hit.confidence,
                 row=hit.row,
-                **boxes_of(index, hit),
+                **boxes_of(index, hit.row),
             )
             for hit in found.hits
         ],
@@ -146,12 +145,9 @@ def _answer(index: MomentIndex, found: Answer) -> AnswerOut:
     )
 
 
-def _pair(found: Pair) -> PairOut:
+def _pair(index: MomentIndex, found: Pair) -> PairOut:
     first, second = (
-        Part(start=round(start, 3), end=round(end, 3), log_score=round(log, 3))
-        for start, end, log in (found.first, found.second)
+        Part(start=round(start, 3), end=round(end, 3), log_score=round(log, 3), **boxes_of(index, row))
+        for (start, end, log), row in zip((found.first, found.second), found.rows, strict=True)
     )
-    tubes: dict[str, Any] = {} if found.tubes is None else {"tubes": list(found.tubes)}
-    return PairOut(
-        rank=found.rank, video=found.video_id, score=found.score, first=first, second=second, **tubes
-    )
+    return PairOut(rank=found.rank, video=found.video_id, score=found.score, first=first, second=second)

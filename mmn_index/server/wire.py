@@ -156,7 +156,17 @@ class ExportRequest(_Strict):
     padding: Seconds = Field(default=0.0, le=300, description="Seconds added before and after each clip.")
 
 
-class HitOut(BaseModel):
+class _OfTube(BaseModel):
+    tube: int | None = Field(default=None, description="Of an index of tubes, as all below: which one.")
+    frame_size: Two | None = Field(default=None, description="Width and height, pixels.")
+    frame_rate: float | None = Field(default=None, description="Frames a second.")
+    first_frame: int | None = Field(default=None, description="Of the moment, counted from 1.")
+    boxes: list[Box] | None = Field(
+        default=None, description="x1, y1, x2, y2 in pixels, a box for each frame of the moment."
+    )
+
+
+class HitOut(_OfTube):
     """One moment of an answer."""
 
     rank: int
@@ -168,13 +178,6 @@ class HitOut(BaseModel):
         default=None, description="Probability that it is right, if the index is calibrated."
     )
     row: int = Field(description="Its number in this version of the index.")
-    tube: int | None = Field(default=None, description="Of an index of tubes, as all below: which one.")
-    frame_size: Two | None = Field(default=None, description="Width and height, pixels.")
-    frame_rate: float | None = Field(default=None, description="Frames a second.")
-    first_frame: int | None = Field(default=None, description="Of the moment, counted from 1.")
-    boxes: list[Box] | None = Field(
-        default=None, description="x1, y1, x2, y2 in pixels, a box for each frame of the moment."
-    )
 
 
 class AnswerOut(BaseModel):
@@ -194,7 +197,7 @@ class AnswerOut(BaseModel):
     )
 
 
-class Part(BaseModel):
+class Part(_OfTube):
     """One moment of a pair."""
 
     start: float
@@ -210,7 +213,6 @@ class PairOut(BaseModel):
     score: float = Field(description="The sum of both logarithmic scores.")
     first: Part
     second: Part
-    tubes: Two | None = Field(default=None, description="Of both, in an index of tubes.")
 
 
 class SearchResponse(BaseModel):

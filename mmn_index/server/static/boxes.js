@@ -25,6 +25,24 @@ export class Boxes {
     this.of(null);
   }
 
+  /** Show the box of the frame that a film shows; offset() is the second that the film begins at, or null. */
+  follow(media, offset) {
+    const tube = this.tube;
+    if (!tube) return;
+    // The frame that is seen, where the browser says it; what else is known is where the film is.
+    const exact = "requestVideoFrameCallback" in media;
+    const wait = (look) => (exact ? media.requestVideoFrameCallback(look) : requestAnimationFrame(look));
+    const look = (_, frame) => {
+      if (this.tube !== tube) return;
+      const seconds = frame ? frame.mediaTime + 0.5 / tube.frame_rate : media.currentTime;
+      const from = offset();
+      if (from !== null) this.show(from + seconds);
+      wait(look);
+    };
+    wait(look);
+    this.show((offset() ?? NaN) + media.currentTime);
+  }
+
   /** tube: {boxes, first_frame, frame_rate, frame_size} as the server sends it, or null. */
   of(tube) {
     this.tube = tube;

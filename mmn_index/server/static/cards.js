@@ -9,7 +9,7 @@ import { likelihood, percent, score, span, spoken } from "./wording.js";
 
 const HOVER = 120; // milliseconds before a card plays that a pointer merely crosses
 const hits = new WeakMap(); // card -> its hit
-const overlays = new WeakMap(); // card -> the box on its picture
+const overlays = new WeakMap(); // card -> the box on what it plays
 
 export const hitOf = (card) => hits.get(card);
 export const openOf = (card) => card.querySelector(".open");
@@ -20,15 +20,14 @@ export function hitsOf(answer, state) {
   const found = answer.pairs ?? answer.answers[0]?.hits ?? [];
   const only = answer.answers[0];
   return found.map((one) => {
-    const tubes = one.tubes ?? [one.tube];
-    const parts = (one.first ? [one.first, one.second] : [one]).map(({ start, end }, part) => ({ start, end, ...ofTube(tubes[part]) }));
+    const given = one.first ? [one.first, one.second] : [one];
+    const parts = given.map(({ start, end, tube }) => ({ start, end, ...ofTube(tube) }));
     const key = JSON.stringify([answer.index, one.video, parts.map(({ start, end, tube }) => [start, end, tube])]);
     const texts = parts.length > 1 ? [state.query, state.second] : [only.query];
     const confidence = one.confidence ?? null;
     const about = { rank: one.rank, score: one.score, scoreName: answer.score, exact: only?.exact ?? null, recall: only?.recall ?? null };
-    const { boxes, first_frame, frame_rate, frame_size } = one;
-    const tube = boxes ? { boxes, first_frame, frame_rate, frame_size } : null;
-    return { key, index: answer.index, kind, texts, parts, video: one.video, confidence, tube, ...about };
+    const tubes = given.map(({ boxes, first_frame, frame_rate, frame_size }) => (boxes ? { boxes, first_frame, frame_rate, frame_size } : null));
+    return { key, index: answer.index, kind, texts, parts, video: one.video, confidence, tubes, ...about };
   });
 }
 
@@ -40,14 +39,16 @@ export function makeCard(hit, actions) {
   const sure = hit.confidence === null ? null : `${percent(hit.confidence)} · ${likelihood(hit.confidence)}`;
   const tube = tubeName(hit.parts);
   const name = [hit.video, tube, heard, sure].filter(Boolean).join(", ");
-  const boxes = new Boxes("cover");
-  boxes.of(hit.tube);
+  // One on each picture, and one on what plays over all of them.
+  const boxes = hit.tubes.map(() => new Boxes("cover"));
+  const playing = new Boxes("cover");
+  playing.element.classList.add("playing");
   const note = h("p", { class: "note", hidden: true });
   const shot = h(
     "div",
     { class: hit.parts.length > 1 ? "shot pair" : "shot" },
-    ...hit.parts.map((part) => picture(hit, part, () => fail(card, note))),
-    hit.tube ? boxes.element : null,
+    ...hit.parts.map((_, part) => picture(hit, part, () => fail(card, note))),
+    ...(hit.tubes[0] ? [...boxes, playing].map(({ element }) => element) : []),
     h("button", { type: "button", class: "open", tabIndex: -1, "aria-label": `Open ${name}` }),
     h("span", { class: "time", textContent: times }),
     note,
@@ -85,9 +86,12 @@ export function makeCard(hit, actions) {
       ),
     ),
   );
-  boxes.show(middle(hit, hit.parts[0]));
+  boxes.forEach((box, part) => {
+    box.of(hit.tubes[part]);
+    box.show(middle(hit, part));
+  });
   hits.set(card, hit);
-  overlays.set(card, boxes);
+  overlays.set(card, playing);
   mark(card);
   listen(card, hit, actions);
   return card;
@@ -100,8 +104,9 @@ function meter(confidence) {
 }
 
 /** The second of its picture; of a tube in the middle of a frame: on the edge of two, picture and box could be of different ones. */
-const middle = ({ tube }, { start, end }) => {
-  const seconds = (start + end) / 2;
+const middle = (hit, part) => {
+  const seconds = (hit.parts[part].start + hit.parts[part].end) / 2;
+  const tube = hit.tubes[part];
   return tube ? (Math.floor(seconds * tube.frame_rate + 0.01) + 0.5) / tube.frame_rate : seconds;
 };
 
@@ -141,7 +146,11 @@ function say(note, text) {
 
 export function start(card) {
   const hit = hitOf(card);
-  const show = (seconds) => overlays.get(card).show(seconds ?? middle(hit, hit.parts[0]));
+  const show = (seconds, part) => {
+    const box = overlays.get(card);
+    if (box.tube !== hit.tubes[part]) box.of(hit.tubes[part] ?? null);
+    box.show(seconds);
+  };
   preview.play(card, hit, hit.index, (text) => say(card.querySelector(".note"), text), show);
 }
 

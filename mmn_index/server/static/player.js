@@ -35,12 +35,7 @@ export class Player {
   follow(tube) {
     if (!this.media) return;
     this.boxes.of(tube);
-    cancelAnimationFrame(this.frame);
-    const look = () => {
-      if (!this.waits) this.boxes.show(this.offset + this.media.currentTime);
-      this.frame = requestAnimationFrame(look);
-    };
-    if (tube) look();
+    this.boxes.follow(this.media, () => (this.waits ? null : this.offset));
   }
 
   say(text) {
@@ -111,8 +106,8 @@ export class Player {
   end() {
     this.ended = true;
     clearTimeout(this.timer);
-    cancelAnimationFrame(this.frame);
     if (!this.media) return;
+    this.boxes.of(null);
     this.media.pause();
     this.media.removeAttribute("src");
     this.media.load();

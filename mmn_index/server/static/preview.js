@@ -16,8 +16,8 @@ export function stop(card = null) {
 }
 
 /**
- * Play the parts of a hit in turn. `say` writes a line on the card, or removes it; `show` is told which second is
- * seen, and null where it is the picture again.
+ * Play the parts of a hit in turn. `say` writes a line on the card, or removes it; `show` is told which second of
+ * which part is seen.
  */
 export async function play(card, hit, index, say, show) {
   if (current?.card === card) return;
@@ -98,7 +98,7 @@ class Preview {
       const at = this.element.currentTime;
       if (!this.element.seeking && this.element.readyState > 1) {
         this.progress.style.transform = `scaleX(${Math.min(1, Math.max(0, (at - begin) / (end - start)))})`;
-        this.show(at - begin + start);
+        this.show(at - begin + start, this.part);
         if (!this.converted && (at >= end - 0.02 || at < start - 0.5)) this.turn();
       }
       this.frame = requestAnimationFrame(look);
@@ -125,7 +125,6 @@ class Preview {
     cancelAnimationFrame(this.frame);
     this.card.classList.remove("plays");
     this.progress.style.transform = "scaleX(0)";
-    this.show(null);
     if (!this.element) return;
     this.element.pause();
     this.element.removeAttribute("src"); // the connection is closed, too
