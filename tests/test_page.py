@@ -23,7 +23,7 @@ import uvicorn
 from conftest import Command
 from mmn_index.index_build.change import set_ranking
 from moving import make_video
-from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from mmn_index.confidence import QUANTITIES, Calibration
 from mmn_index.index import IndexWriter, MomentIndex
@@ -41,26 +41,6 @@ SURE = 0.55  # of every hit: the calibration has slopes of zero
 LENGTH, LONG = 6.0, 30.0
 WINDOW = 8
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.fail("the tests of the page drive chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

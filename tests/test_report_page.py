@@ -1,29 +1,14 @@
 """The page of a report and of a comparison in a real browser: light and dark, wide and narrow, without a script."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import axe_playwright_python
 import pytest
 from conftest import Command
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
+from test_page import AXE
 
 from mmn_index.evaluation.plots import Plot, Series, svg
-
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.fail("the tests of the page drive chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from mmn_index.cli.page import picture_times
 from PIL import Image
 from playwright.sync_api import Page, expect
 from starlette.testclient import TestClient
-from test_page import browser, serving, visit  # noqa: F401  (fixtures)
+from test_page import serving, visit  # noqa: F401  (a fixture)
 from test_tubes_of_videos import COLOURS, RATE, SECONDS, box_at, boxes_json, make_video
 from tube_world import SETTING
 

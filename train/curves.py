@@ -5,7 +5,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mmn_index.errors import DependencyError
+from mmn_index.evaluation.plots import check_library
+
+_RECALLS = ("R@", "mIoU", "vIoU@", "m_vIoU", "m_tIoU")  # what validation is measured by
 
 
 def draw(metrics: Path, picture: Path) -> None:
@@ -14,16 +16,13 @@ def draw(metrics: Path, picture: Path) -> None:
     Raises:
         DependencyError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError as error:
-        raise DependencyError(
-            "matplotlib is not installed. Add it with `pip install 'mmn-index[plots]'`."
-        ) from error
+    check_library()
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     epochs = [line["epoch"] for line in lines]
-    recalls = [name for name in lines[-1] if name.startswith("R@") or name == "mIoU"]
+    recalls = [name for name in lines[-1] if name.startswith(_RECALLS)]
     figure = Figure(
         figsize=(5 * (2 + bool(recalls)), 3.6), layout="constrained"
     )  # no global state, no window
