@@ -69,13 +69,9 @@ def tune_text(
     from mmn_index.train.tune_text import TuneConfig
     from mmn_index.train.tune_text import tune_text as run
 
-    from mmn_index import checkpoint as checkpoints
-    from mmn_index.models import refuse_tubes
     from mmn_index.places import check_folder
 
-    if checkpoints.is_checkpoint(checkpoint):
-        tubes = checkpoints.info(checkpoint).config.tubes
-        refuse_tubes(checkpoint, "text sides cannot be tuned", tubes=tubes)
+    _refuse_tubes(checkpoint)
     check_folder(out)
     config = TuneConfig(epochs=epochs, lr=lr, negatives=negatives, alike=alike, seed=seed)
     held_out = None
@@ -106,3 +102,12 @@ def tune_text(
         f"{result.epoch}{' (untouched)' if result.epoch == 0 else ''}."
     )
     tell_left_out(left_out, out)
+
+
+def _refuse_tubes(path: Path) -> None:
+    """Before annotations are read in a form that a model over tubes does not have."""
+    from mmn_index import checkpoint
+    from mmn_index.models import refuse_tubes
+
+    if checkpoint.is_checkpoint(path):
+        refuse_tubes(path, "text sides cannot be tuned", tubes=checkpoint.info(path).config.tubes)

@@ -182,7 +182,7 @@ def test_a_second_ctrl_c_ends_at_once_and_quietly(
 def test_a_worker_that_hangs_holds_up_neither_signals_nor_the_end(root: Path) -> None:
     with processes(root, "--workers", "2") as (url, process):
         until(lambda: len(workers(process)) == 2)
-        until(lambda: httpx.get(f"{url}/v1/health/ready").status_code == 200)
+        until(lambda: httpx.get(f"{url}/v1/health/ready", timeout=30).status_code == 200)
         os.kill(min(workers(process)), signal.SIGSTOP)
         time.sleep(2)
         assert httpx.get(f"{url}/v1/health/ready").status_code == 200  # the other one answers
