@@ -1,12 +1,13 @@
 """mmn-index eval: a model within annotated videos, an index as a whole, or what fits the annotations."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mmn_index.errors import ConfigError
+from mmn_index.errors import ConfigError, OutputError
 from mmn_index.evaluation.benchmarks import Benchmark, Published, further_off
 from mmn_index.evaluation.data_sets import BENCHMARKS
 
@@ -166,6 +167,7 @@ def evaluate(**options: Any) -> None:
     subject = subject_of(asked)
     found = Found(asked)
     files = files_of(asked, benchmark) if asked.model or asked.over or asked.predictions else None
+    _check_inputs(asked, *((files.annotations, files.features) if files else ()))
     if asked.mvmr:  # is its own annotation file
         measure_pools(found, open_index(asked, subject, metric), asked.mvmr)
     if files is not None:
@@ -186,6 +188,7 @@ def _score_by(asked: Asked, metric: str) -> None:
 
     truth, predictions = two_files(asked)
     _check_places(asked)
+    _check_inputs(asked, truth)
     section = METRICS[metric](truth, predictions)
     scope = {"scope": "predictions", "metric": metric}
     show_section(replace(section, scope=scope), everything=asked.everything, as_json=asked.as_json)
@@ -199,14 +202,29 @@ def _score_by(asked: Asked, metric: str) -> None:
 
 def _check_places(asked: Asked) -> None:
     """Try where results are written, before anything is computed."""
+    from mmn_index.evaluation.folder import COMPARISON, REPORT, check_names
     from mmn_index.evaluation.plots import check_library
     from mmn_index.places import check_file, check_folder
 
     if asked.folder:
         check_folder(asked.folder)
+        check_names(asked.folder, COMPARISON if asked.compare else REPORT)
         check_library()
     if asked.write_predictions:
         check_file(asked.write_predictions, regular=False)
+
+
+def _check_inputs(asked: Asked, *inputs: Path) -> None:
+    """Refuse to write over a file that is read; `inputs` are those that options did not name."""
+    from mmn_index.evaluation.folder import REPORT
+
+    read = [one for one in (*inputs, asked.seen, asked.predictions, asked.mvmr) if one is not None]
+    written = [asked.folder / name for name in REPORT] if asked.folder else []
+    for out in [*written, *filter(None, [asked.write_predictions])]:
+        if any(os.path.exists(out) and os.path.exists(one) and os.path.samefile(out, one) for one in read):
+            raise OutputError(f"{out}: is read here, and would be written over. Choose another place.")
+    if asked.write_predictions and asked.write_predictions.absolute() in [one.absolute() for one in written]:
+        raise OutputError(f"{asked.write_predictions}: is a file of the report of -o. Choose another place.")
 
 
 def _reference(benchmark: Benchmark | None, points: float | None) -> Published | None:

@@ -72,7 +72,7 @@ def subject_of(asked: Asked) -> Subject:
     _check_there(asked.model)
     about = checkpoints.info(asked.model)
     if about.config.tubes:
-        options = ("seen", "score", "nms", "mvmr", "hub")
+        options = ("seen", "score", "nms", "mvmr", "hub", "predictions")
         if left := ", ".join(filter(None, [asked.unused(*options), "--corpus" * asked.corpus])):
             raise click.UsageError(f"{asked.model} is a model over tubes: leave out {left}.")
     elif asked.write_predictions and not asked.corpus:
@@ -140,7 +140,7 @@ def plan_of(asked: Asked, subject: Subject, files: Files) -> Plan:
             )
         return Plan(True, False, False, False, None, "vIoU of HC-STVG, as the annotations have boxes")
     if form.kind == BOXES and subject.searched is not None and read_manifest(subject.searched).tubes:
-        if left := asked.unused("seen", "features"):
+        if left := asked.unused("seen", "features", "predictions"):
             raise click.UsageError(f"An index of tubes has all that boxes are measured by: leave out {left}.")
         why = "vIoU of HC-STVG within each video and over the collection, as the annotations have boxes"
         return Plan(False, False, False, False, None, why, tubes=True)
@@ -155,7 +155,7 @@ def plan_of(asked: Asked, subject: Subject, files: Files) -> Plan:
                 f"{files.annotations}: its moments have a graded relevance and lie in several videos, and a "
                 "model answers within one. Give an index."
             )
-        if left := asked.unused("seen", "write_predictions", "features"):
+        if left := asked.unused("seen", "write_predictions", "features", "predictions"):
             raise click.UsageError(
                 f"Moments with a graded relevance are searched in the whole collection: leave out {left}."
             )

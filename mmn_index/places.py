@@ -47,6 +47,8 @@ def check_folder(path: Path) -> None:
         OutputError: it or the folder that it will be made in refuses, or the disk is full.
     """
     try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # a name that is too long is an error
         there = path.absolute()
         while not os.path.lexists(there):
             there = there.parent

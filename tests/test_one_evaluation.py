@@ -274,6 +274,7 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
         monkeypatch.setattr(place, never)
     monkeypatch.setattr("mmn_index.evaluation.data_form.form_of", never)
     options = (("--corpus",), ("--seen", tmp_path / "none"), ("--nms", 0.4), ("--mvmr", tmp_path / "none"))
+    options = (*options, ("--predictions", truths))
     for more in options:
         told = command.run("eval", model, *files, *more)
         assert told.exit_code == 2, told.output
@@ -406,6 +407,32 @@ def test_predictions_and_metrics_have_reports_too(world: Path, command: Command,
         command.ok("eval", "--metric", "qvhighlights", *files, "-o", tmp_path / name)
     shown = command.ok("eval", "--compare", tmp_path / "far", tmp_path / "near").stdout
     assert "B is really better" in shown
+
+
+def test_what_is_read_is_not_written_over(world: Path, command: Command, tmp_path: Path) -> None:
+    """Nor is a place taken that turns out to be unusable after hours."""
+    out = tmp_path / "out"
+    out.mkdir()
+    split = shutil.copy(world / "train.json", out / "report.json")
+    index, given = world / "collection.mmn", ("--annotations", split)
+    before = split.read_bytes()
+    (tmp_path / "link.json").symlink_to(split)
+    again = ("--metric", "qvhighlights", "--predictions", split, "-o", out)
+    for options in (
+        (index, *given, "-o", out),
+        (index, *given, "--write-predictions", split),
+        (index, *given, "--write-predictions", tmp_path / "link.json"),
+        (index, "--annotations", world / "train.json", "--seen", split, "-o", out),
+        (*given, *again),
+    ):
+        command.fails("eval", *options, says="is read here, and would be written over")
+        assert split.read_bytes() == before
+    two = ("--write-predictions", tmp_path / "report.md", "-o", tmp_path)
+    command.fails("eval", index, *given, *two, says="is a file of the report")
+    (tmp_path / "taken" / "report.md").mkdir(parents=True)
+    told = command.run("eval", index, *given, "-o", tmp_path / "taken")
+    assert "report.md: is a folder" in told.stderr
+    assert not told.stdout
 
 
 def some_report() -> Report:

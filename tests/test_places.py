@@ -56,7 +56,8 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("/nowhere")
-    for path in (tmp_path / "file", tmp_path / "file" / "a", tmp_path / "dangling", Path("/proc/a/b")):
+    named = [tmp_path / name for name in ("file", "file/a", "dangling", "long" * 100)]
+    for path in (*named, Path("/proc/a/b")):
         with pytest.raises(OutputError, match="cannot be written"):
             check_folder(path)
 

@@ -13,6 +13,7 @@ from tube_world import SETTING, make_world
 
 from mmn_index.errors import AnnotationError
 from mmn_index.evaluation.tube_answers import chances
+from mmn_index.evaluation.tube_files import Stated
 from mmn_index.evaluation.tube_truths import read_right_tubes, read_truths
 from mmn_index.proposals import ProposalGrid
 from mmn_index.tube_file import FoundTube, TubeFile
@@ -153,6 +154,7 @@ def test_a_tube_is_cut_to_the_segment_with_its_features() -> None:
         {"temporal_gt": {"begin_fid": 9, "end_fid": 9}},
         {"temporal_gt": {"begin_fid": 30, "end_fid": 50}},
         {"temporal_gt": {"begin_fid": "1", "end_fid": 5}},
+        {"temporal_gt": {"begin_fid": 0, "end_fid": 10**14}},
         {"captions": [{"description": "", "target_id": 1}]},
         {"captions": [{"description": "a dog", "target_id": None}]},
         {"vid": None},
@@ -164,6 +166,13 @@ def test_an_entry_that_cannot_be_is_named(form: str, change: dict[str, Any], tmp
     broken = [entries()[1] | change]
     with pytest.raises(AnnotationError, match=r"t\.json: (videos, )?entry "):
         read_truths(written(tmp_path / "t.json", FORMS[form](broken)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_size_of_zero_says_nothing(form: str, tmp_path: Path) -> None:
+    given = [one | {"width": 0, "height": 0, "frame_count": 0} for one in entries()]
+    truths = read_truths(written(tmp_path / "t.json", FORMS[form](given)))
+    assert {one.stated for one in truths.videos} == {Stated()}
 
 
 @pytest.mark.parametrize(

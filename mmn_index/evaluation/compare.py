@@ -149,7 +149,7 @@ def _said(found: Compared, a: Report, b: Report) -> list[str]:
         )
     if found.videos < LEAST:
         said.append(
-            f"{found.videos} videos are too few to tell a difference from chance: from {LEAST} on there are "
+            f"Videos are too few to tell a difference from chance ({found.videos}): from {LEAST} on there are "
             "intervals."
         )
     elif found.videos < _FEW:

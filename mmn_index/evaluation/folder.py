@@ -1,8 +1,9 @@
 """The folder that keeps an evaluation (report.json, report.md, report.html), or a comparison of two."""
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def write_comparison(folder: Path, found: Comparison) -> None:
     _write(folder, dict(zip(COMPARISON, (content, markdown(page), html(page)), strict=True)))
 
 
+def check_names(folder: Path, names: Iterable[str]) -> None:
+    """Find out whether a folder has folders where files of a report will be.
+
+    Raises:
+        OutputError: it has.
+    """
+    for name in names:
+        if os.path.isdir(folder / name):
+            raise OutputError(f"{folder / name}: is a folder, and a file of the report has to get its name.")
+
+
 def _write(folder: Path, files: Mapping[str, str]) -> None:
     """Replace all files or none: first each is written under another name, then all get their names; where
     one cannot get it, those before it get their old content back.
@@ -47,9 +59,8 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
     new = {folder / name: folder / f".{name}.part" for name in files}
     old = {path: folder / f".{path.name}.old" for path in new}
     try:
+        check_names(folder, files)
         for path, text in zip(new, files.values(), strict=True):
-            if path.is_dir():
-                raise OutputError(f"{path}: is a folder, and a file of the report has to get its name.")
             # What UTF-8 cannot say is written as JSON escapes it.
             new[path].write_text(text, encoding="utf-8", errors="backslashreplace")
         _rename(new, old)

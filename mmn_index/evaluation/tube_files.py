@@ -24,7 +24,7 @@ from .row_files import Row, as_row, finite, read_keyed
 
 _TRUTHS = "{video: {bbox: [[x, y, w, h], ...], st_frame}} as in HC-STVG's annotations, or as results are"
 _RESULTS = "{video: {st_frame, ed_frame, bbox: {frame: [x1, y1, x2, y2]}}} as in HC-STVG's challenge"
-_LARGEST = 1e6  # pixels, and frames of a video
+LARGEST = 1e6  # pixels, and frames of a video
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _result(row: Row, expected: str) -> Stretch:
     if not isinstance(boxes, dict) or not boxes:
         raise row.wrong(f"bbox is {short(boxes)}. Expected {expected}")
     for name in boxes:
-        if not (name.isascii() and name.isdigit() and int(name[:9]) == int(name) <= _LARGEST):
+        if not (name.isascii() and name.isdigit() and int(name[:9]) == int(name) <= LARGEST):
             raise row.wrong(f"bbox: '{short(name)[1:-1]}' is no number of a frame")
     frames = sorted({int(name): name for name in boxes}.items())
     if len(frames) < len(boxes):
@@ -189,7 +189,7 @@ def box_of(row: Row, value: Any, where: str, *, wide: bool) -> list[float]:
         AnnotationError: it is no box.
     """
     numbers = [finite(x) for x in value] if isinstance(value, list) else []
-    kept = [x for x in numbers if x is not None and abs(x) <= _LARGEST]
+    kept = [x for x in numbers if x is not None and abs(x) <= LARGEST]
     form = "[x, y, w, h]" if wide else "[x1, y1, x2, y2]"
     if len(numbers) != 4 or len(kept) != 4:
         raise row.wrong(f"{where} is {short(value)}, expected {form} in pixels")

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..errors import AnnotationError
 from .row_files import Row, as_row
-from .tube_files import Stated, Stretch, TubeTruth, box_of, tube_of
+from .tube_files import LARGEST, Stated, Stretch, TubeTruth, box_of, tube_of
 
 _PREPARED = (
     "TubeDETR's {videos: [{original_video_id, caption, target_id, tube_start_frame, ...}], trajectories}"
@@ -77,10 +77,10 @@ def vidstg_truths(path: Path, content: Any) -> list[TubeTruth]:
 
 def _stretch(one: _Sentence, box_at: _BoxAt) -> Stretch:
     first, end = one.moment
-    boxes = {frame + 1: box for frame in range(first, end) if (box := box_at(frame)) is not None}
     for frame in (first, end - 1):
-        if frame + 1 not in boxes:
+        if box_at(frame) is None:
             raise one.row.wrong(f"target {one.target} has no box on frame {frame}, which is of its moment")
+    boxes = {frame + 1: box for frame in range(first, end) if (box := box_at(frame)) is not None}
     return Stretch(first + 1, end, tube_of(one.row, list(boxes), list(boxes.values())))
 
 
@@ -117,7 +117,7 @@ def _own(path: Path, content: list[Any]) -> Iterator[tuple[_Sentence, _BoxAt]]:
         if not isinstance(frames, list):
             raise row.wrong(
                 f"trajectories are {short(frames)}, expected VidOR's, a list of boxes a frame. VidSTG's own "
-                "files hold no boxes: put VidOR's into them (docs/training.md)"
+                "files hold no boxes: put VidOR's into them (docs/tubes.md)"
             )
         for kind in ("questions", "captions"):
             asked = row.content.get(kind) or []
@@ -152,11 +152,13 @@ def _span(row: Row, first: str, end: str) -> _Span:
     found = row.whole(first), row.whole(end)
     if found[1] <= found[0]:
         raise row.wrong(f"{end} is {found[1]} and {first} {found[0]}; the end is behind the last frame")
+    if found[1] > LARGEST:
+        raise row.wrong(f"{end} is {found[1]:,}; no video has more than {LARGEST:,.0f} frames")
     return found
 
 
 def _stated(row: Row) -> Stated:
     width, height, frames = (
-        row.whole(name) if row.has(name) else None for name in ("width", "height", "frame_count")
+        row.whole(name) or None if row.has(name) else None for name in ("width", "height", "frame_count")
     )
     return Stated(width, height, frames)
