@@ -1,7 +1,7 @@
 """The part of `mmn-index eval` that searches an index, and that scores lists that somebody else made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +201,7 @@ def search_pools(searched: Searched, path: Path, digest: str) -> "Section":
 
 def search_judged(searched: Searched, path: Path, digest: str) -> "Section":
     """Search the queries of a file of judged moments in the whole index."""
+    from mmn_index.evaluation.corpus_section import collection_name
     from mmn_index.evaluation.made_elsewhere import ranking_section
     from mmn_index.evaluation.ndcg import read_judgements, read_wordings
     from mmn_index.evaluation.ndcg_search import rank_moments
@@ -218,7 +219,8 @@ def search_judged(searched: Searched, path: Path, digest: str) -> "Section":
             f"{path}: {len(missing):,} of its videos are not in {searched.index.root}, e.g. "
             f"'{min(missing)}': their moments cannot be found, and count as not found."
         )
-    return ranking_section(judged, lists, sentences, digest)
+    section = ranking_section(judged, lists, sentences, digest)
+    return replace(section, conditions={**section.conditions, "collection": collection_name(known)})
 
 
 def score_lists(path: Path, split: "Annotations", train: "Annotations | None", digest: str) -> "Section":

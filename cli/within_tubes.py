@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ def viou_in_index(
     searched: "Searched", annotations: Path, digest: str, predictions: Path | None, *, strict: bool
 ) -> Within:
     """What an index of tubes answers, in each sentence's own video and over the collection."""
+    from mmn_index.evaluation.corpus_section import collection_name
     from mmn_index.evaluation.tube_answers import chances, submission
     from mmn_index.evaluation.tube_search import IndexTubes, search_tubes
     from mmn_index.evaluation.tube_truths import read_truths
@@ -81,9 +83,11 @@ def viou_in_index(
         others = chances(truths.videos, tubes, index.manifest.grid)
     if predictions is not None:
         _write(predictions, submission(found.own))
+    over = tube_search_section(found, searched.scored, digest, index.num_moments)
+    searched_in = {"collection": collection_name(index.video_ids), "NMS": f"{searched.nms:g}"}
     sections = [
         tubes_section(found.own, others, digest, "this index"),
-        tube_search_section(found, searched.scored, digest, index.num_moments),
+        replace(over, conditions={**over.conditions, **searched_in}),
     ]
     values = {one.name: one.value for one in sections[0].metrics}
     return Within(sections, values, [], [*left_out, *_without(found.own)])

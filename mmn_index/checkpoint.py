@@ -293,7 +293,7 @@ def info(path: str | os.PathLike[str]) -> CheckpointInfo:
         return CheckpointInfo(
             path, config, about["fingerprint"], about["features"], about["text_encoder"], encoder, durations
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}/config.json: is damaged ({error!r}).") from error
 
 

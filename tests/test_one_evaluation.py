@@ -199,6 +199,10 @@ def test_graded_relevance_needs_a_collection(
         assert (one["unit"], len(one["values"])) == ("", 4)
         assert sum(one["values"]) / 4 == pytest.approx(one["value"], abs=1e-5)
     assert any(one["value"] > 0 for one in section["metrics"])
+    smaller = Path(shutil.copytree(world / "collection.mmn", tmp_path / "smaller.mmn"))
+    command.ok("remove", "--index", smaller, "v0")
+    report_of(command, tmp_path / "s", smaller, *data)
+    command.fails("eval", "--compare", tmp_path / "r", tmp_path / "s", says="as they differ in collection")
     model = (world / "run" / "model", "--features", tmp_path / "none.h5")
     command.fails("eval", *model, *data, says="Give an index")
     told = command.run("eval", world / "collection.mmn", *data, "--write-predictions", tmp_path / "p")
@@ -433,6 +437,14 @@ def test_what_is_read_is_not_written_over(world: Path, command: Command, tmp_pat
     told = command.run("eval", index, *given, "-o", tmp_path / "taken")
     assert "report.md: is a folder" in told.stderr
     assert not told.stdout
+
+
+def test_nesting_without_end_is_damage(world: Path, command: Command, tmp_path: Path) -> None:
+    given = ("--annotations", world / "train.json", "--features", world / "features.h5")
+    for place, name in (("collection.mmn", "manifest.json"), ("run/model", "config.json")):
+        copy = Path(shutil.copytree(world / place, tmp_path / name))
+        (copy / name).write_text("[" * 100_000)
+        command.fails("eval", copy, *given, says=f"{name}: is damaged")
 
 
 def some_report() -> Report:

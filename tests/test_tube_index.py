@@ -409,6 +409,9 @@ def test_an_evaluation_of_the_index_is_that_of_its_model(
         "report.html",
     }
     command.ok("eval", "--compare", tmp_path / "report", tmp_path / "report")
+    command.ok("eval", shelf / "shelf.mmn", *truths, "--nms", 0.2, "-o", tmp_path / "other")
+    said = command.ok("eval", "--compare", tmp_path / "report", tmp_path / "other").stderr
+    assert "Over the collection: not comparable, as they differ in NMS (0.5 and 0.2)" in said
     told = command.run("eval", shelf / "shelf.mmn", *truths, "--features", shelf / "tubes.h5")
     assert "leave out --features" in told.stderr
 

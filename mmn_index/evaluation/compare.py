@@ -149,8 +149,8 @@ def _said(found: Compared, a: Report, b: Report) -> list[str]:
         )
     if found.videos < LEAST:
         said.append(
-            f"Videos are too few to tell a difference from chance ({found.videos}): from {LEAST} on there are "
-            "intervals."
+            f"Videos are too few to tell a difference from chance ({found.videos}): from {LEAST} on there "
+            "are intervals."
         )
     elif found.videos < _FEW:
         said.append(f"{found.videos} videos are few: intervals are rather too narrow.")

@@ -1,7 +1,7 @@
 """Recall over a collection, in pools, or of lists that somebody else made, as a section of a report."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..confidence import rounded_down
@@ -48,7 +48,7 @@ def collection_section(
         )
     conditions = {"annotations": digest}
     if everywhere:
-        conditions["collection"] = collection_name(corpus)
+        conditions["collection"] = collection_name(corpus.ids.values())
     return Section(
         COLLECTION,
         f"{title}, lists of 100",
@@ -110,10 +110,10 @@ def queries_in(queries: Queries, corpus: Corpus) -> tuple[Query, ...]:
     return tuple(Query(str(position), corpus.ids[video], sentence) for position, video, sentence in each)
 
 
-def collection_name(corpus: Corpus) -> str:
+def collection_name(video_ids: Collection[str]) -> str:
     """How many videos are searched, and a digest of which."""
-    found = hashlib.sha256("\n".join(sorted(corpus.ids.values())).encode("utf-8", "surrogatepass"))
-    return f"{len(corpus.ids):,} videos ({found.hexdigest()[:12]})"
+    found = hashlib.sha256("\n".join(sorted(video_ids)).encode("utf-8", "surrogatepass"))
+    return f"{len(video_ids):,} videos ({found.hexdigest()[:12]})"
 
 
 def _metrics(one: Outcome, nms: float | None) -> list[Metric]:

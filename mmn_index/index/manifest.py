@@ -173,7 +173,7 @@ def read_manifest(root: Path) -> Manifest:
             None if content["rate"] is None else float(content["rate"]),
             bool(content.get("tubes", False)),  # earlier manifests do not say it
         )
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error
 
 
