@@ -327,3 +327,14 @@ def test_the_command(tmp_path: Path, command: Command) -> None:
     refused = command.run("eval", *pair, "--annotations", "a.json", "model")
     assert refused.exit_code == 2
     assert "leave out INDEX|MODEL, --annotations" in refused.stderr
+
+
+def test_the_page_says_with_what_each_was_measured(world: Path, tmp_path: Path, command: Command) -> None:
+    for score in ("collection", "product"):
+        made = ("--annotations", world / "train.json", "--score", score, "-o", tmp_path / score)
+        command.ok("eval", world / "collection.mmn", *made)
+    command.ok("eval", "--compare", tmp_path / "collection", tmp_path / "product", "-o", tmp_path / "both")
+    text = (tmp_path / "both" / "comparison.html").read_text()
+    assert "name collection" in text
+    assert "name product" in text
+    assert text.count("NMS") >= 2

@@ -84,7 +84,10 @@ def comparison_document(found: Comparison) -> Document:
                 () if every.rows == short.rows else (every,),
             )
         )
-    reports = {name: {"path": str(one.path), **one.about.get("evaluated", {})} for name, one in found.named}
+    reports = {
+        name: {"path": str(one.path), **one.about.get("evaluated", {}), **one.about.get("options", {})}
+        for name, one in found.named
+    }
     used = dict.fromkeys(
         section.definition
         for section in found.a.sections

@@ -19,6 +19,8 @@ from .sections import DEFINITIONS, Metric, Query, Section
 NAME = "report.json"
 FORMAT, VERSION = "mmn-index report", 1
 _LARGEST = 1 << 28  # bytes; a report of 17,000 sentences has about 10 MB
+_ABOUT = ("evaluated", "options")  # what a comparison shows of what was measured with what
+_PLAIN = (str, int, float)
 _KEYS = ("id", "video", "sentence")
 
 
@@ -111,12 +113,21 @@ def read_report(path: Path) -> Report:
         given = _list(content.get("sections"), "sections")
         sections = tuple(_read_section(one, f"section {n}") for n, one in enumerate(given, 1))
         _check(bool(sections), "has no section")
-        given = content.get("evaluated", {})
-        _check(isinstance(given, dict), f"evaluated is {short(given)}, expected an object")
-        evaluated = {key: value for key, value in given.items() if isinstance(value, str | int)}
-        return Report(_text(content.get("chosen"), "chosen"), sections, {"evaluated": evaluated}, path)
+        about = {name: _read_about(content.get(name, {}), name) for name in _ABOUT}
+        return Report(_text(content.get("chosen"), "chosen"), sections, about, path)
     except ValueError as error:
         raise ConfigError(f"{file}: {error}.") from error
+
+
+def _read_about(given: Any, name: str) -> dict[str, Any]:
+    """Entries of one value, and of several, such as a score's, as text."""
+    _check(isinstance(given, dict), f"{name} is {short(given)}, expected an object")
+    texts = {
+        key: ", ".join(f"{part} {one}" for part, one in value.items() if isinstance(one, _PLAIN))
+        for key, value in given.items()
+        if isinstance(value, dict)
+    }
+    return {key: value for key, value in given.items() if isinstance(value, _PLAIN)} | texts
 
 
 def _content(file: Path, given: Path) -> Any:
