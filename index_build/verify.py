@@ -32,6 +32,7 @@ from mmn_index.zero_shot import is_zero_shot
 
 from .candidates import measured_recall
 from .embed import encode
+from .source import check_backbone
 
 _SAMPLE = 16  # videos that are embedded again
 _WINDOWS = 4  # of each of them
@@ -237,6 +238,7 @@ def _hubs(index: MomentIndex, bank: Bank) -> Iterator[str]:
 
 
 def _embedded_again(index: MomentIndex, features: FeatureFile | TubeVideos) -> tuple[int, list[str]]:
+    check_backbone(model_info(index.model_path), features, index.model_path)
     model = load_model(index.model_path)
     live = np.flatnonzero(index.live)
     if not len(live):
@@ -250,8 +252,10 @@ def _embedded_again(index: MomentIndex, features: FeatureFile | TubeVideos) -> t
                 f"'{index.video_id(int(chosen[0]))}'."
             )
         ]
-    wrong = []
     tubes = index.manifest.tubes
+    wrong = [text for number in present for text in _other_tubes(index, features, number)]
+    if wrong:
+        return len(present), wrong
     windows = [
         (
             number,
@@ -273,3 +277,17 @@ def _embedded_again(index: MomentIndex, features: FeatureFile | TubeVideos) -> t
                     "Were its features changed?"
                 )
     return len(present), wrong
+
+
+def _other_tubes(index: MomentIndex, features: FeatureFile | TubeVideos, number: int) -> Iterator[str]:
+    """Whether a video's tubes and their boxes are those of a file of tubes."""
+    if not isinstance(features, TubeVideos):
+        return
+    name, own = index.video_id(number), index.rows.tubes_of(number)
+    numbers = features.numbers(name)
+    same = [tube.number for tube, _ in own] == numbers and all(
+        np.array_equal(boxes, found.tube.boxes) and tube.first_frame == found.tube.first
+        for (tube, boxes), found in zip(own, features.tubes(name), strict=True)
+    )
+    if not same:
+        yield f"{index.root}: video '{name}' has other tubes in {features.path}. Was the file made anew?"

@@ -642,6 +642,26 @@ def test_damage_is_told_in_one_line(name: str, tmp_path: Path) -> None:
     assert not any("\n" in text for text in told)
 
 
+def test_verify_compares_boxes_with_the_file(
+    shelf: Path, world: Path, tmp_path: Path, command: Command
+) -> None:
+    path, root = tmp_path / "t.h5", tmp_path / "i.mmn"
+    short_tubes(path, ("a",))
+    command.ok("build", shelf / "run" / "model", path, "-o", root)
+    command.ok("verify", "--index", root, "--features", path)
+    with h5py.File(path, "a") as file:
+        file["a/3/boxes"][5] += 1
+    said = command.run("verify", "--index", root, "--features", path)
+    assert said.exit_code == 1
+    assert "video 'a' has other tubes" in said.output
+    with h5py.File(path, "a") as file:
+        del file["a/3"]
+    assert "video 'a' has other tubes" in command.run("verify", "--index", root, "--features", path).output
+    other = ("--features", world / "features.h5")
+    command.fails("verify", "--index", root, *other, says="holds features of whole videos")
+    command.fails("verify", "--index", world / "collection.mmn", "--features", path, says="holds tubes")
+
+
 def test_tubes_keep_their_numbers(shelf: Path, tmp_path: Path, command: Command) -> None:
     """Whoever dropped some tubes from the file finds the others by their names there."""
     path, root = tmp_path / "t.h5", tmp_path / "i.mmn"
