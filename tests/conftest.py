@@ -291,9 +291,9 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """A chromium that draws pages."""
+    """A chromium that draws pages; an event loop runs in this thread as long as there is one."""
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium")
