@@ -101,7 +101,7 @@ def compact(
                 row["uri"],
                 row["duration"],
                 tuple(index.rows.windows_of(number)),
-                tuple(tube for tube, _ in index.rows.tubes_of(number)),
+                index.rows.planned_tubes(number),
             )
             for number, row in zip(numbers.tolist(), known, strict=True)
         ]

@@ -114,7 +114,9 @@ def tubes_of(features: TubeVideos, video_id: str) -> tuple[PlannedTube, ...]:
     about = features.footage(video_id)
     return tuple(
         PlannedTube(number, one.tube.first, len(one.tube), about.rate, about.width, about.height, one.score)
-        for number, one in zip(features.numbers(video_id), features.tubes(video_id), strict=True)
+        for number, one in zip(
+            features.numbers(video_id), features.tubes(video_id, features=False), strict=True
+        )
     )
 
 
@@ -124,4 +126,8 @@ def boxes_of(
     """The boxes of each tube in turn, (frames, 4) pixels; None where there are no tubes."""
     if not isinstance(features, TubeVideos):
         return None
-    return (found.tube.boxes.numpy() for video in videos for found in features.tubes(video.video_id))
+    return (
+        found.tube.boxes.numpy()
+        for video in videos
+        for found in features.tubes(video.video_id, features=False)
+    )

@@ -287,7 +287,7 @@ def _other_tubes(index: MomentIndex, features: FeatureFile | TubeVideos, number:
     numbers = features.numbers(name)
     same = [tube.number for tube, _ in own] == numbers and all(
         np.array_equal(boxes, found.tube.boxes) and tube.first_frame == found.tube.first
-        for (tube, boxes), found in zip(own, features.tubes(name), strict=True)
+        for (tube, boxes), found in zip(own, features.tubes(name, features=False), strict=True)
     )
     if not same:
         yield f"{index.root}: video '{name}' has other tubes in {features.path}. Was the file made anew?"

@@ -172,21 +172,16 @@ class TubeFile:
         """
         return self._text(video_id, "source")
 
-    def tubes(self, video_id: str) -> list[FoundTube]:
+    def tubes(self, video_id: str, *, features: bool = True) -> list[FoundTube]:
         """The tubes of a video, in the order of their numbers; there may be none.
+
+        Args:
+            features: read those, too; else the tubes have none.
 
         Raises:
             FeatureError: there is no such video, or a tube is damaged.
         """
-        return [self.tube(video_id, number) for number in range(self.count(video_id))]
-
-    def count(self, video_id: str) -> int:
-        """How many tubes a video has.
-
-        Raises:
-            FeatureError: there is no such video.
-        """
-        return len(self._numbers(video_id)[1])
+        return [self.tube(video_id, place, features=features) for place in range(len(self.numbers(video_id)))]
 
     def numbers(self, video_id: str) -> list[int]:
         """The numbers of a video's tubes, ascending; some may be missing.
@@ -196,14 +191,15 @@ class TubeFile:
         """
         return [int(name) for name in self._numbers(video_id)[1]]
 
-    def tube(self, video_id: str, place: int) -> FoundTube:
+    def tube(self, video_id: str, place: int, *, features: bool = True) -> FoundTube:
         """One of the tubes of a video, in the order of their numbers, counted from 0.
 
         Raises:
             FeatureError: there is no such video, or the tube is damaged.
         """
         group, names = self._numbers(video_id)
-        return self._tube(group, names[place], f"{self._named(video_id)}: tube {names[place]}")
+        where = f"{self._named(video_id)}: tube {names[place]}"
+        return self._tube(group, names[place], where, features=features)
 
     def pre_clips(self, video_id: str, found: FoundTube, config: ModelConfig) -> Tensor:
         """A tube's pre-clips, (M, D) float32.
@@ -225,7 +221,7 @@ class TubeFile:
         widths: Counter[int] = Counter()
         for video_id in self.video_ids:
             with suppress(FeatureError):  # whoever reads the video says it
-                if self.count(video_id):
+                if self.numbers(video_id):
                     widths[sum(stream.shape[1] for stream in self.tube(video_id, 0).streams)] += 1
             if widths.total() == _SAMPLE:
                 break
@@ -273,7 +269,7 @@ class TubeFile:
             raise FeatureError(f"{where}: is an array, expected a group.")
         return found
 
-    def _tube(self, video: h5py.Group, name: str, where: str) -> FoundTube:
+    def _tube(self, video: h5py.Group, name: str, where: str, *, features: bool) -> FoundTube:
         group = self._group(video, name, where)
         boxes = self._array(group, "boxes", where)
         first, score = _attribute(group, "first", where), _attribute(group, "score", where, 1.0)
@@ -286,15 +282,19 @@ class TubeFile:
             raise FeatureError(
                 f"{where}: has boxes whose end is before their start; they are x1, y1, x2, y2."
             )
+        tube = Tube(torch.arange(int(first), int(first) + len(boxes)), boxes)
+        return FoundTube(tube, score, self._streams(group, where) if features else ())
+
+    def _streams(self, group: h5py.Group, where: str) -> tuple[Tensor, ...]:
+        """The features of a tube."""
         try:
             keys = [str(key) for key in group]
         except (OSError, RuntimeError) as error:
             raise FeatureError(f"{where}: cannot be read ({reason_of(error)}).") from error
-        streams = sorted(key for key in keys if key == "features" or key.startswith("features_"))
-        if not streams:
+        names = sorted(key for key in keys if key == "features" or key.startswith("features_"))
+        if not names:
             raise FeatureError(f"{where}: has no features.")
-        frames = torch.arange(int(first), int(first) + len(boxes))
-        return FoundTube(Tube(frames, boxes), score, tuple(self._array(group, key, where) for key in streams))
+        return tuple(self._array(group, key, where) for key in names)
 
     def _array(self, group: h5py.Group, name: str, where: str) -> Tensor:
         """A matrix of numbers, (n, m) float32, n at least 1."""

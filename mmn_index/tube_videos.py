@@ -29,13 +29,9 @@ class TubeVideos(TubeFile):
         self.broken: Mapping[str, str] = {}
         about = self.path.stat()
         self.state = f"{about.st_size} {about.st_mtime_ns} {about.st_ino}"  # changes when the file does
-        self._known = set(self.video_ids)
-
-    def __contains__(self, video_id: str) -> bool:
-        return video_id in self._known
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self.video_ids)
 
     def duration(self, video_id: str) -> float:
         """Seconds of a video.
@@ -90,7 +86,7 @@ class TubeVideos(TubeFile):
         return self.pre_clips(where.video_id, self.tube(where.video_id, where.tube), config)
 
     def _check_some(self, video_id: str) -> None:
-        if not self.count(video_id):
+        if not self.numbers(video_id):
             raise FeatureError(f"{self._named(video_id)}: has no tube, so nobody can be found in it.")
 
     def _check(self, video_id: str, place: int, footage: Footage, dim: int, where: str) -> None:

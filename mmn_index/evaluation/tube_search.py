@@ -46,7 +46,7 @@ class IndexTubes:
     def footage(self, video_id: str) -> Footage:
         """What is known of a video's pictures."""
         number = self._index.number_of(video_id)
-        tube, _ = self._index.rows.tubes_of(number)[0]
+        tube = self._index.rows.planned_tubes(number)[0]
         frames = round(self._index.video(number).duration * tube.rate)
         return Footage(tube.width, tube.height, tube.rate, frames)
 

@@ -112,14 +112,21 @@ class Rows:
             return None
         return segment.tubes.between(first + int(here.argmax()), start, end)
 
+    def planned_tubes(self, video: int) -> tuple[PlannedTube, ...]:
+        """The tubes of a video without their boxes; none where windows are no tubes."""
+        segment, row = self.place(video)
+        if segment.tubes is None:
+            return ()
+        return segment.tubes.planned(slice(*segment.first_window[row : row + 2].tolist()))
+
     def tubes_of(self, video: int) -> list[tuple[PlannedTube, np.ndarray]]:
         """The tubes of a video with all their boxes, (frames, 4) pixels; none where windows are no tubes."""
         segment, row = self.place(video)
         if segment.tubes is None:
             return []
-        first, last = segment.first_window[row : row + 2].tolist()
-        planned = segment.tubes.planned(slice(first, last))
-        return [(tube, segment.tubes.boxes(first + place)) for place, tube in enumerate(planned)]
+        first = int(segment.first_window[row])
+        planned = enumerate(self.planned_tubes(video), first)
+        return [(tube, segment.tubes.boxes(window)) for window, tube in planned]
 
     def by_segment(self, rows: np.ndarray) -> list[tuple[Segment, int, np.ndarray]]:
         """Segments that (n,) rows lie in, their first row, and which of the rows."""

@@ -36,17 +36,19 @@ def maps_of(
         version=opened.version,
         video=index.video_id(number),
         score=score.name,
-        maps=[
-            each
-            for each in _maps(index, model, number, sentence, score, at)
-            if tube is None or each.tube == tube
-        ],
+        maps=_maps(index, model, number, sentence, score, at, tube),
     )
 
 
 @torch.inference_mode()
 def _maps(
-    index: MomentIndex, model: MomentModel, number: int, sentence: str, score: Score, at: float | None
+    index: MomentIndex,
+    model: MomentModel,
+    number: int,
+    sentence: str,
+    score: Score,
+    at: float | None,
+    tube: int | None,
 ) -> list[MapOut]:
     query = model.embed_sentences([sentence])
     grid = index.manifest.grid
@@ -54,6 +56,8 @@ def _maps(
     first, tubes = int(rows[0]), index.rows.tubes(rows)
     found = list[MapOut]()
     for place, window in enumerate(index.rows.windows_of(number)):
+        if tube is not None and (tubes is None or tubes[place] != tube):
+            continue
         if at is None or window.start <= at <= window.start + window.length:
             cells = score_map(index, grid, query, first // len(grid) + place, score).round(6)
             scores = [[None if isnan(value) else value for value in row] for row in cells.tolist()]

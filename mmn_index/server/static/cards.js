@@ -40,15 +40,16 @@ export function makeCard(hit, actions) {
   const tube = tubeName(hit.parts);
   const name = [hit.video, tube, heard, sure].filter(Boolean).join(", ");
   // One on each picture, and one on what plays over all of them.
-  const boxes = hit.tubes.map(() => new Boxes("cover"));
-  const playing = new Boxes("cover");
-  playing.element.classList.add("playing");
+  const boxes = hit.tubes[0] ? hit.tubes.map(() => new Boxes("cover")) : [];
+  const playing = hit.tubes[0] ? new Boxes("cover") : null;
+  playing?.element.classList.add("playing");
   const note = h("p", { class: "note", hidden: true });
   const shot = h(
     "div",
     { class: hit.parts.length > 1 ? "shot pair" : "shot" },
     ...hit.parts.map((_, part) => picture(hit, part, () => fail(card, note))),
-    ...(hit.tubes[0] ? [...boxes, playing].map(({ element }) => element) : []),
+    ...boxes.map(({ element }) => element),
+    playing?.element,
     h("button", { type: "button", class: "open", tabIndex: -1, "aria-label": `Open ${name}` }),
     h("span", { class: "time", textContent: times }),
     note,
@@ -148,6 +149,7 @@ export function start(card) {
   const hit = hitOf(card);
   const show = (seconds, part) => {
     const box = overlays.get(card);
+    if (!box) return;
     if (box.tube !== hit.tubes[part]) box.of(hit.tubes[part] ?? null);
     box.show(seconds);
   };
