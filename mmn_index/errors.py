@@ -11,6 +11,8 @@
     +-- QueryError         a search that asks for something that cannot be
     +-- OutputError        a place where a result cannot be written
     +-- ServerError        a server that cannot be reached, or does not answer
+    +-- DatabaseError      a database that cannot be reached, or holds no moments
+    +-- ClusterError       a cluster that cannot be reached, or cannot do the work
     +-- DependencyError    a package that this task needs is not installed
 
 A message says where, what is, what was expected, and the likely cause or the next step.
@@ -60,6 +62,14 @@ class OutputError(MmnIndexError):
 
 class ServerError(MmnIndexError):
     """A server that cannot be reached, or does not answer as one of ours."""
+
+
+class DatabaseError(MmnIndexError):
+    """A database that cannot be reached, or holds no moments."""
+
+
+class ClusterError(MmnIndexError):
+    """A cluster that cannot be reached, or cannot do the work."""
 
 
 class DependencyError(MmnIndexError):

@@ -32,6 +32,8 @@ FLOORS = [
     "mmn_index.video",
     "mmn_index.index",
     "mmn_index.search",
+    "mmn_index.databases",
+    "mmn_index.cluster",
     "mmn_index.evaluation",
     "mmn_index.handoff",
     "mmn_index.server",
