@@ -19,7 +19,7 @@ import torch
 
 from mmn_index.device import room as free
 from mmn_index.errors import ConfigError
-from mmn_index.index import Manifest, MomentIndex, SegmentEntry
+from mmn_index.index import CandidateAbout, Manifest, MomentIndex, SegmentEntry
 from mmn_index.index.scan import upper_bounds
 from mmn_index.index.vectors import HUB_WIDTH, bytes_a_moment, check_factory, lists_of
 from mmn_index.model import unit
@@ -155,39 +155,54 @@ def scan_milliseconds(moments: int, width: int) -> float:
 
 
 def tune(root: Path, manifest: Manifest, entry: SegmentEntry) -> SegmentEntry:
+    """As `tune_together`, of one segment."""
+    return tune_together(root, manifest, [entry])[0]
+
+
+def tune_together(root: Path, manifest: Manifest, entries: Sequence[SegmentEntry]) -> list[SegmentEntry]:
     """Choose how many lists a query visits, how many candidates it asks for, and where its first tangent
     plane touches the score: what costs the least and finds RECALL of the exact top 10 or, where nothing does,
     what finds the most.
 
     Costs are counted, not measured, so that an index does not depend on what else the machine does. The
     recall that is recorded is that of other queries than the ones it was chosen by.
+
+    Args:
+        entries: segments that share one candidate index, or are all scanned.
     """
-    if entry.candidates is None:
-        return entry
-    index = MomentIndex.of(root, replace(manifest, segments=(entry,)))
+    if not entries or entries[0].candidates is None:
+        return list(entries)
+    index = MomentIndex.of(root, replace(manifest, segments=tuple(entries)))
     queries = measuring_queries(index)
     exact = _answers(index, queries, SearchOptions(k=_TOP, exact=True))
-    truth, vectors = _rows(exact), index.segments[0].vectors
-    assert vectors is not None
+    truth, parts = _rows(exact), [part.vectors for part in index.segments if part.vectors is not None]
     noise = f"{len(truth)} means of {_ALIKE} moments alike, at a cosine of {_COSINE} in both spaces"
-    start = replace(entry.candidates, point=_last_point(index, queries, exact), noise=noise)
-    a_list = entry.moments / vectors.lists
+    start = replace(entries[0].candidates, point=_last_point(index, queries, exact), noise=noise)
+
+    def use(about: CandidateAbout) -> None:
+        for vectors in parts:
+            vectors.about = about
+
+    lists = parts[0].lists
+    a_list = sum(entry.moments for entry in entries) / lists
     best, most, cheapest = start, -1.0, float("inf")
     for depth in _DEPTHS:
         nprobe, before = _LEAST_LISTS, -1.0
         while _ROUND + nprobe * a_list + _CANDIDATE * depth < cheapest:  # or one round costs more already
-            vectors.about = replace(start, nprobe=min(nprobe, vectors.lists), depth=depth)
+            about = replace(start, nprobe=min(nprobe, lists), depth=depth)
+            use(about)
             answers = _answers(index, queries, SearchOptions(k=_TOP))
             recall, cost = _share(truth, _rows(answers)), _cost(answers, nprobe * a_list)
             if recall >= RECALL and cost < cheapest:
-                best, most, cheapest = vectors.about, recall, cost
+                best, most, cheapest = about, recall, cost
             elif cheapest == float("inf") and recall > most:
-                best, most = vectors.about, recall
-            if recall >= RECALL or nprobe >= vectors.lists or recall < before + _GAIN:
+                best, most = about, recall
+            if recall >= RECALL or nprobe >= lists or recall < before + _GAIN:
                 break
             nprobe, before = 2 * nprobe, recall
-    vectors.about = best
-    return replace(entry, candidates=replace(best, recall=measured_recall(index, seed=1)))
+    use(best)
+    found = replace(best, recall=measured_recall(index, seed=1))
+    return [replace(entry, candidates=found) for entry in entries]
 
 
 def _cost(answers: Sequence[Answer], codes: float) -> float:

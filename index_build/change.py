@@ -20,7 +20,17 @@ from mmn_index.index import (
     Restriction,
     SegmentEntry,
 )
-from mmn_index.index.segment_files import BOXES, EMBEDDINGS, HUBS, TUBES, VIDEO_COLUMNS, VIDEOS, WINDOWS
+from mmn_index.index.codes import Codebook, Joined
+from mmn_index.index.segment_files import (
+    BOXES,
+    EMBEDDINGS,
+    HUBS,
+    TUBES,
+    VECTORS,
+    VIDEO_COLUMNS,
+    VIDEOS,
+    WINDOWS,
+)
 from mmn_index.index.selection import select
 from mmn_index.scoring import Score
 
@@ -156,5 +166,23 @@ def copy_videos(
     hubs = index.hubs(rows).numpy() if manifest.bank else None
     boxes = (boxes for number in numbers.tolist() for _, boxes in index.rows.tubes_of(number))
     about = CandidateAbout(factory) if factory else None
-    entry = segment.finish(about, hubs, boxes if manifest.tubes else None)
+    shared = None if factory is None else _codebook(index, factory, rows)
+    entry = segment.finish(about, hubs, boxes if manifest.tubes else None, shared)
     return tune(writer.root, manifest, replace(entry, reason=reason))
+
+
+def _codebook(index: MomentIndex, factory: str, rows: np.ndarray) -> Codebook | None:
+    """What all segments of an index share, where that is a candidate index of this kind.
+
+    Args:
+        rows: that will be in the new segment.
+    """
+    abouts = {segment.entry.candidates for segment in index.segments}
+    first = next(iter(abouts))
+    if len({(about.factory, about.trained) if about else None for about in abouts}) > 1:
+        return None
+    if first is None or first.trained is None or first.factory != factory:
+        return None
+    paths = [segment.folder / VECTORS for segment in index.segments]
+    whole = np.array_equal(rows, np.arange(index.rows.first[-1]))
+    return Joined(paths) if whole else Codebook.of(paths[0])

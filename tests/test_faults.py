@@ -33,7 +33,8 @@ from mmn_index.index import Manifest, MomentIndex, PlannedVideo, SegmentWriter
 from mmn_index.index import manifest as manifest_module
 from mmn_index.index import segment_writer as segment_module
 from mmn_index.index import writer as writer_module
-from mmn_index.index.vectors import Vectors, write_vectors
+from mmn_index.index.codes import write_vectors
+from mmn_index.index.vectors import Vectors
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
 from mmn_index.search import SearchOptions, search_embeddings

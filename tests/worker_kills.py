@@ -51,6 +51,7 @@ TRACED = (
     "segment_writer.py",
     "manifest.py",
     "vectors.py",
+    "codes.py",
     "build.py",
     "embed.py",
     "change.py",

@@ -10,7 +10,7 @@ collection.mmn/
 """
 
 from .candidates import Candidates
-from .manifest import BankAbout, CandidateAbout, Manifest, SegmentEntry
+from .manifest import BankAbout, CandidateAbout, Manifest, SegmentEntry, ShardAbout
 from .segment_tubes import MomentTube, PlannedTube
 from .segment_writer import PlannedVideo, SegmentWriter
 from .selection import Part, Restriction
@@ -32,4 +32,5 @@ __all__ = [
     "Restriction",
     "SegmentEntry",
     "SegmentWriter",
+    "ShardAbout",
 ]

@@ -41,6 +41,8 @@ class CandidateAbout:
     # both cosines, the first less its hub correction, where the first tangent plane of a query touches the
     # score; None in indexes that were built before there was one
     point: tuple[float, float] | None = None
+    # SHA-256 of its centres and codebooks: segments that share them can be merged; None in older indexes
+    trained: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,15 @@ class SegmentEntry:
 
 
 @dataclass(frozen=True)
+class ShardAbout:
+    """Which part of a larger index this one is (build --shard), until the parts are published together."""
+
+    number: int  # from 1
+    of: int
+    made_from: Mapping[str, str]  # what all parts must have in common: its name -> a digest
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of manifest.json."""
 
@@ -87,6 +98,7 @@ class Manifest:
     windows: WindowRule = field(default_factory=WindowRule)  # how videos are cut that are added
     rate: float | None = None  # snippets a second of the features, where known
     tubes: bool = False  # each window is a tube of its video
+    shard: ShardAbout | None = None  # None: a whole index
 
     @property
     def width(self) -> int:
@@ -122,6 +134,7 @@ class Manifest:
             "bank": asdict(self.bank) if self.bank else None,
             "calibration": asdict(self.calibration) if self.calibration else None,
             "segments": [asdict(entry) for entry in self.segments],
+            **({"shard": asdict(self.shard)} if self.shard else {}),
         }
         aside = root / f"{NAME}.tmp"
         with aside.open("w", encoding="utf-8") as file:
@@ -172,6 +185,7 @@ def read_manifest(root: Path) -> Manifest:
             WindowRule(**content["windows"]),
             None if content["rate"] is None else float(content["rate"]),
             bool(content.get("tubes", False)),  # earlier manifests do not say it
+            _shard(content.get("shard")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error
@@ -206,13 +220,23 @@ def _candidates(about: Mapping[str, Any]) -> CandidateAbout:
         if not (abs(c) < math.inf and abs(i) < math.inf):
             raise ValueError(f"a tangent plane at {point}")
         point = c, i
-    return CandidateAbout(**{**about, "point": point})
+    trained = about.get("trained")
+    return CandidateAbout(**{**about, "point": point, "trained": None if trained is None else str(trained)})
 
 
 def _bank(about: Mapping[str, Any] | None) -> BankAbout | None:
     if about is not None:
         _files({about["file"]: (about["bytes"], about["sha256"])})
     return BankAbout(**about) if about is not None else None
+
+
+def _shard(about: Mapping[str, Any] | None) -> ShardAbout | None:
+    if about is None:
+        return None
+    number, of = int(about["number"]), int(about["of"])
+    if not 1 <= number <= of:
+        raise ValueError(f"shard {number} of {of}")
+    return ShardAbout(number, of, {str(name): str(value) for name, value in about["made_from"].items()})
 
 
 def _files(files: Mapping[str, Any]) -> dict[str, tuple[int, str]]:

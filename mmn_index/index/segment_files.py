@@ -1,6 +1,7 @@
 """The files of a segment: their names and columns, and what its writer and its reader share."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,13 @@ def digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def on_disk(path: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file that has been written, once it has reached the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return path.stat().st_size, digest(path)
 
 
 def text_of(path: Path) -> str:

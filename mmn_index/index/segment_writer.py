@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..proposals import ProposalGrid
 from ..windows import Window
+from .codes import Codebook, write_vectors
 from .manifest import CandidateAbout, SegmentEntry, sync_folder
 from .segment_files import (
     BACKGROUND,
@@ -31,12 +32,11 @@ from .segment_files import (
     WINDOW_COLUMNS,
     WINDOWS,
     background_type,
-    digest,
     draw,
+    on_disk,
     text_of,
 )
 from .segment_tubes import PlannedTube, SegmentTubes, write_tables
-from .vectors import write_vectors
 
 _GROUP = 1 << 16  # rows of a row group of moments.parquet, about
 
@@ -128,6 +128,7 @@ class SegmentWriter:
         candidates: CandidateAbout | None = None,
         hubs: np.ndarray | None = None,
         boxes: Iterable[np.ndarray] | None = None,
+        codebook: Codebook | None = None,
     ) -> SegmentEntry:
         """Write the tables and the candidate index, bring everything to the disk, and return the manifest's
         entry.
@@ -136,6 +137,7 @@ class SegmentWriter:
             candidates: the candidate index to make; None for a segment that is scanned.
             hubs: (n,) float32, h of every moment, in an index with a bank.
             boxes: (frames, 4) pixels of each window in turn, in an index of tubes.
+            codebook: what the candidate index shares with other segments; None trains one for this segment.
         """
         if self.done != self.windows:
             raise ValueError(f"{self.done} windows came, {self.windows} were announced")
@@ -156,13 +158,12 @@ class SegmentWriter:
             np.save(self.folder / HUBS, hubs)
             names.append(HUBS)
         if candidates is not None:
-            write_vectors(self.folder / VECTORS, self._embeddings, candidates.factory, hubs)
+            trained = write_vectors(
+                self.folder / VECTORS, self._embeddings, candidates.factory, hubs, codebook
+            )
+            candidates = replace(candidates, trained=trained)
             names.append(VECTORS)
-        files = {}
-        for name in names:
-            with (self.folder / name).open("rb") as file:
-                os.fsync(file.fileno())
-            files[name] = ((self.folder / name).stat().st_size, digest(self.folder / name))
+        files = {name: on_disk(self.folder / name) for name in names}
         sync_folder(self.folder)
         return SegmentEntry(self.folder.name, len(self._videos), self._shape[0], files, candidates)
 

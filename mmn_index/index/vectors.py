@@ -1,5 +1,5 @@
-"""The candidate index of a large segment: which moments may have the best inner products. The only module
-that knows FAISS.
+"""The candidate index of a large segment: which moments may have the best inner products. This module and
+codes.py, which makes such files, are the only ones that know FAISS.
 
 Vectors are [contrastive ; iou], 2 C numbers, and in an index with a bank [contrastive ; iou ; h ; 0] (codes
 of two numbers then give h one of its own), in an inverted file (IVF) with compressed codes: it proposes rows,
@@ -28,10 +28,6 @@ from ..errors import ConfigError, DependencyError, MomentIndexError
 from .manifest import CandidateAbout
 
 HUB_WIDTH = 2  # numbers that h takes
-_BLOCK = 1 << 16  # vectors that are converted to float32 together
-_SAMPLE = 24  # training vectors a list
-_LEAST = 10_000  # training vectors, however few lists there are: 39 for each of the 256 words of a PQ code
-_ITERATIONS = 8  # of k-means; more change recall in the third digit
 _MOST_ON_GPU = 2048  # rows that FAISS finds for a query there
 # Of scalar codes. Beside 48 KiB for 1,024 rows and more, their tables find no room in the memory that the
 # threads of a block share, and FAISS ends the process (seen with 2,048 on an H200).
@@ -52,9 +48,9 @@ def check_factory(factory: str) -> None:
             "factory string that begins with IVF and the number of lists, such as IVF4096,SQ8."
         )
     try:
-        index = _make(factory, 512)
+        index = empty_index(factory, 512)
     except RuntimeError as error:
-        raise ConfigError(f"FAISS does not know the index '{factory}' ({_reason(error)}).") from error
+        raise ConfigError(f"FAISS does not know the index '{factory}' ({faiss_reason(error)}).") from error
     if not hasattr(index, "nlist"):
         raise ConfigError(
             f"'{factory}' is more than an inverted file. Candidates are scored from the embeddings anyway: "
@@ -69,56 +65,8 @@ def lists_of(factory: str) -> int:
 
 def bytes_a_moment(factory: str, width: int) -> float:
     """What an inverted file keeps of one vector: its code and its number."""
-    index = _make(factory, width)
+    index = empty_index(factory, width)
     return float(index.code_size + 8)
-
-
-def write_vectors(path: Path, embeddings: np.ndarray, factory: str, hubs: np.ndarray | None = None) -> None:
-    """Train and fill the candidate index of all rows, (n, 2 C) float16, with h of every row where there is
-    one, and write it.
-
-    Lists are trained on rows drawn evenly from all videos. The codes are in memory meanwhile; embeddings are
-    read in blocks.
-
-    Raises:
-        OSError: the disk refused.
-        ConfigError: the factory string does not fit the width.
-    """
-    count, width = len(embeddings), embeddings.shape[1] + (0 if hubs is None else HUB_WIDTH)
-
-    def of(rows: np.ndarray | slice) -> np.ndarray:
-        vectors = embeddings[rows].astype(np.float32)
-        if hubs is None:
-            return vectors
-        return np.concatenate(
-            [vectors, hubs[rows, None], np.zeros((len(vectors), HUB_WIDTH - 1), np.float32)], axis=1
-        )
-
-    try:
-        index = _make(factory, width)
-        wanted = min(count, max(_LEAST, _SAMPLE * index.nlist))
-        rows = np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
-        index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = (
-            _ITERATIONS,
-            _SAMPLE,
-            1,
-        )
-        if hasattr(index, "do_polysemous_training"):
-            index.do_polysemous_training = False  # minutes of sorting words for a search that nobody makes
-        if isinstance(index, _faiss().IndexIVFPQFastScan):
-            # A code of what a vector has beyond its list's centre is the truer one, and as quick for inner
-            # products.
-            index.by_residual = True
-        index.train(of(rows))
-        for first in range(0, count, _BLOCK):
-            index.add(of(slice(first, first + _BLOCK)))
-    except RuntimeError as error:
-        raise ConfigError(
-            f"FAISS cannot make '{factory}' of {count:,} vectors of width {width} ({_reason(error)})."
-        ) from error
-    faiss = _faiss()
-    with path.open("wb") as file:  # FAISS's own writing prints what a full disk says
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 class Vectors:
@@ -161,7 +109,7 @@ class Vectors:
             ConfigError: FAISS cannot use them, or they have no room.
             MomentIndexError: the file cannot be read as the index that it should be.
         """
-        faiss, (index, _) = _faiss(), self._index
+        faiss, (index, _) = load_faiss(), self._index
         if not hasattr(faiss, "GpuMultipleClonerOptions"):
             raise ConfigError(
                 "the FAISS that is installed knows no GPU. `pip uninstall faiss-cpu`, then install "
@@ -185,7 +133,7 @@ class Vectors:
                 self._copy = faiss.index_cpu_to_gpu_multiple_py(resources, index, options, numbers)
         except RuntimeError as error:
             raise ConfigError(
-                f"{self._path}: cannot be copied to GPUs ({_reason(error)}). --device cpu always can."
+                f"{self._path}: cannot be copied to GPUs ({faiss_reason(error)}). --device cpu always can."
             ) from error
 
     @property
@@ -202,7 +150,7 @@ class Vectors:
             return self._read
 
     def _read_file(self) -> tuple[Any, torch.Tensor]:
-        faiss = _faiss()
+        faiss = load_faiss()
         try:
             # Under this name Linux gives what is open, removed or not. Mapped, not read, where the format
             # allows it.
@@ -214,8 +162,8 @@ class Vectors:
             centres = torch.from_numpy(index.quantizer.reconstruct_n(0, int(index.nlist)))
         except (RuntimeError, AttributeError, MemoryError) as error:
             raise MomentIndexError(
-                f"{self._path}: cannot be read as a FAISS index ({_reason(error)}). The index is damaged; "
-                "build it again."
+                f"{self._path}: cannot be read as a FAISS index ({faiss_reason(error)}). The index is "
+                "damaged; build it again."
             ) from error
         if (found := (int(index.ntotal), int(index.d))) != self._shape:
             raise MomentIndexError(
@@ -244,7 +192,7 @@ class Vectors:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if self._copy is not None:
             return self._best_on_gpus(queries, limit, allowed)
-        faiss, (index, centres) = _faiss(), self._index
+        faiss, (index, centres) = load_faiss(), self._index
         parameters = faiss.SearchParametersIVF(nprobe=min(self.about.nprobe, len(centres)))
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
@@ -295,22 +243,33 @@ class Vectors:
 @cache
 def _resources(number: int, shard: int) -> Any:
     """What FAISS keeps on a GPU to work with, once a process for each of the shards that a GPU may have."""
-    resources = _faiss().StandardGpuResources()
+    resources = load_faiss().StandardGpuResources()
     resources.setTempMemory(_TEMPORARY)
     return resources
 
 
-def _make(factory: str, width: int) -> Any:
-    faiss = _faiss()
+def empty_index(factory: str, width: int) -> Any:
+    """An index of FAISS, for inner products, that nothing has been trained for.
+
+    Raises:
+        RuntimeError: FAISS does not know it.
+        DependencyError: there is no FAISS.
+    """
+    faiss = load_faiss()
     return faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
 
 
-def _reason(error: Exception) -> str:
+def faiss_reason(error: Exception) -> str:
     """What FAISS complains of, without the place in its source."""
     return str(error).splitlines()[0].rpartition("Error: ")[2] if str(error) else type(error).__name__
 
 
-def _faiss() -> ModuleType:
+def load_faiss() -> ModuleType:
+    """The library.
+
+    Raises:
+        DependencyError: it is not installed, or not one of its two packages alone.
+    """
     try:
         import faiss
     except (ImportError, RuntimeError) as error:  # faiss-gpu without its CUDA packages raises RuntimeError
