@@ -24,7 +24,8 @@ import click
 import ladder
 import torch
 import yaml
-from mmn_index.index_build.build import Hubs, build
+from mmn_index.index_build.build import build
+from mmn_index.index_build.build_plan import Hubs
 from mmn_index.index_build.calibration import fit_confidence, validation_index
 from mmn_index.index_build.source import Source
 from negatives_page import COLLECTION, PRODUCT, SHIPPED, Step, write_page

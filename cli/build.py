@@ -1,6 +1,6 @@
 """mmn-index build, add and update: a checkpoint and features to an index."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .features import feature_options, open_source
+from .features import open_source
 from .ingest import (
+    Films,
     Ingest,
     chosen_model,
     describe_videos,
@@ -18,59 +19,16 @@ from .ingest import (
     pick_device,
     sort_inputs,
 )
-from .left_out import strict_option, tell_left_out
-from .numbers import Real
+from .left_out import tell_left_out
 from .output import progress, say
 from .sentences import read_sentences
+from .shards import Wanted, build_part, shard_option, tell_shard
+from .source import check_tables, made_source, source_options
 
 if TYPE_CHECKING:
     from mmn_index.index_build.build import BuildResult
-    from mmn_index.index_build.source import Source
-
-    from mmn_index.features import FeatureFile
-    from mmn_index.left_out import LeftOut
-    from mmn_index.tube_videos import TubeVideos
-    from mmn_index.windows import WindowRule
-
-_VECTORS = "auto, exact, ivf-pq, ivf-sq8, ivf-rabitq or a FAISS factory string such as IVF4096,SQ8"
-
-
-def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What build, add and update have in common."""
-    for option in (
-        click.option(
-            "--videos",
-            type=click.Path(path_type=Path),
-            help="Annotation file: index only its videos, with its durations.",
-        ),
-        click.option(
-            "--metadata",
-            type=click.Path(path_type=Path),
-            help="CSV or Parquet with a column video_id and columns of your own, for --where.",
-        ),
-        click.option(
-            "--device", help="Where models run, such as cpu or cuda.  [default: a GPU if there is one]"
-        ),
-    ):
-        command = option(command)
-    return vector_options(feature_options(strict_option(command)))
-
-
-def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which candidate index."""
-    command = click.option(
-        "--vectors", default="auto", show_default=True, help=f"Candidate index: {_VECTORS}."
-    )(command)
-    command = click.option(
-        "--max-latency",
-        type=float,
-        help="Milliseconds that a search may take: what this machine scans within "
-        "them is scanned, the rest gets a candidate index.  [default: up to 200,000 moments are "
-        "scanned]",
-    )(command)
-    return click.option(
-        "--max-bytes-per-moment", type=Real(), help="Room for embeddings and candidate index together."
-    )(command)
+    from mmn_index.index_build.ingest import ChosenModel
+    from mmn_index.index_build.share import Share
 
 
 def self_contained_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,6 +87,9 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete."
 )
+@shard_option(
+    "Do the I-th of N parts of the work, beside the index; `mmn-index publish` makes the index of all parts."
+)
 @self_contained_option
 @source_options
 def build(
@@ -140,6 +101,7 @@ def build(
     hub: float | None,
     hub_kind: str,
     overwrite: bool,
+    share: "Share | None",
     self_contained: bool,
     device: str | None,
     **options: Any,
@@ -149,7 +111,8 @@ def build(
     Without --model a pre-trained dual encoder is used, which needs no training. A feature file can take the
     place of the videos; `build CHECKPOINT FEATURES` is another way to say that.
 
-    Killed or interrupted, the same command resumes where it stopped.
+    Killed or interrupted, the same command resumes where it stopped. Several machines that see the same
+    folders share the work with --shard.
 
     \b
     Examples:
@@ -157,9 +120,10 @@ def build(
         mmn-index build ~/Videos --model run/model -o collection.mmn
         mmn-index build run/model features.h5 -o collection.mmn
         mmn-index build features.h5 --model run/model --metadata cameras.csv --bank train.json
+        mmn-index build features.h5 --model run/model --shard 1/4
     """
-    from mmn_index.index_build.build import Hubs, check_free, check_wish
-    from mmn_index.index_build.build import build as run
+    from mmn_index.index_build.build import check_free
+    from mmn_index.index_build.build_plan import Hubs, check_wish
     from mmn_index.index_build.candidates import Wish
 
     hubs = Hubs(None if bank is None else read_sentences(bank), hub_kind, hub)
@@ -167,43 +131,51 @@ def build(
     name, inputs = sort_inputs(sources, model)
     check_free(out, overwrite=overwrite)
     place = pick_device(device)
+    wish = Wish(options["vectors"], options["max_bytes_per_moment"], options["max_latency"])
+    if share is not None and wish != Wish():
+        raise click.UsageError("The candidate index is made of all shards: give its options to `publish`.")
     with chosen_model(name, ingest) as chosen:
-        features, names, left_out = inputs[0], None, list["LeftOut"]()
+        features, films = inputs[0], None
         if not is_features(inputs):
             strict = options["strict"]
-            wish = Wish(options["vectors"], options["max_bytes_per_moment"], options["max_latency"])
             check_wish(chosen.info, score, hubs, wish, self_contained=self_contained)
-            _check_tables(options["videos"], options["metadata"])
-            features, names, left_out = describe_videos(inputs, chosen, ingest, out, place, strict=strict)
-        with open_source(features) as opened, progress("checking features") as report:
-            made = _source(opened, report, only=names, windows=ingest.rule(chosen), **options)
-            result = run(
-                chosen.path,
-                made,
-                out,
-                score=score,
-                hubs=hubs,
-                overwrite=overwrite,
-                self_contained=self_contained,
-                device=place,
-                report=partial(report, what="embedding videos"),
-            )
+            check_tables(options["videos"], options["metadata"])
+            films = describe_videos(inputs, chosen, ingest, out, place, strict=strict, share=share)
+            features = films.features
+        wanted = Wanted(out, score, hubs, self_contained, place, ingest.rule(chosen))
+        if share is not None:
+            tell_shard(build_part(chosen, wanted, share, features, films, options), out)
+            return
+        result = _build_whole(chosen, wanted, features, films, options, overwrite=overwrite)
     _tell(result)
     _tell_hubs(result, bank, trained=chosen.info.spaces == 2)
-    tell_left_out([*left_out, *result.left_out], out)
+    tell_left_out([*(films.left_out if films else ()), *result.left_out], out)
 
 
-def _check_tables(videos: Path | None, metadata: Path | None) -> None:
-    """Read what the options name, so that a mistake shows before hours of work."""
-    from mmn_index.index_build.columns import read_own
+def _build_whole(
+    chosen: "ChosenModel",
+    wanted: Wanted,
+    features: Path,
+    films: Films | None,
+    options: Mapping[str, Any],
+    *,
+    overwrite: bool,
+) -> "BuildResult":
+    from mmn_index.index_build.build import build as run
 
-    from mmn_index.evaluation.annotations import read_durations
-    from mmn_index.index.segment_files import VIDEO_COLUMNS
-
-    if videos is not None:
-        read_durations(videos)
-    if metadata is not None:
-        read_own(metadata, VIDEO_COLUMNS)
+    with open_source(features) as opened, progress("checking features") as report:
+        only = films.ids if films else None
+        return run(
+            chosen.path,
+            made_source(opened, report, only=only, windows=wanted.windows, **options),
+            wanted.out,
+            score=wanted.score,
+            hubs=wanted.hubs,
+            overwrite=overwrite,
+            self_contained=wanted.self_contained,
+            device=wanted.device,
+            report=partial(report, what="embedding videos"),
+        )
 
 
 def _tell_hubs(result: "BuildResult", bank: Path | None, *, trained: bool) -> None:
@@ -252,52 +224,10 @@ def _add(features: Path, root: Path, device: str | None, *, update: bool, **sour
 
     with open_source(features) as opened, progress("checking features") as report:
         embedding = partial(report, what="embedding videos")
-        made = _source(opened, report, **source)
+        made = made_source(opened, report, **source)
         result = run(root, made, update=update, device=pick_device(device), report=embedding)
     _tell(result)
     tell_left_out(result.left_out, root)
-
-
-def _source(
-    features: "FeatureFile | TubeVideos",
-    report: Callable[[int, int], None],
-    videos: Path | None,
-    metadata: Path | None,
-    vectors: str,
-    max_bytes_per_moment: float | None,
-    max_latency: float | None,
-    strict: bool,
-    only: Sequence[str] | None = None,
-    windows: "WindowRule | None" = None,
-) -> "Source":
-    from mmn_index.index_build.candidates import Wish
-    from mmn_index.index_build.source import Source
-
-    from mmn_index.evaluation.annotations import read_durations
-
-    durations = read_durations(videos) if videos else None
-    if only is not None:  # the file may hold others, of earlier commands
-        durations = _given(durations, only, videos)
-    wish = Wish(vectors, max_bytes_per_moment, max_latency)
-    return Source(features, durations, videos, metadata, wish, windows, strict, report)
-
-
-def _given(
-    annotated: Mapping[str, float | None] | None, only: Sequence[str], videos: Path | None
-) -> dict[str, float | None]:
-    """Seconds of the videos that were given; where there are annotations, of those that they name."""
-    from mmn_index.errors import AnnotationError
-    from mmn_index.ids import likely_cause
-
-    if annotated is None:
-        return dict.fromkeys(only)
-    if found := {name: annotated[name] for name in only if name in annotated}:
-        return found
-    strangers = [*annotated]
-    raise AnnotationError(
-        f"{videos}: names none of the {len(only):,} videos that were given, e.g. '{only[0]}' (it has "
-        f"'{strangers[0]}'). {likely_cause(strangers, only)}".rstrip()
-    )
 
 
 def _tell(result: "BuildResult") -> None:

@@ -1,6 +1,7 @@
 """mmn-index extract: video files to snippet features."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,6 +9,10 @@ from .film_bar import film_progress
 from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import say
+from .shards import shard_option
+
+if TYPE_CHECKING:
+    from mmn_index.index_build.share import Share
 
 
 @click.command()
@@ -40,6 +45,10 @@ from .output import say
     help="Text before each video's id, such as 'camB/', where files of several folders have the same names.",
 )
 @click.option("--follow-links", is_flag=True, help="Enter folders that are linked.")
+@shard_option(
+    "Extract the I-th of N parts of the videos into a file of its own, such as features.1-of-4.h5. The same "
+    "command without --shard then makes one file of all parts."
+)
 @strict_option
 def extract(
     videos: tuple[Path, ...],
@@ -50,6 +59,7 @@ def extract(
     workers: int | None,
     prefix: str,
     follow_links: bool,
+    share: "Share | None",
     strict: bool,
 ) -> None:
     """Compute snippet features of VIDEOS, files or folders of files.
@@ -65,6 +75,7 @@ def extract(
     Examples:
         mmn-index extract holiday.mp4 archive/ -o features.h5
         mmn-index extract camB -o features.h5 --prefix camB/
+        mmn-index extract archive/ -o features.h5 --shard 1/4
     """
     from mmn_index.index_build.extract import extract as run
     from mmn_index.index_build.extract import usual_workers
@@ -83,11 +94,12 @@ def extract(
             workers=workers or usual_workers(backbone),
             prefix=prefix,
             follow_links=follow_links,
+            share=share,
             strict=strict,
             report=report,
         )
     for remark in result.remarks:
         say(remark)
     again = f" ({result.again:,} of them again, as their files have changed)" if result.again else ""
-    say(f"{out}: {result.extracted:,} videos extracted{again}, {result.skipped:,} were there already.")
-    tell_left_out(result.left_out, out)
+    say(f"{result.out}: {result.extracted:,} videos extracted{again}, {result.skipped:,} were there already.")
+    tell_left_out(result.left_out, result.out)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .build import index_option, vector_options
+from .build import index_option
 from .features import feature_options, open_source
 from .output import print_json, print_line, progress, say, short_path
+from .source import vector_options
 from .table import print_table
 
 if TYPE_CHECKING:

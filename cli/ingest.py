@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from .output import say, short_path
 
 if TYPE_CHECKING:
     from mmn_index.index_build.ingest import ChosenModel, Need
+    from mmn_index.index_build.share import Share
 
     from mmn_index.left_out import LeftOut
     from mmn_index.windows import WindowRule
@@ -167,20 +168,46 @@ def chosen_model(name: str, ingest: Ingest) -> "Iterator[ChosenModel]":
         yield choose_model(name, Path(aside), ZeroShotConfig(ingest.template, ingest.context))
 
 
+@dataclass(frozen=True)
+class Films:
+    """Videos that were described.
+
+    Attributes:
+        features: the file of their features.
+        ids: of those that were given and have features.
+        left_out: what could not be described.
+        common: what all shards of a build from these files have in common.
+    """
+
+    features: Path
+    ids: list[str]
+    left_out: list["LeftOut"]
+    common: Mapping[str, str]
+
+
 def describe_videos(
-    videos: Sequence[Path], model: "ChosenModel", ingest: Ingest, out: Path, device: str, *, strict: bool
-) -> tuple[Path, list[str], list["LeftOut"]]:
+    videos: Sequence[Path],
+    model: "ChosenModel",
+    ingest: Ingest,
+    out: Path,
+    device: str,
+    *,
+    strict: bool,
+    share: "Share | None" = None,
+) -> Films:
     """Compute the features of videos, after saying what it will take.
 
-    Returns:
-        The feature file, the ids of the videos in it that were given, and what could not be described.
+    Args:
+        share: of the files; perhaps none of it gives features.
     """
-    from mmn_index.index_build.extract import extract, nothing_described, usual_workers
+    from mmn_index.index_build.extract import extract_found, nothing_described, usual_workers
     from mmn_index.index_build.ingest import check_described, described_by, needed
+    from mmn_index.index_build.shards import files_of
     from mmn_index.index_build.video_files import find_videos
 
     from mmn_index.errors import ConfigError, VideoError
-    from mmn_index.places import beside
+    from mmn_index.feature_shards import shard_file
+    from mmn_index.places import beside, check_folder
     from mmn_index.video.backbones import load_backbone
 
     if model.info.tubes:
@@ -195,30 +222,25 @@ def describe_videos(
     check_described(backbone, model.info)
     rate = stated_rate() or backbone.rate
     workers = ingest.workers or usual_workers(name)
-    need = needed(found, model.info, backbone, rate, ingest.rule(model) or model.info.windows, out)
-    _ask(need, f"{name} on {on}, {rate:g} snippets a second, {workers} decoding", yes=ingest.yes)
-    del backbone
+    common = files_of(found, backbone.name, rate) if share else {}
     whole = out.with_suffix("") if out.suffix == ".mmn" else out
     features = ingest.features_out or beside(whole, ".features.h5")
+    if share is not None:
+        found, features = share.of_files(found), shard_file(features, share.number, share.of)
+    with nullcontext() if share is None else suppress(VideoError, StopIteration):
+        need = needed(found, model.info, backbone, rate, ingest.rule(model) or model.info.windows, out)
+        _ask(need, f"{name} on {on}, {rate:g} snippets a second, {workers} decoding", yes=ingest.yes)
+    check_folder(features.parent)
     with _own_words(features), film_progress("extracting features") as report:
-        result = extract(
-            videos,
-            features,
-            backbone=name,
-            rate=rate,
-            device=on,
-            workers=workers,
-            prefix=ingest.prefix,
-            follow_links=ingest.follow_links,
-            strict=strict,
-            report=report,
+        result = extract_found(
+            found, features, backbone=backbone, rate=rate, workers=workers, strict=strict, report=report
         )
     for remark in result.remarks:
         say(remark)
     say(f"{short_path(features)}: features of {result.extracted + result.skipped:,} videos.")
-    if not result.video_ids:
+    if not result.video_ids and share is None:
         raise VideoError(nothing_described(result.left_out))
-    return features, list(result.video_ids), result.left_out
+    return Films(features, list(result.video_ids), result.left_out, common)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from .index import compact, info, remove, verify
 from .mine import mine
 from .output import printable, streams
 from .playhouse import playhouse
+from .publish import publish
 from .reproduce import reproduce
 from .search import search
 from .serve import serve
@@ -40,6 +41,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
     },
     "Make an index and keep it up to date": {
         build: "Embed every moment of your videos into a new index.",
+        publish: "Make an index of shards that were built apart.",
         sync: "Bring an index to what is in your folders.",
         add: "Add videos to an index.",
         update: "Add videos, replacing those already there.",

@@ -11,29 +11,30 @@ import numpy as np
 import pyarrow as pa
 
 from mmn_index import checkpoint
-from mmn_index.errors import ConfigError, MomentIndexError, OutputError, QueryError
-from mmn_index.index import IndexWriter, Manifest, MomentIndex, SegmentEntry
+from mmn_index.errors import MomentIndexError, OutputError, QueryError
+from mmn_index.index import (
+    IndexWriter,
+    Manifest,
+    MomentIndex,
+    SegmentEntry,
+    ShardAbout,
+)
 from mmn_index.index.bank import read_bank, write_bank
 from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment_files import VIDEO_COLUMNS
-from mmn_index.index.vectors import check_factory
 from mmn_index.index.writer import check_ours
 from mmn_index.left_out import LeftOut
 from mmn_index.model import MMN
 from mmn_index.models import load_model, model_info
 from mmn_index.moment_model import ModelInfo, MomentModel
-from mmn_index.negatives import KINDS, Bank, make_bank
+from mmn_index.negatives import Bank, make_bank
 from mmn_index.places import check_folder
-from mmn_index.scoring import HUB_SCORES, Score
+from mmn_index.scoring import Score
 
-from .candidates import CODES, Wish
+from .build_plan import OWN_SENTENCES, Hubs, Plan, plan_build
 from .columns import columns_of
 from .embed import write_segment
 from .source import Report, Source, check_backbone, usable_of
-
-# Of a quarter, a half, three quarters and all of h, a half gave the highest label AP on the validation split
-# of ucf-moments with csls: two points more than no correction, where softmax gave one.
-DEFAULT_HUB = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,26 +51,13 @@ class BuildResult:
     remarks: tuple[str, ...] = ()  # on the metadata
 
 
-@dataclass(frozen=True)
-class Hubs:
-    """Sentences that moments are measured against, and what a search makes of it unless it says so itself."""
-
-    # None takes those that the model was trained with, where its checkpoint has them
-    sentences: Sequence[str] | None = None
-    kind: str = "csls"  # one of negatives.KINDS
-    correction: float | None = None  # Score.hub; None takes DEFAULT_HUB for the scores that know one
-
-
-_OWN = Hubs()
-
-
 def build(
     checkpoint_path: Path,
     source: Source,
     root: Path,
     *,
     score: str | None = None,
-    hubs: Hubs | None = _OWN,
+    hubs: Hubs | None = OWN_SENTENCES,
     overwrite: bool = False,
     self_contained: bool = False,
     device: str = "cpu",
@@ -89,30 +77,54 @@ def build(
             nothing is published.
         OutputError: `root` exists or cannot be written.
     """
-    about = model_info(checkpoint_path)
-    check_backbone(about, source.features, checkpoint_path)
-    check_wish(about, score, hubs, source.wish, self_contained=self_contained)
-    videos, left_out = usable_of(source, about)
-    metadata, remarks = columns_of(source.features, [v.video_id for v in videos], source.metadata)
-    sentences = _sentences(about, hubs)
-    default = _score(score or about.score, about, hubs if sentences is not None else None)
+    plan = plan_build(checkpoint_path, source, score, hubs, self_contained=self_contained)
     check_folder(root)
     with IndexWriter(root, anew=overwrite) as writer:
         if writer.manifest is not None and not overwrite:
-            raise _there_already(root)
+            raise there_already(root)
         model = load_model(checkpoint_path, device)
-        bank = _bank(model, about, sentences, hubs, remarks)
-        manifest = replace(
-            _manifest(about, source, default), bank=None if bank is None else write_bank(bank, root)
-        )
-        entry = write_segment(writer, manifest, model, videos, source, bank, report, metadata, device)
-        encoder = None
-        if self_contained and about.encoder and isinstance(model, MMN):
-            encoder = partial(checkpoint.write_encoder, model)
-        writer.publish(replace(manifest, segments=(entry,)), checkpoint_path, encoder)
-    known = len(bank.sentences) if bank else None
-    more = (tuple(left_out), tuple(remarks))
-    return BuildResult(root, len(videos), _moments(root, manifest, entry), entry, known, default.hub, *more)
+        manifest, known, remarks = write_plan(writer, plan, model, report, device)
+    (entry,) = manifest.segments
+    more = (tuple(plan.left_out), (*plan.remarks, *remarks))
+    return BuildResult(
+        root, len(plan.videos), _moments(root, manifest, entry), entry, known, plan.score.hub, *more
+    )
+
+
+def write_plan(
+    writer: IndexWriter,
+    plan: Plan,
+    model: MomentModel,
+    report: Report,
+    device: str,
+    part: slice | None = None,
+    shard: ShardAbout | None = None,
+) -> tuple[Manifest, int | None, list[str]]:
+    """Embed the videos of a plan and publish them as a new index.
+
+    Args:
+        part: of the videos, which the index will be a shard of.
+
+    Returns:
+        What was published, the number of sentences of its bank, and what is to be said of these.
+    """
+    about, source, remarks = plan.about, plan.source, list[str]()
+    bank = _bank(model, about, plan.sentences, plan.hubs, remarks)
+    manifest = replace(
+        _manifest(about, source, plan.score),
+        bank=None if bank is None else write_bank(bank, writer.root),
+        shard=shard,
+    )
+    metadata = plan.metadata
+    if part is not None and metadata is not None:
+        metadata = metadata.slice(part.start, part.stop - part.start)
+    more = bank, report, metadata, device, part
+    entry = write_segment(writer, manifest, model, plan.videos, source, *more)
+    encoder = None
+    if plan.self_contained and about.encoder and isinstance(model, MMN):
+        encoder = partial(checkpoint.write_encoder, model)
+    published = writer.publish(replace(manifest, segments=(entry,)), plan.checkpoint, encoder)
+    return published, len(bank.sentences) if bank else None, remarks
 
 
 def _moments(root: Path, manifest: Manifest, entry: SegmentEntry) -> int:
@@ -201,27 +213,6 @@ def tombstones(index: MomentIndex, video_ids: set[str]) -> list[SegmentEntry]:
     return found
 
 
-def check_wish(
-    about: ModelInfo, score: str | None, hubs: Hubs | None, wish: Wish, *, self_contained: bool
-) -> None:
-    """Refuse what a model cannot give, before any work.
-
-    Raises:
-        ConfigError, QueryError: a score, hub correction, candidate index or copy that there cannot be.
-    """
-    if self_contained and about.spaces == 1:
-        raise ConfigError(
-            f"{about.name}: is a dual encoder, which an index names and never copies: leave out "
-            "--self-contained, and keep its folder or its name on the Hub."
-        )
-    sentences = _sentences(about, hubs)
-    _score(score or about.score, about, hubs if sentences is not None else None)
-    if hubs is not None and hubs.kind not in KINDS:
-        raise ConfigError(f"no hub correction is called '{hubs.kind}'; there are {' and '.join(KINDS)}.")
-    if wish.vectors not in ("auto", "exact", *CODES):
-        check_factory(wish.vectors)
-
-
 def check_free(root: Path, *, overwrite: bool) -> None:
     """Refuse to build where there is an index already, or where none can be, before any work.
 
@@ -230,30 +221,17 @@ def check_free(root: Path, *, overwrite: bool) -> None:
             be written there.
     """
     if not overwrite and (root / NAME).is_file():
-        raise _there_already(root)
+        raise there_already(root)
     check_ours(root)
     check_folder(root)
 
 
-def _there_already(root: Path) -> OutputError:
+def there_already(root: Path) -> OutputError:
+    """What to say where a new index would take an older one's place."""
     return OutputError(
         f"{root}: there is an index already. `sync` brings it up to date with folders, `add` adds videos to "
         "it, --overwrite replaces it, or choose another place with -o."
     )
-
-
-def _sentences(about: ModelInfo, hubs: Hubs | None) -> Sequence[str] | None:
-    """Of the bank; None where there is to be none, or none are known."""
-    if hubs is None or hubs.sentences is not None:
-        return None if hubs is None else hubs.sentences
-    own = about.sentences()
-    if not own and hubs.correction:
-        converted = "(it was converted, or saved by an older version), " if about.spaces == 2 else ""
-        raise QueryError(
-            f"{about.name}: does not say which sentences it was trained with, {converted}and hubs are "
-            "corrected by them. Name some with --bank, such as its training annotations."
-        )
-    return own or None
 
 
 def _bank(
@@ -274,17 +252,6 @@ def _bank(
         return make_bank(model, shorter, hubs.kind, about.tau)
     except QueryError as error:
         raise QueryError(f"{where}: {error}") from error
-
-
-def _score(name: str, about: ModelInfo, hubs: Hubs | None) -> Score:
-    known = DEFAULT_HUB if hubs is not None and name in HUB_SCORES else 0.0
-    hub = known if hubs is None or hubs.correction is None else hubs.correction
-    if about.spaces == 1 and name != about.score:
-        raise QueryError(
-            f"{about.name}: has no IoU head, so the only score is '{about.score}', not '{name}'. Leave out "
-            "--score."
-        )
-    return Score(name, about.power, about.tau, hub)
 
 
 def opened(writer: IndexWriter) -> Manifest:

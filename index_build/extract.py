@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import ConfigError, OutputError, VideoError
+from ..feature_shards import shard_file
 from ..feature_writer import FeatureWriter
 from ..left_out import SHOWN, LeftOut, refuse
 from ..origin import Known, Origin
@@ -19,6 +20,7 @@ from ..video.backbones import Backbone, load_backbone
 from .crew import Crew, Died
 from .describe import Described, Task, attempt, describer
 from .film import FilmProgress, Report, lengths
+from .share import Share
 from .video_files import Names, VideoFiles, find_videos
 
 _PATIENCE = 3.0  # seconds for finding out how long videos are, which only the progress needs
@@ -64,6 +66,7 @@ def extract(
     workers: int = 1,
     prefix: str = "",
     follow_links: bool = False,
+    share: Share | None = None,
     strict: bool = False,
     report: Report | None = None,
 ) -> ExtractResult:
@@ -77,6 +80,8 @@ def extract(
         device: where a network runs.
         workers: processes that decode. Networks always run in this one, whatever the number.
         prefix, follow_links: see `find_videos`.
+        share: of the videos; its features come into a file of its own beside `out`, and a run without a share
+            merges all of these. A share may be without videos, and then has no file.
         strict: anything left out is an error; what was described is kept for the next run.
         report: called as videos are described with (seconds of film done, seconds of film in all, "2 of 12
             files"); those of videos that were there already count as done.
@@ -89,6 +94,8 @@ def extract(
     """
     check_folder(out.parent)
     found = find_videos(videos, prefix=prefix, follow_links=follow_links)
+    if share is not None:
+        found, out = share.of_files(found), shard_file(out, share.number, share.of)
     result = extract_found(
         found,
         out,
@@ -99,7 +106,7 @@ def extract(
         strict=strict,
         report=report,
     )
-    if not out.is_file():
+    if found.videos and not out.is_file():
         raise VideoError(nothing_described(result.left_out))
     return result
 

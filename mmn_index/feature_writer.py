@@ -20,6 +20,7 @@ import numpy as np
 
 from .errors import FeatureError, OutputError
 from .feature_part import NOTE, PartPlace, blocks, drop, sources
+from .feature_shards import shard_files
 from .features import FeatureFile
 from .made_by import is_other, other_weights
 from .origin import Origin, path_of
@@ -34,7 +35,8 @@ class FeatureWriter:
 
     Each video is first kept as a part of its own in the folder `<path>.parts`; `close` merges the
     parts (and what the file held before) into a new file that replaces the old one in one rename.
-    Opened again after a crash, videos whose part is complete count as done. The snippets of a video may come
+    Opened again after a crash, videos whose part is complete count as done. So do those in files of shares
+    beside it (feature_shards.py), which `close` merges, too. The snippets of a video may come
     in blocks, also from another process (`part`, `finish`). One process writes parts into files at a time.
 
     Args:
@@ -55,6 +57,7 @@ class FeatureWriter:
         self.backbone = backbone
         self.rate = rate
         self.weights = weights
+        self._origins: dict[str, Origin] = {}
         all_parts = self.path.with_name(f"{self.path.name}.parts")
         # The backbone and rate are in the folder's name, so that parts of an earlier run with other ones stay
         # apart.
@@ -67,7 +70,10 @@ class FeatureWriter:
         )
         try:
             check_file(self.path)
-            self._origins = self._read_file() | self._read_parts()
+            self._shares = self._complete_shares()
+            for held in (*self._shares, self.path):
+                self._origins |= self._read_file(held)
+            self._origins |= self._read_parts()
         except BaseException:
             self._leave()
             raise
@@ -197,19 +203,20 @@ class FeatureWriter:
         parts = sorted(self._parts.glob(f"*{_PART}"))
         aside = self.path.with_name(f"{self.path.name}.tmp")
         try:
-            if parts:
+            if parts or self._shares:
+                older = [*self._shares, *[self.path] * self.path.exists()]
                 with h5py.File(aside, "w") as new:
                     new.attrs.update({"backbone": self.backbone, "rate": self.rate})
                     if self.weights is not None:
                         new.attrs["weights"] = self.weights
                     # A part is younger than what the file has of the same video.
-                    for path in [*parts, self.path] if self.path.exists() else parts:
+                    for path in [*parts, *older]:
                         with h5py.File(path, "r") as old:
                             _copy(old, new)
                 with aside.open("rb") as written:
                     os.fsync(written.fileno())
                 aside.replace(self.path)
-            for part in parts:
+            for part in [*parts, *self._shares]:
                 part.unlink()
             self._drop_unusable()
         except (OSError, RuntimeError) as error:
@@ -219,20 +226,32 @@ class FeatureWriter:
                 f"{self._parts}: run the same command again."
             ) from error
 
-    def _read_file(self) -> dict[str, Origin]:
-        if not self.path.exists():
+    def _complete_shares(self) -> list[Path]:
+        """The files of shares, each with the parts that a killed process left of it.
+
+        Raises:
+            OutputError: another process extracts into one.
+            FeatureError: one was made by another backbone or at another rate.
+        """
+        for path in shard_files(self.path):
+            with FeatureWriter(path, backbone=self.backbone, rate=self.rate, weights=self.weights):
+                pass  # merges them
+        return [path for path in shard_files(self.path) if path.exists()]
+
+    def _read_file(self, path: Path) -> dict[str, Origin]:
+        if not path.exists():
             return {}
-        with FeatureFile(self.path) as old:
+        with FeatureFile(path) as old:
             other = is_other(old.backbone, old.weights, self.backbone, self.weights)
             if other or old.rate != self.rate:
                 raise FeatureError(
-                    f"{self.path}: holds features of {old.backbone}{other_weights(old.weights)} at "
+                    f"{path}: holds features of {old.backbone}{other_weights(old.weights)} at "
                     f"{old.rate} snippets a second, not of "
                     f"{self.backbone}{other_weights(self.weights)} at {self.rate}. Features of two "
                     "kinds do not mix: choose another file, or remove this one."
                 )
             linked = {video_id: Origin(None) for video_id in old.video_ids}
-        with h5py.File(self.path, "r") as file:
+        with h5py.File(path, "r") as file:
             return linked | _origins(file)
 
     def _read_parts(self) -> dict[str, Origin]:

@@ -13,7 +13,7 @@ import torch
 from conftest import SENTENCES, Command, write_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmn_index.index_build.build import DEFAULT_HUB
+from mmn_index.index_build.build_plan import DEFAULT_HUB
 from mmn_index.index_build.candidates import measured_recall
 from mmn_index.index_build.change import remove
 from mmn_index.index_build.verify import verify

@@ -5,7 +5,7 @@ python worker_kills.py PLAN
 
 PLAN is JSON: `folder`, `kills`, `seed` and `commands`, by name: `base`, an index to begin with or null;
 `arguments`, with {root} for the index; `again`, one or more lists of arguments that lead to the same content,
-for those who try again. A line of JSON is printed for every kill.
+for those who try again; and perhaps `shards`, the folder of shards beside the index. A line of JSON is printed for every kill.
 
 Nothing is computed in this process: it imports everything once, and its children are forks of it. Forks of a
 process in which torch or FAISS has already worked hang.
@@ -34,7 +34,8 @@ import torch
 import tqdm  # noqa: F401
 from forks import forked
 from mmn_index.cli.main import main
-from mmn_index.index_build import build, candidates, change, embed, film, ingest  # noqa: F401
+from mmn_index.index_build import build, candidates, change, embed, film, ingest, publish  # noqa: F401
+from mmn_index.index_build.shards import shards_of
 from mmn_index.index_build.verify import verify
 from transformers import AutoConfig, AutoModel, BertModel  # noqa: F401
 
@@ -55,6 +56,7 @@ TRACED = (
     "build.py",
     "embed.py",
     "change.py",
+    "publish.py",
     "candidates.py",
     "bank.py",
     "shutil.py",
@@ -227,11 +229,13 @@ def answer(requests: Connection) -> None:
             requests.send({"state": "broken", "wrong": [traceback.format_exc()]})
 
 
-def fresh(base: str | None, root: Path) -> Path:
+def fresh(about: dict[str, Any], root: Path) -> Path:
     shutil.rmtree(root.parent, ignore_errors=True)
     root.parent.mkdir(parents=True)
-    if base is not None:
-        shutil.copytree(base, root)
+    if about["base"] is not None:
+        shutil.copytree(about["base"], root)
+    if "shards" in about:
+        shutil.copytree(about["shards"], shards_of(root))
     return root
 
 
@@ -252,11 +256,9 @@ def kill_them(plan: dict[str, Any]) -> None:
     root = Path(plan["folder"]) / "trial" / "collection.mmn"
     states, counts = {}, {}
     for name, about in plan["commands"].items():
-        before = ask("content", fresh(about["base"], root))
+        before = ask("content", fresh(about, root))
         for kind in ("lines", "calls"):
-            status, counts[name, kind] = in_child(
-                stepped, kind, None, about["arguments"], fresh(about["base"], root)
-            )
+            status, counts[name, kind] = in_child(stepped, kind, None, about["arguments"], fresh(about, root))
             assert status == 0, (name, status)
         states[name] = before, ask("content", root)
     points = random.Random(plan["seed"])
@@ -268,7 +270,7 @@ def kill_them(plan: dict[str, Any]) -> None:
         # Few come after the manifest was renamed: every fourth round takes one of the last.
         step = points.choice(steps[-8:] if number // len(plan["commands"]) // 2 % 4 == 3 else steps)
         last = step, points.randint(1, counts[name, kind][step])
-        fresh(about["base"], root)
+        fresh(about, root)
         status, _ = in_child(stepped, kind, last, about["arguments"], root)
         again = about["again"][number // len(plan["commands"]) // 2 % len(about["again"])]
         found = {"command": name, "point": last, "status": status, "again": again}

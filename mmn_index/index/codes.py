@@ -97,6 +97,14 @@ class Codebook:
         index.reset()
         return cls(load_faiss().serialize_index(index))
 
+    def write(self, path: Path) -> None:
+        """Keep it in a file, as a candidate index of no moment.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        _write(load_faiss().deserialize_index(self._content), path)
+
     def fill(self, path: Path, moments: Moments) -> None:
         """Write a candidate index of some moments. The codes are in memory meanwhile; embeddings are read in
         blocks.

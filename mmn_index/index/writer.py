@@ -25,8 +25,8 @@ from ..checkpoint import share
 from ..encoder_lookup import ENCODER
 from ..errors import MomentIndexError, OutputError
 from ..proposals import ProposalGrid
-from .manifest import NAME, Manifest, read_manifest, sync_folder
-from .segment_files import PROGRESS, digest
+from .manifest import NAME, BankAbout, Manifest, SegmentEntry, read_manifest, sync_folder
+from .segment_files import PROGRESS, VECTORS, digest, on_disk
 from .segment_writer import PlannedVideo, SegmentWriter
 
 
@@ -123,6 +123,36 @@ class IndexWriter:
         self._begun.append(folder)
         return SegmentWriter(folder, grid, joint_dim, videos, metadata, spaces=spaces)
 
+    def adopt(self, folder: Path, entry: SegmentEntry, codes: Path | None = None) -> SegmentEntry:
+        """Take over a complete segment that lies elsewhere. Its files stay there, under both names where the
+        file system allows it, so that nothing is lost before it is published.
+
+        Args:
+            codes: its candidate index, where that is not among its files.
+        """
+        name = adopted_name(self.manifest.version if self.manifest else 0, entry)
+        target = self.root / "segments" / name
+        self._begun.append(target)
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        files = {file: (folder / file, about) for file, about in entry.files.items()}
+        if codes is not None:
+            files[VECTORS] = codes, on_disk(codes)
+        for file, (place, _) in files.items():
+            share(place, target / file)
+            with (target / file).open("rb") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(target)
+        return replace(entry, id=name, files={file: about for file, (_, about) in files.items()})
+
+    def adopt_bank(self, folder: Path, about: BankAbout) -> None:
+        """Take over the sentences of an index that lies elsewhere."""
+        target = self.root / about.file
+        target.unlink(missing_ok=True)
+        share(folder / about.file, target)
+        with target.open("rb") as handle:
+            os.fsync(handle.fileno())
+
     def publish(
         self, manifest: Manifest, model: Path | None = None, encoder: Callable[[Path], None] | None = None
     ) -> Manifest:
@@ -132,7 +162,12 @@ class IndexWriter:
             model: the checkpoint directory to keep a copy of, where the index has none of this fingerprint.
             encoder: writes the file of the model's text encoder, which the checkpoint directory has not.
         """
-        manifest = replace(manifest, version=self.manifest.version + 1 if self.manifest else 1)
+        before = self.manifest
+        manifest = replace(manifest, version=before.version + 1 if before else 1)
+        if before is not None and manifest.shard == before.shard:
+            manifest = replace(
+                manifest, shard=None
+            )  # what was changed does not fit the other shards any more
         if model is not None:
             manifest = replace(manifest, model_files=self._keep_model(manifest, model, encoder))
         sync_folder(self.root / "segments")
@@ -211,6 +246,11 @@ class IndexWriter:
         return OutputError(
             f"{self.root}: the index cannot be written ({error}). What was there before is kept."
         )
+
+
+def adopted_name(version: int, entry: SegmentEntry) -> str:
+    """What a segment from elsewhere is called in an index of some version."""
+    return hashlib.sha256(f"{version} {entry.id}".encode()).hexdigest()[:16]
 
 
 def check_ours(root: Path) -> None:

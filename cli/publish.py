@@ -1,0 +1,51 @@
+"""mmn-index publish: the shards of a build become an index."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .left_out import tell_left_out
+from .output import progress, say
+from .source import vector_options
+
+if TYPE_CHECKING:
+    from mmn_index.index_build.publish import PublishResult
+
+
+@click.command()
+@click.argument(
+    "root", metavar="INDEX", type=click.Path(path_type=Path), envvar="MMN_INDEX", default="collection.mmn"
+)
+@click.option("--overwrite", is_flag=True, help="Replace an index that is there.")
+@vector_options
+def publish(
+    root: Path, overwrite: bool, vectors: str, max_bytes_per_moment: float | None, max_latency: float | None
+) -> None:
+    """Make an index of the shards that `build --shard` has made for INDEX.
+
+    All shards have to be complete, and made from the same model and videos. The index appears, or changes,
+    in one step; then the shards are removed. Killed or interrupted, the same command resumes.
+
+    \b
+    Examples:
+        mmn-index build features.h5 --model run/model --shard 1/2
+        mmn-index build features.h5 --model run/model --shard 2/2
+        mmn-index publish collection.mmn
+    """
+    from mmn_index.index_build.candidates import Wish
+    from mmn_index.index_build.publish import publish as run
+
+    wish = Wish(vectors, max_bytes_per_moment, max_latency)
+    with progress("filling candidate indexes") as report:
+        result = run(root, wish, overwrite=overwrite, report=report)
+    tell_published(result)
+    tell_left_out(result.left_out, root)
+
+
+def tell_published(result: "PublishResult") -> None:
+    """Say what has become of the shards."""
+    say(
+        f"{result.root}: {result.moments:,} moments of {result.videos:,} videos in "
+        f"{result.segments:,} segments, {result.reason}."
+    )

@@ -1,0 +1,123 @@
+"""The option --shard, and one shard of a build, for several processes or machines."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .features import open_source
+from .left_out import tell_left_out
+from .output import progress, say
+from .source import made_source
+
+if TYPE_CHECKING:
+    from mmn_index.index_build.build_plan import Hubs
+    from mmn_index.index_build.ingest import ChosenModel
+    from mmn_index.index_build.shards import ShardResult
+    from mmn_index.index_build.share import Share
+
+    from mmn_index.windows import WindowRule
+
+    from .ingest import Films
+
+
+class ShareOption(click.ParamType):
+    """I/N: the I-th of N parts."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Share | None":
+        from mmn_index.index_build.share import Share
+
+        from mmn_index.errors import ConfigError
+
+        if value is None or isinstance(value, Share):
+            return value
+        number, _, of = str(value).partition("/")
+        try:
+            return Share(int(number), int(of))
+        except (ValueError, ConfigError):
+            self.fail(f"{value}: expected I/N with I from 1 to N, such as 1/4.", param, ctx)
+
+
+def shard_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Do a part of the work; the others are done by other processes."""
+    return click.option("--shard", "share", type=ShareOption(), metavar="I/N", help=what)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `build` is to make, as its options say it."""
+
+    out: Path
+    score: str | None
+    hubs: "Hubs"
+    self_contained: bool
+    device: str
+    windows: "WindowRule | None"
+
+
+def build_part(
+    chosen: "ChosenModel",
+    wanted: Wanted,
+    share: "Share",
+    features: Path,
+    films: "Films | None",
+    options: Mapping[str, Any],
+) -> "ShardResult":
+    """Embed one share of the videos.
+
+    Args:
+        films: what videos were described, where features were not given.
+        options: of `source_options`.
+    """
+    from mmn_index.index_build.build_plan import plan_build
+    from mmn_index.index_build.shards import build_shard, whole_of, write_empty
+
+    from mmn_index.evaluation.annotations import read_durations
+    from mmn_index.index import ShardAbout
+
+    names, annotations = None if films is None else films.ids, options["videos"]
+    if names and annotations is not None:
+        annotated = read_durations(annotations)
+        names = [name for name in names if name in annotated]
+    if films is not None and not names:
+        common = whole_of(
+            chosen.info,
+            wanted.score,
+            wanted.hubs,
+            wanted.windows,
+            options["metadata"],
+            self_contained=wanted.self_contained,
+        )
+        about = ShardAbout(share.number, share.of, {**common, **films.common})
+        return write_empty(chosen.info, about, wanted.out, tuple(films.left_out))
+    with open_source(features) as opened, progress("checking features") as report:
+        source = made_source(opened, report, only=names, windows=wanted.windows, **options)
+        plan = plan_build(
+            chosen.path, source, wanted.score, wanted.hubs, self_contained=wanted.self_contained
+        )
+        result = build_shard(
+            plan,
+            wanted.out,
+            share,
+            files=films.common if films else None,
+            device=wanted.device,
+            report=partial(report, what="embedding videos"),
+        )
+    return replace(result, left_out=(*(films.left_out if films else ()), *result.left_out))
+
+
+def tell_shard(result: "ShardResult", out: Path) -> None:
+    """Say what a shard holds, and what is to be done next; end with code 3 where something was left out."""
+    for remark in result.remarks:
+        say(remark)
+    done = "was complete already" if result.there else "is complete"
+    say(
+        f"{result.place}: shard {result.share} {done}, {result.moments:,} moments of {result.videos:,} "
+        f"videos. Once all {result.share.of} are: mmn-index publish {out}"
+    )
+    tell_left_out(result.left_out, result.place)

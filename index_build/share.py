@@ -1,0 +1,49 @@
+"""One of several parts of the work, for several processes or machines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmn_index.errors import ConfigError
+
+from .video_files import VideoFiles
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several parts of something that has an order.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+
+    number: int  # from 1
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise ConfigError(f"shard {self}: expected a number from 1 to {self.of}, such as 1/{self.of}.")
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @property
+    def name(self) -> str:
+        """In names of files."""
+        return f"{self.number}-of-{self.of}"
+
+    def part(self, weights: Sequence[int]) -> slice:
+        """Which of some things are this share's: all shares together have each once, and about the same
+        weight.
+        """
+        ends = np.cumsum(weights)
+        middles, total = ends - np.asarray(weights) / 2, float(ends[-1]) if len(ends) else 0.0
+        borders = total * np.array([self.number - 1, self.number]) / self.of
+        first, last = np.searchsorted(middles, borders).tolist()
+        return slice(first, last)
+
+    def of_files(self, found: VideoFiles) -> VideoFiles:
+        """The video files of this share, by their number: their sizes may change while others work."""
+        part = self.part([1] * len(found.videos))
+        return replace(found, videos=dict(list(found.videos.items())[part]))
