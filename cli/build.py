@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cluster import ray_option, session_of
 from .features import open_source
 from .ingest import (
     Films,
@@ -22,7 +23,7 @@ from .ingest import (
 from .left_out import tell_left_out
 from .output import progress, say
 from .sentences import read_sentences
-from .shards import Wanted, build_part, shard_option, tell_shard
+from .shards import Wanted, build_on, build_part, shard_option, tell_shard
 from .source import check_tables, made_source, source_options
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @shard_option(
     "Do the I-th of N parts of the work, beside the index; `mmn-index publish` makes the index of all parts."
 )
+@ray_option("Work with the workers of a Ray cluster, whose nodes see all of these files under these paths.")
 @self_contained_option
 @source_options
 def build(
@@ -102,6 +104,7 @@ def build(
     hub_kind: str,
     overwrite: bool,
     share: "Share | None",
+    cluster: str | None,
     self_contained: bool,
     device: str | None,
     **options: Any,
@@ -112,7 +115,7 @@ def build(
     place of the videos; `build CHECKPOINT FEATURES` is another way to say that.
 
     Killed or interrupted, the same command resumes where it stopped. Several machines that see the same
-    folders share the work with --shard.
+    folders share the work with --shard, or as a Ray cluster with --ray.
 
     \b
     Examples:
@@ -121,6 +124,7 @@ def build(
         mmn-index build run/model features.h5 -o collection.mmn
         mmn-index build features.h5 --model run/model --metadata cameras.csv --bank train.json
         mmn-index build features.h5 --model run/model --shard 1/4
+        mmn-index build ~/Videos --model run/model --ray
     """
     from mmn_index.index_build.build import check_free
     from mmn_index.index_build.build_plan import Hubs, check_wish
@@ -132,19 +136,27 @@ def build(
     check_free(out, overwrite=overwrite)
     place = pick_device(device)
     wish = Wish(options["vectors"], options["max_bytes_per_moment"], options["max_latency"])
+    if share is not None and cluster is not None:
+        raise click.UsageError("--ray and --shard exclude each other: a cluster shares the work itself.")
     if share is not None and wish != Wish():
         raise click.UsageError("The candidate index is made of all shards: give its options to `publish`.")
-    with chosen_model(name, ingest) as chosen:
+    with session_of(cluster) as session, chosen_model(name, ingest) as chosen:
         features, films = inputs[0], None
         if not is_features(inputs):
             strict = options["strict"]
             check_wish(chosen.info, score, hubs, wish, self_contained=self_contained)
             check_tables(options["videos"], options["metadata"])
-            films = describe_videos(inputs, chosen, ingest, out, place, strict=strict, share=share)
+            films = describe_videos(
+                inputs, chosen, ingest, out, place, strict=strict, share=share, session=session
+            )
             features = films.features
         wanted = Wanted(out, score, hubs, self_contained, place, ingest.rule(chosen))
         if share is not None:
             tell_shard(build_part(chosen, wanted, share, features, films, options), out)
+            return
+        if session is not None:
+            left_out = build_on(session, chosen, wanted, features, films, options, overwrite=overwrite)
+            tell_left_out(left_out, out)
             return
         result = _build_whole(chosen, wanted, features, films, options, overwrite=overwrite)
     _tell(result)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .cluster import ray_option, session_of, tell_described
 from .film_bar import film_progress
 from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     "Extract the I-th of N parts of the videos into a file of its own, such as features.1-of-4.h5. The same "
     "command without --shard then makes one file of all parts."
 )
+@ray_option(
+    "Extract with the workers of a Ray cluster, whose nodes see videos and features under these paths."
+)
 @strict_option
 def extract(
     videos: tuple[Path, ...],
@@ -60,6 +64,7 @@ def extract(
     prefix: str,
     follow_links: bool,
     share: "Share | None",
+    cluster: str | None,
     strict: bool,
 ) -> None:
     """Compute snippet features of VIDEOS, files or folders of files.
@@ -76,15 +81,19 @@ def extract(
         mmn-index extract holiday.mp4 archive/ -o features.h5
         mmn-index extract camB -o features.h5 --prefix camB/
         mmn-index extract archive/ -o features.h5 --shard 1/4
+        mmn-index extract archive/ -o features.h5 --ray
     """
+    from mmn_index.index_build.extract import Describers, usual_workers
     from mmn_index.index_build.extract import extract as run
-    from mmn_index.index_build.extract import usual_workers
 
+    if cluster is not None and share is not None:
+        raise click.UsageError("--ray and --shard exclude each other: a cluster shares the work itself.")
     if backbone == "pixels" and device != "cpu":
         raise click.UsageError(
             "--device is where a model backbone runs; 'pixels' runs on the CPU: leave it out."
         )
-    with film_progress("extracting features") as report:
+    with session_of(cluster) as session, film_progress("extracting features") as report:
+        helpers = None if session is None else Describers(session, backbone)
         result = run(
             videos,
             out,
@@ -97,7 +106,9 @@ def extract(
             share=share,
             strict=strict,
             report=report,
+            helpers=helpers,
         )
+    tell_described(helpers.done if helpers else ())
     for remark in result.remarks:
         say(remark)
     again = f" ({result.again:,} of them again, as their files have changed)" if result.again else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cluster import tell_described
 from .features import stated_rate
 from .film_bar import film_progress
 from .numbers import Real, Whole
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mmn_index.index_build.ingest import ChosenModel, Need
     from mmn_index.index_build.share import Share
 
+    from mmn_index.cluster.session import Session
     from mmn_index.left_out import LeftOut
     from mmn_index.windows import WindowRule
 
@@ -194,13 +196,15 @@ def describe_videos(
     *,
     strict: bool,
     share: "Share | None" = None,
+    session: "Session | None" = None,
 ) -> Films:
     """Compute the features of videos, after saying what it will take.
 
     Args:
         share: of the files; perhaps none of it gives features.
+        session: a cluster whose workers do it.
     """
-    from mmn_index.index_build.extract import extract_found, nothing_described, usual_workers
+    from mmn_index.index_build.extract import Describers, extract_found, nothing_described, usual_workers
     from mmn_index.index_build.ingest import check_described, described_by, needed
     from mmn_index.index_build.shards import files_of
     from mmn_index.index_build.video_files import find_videos
@@ -229,12 +233,22 @@ def describe_videos(
         found, features = share.of_files(found), shard_file(features, share.number, share.of)
     with nullcontext() if share is None else suppress(VideoError, StopIteration):
         need = needed(found, model.info, backbone, rate, ingest.rule(model) or model.info.windows, out)
-        _ask(need, f"{name} on {on}, {rate:g} snippets a second, {workers} decoding", yes=ingest.yes)
+        how = f"{workers} decoding" if session is None else "a cluster decoding"
+        _ask(need, f"{name} on {on}, {rate:g} snippets a second, {how}", yes=ingest.yes)
     check_folder(features.parent)
+    helpers = None if session is None else Describers(session, name)
     with _own_words(features), film_progress("extracting features") as report:
         result = extract_found(
-            found, features, backbone=backbone, rate=rate, workers=workers, strict=strict, report=report
+            found,
+            features,
+            backbone=backbone,
+            rate=rate,
+            workers=workers,
+            strict=strict,
+            report=report,
+            helpers=helpers,
         )
+    tell_described(helpers.done if helpers else ())
     for remark in result.remarks:
         say(remark)
     say(f"{short_path(features)}: features of {result.extracted + result.skipped:,} videos.")

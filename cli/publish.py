@@ -1,16 +1,13 @@
 """mmn-index publish: the shards of a build become an index."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from .left_out import tell_left_out
-from .output import progress, say
+from .output import progress
+from .shards import tell_published
 from .source import vector_options
-
-if TYPE_CHECKING:
-    from mmn_index.index_build.publish import PublishResult
 
 
 @click.command()
@@ -41,11 +38,3 @@ def publish(
         result = run(root, wish, overwrite=overwrite, report=report)
     tell_published(result)
     tell_left_out(result.left_out, root)
-
-
-def tell_published(result: "PublishResult") -> None:
-    """Say what has become of the shards."""
-    say(
-        f"{result.root}: {result.moments:,} moments of {result.videos:,} videos in "
-        f"{result.segments:,} segments, {result.reason}."
-    )

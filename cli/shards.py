@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cluster import tell_embedded
 from .features import open_source
 from .left_out import tell_left_out
 from .output import progress, say
@@ -16,36 +17,34 @@ from .source import made_source
 if TYPE_CHECKING:
     from mmn_index.index_build.build_plan import Hubs
     from mmn_index.index_build.ingest import ChosenModel
+    from mmn_index.index_build.publish import PublishResult
     from mmn_index.index_build.shards import ShardResult
     from mmn_index.index_build.share import Share
 
+    from mmn_index.cluster.session import Session
+    from mmn_index.left_out import LeftOut
     from mmn_index.windows import WindowRule
 
     from .ingest import Films
 
 
-class ShareOption(click.ParamType):
-    """I/N: the I-th of N parts."""
-
-    name = "I/N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Share | None":
-        from mmn_index.index_build.share import Share
-
-        from mmn_index.errors import ConfigError
-
-        if value is None or isinstance(value, Share):
-            return value
-        number, _, of = str(value).partition("/")
-        try:
-            return Share(int(number), int(of))
-        except (ValueError, ConfigError):
-            self.fail(f"{value}: expected I/N with I from 1 to N, such as 1/4.", param, ctx)
-
-
 def shard_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Do a part of the work; the others are done by other processes."""
-    return click.option("--shard", "share", type=ShareOption(), metavar="I/N", help=what)
+    return click.option("--shard", "share", metavar="I/N", callback=_share, help=what)
+
+
+def _share(context: click.Context, option: click.Parameter, value: str | None) -> "Share | None":
+    from mmn_index.index_build.share import Share
+
+    from mmn_index.errors import ConfigError
+
+    if value is None:
+        return None
+    number, _, of = value.partition("/")
+    try:
+        return Share(int(number), int(of))
+    except (ValueError, ConfigError):
+        raise click.BadParameter(f"{value}: expected I/N with I from 1 to N, such as 1/4.") from None
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,45 @@ def build_part(
             report=partial(report, what="embedding videos"),
         )
     return replace(result, left_out=(*(films.left_out if films else ()), *result.left_out))
+
+
+def build_on(
+    session: "Session",
+    chosen: "ChosenModel",
+    wanted: Wanted,
+    features: Path,
+    films: "Films | None",
+    options: Mapping[str, Any],
+    *,
+    overwrite: bool,
+) -> "list[LeftOut]":
+    """Build an index with all workers of a cluster. Returns what was left out."""
+    from mmn_index.index_build.build_plan import plan_build
+    from mmn_index.index_build.spread import build_spread
+
+    with open_source(features) as opened, progress("checking features") as report:
+        only = films.ids if films else None
+        source = made_source(opened, report, only=only, windows=wanted.windows, **options)
+        plan = plan_build(
+            chosen.path, source, wanted.score, wanted.hubs, self_contained=wanted.self_contained
+        )
+        embedding = partial(report, what="embedding videos")
+        result, done = build_spread(
+            plan, wanted.out, session, source.wish, overwrite=overwrite, report=embedding
+        )
+    for remark in plan.remarks:
+        say(remark)
+    tell_embedded(done)
+    tell_published(result)
+    return [*(films.left_out if films else ()), *result.left_out]
+
+
+def tell_published(result: "PublishResult") -> None:
+    """Say what has become of the shards."""
+    say(
+        f"{result.root}: {result.moments:,} moments of {result.videos:,} videos in "
+        f"{result.segments:,} segments, {result.reason}."
+    )
 
 
 def tell_shard(result: "ShardResult", out: Path) -> None:

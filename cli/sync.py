@@ -1,5 +1,6 @@
 """mmn-index sync: an index kept in step with folders."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import click
 from mmn_index.left_out import SHOWN
 
 from .build import index_option
+from .cluster import ray_option, session_of, tell_described
 from .film_bar import film_progress
 from .ingest import pick_device
 from .left_out import strict_option, tell_left_out
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Processes that decode ('pixels' only).",
 )
+@ray_option("Describe videos with the workers of a Ray cluster, whose nodes see them under these paths.")
 @strict_option
 def sync(
     videos: tuple[Path, ...],
@@ -71,6 +74,7 @@ def sync(
     rate: float | None,
     device: str | None,
     workers: int,
+    cluster: str | None,
     strict: bool,
 ) -> None:
     """Bring an index to what is in VIDEOS, folders or files: add new videos, describe changed ones again,
@@ -91,9 +95,20 @@ def sync(
         raise click.UsageError("--watch and --strict exclude each other: a watch never ends with an error.")
     places = Places(videos, prefix, follow_links, metadata, keep_missing, remove_missing, strict)
     recipe = Recipe(backbone, rate, pick_device(device), workers)
-    if watch:
-        _watch(root, places, recipe)
-        return
+    with session_of(cluster) as session:
+        recipe = replace(recipe, session=session)
+        if watch:
+            _watch(root, places, recipe)
+            return
+        result = _sync_once(root, places, recipe)
+    for remark in result.remarks:
+        say(remark)
+    tell_described(result.done)
+    _tell(root, result)
+    tell_left_out(result.left_out, root)
+
+
+def _sync_once(root: Path, places: "Places", recipe: "Recipe") -> "SyncResult":
     from mmn_index.index_build.sync import EXTRACTING
     from mmn_index.index_build.sync import sync as run
 
@@ -105,11 +120,7 @@ def sync(
             else:
                 bar(done, total, note)
 
-        result = run(root, places, recipe, tell=_announce, report=report)
-    for remark in result.remarks:
-        say(remark)
-    _tell(root, result)
-    tell_left_out(result.left_out, root)
+        return run(root, places, recipe, tell=_announce, report=report)
 
 
 def _watch(root: Path, places: "Places", recipe: "Recipe") -> None:

@@ -51,9 +51,11 @@ class Described:
     about: About = field(default_factory=dict)
 
 
-def describer(backbone: str, rate: float) -> Callable[[Task, Tell], Described | str | OutputError]:
+def describer(
+    backbone: str, rate: float, device: str = "cpu"
+) -> Callable[[Task, Tell], Described | str | OutputError]:
     """`attempt` with a backbone that is loaded here, for a process of its own."""
-    return partial(attempt, load_backbone(backbone), rate)
+    return partial(attempt, load_backbone(backbone, device), rate)
 
 
 def attempt(model: Backbone, rate: float, task: Task, tell: Tell) -> Described | str | OutputError:

@@ -5,11 +5,14 @@ out; one that changes later is described again.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from ..cluster.crew import Lost, RayCrew
+from ..cluster.nodes import Done, done_by, has_gpus
+from ..cluster.session import Session
 from ..errors import ConfigError, OutputError, VideoError
 from ..feature_shards import shard_file
 from ..feature_writer import FeatureWriter
@@ -25,6 +28,43 @@ from .video_files import Names, VideoFiles, find_videos
 
 _PATIENCE = 3.0  # seconds for finding out how long videos are, which only the progress needs
 _Outcome = Described | str | OutputError
+
+
+class Describers:
+    """Workers of a cluster that describe videos; they see the files, and the folder of the features, under
+    the same paths as this process.
+
+    Args:
+        backbone: as `load_backbone` knows it on all nodes.
+
+    Attributes:
+        done: what each node did, once they have finished.
+    """
+
+    def __init__(self, session: Session, backbone: str) -> None:
+        folder = Path(backbone).is_dir()
+        self._session, self._backbone = session, os.path.abspath(backbone) if folder else backbone
+        self.done: list[Done] = []
+
+    def outcomes(
+        self, rate: float, tasks: Mapping[str, Task], tell: Callable[[str, float], None]
+    ) -> Iterator[tuple[str, _Outcome | Lost]]:
+        """(video id, outcome) of every video, in the order in which they are finished."""
+        gpus = self._backbone != "pixels" and has_gpus(self._session)
+        tasks = {name: _for_others(task) for name, task in tasks.items()}
+        job = partial(describer, self._backbone, rate, "cuda" if gpus else "cpu")
+        crew: RayCrew[Task, _Outcome] = RayCrew(self._session, job, gpus=gpus)
+        seconds: dict[str, float] = {}
+        for video_id, outcome in crew.outcomes(tasks, tell):
+            if isinstance(outcome, Described):
+                seconds[video_id] = outcome.duration
+            yield video_id, outcome
+        self.done = done_by({name: crew.doers[name] for name in seconds}, seconds)
+
+
+def _for_others(task: Task) -> Task:
+    """A task that means the same to processes in other folders."""
+    return replace(task, place=replace(task.place, stem=Path(os.path.abspath(task.place.stem))))
 
 
 @dataclass(frozen=True)
@@ -69,6 +109,7 @@ def extract(
     share: Share | None = None,
     strict: bool = False,
     report: Report | None = None,
+    helpers: "Describers | None" = None,
 ) -> ExtractResult:
     """Describe videos and keep their snippets in a feature file, which is made or extended.
 
@@ -85,6 +126,7 @@ def extract(
         strict: anything left out is an error; what was described is kept for the next run.
         report: called as videos are described with (seconds of film done, seconds of film in all, "2 of 12
             files"); those of videos that were there already count as done.
+        helpers: workers of a cluster, which then describe the videos.
 
     Raises:
         VideoError: no video was found, or none of them gave features and there is no feature file.
@@ -105,6 +147,7 @@ def extract(
         workers=workers,
         strict=strict,
         report=report,
+        helpers=helpers,
     )
     if found.videos and not out.is_file():
         raise VideoError(nothing_described(result.left_out))
@@ -121,11 +164,13 @@ def extract_found(
     workers: int = 1,
     strict: bool = False,
     report: Report | None = None,
+    helpers: Describers | None = None,
 ) -> ExtractResult:
     """As `extract`, of files that were found and have their ids; perhaps none of them gives features.
 
     Args:
         backbone: also one that is loaded.
+        helpers: workers of a cluster, which then describe the videos.
     """
     if workers < 1 or (rate is not None and not 0 < rate < float("inf")):
         raise ConfigError(
@@ -137,7 +182,7 @@ def extract_found(
         plan = _plan(found, writer)
         if strict:
             refuse(plan.left_out, VideoError)
-        failed, again = _describe_all(found, plan, model, rate, workers, writer, report)
+        failed, again = _describe_all(found, plan, model, rate, helpers or workers, writer, report)
         left_out = plan.left_out + list(failed.values())
         if strict:
             refuse(left_out, VideoError)
@@ -158,7 +203,7 @@ def _describe_all(
     plan: "_Plan",
     model: Backbone,
     rate: float,
-    workers: int,
+    workers: "int | Describers",
     writer: FeatureWriter,
     report: Report | None,
 ) -> tuple[dict[str, LeftOut], int]:
@@ -259,9 +304,17 @@ def nothing_described(left_out: Sequence[LeftOut]) -> str:
 
 
 def _outcomes(
-    tasks: dict[str, Task], model: Backbone, rate: float, workers: int, tell: Callable[[str, float], None]
+    tasks: dict[str, Task],
+    model: Backbone,
+    rate: float,
+    workers: "int | Describers",
+    tell: Callable[[str, float], None],
 ) -> Iterator[tuple[str, _Outcome]]:
     """(video id, outcome) of every video, in the order in which they are finished."""
+    if isinstance(workers, Describers):
+        for video_id, found in workers.outcomes(rate, tasks, tell):
+            yield video_id, _of_loss(tasks[video_id], found) if isinstance(found, Lost) else found
+        return
     if workers > 1 and len(tasks) > 1 and model.name == "pixels":
         crew: Crew[Task, _Outcome] = Crew(min(workers, len(tasks)), partial(describer, model.name, rate))
         for video_id, outcome in crew.outcomes(tasks, tell):
@@ -269,6 +322,13 @@ def _outcomes(
         return
     for video_id, task in tasks.items():
         yield video_id, attempt(model, rate, task, partial(tell, video_id))
+
+
+def _of_loss(task: Task, loss: Lost) -> str:
+    return (
+        f"{task.path}: {loss.workers} workers of the cluster were lost while they decoded it. Is the file "
+        "damaged, or memory short?"
+    )
 
 
 def _of_death(task: Task, death: Died) -> str:

@@ -6,7 +6,6 @@ loses nothing: run again, it resumes.
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from mmn_index.places import Hold, aside, beside
 
 from .build import there_already
 from .candidates import Wish, choose, tune_together
-from .shards import place_of, shards_of
+from .shards import place_of, shards_of, shares_begun
 from .share import Share
 from .source import Report
 
@@ -98,7 +97,7 @@ def held_parts(root: Path) -> Iterator[dict[Share, Manifest]]:
         OutputError: one is being written.
     """
     folder = shards_of(root)
-    shares = sorted(_shares(folder), key=lambda share: (share.of, share.number))
+    shares = shares_begun(root)
     if not shares:
         raise MomentIndexError(
             f"{folder}: holds no shards, so there is nothing to publish. `mmn-index build ... -o {root} "
@@ -121,29 +120,15 @@ def held_parts(root: Path) -> Iterator[dict[Share, Manifest]]:
             hold.release()
 
 
-def _shares(folder: Path) -> Iterator[Share]:
-    for path in folder.glob("*-of-*.mmn"):
-        if (found := re.fullmatch(r"(\d+)-of-(\d+)\.mmn", path.name)) and path.is_dir():
-            number, of = int(found[1]), int(found[2])
-            if 1 <= number <= of:
-                yield Share(number, of)
-
-
 def _check(root: Path, shares: Sequence[Share], parts: Mapping[Share, Manifest]) -> None:
     """Whether the parts are all parts of one build."""
-    counts = sorted({share.of for share in shares})
-    if len(counts) > 1:
-        told = " and ".join(f"of {of} ({', '.join(str(s) for s in shares if s.of == of)})" for of in counts)
-        raise MomentIndexError(
-            f"{shards_of(root)}: has shards {told}, which do not belong together. Remove the folders of "
-            "those that are not wanted."
-        )
-    (of,) = counts
+    of = shares[0].of
     lacking = [Share(number, of) for number in range(1, of + 1) if Share(number, of) not in parts]
     if lacking:
-        begun = [str(share) for share in lacking if share in shares]
         new = [str(share) for share in lacking if share not in shares]
-        told = [f"{_listed(new)} not there"] * bool(new) + [f"{_listed(begun)} not complete"] * bool(begun)
+        begun = [str(share) for share in lacking if share in shares]
+        states = (new, "not there"), (begun, "not complete")
+        told = [f"{_listed(some)} {state}" for some, state in states if some]
         raise MomentIndexError(
             f"{root}: {len(parts)} of {of} shards are complete, {', '.join(told)}. Run the same `mmn-index "
             f"build` with --shard {lacking[0]}{' and the others' * (len(lacking) > 1)}, then publish again."

@@ -7,10 +7,12 @@ process that comes to a part which another one has is refused, by the lock that 
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from mmn_index.errors import MomentIndexError
 from mmn_index.features import FeatureFile
 from mmn_index.index import IndexWriter, Manifest, ShardAbout
 from mmn_index.left_out import LeftOut
@@ -53,6 +55,29 @@ def shards_of(root: Path) -> Path:
 def place_of(root: Path, share: Share) -> Path:
     """Where a part lies."""
     return shards_of(root) / f"{share.name}.mmn"
+
+
+def shares_begun(root: Path) -> list[Share]:
+    """The parts of an index that are there, complete or not, in their order.
+
+    Raises:
+        MomentIndexError: they are of several counts.
+    """
+    folder = shards_of(root)
+    found = []
+    for path in folder.glob("*-of-*.mmn"):
+        if (named := re.fullmatch(r"(\d+)-of-(\d+)\.mmn", path.name)) and path.is_dir():
+            number, of = int(named[1]), int(named[2])
+            found += [Share(number, of)] if 1 <= number <= of else []
+    found.sort(key=lambda share: (share.of, share.number))
+    counts = sorted({share.of for share in found})
+    if len(counts) > 1:
+        told = (f"of {of} ({', '.join(str(share) for share in found if share.of == of)})" for of in counts)
+        raise MomentIndexError(
+            f"{folder}: has shards {' and '.join(told)}, which do not belong together. Remove the folders of "
+            "those that are not wanted."
+        )
+    return found
 
 
 def whole_of(
@@ -162,8 +187,9 @@ def _result(
 ) -> ShardResult:
     assert manifest.shard is not None
     share = Share(manifest.shard.number, manifest.shard.of)
-    counts = (sum(getattr(entry, name) for entry in manifest.segments) for name in ("videos", "moments"))
-    return ShardResult(place, share, *counts, there, *more)
+    videos = sum(entry.videos for entry in manifest.segments)
+    moments = sum(entry.moments for entry in manifest.segments)
+    return ShardResult(place, share, videos, moments, there, *more)
 
 
 def _digest(value: object) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from mmn_index.cluster.nodes import Done
+from mmn_index.cluster.session import Session
 from mmn_index.errors import ConfigError, FeatureError, VideoError
 from mmn_index.feature_writer import FeatureWriter
 from mmn_index.features import FeatureFile
@@ -28,7 +30,7 @@ from mmn_index.video.backbones import Backbone, load_backbone
 from .build import opened, tombstones
 from .columns import columns_of, joined, read_own
 from .embed import write_segment
-from .extract import extract_found
+from .extract import Describers, extract_found
 from .folders import Contents, check_loss, strays, survey
 from .follow import columns_before, crowded, follow, known_columns, relabelled
 from .metadata import rows_of
@@ -70,12 +72,14 @@ class Recipe:
         rate: snippets a second; None takes that of the index, or the backbone's own.
         device: where networks run.
         workers: processes that decode.
+        session: a cluster whose workers describe videos, in place of those processes.
     """
 
     backbone: str | None = None
     rate: float | None = None
     device: str = "cpu"
     workers: int = 1
+    session: Session | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class SyncResult:
         videos, moments: of the index now.
         left_out: files that should be in the index and are not.
         remarks: lines on what was passed over by rule.
+        done: what each node of a cluster did.
     """
 
     plan: SyncPlan
@@ -95,6 +100,7 @@ class SyncResult:
     moments: int
     left_out: list[LeftOut] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    done: list[Done] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -153,10 +159,11 @@ def sync(
             check_loss(plan, here, root)
         tell(plan)
         left_out = here.left_out + plan.left_out
-        made: list[SegmentEntry] = []
+        made, done = list[SegmentEntry](), list[Done]()
         described = 0
         if files := plan.added | plan.changed:
-            left_out += describe(change, files)
+            partly, done = describe(change, files)
+            left_out += partly
             segment, described, unusable = embed(change, files)
             left_out += unusable
             made += [] if segment is None else [segment]
@@ -166,20 +173,20 @@ def sync(
         _drop(change.features)
         left = MomentIndex.of(root, manifest)
         remarks = here.remarks + strays(plan, here, root)
-        return SyncResult(plan, described, len(left.video_ids), left.num_moments, left_out, remarks)
+        return SyncResult(plan, described, len(left.video_ids), left.num_moments, left_out, remarks, done)
 
 
-def describe(change: _Change, files: Mapping[str, FoundFile]) -> list[LeftOut]:
+def describe(change: _Change, files: Mapping[str, FoundFile]) -> tuple[list[LeftOut], list[Done]]:
     """Describe files as the videos of the index were described; what a killed run has done is not done again.
 
     Returns:
-        Files that give nothing, or less than they should.
+        Files that give nothing, or less than they should; and what each node of a cluster did.
 
     Raises:
         ConfigError: how the index's features were made is not known, or cannot be done here.
     """
     recipe, out = change.recipe, change.features
-    backbone = _backbone(change)
+    name, backbone = _backbone(change)
     rate = recipe.rate or change.manifest.rate or backbone.rate
     if not _fits(out, backbone, rate, files):
         _drop(out)
@@ -188,8 +195,11 @@ def describe(change: _Change, files: Mapping[str, FoundFile]) -> list[LeftOut]:
     def report(done: float, total: float, note: str) -> None:
         change.report(done, total, note, EXTRACTING)
 
-    made = extract_found(found, out, backbone=backbone, rate=rate, workers=recipe.workers, report=report)
-    return made.left_out
+    helpers = None if recipe.session is None else Describers(recipe.session, name)
+    made = extract_found(
+        found, out, backbone=backbone, rate=rate, workers=recipe.workers, report=report, helpers=helpers
+    )
+    return made.left_out, helpers.done if helpers else []
 
 
 def embed(change: _Change, files: Mapping[str, FoundFile]) -> tuple[SegmentEntry | None, int, list[LeftOut]]:
@@ -244,8 +254,8 @@ def _publish(change: _Change, plan: SyncPlan, made: list[SegmentEntry]) -> Manif
     return change.writer.publish(replace(change.manifest, segments=(*kept, *made)))
 
 
-def _backbone(change: _Change) -> Backbone:
-    """What made the index's features, ready to be used.
+def _backbone(change: _Change) -> tuple[str, Backbone]:
+    """What made the index's features: its name for `load_backbone`, and ready to be used.
 
     Raises:
         ConfigError: it is not known, not at hand, or another one was asked for.
@@ -275,7 +285,7 @@ def _backbone(change: _Change) -> Backbone:
             f"{name} is '{backbone.name}'{other_weights(backbone.weights)}. Features of two kinds do "
             "not mix."
         )
-    return backbone
+    return name, backbone
 
 
 def _fits(out: Path, backbone: Backbone, rate: float, files: Mapping[str, FoundFile]) -> bool:

@@ -10,6 +10,7 @@
     +-- MomentIndexError   an index that is missing, damaged, or of another model
     +-- QueryError         a search that asks for something that cannot be
     +-- OutputError        a place where a result cannot be written
+    |   +-- BusyError      another process writes there
     +-- ServerError        a server that cannot be reached, or does not answer
     +-- DatabaseError      a database that cannot be reached, or holds no moments
     +-- ClusterError       a cluster that cannot be reached, or cannot do the work
@@ -58,6 +59,10 @@ class QueryError(MmnIndexError):
 
 class OutputError(MmnIndexError):
     """A place where a result cannot be written."""
+
+
+class BusyError(OutputError):
+    """A place where another process writes."""
 
 
 class ServerError(MmnIndexError):

@@ -46,7 +46,7 @@ class FeatureFile:
         self, path: str | os.PathLike[str], names: Sequence[str] = (), rate: float | None = None
     ) -> None:
         self.path = Path(path)
-        self._rate = rate
+        self._names, self._rate = tuple(names), rate
         if not (self.path.is_dir() or self.path.is_file()):
             raise FeatureError(
                 f"{self.path}: no such feature file. `mmn-index extract` makes one from video files."
@@ -58,6 +58,10 @@ class FeatureFile:
             raise FeatureError(
                 f"{self.path}: holds no features, expected one (snippets, width) dataset a video."
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, it is opened again, by another process or machine that sees the file."""
+        return (FeatureFile, (os.path.abspath(self.path), self._names, self._rate))
 
     def __enter__(self) -> "FeatureFile":
         return self

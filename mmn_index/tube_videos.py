@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -29,6 +30,10 @@ class TubeVideos(TubeFile):
         self.broken: Mapping[str, str] = {}
         about = self.path.stat()
         self.state = f"{about.st_size} {about.st_mtime_ns} {about.st_ino}"  # changes when the file does
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, it is opened again, by another process or machine that sees the file."""
+        return (TubeVideos, (os.path.abspath(self.path),))
 
     def __len__(self) -> int:
         return len(self.video_ids)

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from ..checkpoint import share
 from ..encoder_lookup import ENCODER
-from ..errors import MomentIndexError, OutputError
+from ..errors import BusyError, MomentIndexError, OutputError
 from ..proposals import ProposalGrid
 from .manifest import NAME, BankAbout, Manifest, SegmentEntry, read_manifest, sync_folder
 from .segment_files import PROGRESS, VECTORS, digest, on_disk
@@ -40,8 +40,8 @@ class IndexWriter:
         anew: an index that is there will be replaced, so it may be damaged, or of another format.
 
     Raises:
-        OutputError: something else is there, another process writes, or the disk refuses. What was there
-            before is kept.
+        OutputError: something else is there, or the disk refuses. What was there before is kept.
+        BusyError: another process writes.
         MomentIndexError: the index that is there is damaged.
     """
 
@@ -67,7 +67,7 @@ class IndexWriter:
             self.manifest = self._read()
         except BlockingIOError:
             self._release()
-            raise OutputError(
+            raise BusyError(
                 f"{root}: another process is writing to this index. Try again when it has finished."
             ) from None
         except OSError as error:
