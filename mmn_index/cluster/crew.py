@@ -55,7 +55,7 @@ class RayCrew(Generic[Task, Outcome]):
         self._nodes: dict[Any, str] = {}  # of each worker
         self._names: dict[str, str] = {}  # of nodes, by their ids
         self._done: dict[str, str] = {}  # id of the node that did a task
-        self._looked = -_LOOK
+        self._looked, self._failures = -_LOOK, 0
 
     def outcomes(
         self, todo: Mapping[str, Task], tell: Callable[[str, float], None]
@@ -117,9 +117,16 @@ class RayCrew(Generic[Task, Outcome]):
             self._nodes[worker] = _told(self._ray.get(ref))
         except self._ray.exceptions.RayTaskError:
             raise
-        except self._ray.exceptions.RayError:  # lost before it had a task
+        except self._ray.exceptions.RayError as error:  # lost before it had a task
             self._let_go(worker)
+            self._failures += 1
+            if self._failures >= _TRIES:
+                raise ClusterError(
+                    f"{self._session.address}: workers end before they have a task ({_last_line(error)}). Is "
+                    "this version of mmn-index installed on all nodes, and is there enough memory?"
+                ) from error
             return
+        self._failures = 0
         self._idle.append(worker)
 
     def _give(self, todo: Mapping[str, Task]) -> None:
@@ -181,6 +188,12 @@ class RayCrew(Generic[Task, Outcome]):
             for node, name in self._names.items()
         }
         return {task: label.get(node, node[:6]) for task, node in self._done.items()}
+
+
+def _last_line(error: Exception) -> str:
+    """What an error says in the end, where Ray puts the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__
 
 
 def _told(answer: tuple[bool, Any]) -> Any:
