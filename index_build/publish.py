@@ -6,20 +6,21 @@ loses nothing: run again, it resumes.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from mmn_index.errors import MomentIndexError
+from mmn_index.errors import BusyError, MomentIndexError
 from mmn_index.index import CandidateAbout, IndexWriter, Manifest, MomentIndex, ShardAbout
 from mmn_index.index.codes import Codebook, Moments
 from mmn_index.index.manifest import NAME, read_manifest
-from mmn_index.index.writer import adopted_name
+from mmn_index.index.writer import adopted_name, lock
 from mmn_index.left_out import LeftOut
-from mmn_index.places import Hold, aside, beside
+from mmn_index.places import aside, beside
 
 from .build import there_already
 from .candidates import Wish, choose, tune_together
@@ -94,7 +95,7 @@ def held_parts(root: Path) -> Iterator[dict[Share, Manifest]]:
 
     Raises:
         MomentIndexError: parts are missing or not of one build.
-        OutputError: one is being written.
+        BusyError: one is being written.
     """
     folder = shards_of(root)
     shares = shares_begun(root)
@@ -103,11 +104,14 @@ def held_parts(root: Path) -> Iterator[dict[Share, Manifest]]:
             f"{folder}: holds no shards, so there is nothing to publish. `mmn-index build ... -o {root} "
             "--shard 1/N` makes the first of N."
         )
-    holds = []
-    try:
+    with ExitStack() as held:
         for share in shares:
-            busy = f"{root}: shard {share} is still being written. Wait until it is complete."
-            holds.append(Hold(place_of(root, share), busy))
+            try:
+                held.callback(os.close, lock(place_of(root, share)))
+            except BlockingIOError:
+                raise BusyError(
+                    f"{root}: shard {share} is still being written. Wait until it is complete."
+                ) from None
         parts = {
             share: read_manifest(place_of(root, share))
             for share in shares
@@ -115,9 +119,6 @@ def held_parts(root: Path) -> Iterator[dict[Share, Manifest]]:
         }
         _check(root, shares, parts)
         yield parts
-    finally:
-        for hold in holds:
-            hold.release()
 
 
 def _check(root: Path, shares: Sequence[Share], parts: Mapping[Share, Manifest]) -> None:

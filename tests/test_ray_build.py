@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from conftest import Command, write_features
 from mmn_index.index_build import candidates
-from mmn_index.index_build.shards import shards_of
+from mmn_index.index_build.shards import place_of, shards_of
+from mmn_index.index_build.share import Share
 from mmn_index.index_build.verify import verify
 from runs import one_thread
 from test_extract import make_video
@@ -26,7 +27,7 @@ from mmn_index.cluster.crew import Lost, RayCrew
 from mmn_index.cluster.session import Session, connected
 from mmn_index.errors import ClusterError
 from mmn_index.features import FeatureFile
-from mmn_index.index import MomentIndex
+from mmn_index.index import IndexWriter, MomentIndex
 from mmn_index.index.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -225,11 +226,53 @@ def test_a_task_that_kills_its_workers(cluster: "Cluster") -> None:
     assert set(crew.doers) == {"a", "c"}
 
 
+def test_a_shard_that_a_lost_worker_still_writes(lively: Path, cluster: "Cluster", tmp_path: Path) -> None:
+    """Who has it next waits until it is free, and then finds what there is to be done."""
+    write_features(tmp_path / "features.h5", 4)
+    root = tmp_path / "c.mmn"
+    with IndexWriter(place_of(root, Share(1, 2))):
+        process = begin(
+            "build", lively / "model", tmp_path / "features.h5", "-o", root, "--ray", cluster.address
+        )
+        wait_for((place_of(root, Share(2, 2)) / "manifest.json").is_file, process)
+        time.sleep(1.5)
+        assert process.poll() is None
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+    assert verify(root) == []
+    assert len(MomentIndex(root).segments) == 2
+
+
+def test_an_extraction_that_loses_a_node(cluster: "Cluster", command: Command, tmp_path: Path) -> None:
+    """The videos that it had are described by others."""
+    films = tmp_path / "films"
+    films.mkdir()
+    make_video(films / "0.mp4", 0, seconds=20)
+    for number in range(1, 6):
+        shutil.copy(films / "0.mp4", films / f"{number}.mp4")
+    command.ok("extract", films, "-o", tmp_path / "whole.h5", "--workers", "1")
+    node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    out = tmp_path / "features.h5"
+    process = begin("extract", films, "-o", out, "--ray", cluster.address)
+    wait_for(lambda: len([*tmp_path.glob("features.h5.parts/*/*.rows")]) == 3, process)
+    cluster.remove_node(node, allow_graceful=False)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+    assert "6 videos extracted" in told
+    with FeatureFile(out) as made, FeatureFile(tmp_path / "whole.h5") as expected:
+        assert made.video_ids == expected.video_ids
+        assert all(np.array_equal(made.read(name), expected.read(name)) for name in made.video_ids)
+        assert all(made.about(name) == expected.about(name) for name in made.video_ids)
+    assert not (tmp_path / "features.h5.parts").exists()
+
+
 def test_workers_without_the_program(cluster: "Cluster") -> None:
     """A job that the nodes cannot import is told at once."""
     with connected(cluster.address) as session:
         crew: RayCrew[int, int] = RayCrew(session, deadly)
-        with pytest.raises(ClusterError, match=r"workers end before .*No module named '(conftest|test_ray_build)'"):
+        with pytest.raises(
+            ClusterError, match=r"workers end before .*No module named '(conftest|test_ray_build)'"
+        ):
             list(crew.outcomes({"a": 1}, lambda name, done: None))
 
 

@@ -1,10 +1,12 @@
 """A build in parts equals the build at once, whatever is killed, missing or made from something else."""
 
+import errno
 import fcntl
 import itertools
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections import Counter
@@ -26,7 +28,7 @@ from test_faults import WORKERS, Killed, answers
 from mmn_index import embedding
 from mmn_index.errors import ConfigError, MomentIndexError
 from mmn_index.features import FeatureFile
-from mmn_index.index import MomentIndex
+from mmn_index.index import IndexWriter, MomentIndex
 from mmn_index.index.codes import Codebook, Joined, Moments, write_vectors
 from mmn_index.index.manifest import read_manifest
 
@@ -230,6 +232,31 @@ def test_who_comes_second_is_refused(lively: Path, features: Path, command: Comm
     finally:
         os.close(handle)
     command.ok("publish", root)
+
+
+def test_directories_that_cannot_be_locked(
+    lively: Path, features: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS locks what is open for writing; a directory never is."""
+    flock = fcntl.flock
+
+    def as_nfs(handle: int, how: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", as_nfs)
+    root = tmp_path / "c.mmn"
+    in_parts(command, root, 2, lively / "model", features)
+    with IndexWriter(place_of(root, Share(2, 2))):
+        arguments = ["build", lively / "model", features, "-o", root, "--shard", "2/2"]
+        command.fails(*arguments, says="another process is writing to this index")
+        command.fails("publish", root, says="shard 2/2 is still being written")
+    command.ok("publish", root)
+    with IndexWriter(root):
+        command.fails("remove", "v0", "--index", root, says="another process is writing")
+    command.ok("remove", "v0", "--index", root)
+    assert verify(root) == []
 
 
 def test_a_killed_shard_is_resumed(

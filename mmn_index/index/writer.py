@@ -6,9 +6,11 @@ process left. The next change removes it, but for a segment of the same plan, wh
 stopped.
 
 The lock is held on the index directory itself (flock): the kernel drops it when the process ends, however it
-ends, so no lock is ever stale. Over network file systems it holds as far as they support flock.
+ends, so no lock is ever stale. NFS locks no directory: there it is held on a file inside. Over network file
+systems it holds as far as they support locks.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -28,6 +30,8 @@ from ..proposals import ProposalGrid
 from .manifest import NAME, BankAbout, Manifest, SegmentEntry, read_manifest, sync_folder
 from .segment_files import PROGRESS, VECTORS, digest, on_disk
 from .segment_writer import PlannedVideo, SegmentWriter
+
+_LOCK = "lock"  # what is locked in place of a directory
 
 
 class IndexWriter:
@@ -58,12 +62,7 @@ class IndexWriter:
         try:
             self._made = not root.exists()
             (root / "segments").mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(root, os.O_RDONLY)
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(
-                os.fstat(self._handle), os.stat(root)
-            ):  # a failed build removed it meanwhile
-                raise BlockingIOError
+            self._handle = lock(root)
             self.manifest = self._read()
         except BlockingIOError:
             self._release()
@@ -248,6 +247,33 @@ class IndexWriter:
         )
 
 
+def lock(root: Path) -> int:
+    """Lock an index for this process, until the handle is closed.
+
+    Raises:
+        BlockingIOError: another process has it.
+        OSError: it is not there, or cannot be locked.
+    """
+    try:
+        return _locked(root, os.O_RDONLY)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+    return _locked(root / _LOCK, os.O_RDWR | os.O_CREAT)
+
+
+def _locked(path: Path, flags: int) -> int:
+    handle = os.open(path, flags, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(handle), os.stat(path)):  # a failed build removed it meanwhile
+            raise BlockingIOError
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
 def adopted_name(version: int, entry: SegmentEntry) -> str:
     """What a segment from elsewhere is called in an index of some version."""
     return hashlib.sha256(f"{version} {entry.id}".encode()).hexdigest()[:16]
@@ -264,7 +290,7 @@ def check_ours(root: Path) -> None:
         and (
             (root / NAME).is_file()
             or all(
-                x.name in ("segments", f"{NAME}.tmp") or x.name.startswith(("model-", "bank"))
+                x.name in ("segments", f"{NAME}.tmp", _LOCK) or x.name.startswith(("model-", "bank"))
                 for x in root.iterdir()
             )
         )
