@@ -17,19 +17,24 @@ WIDTH = 16  # of features and layers
 WORDS = ("[PAD]", "[UNK]", "a", "person", "opens", "the", "door")
 
 
-def write(folder: Path, grid: ProposalGrid, dim: int) -> str:
-    """A checkpoint whose embeddings have the shape of a collection's; returns its fingerprint."""
+def text_model(folder: Path) -> Path:
+    """A text encoder of one layer, as a Hugging Face directory."""
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast  # a second of every process
 
-    text = folder.with_name("text-model")
-    text.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     named = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(text)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
     torch.manual_seed(0)
     shape = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": WIDTH}
-    BertModel(BertConfig(vocab_size=len(WORDS), hidden_size=WIDTH, **shape)).save_pretrained(text)
+    BertModel(BertConfig(vocab_size=len(WORDS), hidden_size=WIDTH, **shape)).save_pretrained(folder)
+    return folder
+
+
+def write(folder: Path, grid: ProposalGrid, dim: int) -> str:
+    """A checkpoint whose embeddings have the shape of a collection's; returns its fingerprint."""
+    text = text_model(folder.with_name("text-model"))
     config = ModelConfig(
         input_dim=WIDTH,
         num_pre_clips=2 * grid.num_clips,
