@@ -1,6 +1,6 @@
 """mmn-index build, add and update: a checkpoint and features to an index."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,15 @@ from .ingest import (
 from .left_out import tell_left_out
 from .output import progress, say
 from .sentences import read_sentences
-from .shards import Wanted, build_on, build_part, shard_option, tell_shard
-from .source import check_tables, made_source, source_options
+from .shards import Wanted, build_on, build_part, check_sharing, shard_option, tell_shard
+from .source import check_tables, made_source, source_options, wish_of
 
 if TYPE_CHECKING:
     from mmn_index.index_build.build import BuildResult
     from mmn_index.index_build.ingest import ChosenModel
     from mmn_index.index_build.share import Share
+
+    from mmn_index.cluster.session import Session
 
 
 def self_contained_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,41 +129,52 @@ def build(
         mmn-index build ~/Videos --model run/model --ray
     """
     from mmn_index.index_build.build import check_free
-    from mmn_index.index_build.build_plan import Hubs, check_wish
-    from mmn_index.index_build.candidates import Wish
+    from mmn_index.index_build.build_plan import Hubs
 
     hubs = Hubs(None if bank is None else read_sentences(bank), hub_kind, hub)
     ingest = Ingest(**{field.name: options.pop(field.name) for field in fields(Ingest)})
     name, inputs = sort_inputs(sources, model)
     check_free(out, overwrite=overwrite)
-    place = pick_device(device)
-    wish = Wish(options["vectors"], options["max_bytes_per_moment"], options["max_latency"])
-    if share is not None and cluster is not None:
-        raise click.UsageError("--ray and --shard exclude each other: a cluster shares the work itself.")
-    if share is not None and wish != Wish():
-        raise click.UsageError("The candidate index is made of all shards: give its options to `publish`.")
+    check_sharing(share, cluster, options)
     with session_of(cluster) as session, chosen_model(name, ingest) as chosen:
-        features, films = inputs[0], None
-        if not is_features(inputs):
-            strict = options["strict"]
-            check_wish(chosen.info, score, hubs, wish, self_contained=self_contained)
-            check_tables(options["videos"], options["metadata"])
-            films = describe_videos(
-                inputs, chosen, ingest, out, place, strict=strict, share=share, session=session
-            )
-            features = films.features
-        wanted = Wanted(out, score, hubs, self_contained, place, ingest.rule(chosen))
+        place, window = pick_device(device), ingest.rule(chosen)
+        wanted = Wanted(out, score, hubs, self_contained, place, device != "cpu", window, overwrite)
+        films = (
+            None if is_features(inputs) else _films(inputs, chosen, ingest, wanted, share, session, options)
+        )
+        features = inputs[0] if films is None else films.features
         if share is not None:
             tell_shard(build_part(chosen, wanted, share, features, films, options), out)
             return
         if session is not None:
-            left_out = build_on(session, chosen, wanted, features, films, options, overwrite=overwrite)
-            tell_left_out(left_out, out)
+            tell_left_out(build_on(session, chosen, wanted, features, films, options), out)
             return
-        result = _build_whole(chosen, wanted, features, films, options, overwrite=overwrite)
+        result = _build_whole(chosen, wanted, features, films, options)
     _tell(result)
     _tell_hubs(result, bank, trained=chosen.info.spaces == 2)
     tell_left_out([*(films.left_out if films else ()), *result.left_out], out)
+
+
+def _films(
+    videos: Sequence[Path],
+    chosen: "ChosenModel",
+    ingest: Ingest,
+    wanted: Wanted,
+    share: "Share | None",
+    session: "Session | None",
+    options: Mapping[str, Any],
+) -> Films:
+    """Describe videos, once it is clear that an index can be made of them."""
+    from mmn_index.index_build.build_plan import check_wish
+
+    wish = wish_of(options)
+    check_wish(chosen.info, wanted.score, wanted.hubs, wish, self_contained=wanted.self_contained)
+    check_tables(options["videos"], options["metadata"])
+    strict, gpus = options["strict"], wanted.gpus
+    where = wanted.out, wanted.device
+    return describe_videos(
+        videos, chosen, ingest, *where, strict=strict, share=share, session=session, gpus=gpus
+    )
 
 
 def _build_whole(
@@ -170,8 +183,6 @@ def _build_whole(
     features: Path,
     films: Films | None,
     options: Mapping[str, Any],
-    *,
-    overwrite: bool,
 ) -> "BuildResult":
     from mmn_index.index_build.build import build as run
 
@@ -183,7 +194,7 @@ def _build_whole(
             wanted.out,
             score=wanted.score,
             hubs=wanted.hubs,
-            overwrite=overwrite,
+            overwrite=wanted.overwrite,
             self_contained=wanted.self_contained,
             device=wanted.device,
             report=partial(report, what="embedding videos"),

@@ -17,11 +17,14 @@ from .numbers import Real, Whole
 from .output import say, short_path
 
 if TYPE_CHECKING:
+    from mmn_index.index_build.extract import Describers, ExtractResult
     from mmn_index.index_build.ingest import ChosenModel, Need
     from mmn_index.index_build.share import Share
+    from mmn_index.index_build.video_files import VideoFiles
 
     from mmn_index.cluster.session import Session
     from mmn_index.left_out import LeftOut
+    from mmn_index.video.backbones import Backbone
     from mmn_index.windows import WindowRule
 
 _HDF5 = (".h5", ".hdf5", ".hdf")
@@ -197,21 +200,23 @@ def describe_videos(
     strict: bool,
     share: "Share | None" = None,
     session: "Session | None" = None,
+    gpus: bool = True,
 ) -> Films:
     """Compute the features of videos, after saying what it will take.
 
     Args:
         share: of the files; perhaps none of it gives features.
         session: a cluster whose workers do it.
+        gpus: whether they get GPUs, where it has some.
     """
-    from mmn_index.index_build.extract import Describers, extract_found, nothing_described, usual_workers
+    from mmn_index.index_build.extract import Describers, nothing_described, usual_workers
     from mmn_index.index_build.ingest import check_described, described_by, needed
     from mmn_index.index_build.shards import files_of
     from mmn_index.index_build.video_files import find_videos
 
     from mmn_index.errors import ConfigError, VideoError
     from mmn_index.feature_shards import shard_file
-    from mmn_index.places import beside, check_folder
+    from mmn_index.places import beside
     from mmn_index.video.backbones import load_backbone
 
     if model.info.tubes:
@@ -235,8 +240,28 @@ def describe_videos(
         need = needed(found, model.info, backbone, rate, ingest.rule(model) or model.info.windows, out)
         how = f"{workers} decoding" if session is None else "a cluster decoding"
         _ask(need, f"{name} on {on}, {rate:g} snippets a second, {how}", yes=ingest.yes)
+    helpers = None if session is None else Describers(session, name, gpus=gpus)
+    result = _extracted(found, features, backbone, rate, workers, helpers, strict=strict)
+    if not result.video_ids and share is None:
+        raise VideoError(nothing_described(result.left_out))
+    return Films(features, list(result.video_ids), result.left_out, common)
+
+
+def _extracted(
+    found: "VideoFiles",
+    features: Path,
+    backbone: "Backbone",
+    rate: float,
+    workers: int,
+    helpers: "Describers | None",
+    *,
+    strict: bool,
+) -> "ExtractResult":
+    from mmn_index.index_build.extract import extract_found
+
+    from mmn_index.places import check_folder
+
     check_folder(features.parent)
-    helpers = None if session is None else Describers(session, name)
     with _own_words(features), film_progress("extracting features") as report:
         result = extract_found(
             found,
@@ -252,9 +277,7 @@ def describe_videos(
     for remark in result.remarks:
         say(remark)
     say(f"{short_path(features)}: features of {result.extracted + result.skipped:,} videos.")
-    if not result.video_ids and share is None:
-        raise VideoError(nothing_described(result.left_out))
-    return Films(features, list(result.video_ids), result.left_out, common)
+    return result
 
 
 @contextmanager

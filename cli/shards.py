@@ -12,7 +12,7 @@ from .cluster import tell_embedded
 from .features import open_source
 from .left_out import tell_left_out
 from .output import progress, say
-from .source import made_source
+from .source import made_source, wish_of
 
 if TYPE_CHECKING:
     from mmn_index.index_build.build_plan import Hubs
@@ -47,6 +47,20 @@ def _share(context: click.Context, option: click.Parameter, value: str | None) -
         raise click.BadParameter(f"{value}: expected I/N with I from 1 to N, such as 1/4.") from None
 
 
+def check_sharing(share: "Share | None", cluster: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        options: of `source_options`.
+    """
+    from mmn_index.index_build.candidates import Wish
+
+    if share is not None and cluster is not None:
+        raise click.UsageError("--ray and --shard exclude each other: a cluster shares the work itself.")
+    if share is not None and wish_of(options) != Wish():
+        raise click.UsageError("The candidate index is made of all shards: give its options to `publish`.")
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What `build` is to make, as its options say it."""
@@ -56,7 +70,9 @@ class Wanted:
     hubs: "Hubs"
     self_contained: bool
     device: str
+    gpus: bool  # of a cluster
     windows: "WindowRule | None"
+    overwrite: bool
 
 
 def build_part(
@@ -117,8 +133,6 @@ def build_on(
     features: Path,
     films: "Films | None",
     options: Mapping[str, Any],
-    *,
-    overwrite: bool,
 ) -> "list[LeftOut]":
     """Build an index with all workers of a cluster. Returns what was left out."""
     from mmn_index.index_build.build_plan import plan_build
@@ -132,7 +146,13 @@ def build_on(
         )
         embedding = partial(report, what="embedding videos")
         result, done = build_spread(
-            plan, wanted.out, session, source.wish, overwrite=overwrite, report=embedding
+            plan,
+            wanted.out,
+            session,
+            source.wish,
+            overwrite=wanted.overwrite,
+            gpus=wanted.gpus,
+            report=embedding,
         )
     for remark in plan.remarks:
         say(remark)

@@ -11,6 +11,7 @@ from .left_out import strict_option
 from .numbers import Real
 
 if TYPE_CHECKING:
+    from mmn_index.index_build.candidates import Wish
     from mmn_index.index_build.source import Source
 
     from mmn_index.features import FeatureFile
@@ -56,6 +57,13 @@ def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--max-bytes-per-moment", type=Real(), help="Room for embeddings and candidate index together."
     )(command)
+
+
+def wish_of(options: Mapping[str, Any]) -> "Wish":
+    """Which candidate index."""
+    from mmn_index.index_build.candidates import Wish
+
+    return Wish(options["vectors"], options["max_bytes_per_moment"], options["max_latency"])
 
 
 def check_tables(videos: Path | None, metadata: Path | None) -> None:

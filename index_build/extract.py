@@ -36,21 +36,23 @@ class Describers:
 
     Args:
         backbone: as `load_backbone` knows it on all nodes.
+        gpus: whether a network gets GPUs, where the cluster has some.
 
     Attributes:
         done: what each node did, once they have finished.
     """
 
-    def __init__(self, session: Session, backbone: str) -> None:
+    def __init__(self, session: Session, backbone: str, *, gpus: bool = True) -> None:
         folder = Path(backbone).is_dir()
         self._session, self._backbone = session, os.path.abspath(backbone) if folder else backbone
+        self._gpus = gpus and backbone != "pixels"
         self.done: list[Done] = []
 
     def outcomes(
         self, rate: float, tasks: Mapping[str, Task], tell: Callable[[str, float], None]
     ) -> Iterator[tuple[str, _Outcome | Lost]]:
         """(video id, outcome) of every video, in the order in which they are finished."""
-        gpus = self._backbone != "pixels" and has_gpus(self._session)
+        gpus = self._gpus and has_gpus(self._session)
         tasks = {name: _for_others(task) for name, task in tasks.items()}
         job = partial(describer, self._backbone, rate, "cuda" if gpus else "cpu")
         crew: RayCrew[Task, _Outcome] = RayCrew(self._session, job, gpus=gpus)
@@ -136,8 +138,9 @@ def extract(
     """
     check_folder(out.parent)
     found = find_videos(videos, prefix=prefix, follow_links=follow_links)
+    whole = None
     if share is not None:
-        found, out = share.of_files(found), shard_file(out, share.number, share.of)
+        found, whole, out = share.of_files(found), out, shard_file(out, share.number, share.of)
     result = extract_found(
         found,
         out,
@@ -148,8 +151,9 @@ def extract(
         strict=strict,
         report=report,
         helpers=helpers,
+        whole=whole,
     )
-    if found.videos and not out.is_file():
+    if found.videos and not result.video_ids and not out.is_file():
         raise VideoError(nothing_described(result.left_out))
     return result
 
@@ -165,12 +169,14 @@ def extract_found(
     strict: bool = False,
     report: Report | None = None,
     helpers: Describers | None = None,
+    whole: Path | None = None,
 ) -> ExtractResult:
     """As `extract`, of files that were found and have their ids; perhaps none of them gives features.
 
     Args:
         backbone: also one that is loaded.
         helpers: workers of a cluster, which then describe the videos.
+        whole: a feature file whose videos are skipped, too.
     """
     if workers < 1 or (rate is not None and not 0 < rate < float("inf")):
         raise ConfigError(
@@ -178,7 +184,7 @@ def extract_found(
         )
     model = load_backbone(backbone, device) if isinstance(backbone, str) else backbone
     rate = model.rate if rate is None else float(rate)
-    with FeatureWriter(out, backbone=model.name, rate=rate, weights=model.weights) as writer:
+    with FeatureWriter(out, backbone=model.name, rate=rate, weights=model.weights, whole=whole) as writer:
         plan = _plan(found, writer)
         if strict:
             refuse(plan.left_out, VideoError)

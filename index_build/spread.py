@@ -40,6 +40,7 @@ def build_spread(
     wish: Wish | None = None,
     *,
     overwrite: bool = False,
+    gpus: bool = True,
     report: Report = lambda done, total: None,
 ) -> tuple[PublishResult, list[Done]]:
     """Build an index by all workers of a cluster. Killed, it is resumed by the same call: shards that are
@@ -48,6 +49,7 @@ def build_spread(
     Args:
         wish: which candidate index.
         overwrite: replace an index at `root`.
+        gpus: whether models get GPUs, where the cluster has some.
         report: called with (windows done, windows in all).
 
     Raises:
@@ -56,7 +58,8 @@ def build_spread(
     """
     check_free(root, overwrite=overwrite)
     plan, whole = _for_others(plan), Path(os.path.abspath(root))
-    shares, gpus = _shares(plan, root, session), has_gpus(session)
+    gpus = gpus and has_gpus(session)
+    shares = _shares(plan, root, places(session, gpus=gpus))
     shards_of(root).mkdir(parents=True, exist_ok=True)
     if is_zero_shot(plan.checkpoint):  # a small folder of this machine's
         plan = replace(plan, checkpoint=_copied(plan.checkpoint, shards_of(root) / "model"))
@@ -96,10 +99,9 @@ def _unheard(done: int, total: int) -> None:
     """Nobody looks at the progress of this."""
 
 
-def _shares(plan: Plan, root: Path, session: Session) -> list[Share]:
+def _shares(plan: Plan, root: Path, room: int) -> list[Share]:
     """As many as an earlier run had, whose work stays; else one for each worker."""
     begun = shares_begun(root)
-    room = places(session, gpus=has_gpus(session))
     of = begun[0].of if begun else max(1, min(room, len(plan.videos)))
     return [Share(number, of) for number in range(1, of + 1)]
 

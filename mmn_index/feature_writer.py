@@ -44,6 +44,7 @@ class FeatureWriter:
         backbone: what makes the features. A file made by another one is refused.
         rate: snippets a second.
         weights: SHA-256 of the backbone's weights. Where both are known it decides, and not the name.
+        whole: a file whose videos count as done, too; it is left as it is.
 
     Raises:
         OutputError: the place cannot be written, or another process writes there.
@@ -51,7 +52,13 @@ class FeatureWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, backbone: str, rate: float, weights: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        backbone: str,
+        rate: float,
+        weights: str | None = None,
+        whole: Path | None = None,
     ) -> None:
         self.path = Path(path)
         self.backbone = backbone
@@ -71,7 +78,7 @@ class FeatureWriter:
         try:
             check_file(self.path)
             self._shares = self._complete_shares()
-            for held in (*self._shares, self.path):
+            for held in (*([] if whole is None else [whole]), *self._shares, self.path):
                 self._origins |= self._read_file(held)
             self._origins |= self._read_parts()
         except BaseException:

@@ -46,7 +46,7 @@ ONLY_IN = {
         "mmn_index/tube_writer.py",
     },
     "faiss": {"mmn_index/index/vectors.py"},
-    "ray": {"mmn_index/cluster/session.py"},
+    "ray": {"mmn_index/cluster/session.py", "mmn_index/cluster/crew.py"},
     "av": {
         "mmn_index/video/container.py",
         "mmn_index/video/picture.py",
