@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from mmn_index.embedding import batch_size
 from mmn_index.errors import MomentIndexError
 from mmn_index.features import FeatureFile
 from mmn_index.index import IndexWriter, Manifest, ShardAbout
@@ -144,7 +145,7 @@ def build_shard(
     common = whole_of(plan.about, score, hubs, windows, metadata, self_contained=plan.self_contained)
     about = ShardAbout(share.number, share.of, {**common, **(files or features_of(plan))})
     every = slice(0, len(plan.videos))
-    part = every if files is not None else share.part([len(video.windows) for video in plan.videos])
+    part = every if files is not None else part_of(plan, share)
     if not plan.videos[part]:
         return write_empty(plan.about, about, root, tuple(plan.left_out))
     place, remarks = place_of(root, share), list(plan.remarks)
@@ -157,6 +158,14 @@ def build_shard(
             manifest, _, more = write_plan(writer, plan, model, report, device, part, about)
             remarks += more
     return _result(place, manifest, there, (tuple(plan.left_out), tuple(remarks)))
+
+
+def part_of(plan: Plan, share: Share) -> slice:
+    """The videos of a share: about as many windows in each. Borders lie between batches where they can: a
+    batch that a border runs through is computed by both.
+    """
+    weights = [len(video.windows) for video in plan.videos]
+    return share.part(weights, batch_size(plan.about.grid))
 
 
 def write_empty(

@@ -33,13 +33,19 @@ class Share:
         """In names of files."""
         return f"{self.number}-of-{self.of}"
 
-    def part(self, weights: Sequence[int]) -> slice:
+    def part(self, weights: Sequence[int], step: int = 1) -> slice:
         """Which of some things are this share's: all shares together have each once, and about the same
         weight.
+
+        Args:
+            step: shares that weigh more begin at a multiple of it, as far as the things allow it.
         """
         ends = np.cumsum(weights)
         middles, total = ends - np.asarray(weights) / 2, float(ends[-1]) if len(ends) else 0.0
         borders = total * np.array([self.number - 1, self.number]) / self.of
+        if total >= step * self.of:
+            borders = np.minimum(np.round(borders / step) * step, total)
+            borders[1] = total if self.number == self.of else borders[1]
         first, last = np.searchsorted(middles, borders).tolist()
         return slice(first, last)
 

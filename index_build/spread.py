@@ -24,7 +24,7 @@ from .build import check_free
 from .build_plan import Plan
 from .candidates import Wish
 from .publish import PublishResult, fill_one, publish
-from .shards import ShardResult, build_shard, shards_of, shares_begun
+from .shards import ShardResult, build_shard, part_of, shards_of, shares_begun
 from .share import Share
 from .source import Report
 
@@ -65,8 +65,9 @@ def build_spread(
         plan = replace(plan, checkpoint=_copied(plan.checkpoint, shards_of(root) / "model"))
     job = partial(_builder, plan, whole, "cuda" if gpus else "cpu")
     crew: RayCrew[Share, ShardResult] = RayCrew(session, job, gpus=gpus)
-    weights = [len(video.windows) for video in plan.videos]
-    windows = {str(share): sum(weights[share.part(weights)]) for share in shares}
+    windows = {
+        str(share): sum(len(video.windows) for video in plan.videos[part_of(plan, share)]) for share in shares
+    }
     reached = dict.fromkeys(windows, 0.0)
 
     def tell(name: str, done: float) -> None:

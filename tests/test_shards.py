@@ -139,6 +139,18 @@ def test_shares_have_everything_once(weights: list[int], of: int) -> None:
     assert list(itertools.chain(*parts)) == numbers
     if weights == [9, 1, 1, 1]:
         assert parts == [[0], [1, 2, 3]]
+    stepped = [numbers[Share(number, of).part(weights, 4)] for number in range(1, of + 1)]
+    assert list(itertools.chain(*stepped)) == numbers
+
+
+def test_shares_begin_between_batches_where_they_can() -> None:
+    found = [Share(number, 2).part([1] * 500, 64) for number in (1, 2)]
+    assert found == [slice(0, 256), slice(256, 500)]
+    assert [Share(number, 3).part([1] * 130, 64) for number in (1, 2, 3)] == [
+        slice(0, 43),
+        slice(43, 87),
+        slice(87, 130),
+    ]
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
