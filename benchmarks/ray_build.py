@@ -41,6 +41,7 @@ from mmn_index.video.pixels import Pixels
 COMMAND = [sys.executable, "-c", "from mmn_index.cli.main import main; main()"]
 STORE = 100_000_000  # bytes of a node's object store
 RENDERED = 25
+TOGETHER = 50  # queries that are answered together
 SETTING = "charades"
 
 
@@ -84,30 +85,40 @@ def timed(process: "subprocess.Popen[bytes]", meanwhile: Callable[[], None] = la
     return time.perf_counter() - began
 
 
-def same(one: Path, other: Path, queries: int) -> dict[str, Any]:
-    """What of two indexes is equal."""
-    first, second = MomentIndex(one), MomentIndex(other)
-    rows = np.arange(first.num_moments)
-    dim = first.manifest.joint_dim
+def asked_of(index: MomentIndex, queries: int) -> list[tuple[bool, list[Any]]]:
+    """Whether the answers of random queries are exact, and their hits."""
+    dim = index.manifest.joint_dim
     numbers = torch.randn(2, queries, dim, generator=torch.Generator().manual_seed(0))
-    asked = Embeddings(*torch.nn.functional.normalize(numbers, dim=2))
-    answers = [
-        search_embeddings(index, asked, index.manifest.score, SearchOptions(k=10), [""] * queries)
-        for index in (first, second)
-    ]
-    found = [
-        [[(hit.video_id, hit.row, hit.start, hit.end, hit.score) for hit in one.hits] for one in each]
-        for each in answers
-    ]
+    units = torch.nn.functional.normalize(numbers, dim=2)
+    found: list[tuple[bool, list[Any]]] = []
+    for first in range(0, queries, TOGETHER):
+        part = Embeddings(*units[:, first : first + TOGETHER])
+        names = [""] * len(part.iou)
+        for answer in search_embeddings(index, part, index.manifest.score, SearchOptions(k=10), names):
+            hits = [(hit.video_id, hit.row, hit.start, hit.end, hit.score) for hit in answer.hits]
+            found.append((answer.exact, hits))
+    return found
+
+
+def same(one: Path, other: Path, first: list[tuple[bool, list[Any]]]) -> dict[str, Any]:
+    """What of two indexes is equal.
+
+    Args:
+        first: answers of the first one.
+    """
+    indexes = MomentIndex(one), MomentIndex(other)
+    rows = np.arange(indexes[0].num_moments)
+    second = asked_of(indexes[1], len(first))
+    parts = [[x.vectors(rows).numpy().tobytes(), x.spans(rows).tobytes()] for x in indexes]
     return {
-        "videos": first.video_ids == second.video_ids,
-        "embeddings": first.vectors(rows).numpy().tobytes() == second.vectors(rows).numpy().tobytes(),
-        "spans": np.array_equal(first.spans(rows), second.spans(rows)),
-        "answers": sum(a == b for a, b in zip(*found, strict=True)),
-        "queries": queries,
-        "exact": sum(answer.exact for each in answers for answer in each) == 2 * queries,
-        "moments": first.num_moments,
-        "segments": [len(index.segments) for index in (first, second)],
+        "videos": indexes[0].video_ids == indexes[1].video_ids,
+        "embeddings": parts[0][0] == parts[1][0],
+        "spans": parts[0][1] == parts[1][1],
+        "answers": sum(a == b for a, b in zip(first, second, strict=True)),
+        "queries": len(first),
+        "exact": sum(exact for exact, _ in (*first, *second)) == 2 * len(first),
+        "moments": len(rows),
+        "segments": [len(index.segments) for index in indexes],
     }
 
 
@@ -145,6 +156,8 @@ def main() -> None:
 
     lost = timed(build(films, model, roots[2], "--ray", cluster.address), lose_two)
     cluster.shutdown()
+    print(f"one process {one:.1f} s, cluster {many:.1f} s, with nodes killed {lost:.1f} s", flush=True)
+    answers = asked_of(MomentIndex(roots[0]), asked.queries)
     found = {
         "command": f"OMP_NUM_THREADS=1 python benchmarks/ray_build.py WORK OUT.json --videos {asked.videos} "
         f"--workers {asked.workers} --queries {asked.queries}",
@@ -158,13 +171,13 @@ def main() -> None:
             "seconds": round(many, 1),
             "videos_a_second": round(asked.videos / many, 2),
             "times_one_process": round(one / many, 2),
-            "same": same(roots[0], roots[1], asked.queries),
+            "same": same(roots[0], roots[1], answers),
         },
         "nodes_killed": {
             "workers": asked.workers + 2,
             "left": asked.workers,
             "seconds": round(lost, 1),
-            "same": same(roots[0], roots[2], asked.queries),
+            "same": same(roots[0], roots[2], answers),
         },
     }
     asked.out.write_text(json.dumps(found, indent=1) + "\n")
