@@ -23,7 +23,7 @@ from .ingest import (
 from .left_out import tell_left_out
 from .output import progress, say
 from .sentences import read_sentences
-from .shards import Wanted, build_on, build_part, check_sharing, shard_option, tell_shard
+from .shards import Wanted, build_on, build_part, check_sharing, shard_option, store_of, tell_shard
 from .source import check_tables, made_source, source_options, wish_of
 
 if TYPE_CHECKING:
@@ -93,6 +93,11 @@ def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @shard_option(
     "Do the I-th of N parts of the work, beside the index; `mmn-index publish` makes the index of all parts."
 )
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Store the shard there as well, such as s3://bucket/run1, for machines that share no folders.",
+)
 @ray_option("Work with the workers of a Ray cluster, whose nodes see all of these files under these paths.")
 @self_contained_option
 @source_options
@@ -106,6 +111,7 @@ def build(
     hub_kind: str,
     overwrite: bool,
     share: "Share | None",
+    store: str | None,
     cluster: str | None,
     self_contained: bool,
     device: str | None,
@@ -126,6 +132,7 @@ def build(
         mmn-index build run/model features.h5 -o collection.mmn
         mmn-index build features.h5 --model run/model --metadata cameras.csv --bank train.json
         mmn-index build features.h5 --model run/model --shard 1/4
+        mmn-index build ~/Videos --model run/model --shard 1/4 --store s3://bucket/run1
         mmn-index build ~/Videos --model run/model --ray
     """
     from mmn_index.index_build.build import check_free
@@ -136,6 +143,7 @@ def build(
     name, inputs = sort_inputs(sources, model)
     check_free(out, overwrite=overwrite)
     check_sharing(share, cluster, options)
+    stored = store_of(store, share)
     with session_of(cluster) as session, chosen_model(name, ingest) as chosen:
         place, window = pick_device(device), ingest.rule(chosen)
         wanted = Wanted(out, score, hubs, self_contained, place, device != "cpu", window, overwrite)
@@ -144,7 +152,7 @@ def build(
         )
         features = inputs[0] if films is None else films.features
         if share is not None:
-            tell_shard(build_part(chosen, wanted, share, features, films, options), out)
+            tell_shard(build_part(chosen, wanted, share, features, films, options), out, stored)
             return
         if session is not None:
             tell_left_out(build_on(session, chosen, wanted, features, films, options), out)

@@ -1,5 +1,6 @@
 """mmn-index publish: the shards of a build become an index."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,9 +16,15 @@ from .source import vector_options
     "root", metavar="INDEX", type=click.Path(path_type=Path), envvar="MMN_INDEX", default="collection.mmn"
 )
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there.")
+@click.option("--store", metavar="URL", help="Where `build --shard --store` has stored the shards.")
 @vector_options
 def publish(
-    root: Path, overwrite: bool, vectors: str, max_bytes_per_moment: float | None, max_latency: float | None
+    root: Path,
+    overwrite: bool,
+    store: str | None,
+    vectors: str,
+    max_bytes_per_moment: float | None,
+    max_latency: float | None,
 ) -> None:
     """Make an index of the shards that `build --shard` has made for INDEX.
 
@@ -29,12 +36,20 @@ def publish(
         mmn-index build features.h5 --model run/model --shard 1/2
         mmn-index build features.h5 --model run/model --shard 2/2
         mmn-index publish collection.mmn
+        mmn-index publish collection.mmn --store s3://bucket/run1
     """
     from mmn_index.index_build.candidates import Wish
     from mmn_index.index_build.publish import publish as run
 
     wish = Wish(vectors, max_bytes_per_moment, max_latency)
     with progress("filling candidate indexes") as report:
-        result = run(root, wish, overwrite=overwrite, report=report)
+        if store is None:
+            result = run(root, wish, overwrite=overwrite, report=report)
+        else:
+            from mmn_index.index_build.shard_store import ShardStore, publish_stored
+
+            fetching = partial(report, what="fetching shards")
+            kept = ShardStore(store)
+            result = publish_stored(root, kept, wish, overwrite=overwrite, fetching=fetching, report=report)
     tell_published(result)
     tell_left_out(result.left_out, root)

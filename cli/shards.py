@@ -11,13 +11,14 @@ import click
 from .cluster import tell_embedded
 from .features import open_source
 from .left_out import tell_left_out
-from .output import progress, say
+from .output import printable, progress, say
 from .source import made_source, wish_of
 
 if TYPE_CHECKING:
     from mmn_index.index_build.build_plan import Hubs
     from mmn_index.index_build.ingest import ChosenModel
     from mmn_index.index_build.publish import PublishResult
+    from mmn_index.index_build.shard_store import ShardStore
     from mmn_index.index_build.shards import ShardResult
     from mmn_index.index_build.share import Share
 
@@ -169,13 +170,33 @@ def tell_published(result: "PublishResult") -> None:
     )
 
 
-def tell_shard(result: "ShardResult", out: Path) -> None:
-    """Say what a shard holds, and what is to be done next; end with code 3 where something was left out."""
+def store_of(url: str | None, share: "Share | None") -> "ShardStore | None":
+    """Where --store says that shards are stored; None where it does not.
+
+    Raises:
+        ConfigError, DependencyError: nothing can be stored there.
+    """
+    if url is None:
+        return None
+    if share is None:
+        raise click.UsageError("--store stores a shard: name which with --shard.")
+    from mmn_index.index_build.shard_store import ShardStore
+
+    return ShardStore(url)
+
+
+def tell_shard(result: "ShardResult", out: Path, store: "ShardStore | None" = None) -> None:
+    """Store a shard where it is to be stored; say what it holds, and what is to be done next. End with code 3
+    where something was left out.
+    """
     for remark in result.remarks:
         say(remark)
-    done = "was complete already" if result.there else "is complete"
+    done, where = "was complete already" if result.there else "is complete", ""
+    if store is not None:
+        store.put(out, result.share, "".join(f"{printable(one.why)}\n" for one in result.left_out))
+        done, where = f"is stored at {store.url}", f" --store {store.url}"
     say(
         f"{result.place}: shard {result.share} {done}, {result.moments:,} moments of {result.videos:,} "
-        f"videos. Once all {result.share.of} are: mmn-index publish {out}"
+        f"videos. Once all {result.share.of} are: mmn-index publish {out}{where}"
     )
     tell_left_out(result.left_out, result.place)

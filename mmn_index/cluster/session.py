@@ -153,7 +153,8 @@ def _probe(address: str) -> None:
         host, port = port, str(_CLIENT_PORT)
     if not host or not port.isdecimal():
         raise ClusterError(
-            f"{address}: is no address of a Ray cluster, expected HOST:PORT, {_CLIENT}HOST:PORT, auto or {LOCAL}."
+            f"{address}: is no address of a Ray cluster, expected HOST:PORT, {_CLIENT}HOST:PORT, auto or "
+            f"{LOCAL}."
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
@@ -172,8 +173,8 @@ def _hint(address: str) -> str:
     if address.startswith(_CLIENT):
         return f"Its head node listens for clients at port {_CLIENT_PORT}, unless it was told another."
     return (
-        f"`ray status` on its head node says whether it runs. A machine that is none of its nodes connects to "
-        f"{_CLIENT}HOST:{_CLIENT_PORT}; Ray and Python have to be of the same version everywhere."
+        "`ray status` on its head node says whether it runs. A machine that is none of its nodes connects to "
+        f"{_CLIENT}HOST:{_CLIENT_PORT}. Ray and Python have to be of the same version everywhere."
     )
 
 
