@@ -158,13 +158,16 @@ def test_what_a_gpu_has_no_room_for_is_searched_by_its_codes(
     monkeypatch.setattr(Vectors, "to", to)
     with_room(monkeypatch, sizes[0] + sizes[1] - 2)
     index = MomentIndex(on_cpu.root, (NO_MEMORY,))
-    assert (index._scanned, moved) == ([True, False], [[NO_MEMORY]])
+    assert (list(index.holding.scanned.values()), moved) == ([True, False], [[NO_MEMORY]])
     assert index.has_candidates
-    assert [shards[0].embeddings.device.type for shards in index._shards] == [NO_MEMORY, "cpu"]
+    assert [shards[0].embeddings.device.type for shards in index.holding.shards.values()] == [
+        NO_MEMORY,
+        "cpu",
+    ]
     with_room(monkeypatch, sizes[0] / 2 + sizes[1] / 2)  # two shards on one device
-    assert MomentIndex(on_cpu.root, (NO_MEMORY, NO_MEMORY))._scanned == [True, False]
+    assert MomentIndex(on_cpu.root, (NO_MEMORY, NO_MEMORY)).holding.scanned == {0: True, 1: False}
     # The segment with codes by itself: found through them, and scanned on the CPU where everything is wanted.
-    index._shards[0] = on_cpu._shards[0]
+    index.holding.shards[0] = on_cpu.holding.shards[0]
     queries = random_queries(4, 6)
     for options in (
         SearchOptions(),
@@ -304,7 +307,7 @@ def test_faiss_on_gpus_finds_what_it_finds_on_the_cpu(
     queries = random_queries(2, 20)
     for device in ("cuda:0", ("cuda:0", "cuda:0")):
         on_gpu = MomentIndex(root, device)
-        assert on_gpu._scanned == [False, False]
+        assert on_gpu.holding.scanned == {0: False, 1: False}
         for options in (
             SearchOptions(),
             SearchOptions(exact=True),

@@ -18,22 +18,37 @@ class Candidates:
         np.ndarray
     )  # (Q, n) float32 upper bounds of the logarithmic score, best first; -inf where fewer were found
     rows: np.ndarray  # (Q, n) int64; -1 there
-    total: int  # moments that could have been found
+    total: int  # moments that could have been found, had all been searched
     recall: (
         float | None
     )  # measured recall of the candidate index that took part; None: all moments were scanned
+    missing: int = 0  # of `total`, those that could not be searched: who holds them on a cluster is lost
+
+    @property
+    def searched(self) -> int:
+        """Moments that were searched."""
+        return self.total - self.missing
 
     @classmethod
     def joined(
-        cls, found: Sequence[tuple[np.ndarray, np.ndarray]], limit: int, total: int, recall: float | None
+        cls,
+        found: Sequence[tuple[np.ndarray, np.ndarray]],
+        queries: int,
+        limit: int,
+        total: int,
+        recall: float | None,
+        missing: int = 0,
     ) -> "Candidates":
-        """The best of what segments found: values and rows, each (Q, n)."""
+        """The best of what was found in several places: values and rows, each (Q, n)."""
+        if not found:
+            empty = np.empty((queries, 0))
+            return cls(empty.astype(np.float32), empty.astype(np.int64), total, None, missing)
         if len(found) == 1:
-            return cls(*found[0], total, recall)
+            return cls(*found[0], total, recall, missing)
         values, rows = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
         order = np.argsort(-values, axis=1, kind="stable")[:, :limit]
         values, rows = (np.take_along_axis(part, order, axis=1) for part in (values, rows))
-        return cls(values, rows, total, recall)
+        return cls(values, rows, total, recall, missing)
 
 
 def nearest(

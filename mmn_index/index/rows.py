@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..windows import Window
 from .segment import Segment
@@ -78,15 +76,6 @@ class Rows:
             found[here] = segment.spans(flat[here] - first)
         return found.reshape(*rows.shape, 2)
 
-    def hubs(self, rows: np.ndarray) -> Tensor:
-        """The hub number h of rows of any shape, (*rows.shape,) float32; zeros without a bank."""
-        flat = rows.reshape(-1)
-        found = torch.zeros(len(flat))
-        for segment, first, here in self.by_segment(flat):
-            if segment.hubs is not None:
-                found[torch.from_numpy(here)] = segment.hubs[torch.from_numpy(flat[here] - first)]
-        return found.view(*rows.shape)
-
     def tubes(self, rows: np.ndarray) -> np.ndarray | None:
         """Number of the tube that rows of any shape are of; None where windows are no tubes."""
         flat = rows.reshape(-1)
@@ -130,7 +119,15 @@ class Rows:
 
     def by_segment(self, rows: np.ndarray) -> list[tuple[Segment, int, np.ndarray]]:
         """Segments that (n,) rows lie in, their first row, and which of the rows."""
-        if len(self._segments) == 1:
-            return [(self._segments[0], 0, np.ones(len(rows), dtype=bool))]
-        of = np.searchsorted(self.first, rows, side="right") - 1
-        return [(self._segments[n], int(self.first[n]), of == n) for n in np.unique(of).tolist()]
+        found = by_segment(self.first, rows)
+        return [(self._segments[number], int(self.first[number]), here) for number, here in found]
+
+
+def by_segment(first: np.ndarray, rows: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Numbers of the segments that (n,) rows lie in, and which of the rows; `first` has the first row of each
+    segment, and the end.
+    """
+    if len(first) == 2:
+        return [(0, np.ones(len(rows), dtype=bool))]
+    of = np.searchsorted(first, rows, side="right") - 1
+    return [(number, of == number) for number in np.unique(of).tolist()]

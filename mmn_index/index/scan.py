@@ -53,6 +53,16 @@ class Deadline:
         """Let it pass now; from another thread."""
         self._stopped = True
 
+    @property
+    def left(self) -> float | None:
+        """Seconds until then, at least 0; None where it never comes."""
+        if self._stopped:
+            return 0.0
+        if self._seconds is None:
+            return None
+        spent = time.monotonic() - self._begun + sum(seconds for _, seconds in self._spent)
+        return max(0.0, self._seconds - spent)
+
     def check(self, done: int, total: int) -> None:
         """Raise QueryError if it has passed, saying where the time went and how far the scan was."""
         if self._stopped:

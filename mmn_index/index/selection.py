@@ -106,6 +106,16 @@ class Part:
         keep = np.concatenate([np.zeros(0, dtype=bool), *(self.keep[rows] for rows in kept)])
         return Part(runs, keep, int(keep.sum()), self.videos)
 
+    def only(self, ranges: Sequence[tuple[int, int]]) -> "Part":
+        """What of it lies in some stretches [first, last) of rows, in rising order; numbers stay."""
+        cut = [(first, self.within(first, last)) for first, last in ranges]
+        runs = [(first + low, first + high) for first, part in cut for low, high in part.runs]
+        keep = None
+        if self.keep is not None:
+            kept = [part.keep for _, part in cut if part.keep is not None]
+            keep = np.concatenate([np.zeros(0, dtype=bool), *kept])
+        return Part(runs, keep, sum(part.count for _, part in cut), self.videos)
+
 
 def all_live(segment: Segment) -> Part:
     """Every moment of every video that was not removed."""

@@ -15,6 +15,8 @@ from .scan import Deadline, best_of_all
 from .segment import Segment
 from .selection import Part
 
+Ranges = Sequence[tuple[int, int]]  # stretches [first, last) of a segment's rows
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -27,21 +29,26 @@ class Shard:
 
 
 def place(
-    segments: Sequence[Segment], devices: Sequence[torch.device]
+    segments: Sequence[Segment], devices: Sequence[torch.device], ranges: Sequence[Ranges] | None = None
 ) -> tuple[list[list[Shard]], list[bool]]:
     """Where each segment is scanned, and whether it always is, candidate index or not.
+
+    Args:
+        ranges: which rows of each segment; None for all.
 
     Raises:
         ConfigError: GPUs have no room for the embeddings of a segment, and it has no candidate index that
             they could hold.
     """
+    ranges = [whole(segment) for segment in segments] if ranges is None else ranges
     if devices[0].type == "cpu":
-        return [_shards(segment, devices) for segment in segments], [
+        return [_shards(segment, devices, own) for segment, own in zip(segments, ranges, strict=True)], [
             segment.vectors is None for segment in segments
         ]
     left, shards, scanned = room(devices), [], []
-    for segment in segments:
+    for segment, own in zip(segments, ranges, strict=True):
         size = segment.embeddings.nbytes + (0 if segment.hubs is None else segment.hubs.nbytes)
+        size = size * sum(last - first for first, last in own) // segment.entry.moments
         share = -(-size // len(devices))
         if fits := share <= left:
             left -= share
@@ -54,18 +61,35 @@ def place(
                 "cpu, or build the index with --vectors ivf-sq8, whose codes are half as large and are "
                 "searched on GPUs."
             )
-        shards.append(_shards(segment, devices if fits else [torch.device("cpu")]))
+        shards.append(_shards(segment, devices, own) if fits else mapped(segment, own))
         scanned.append(fits)
     return shards, scanned
 
 
-def _shards(segment: Segment, devices: Sequence[torch.device]) -> list[Shard]:
-    """A segment's rows cut evenly over devices."""
-    edges = np.linspace(0, segment.entry.moments, len(devices) + 1).astype(int).tolist()
+def whole(segment: Segment) -> Ranges:
+    """All rows of a segment."""
+    return [(0, segment.entry.moments)]
+
+
+def others(segment: Segment, ranges: Ranges) -> Ranges:
+    """All rows of a segment but some stretches, which are in rising order."""
+    edges = [0, *(edge for stretch in ranges for edge in stretch), segment.entry.moments]
+    return [(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True) if first < last]
+
+
+def mapped(segment: Segment, ranges: Ranges) -> list[Shard]:
+    """Stretches of a segment as they lie on the disk."""
+    return _shards(segment, [torch.device("cpu")], ranges)
+
+
+def _shards(segment: Segment, devices: Sequence[torch.device], ranges: Ranges) -> list[Shard]:
+    """Each stretch of a segment's rows cut evenly over devices."""
     found = []
-    for device, first, last in zip(devices, edges, edges[1:], strict=False):
-        hubs = None if segment.hubs is None else segment.hubs[first:last].to(device)
-        found.append(Shard(first, segment.embeddings[first:last].to(device), hubs, segment.longest))
+    for begin, end in ranges:
+        edges = np.linspace(begin, end, len(devices) + 1).astype(int).tolist()
+        for device, first, last in zip(devices, edges, edges[1:], strict=False):
+            hubs = None if segment.hubs is None else segment.hubs[first:last].to(device)
+            found.append(Shard(first, segment.embeddings[first:last].to(device), hubs, segment.longest))
     return found
 
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,8 @@ from ..negatives import Bank
 from ..scoring import Embeddings, Score, Tangent
 from ..zero_shot import is_zero_shot
 from .bank import read_bank
-from .candidates import Candidates, nearest
+from .candidates import Candidates
+from .holding import Holding, Wanted
 from .manifest import Manifest, read_manifest
 from .rows import Rows
 from .sample import joined_samples
@@ -28,11 +29,7 @@ from .scan import Deadline
 from .segment import Segment
 from .segment_files import VIDEO_COLUMNS
 from .selection import Part, Restriction, all_live, parse_where, select
-from .shards import place, scan_shards
 
-_SMALL = 1 << 30  # bytes of embeddings that may stay mapped
-_RESIDENT = 3 << 27  # of more, so many are mapped before all are given back
-_WINDOW = 1 << 16  # bytes that the kernel maps for a row: pages beside it that it has in memory come along
 # Seconds to open: another process may replace the segments between reading the manifest and opening them.
 _PATIENCE = 30.0
 
@@ -91,9 +88,7 @@ class MomentIndex:
         self.segments = [
             Segment(root / "segments" / entry.id, entry, manifest) for entry in manifest.segments
         ]
-        self._shards, self._scanned = place(self.segments, devices)
-        self._touched = 0
-        self._large = sum(segment.embeddings.nbytes for segment in self.segments) > _SMALL
+        self.holding = Holding(dict(enumerate(self.segments)), manifest, devices)
         self._everything = [all_live(segment) for segment in self.segments]
         self.rows = Rows(self.segments, len(manifest.grid))
         if manifest.calibration is not None:
@@ -117,7 +112,7 @@ class MomentIndex:
     @property
     def has_candidates(self) -> bool:
         """Whether an unrestricted search asks a candidate index: on GPUs only if memory is short."""
-        return not all(self._scanned)
+        return not all(self.holding.scanned.values())
 
     @property
     def num_moments(self) -> int:
@@ -259,25 +254,50 @@ class MomentIndex:
             parts: what may be found, from `parts`.
             scan: scan all segments; else only those without a candidate index.
         """
-        total = sum(part.count for part in parts)
-        found, recalls = [], []
-        for number, (segment, part) in enumerate(zip(self.segments, parts, strict=True)):
-            wanted = min(limit, part.count)
-            if not wanted:
-                continue
-            if segment.vectors is None or scan or self._scanned[number]:
-                self._touch(2 * part.count * self.manifest.width)
-                own = scan_shards(self._shards[number], part, queries, score, wanted, deadline)
-            else:
-                deadline.check(0, total)
-                own = [nearest(segment, queries, score, planes, wanted)]
-                recalls.append(segment.vectors.about.recall)
-            found += [(value, np.where(row >= 0, row + self.rows.first[number], -1)) for value, row in own]
-        if not found:
-            empty = np.empty((len(planes), 0))
-            return Candidates(empty.astype(np.float32), empty.astype(np.int64), 0, None)
-        recall = min((each or 0.0 for each in recalls), default=None)
-        return Candidates.joined(found, limit, total, recall)
+        wanted = self._wanted(parts, self.holding.scanned, scan=scan)
+        return self.holding.candidates(queries, score, planes, limit, wanted, deadline)
+
+    def _wanted(self, parts: Sequence[Part], scanned: Mapping[int, bool], *, scan: bool) -> Wanted:
+        """Which segments are scanned, and which candidate indexes are asked.
+
+        Args:
+            scanned: whether each segment always is.
+        """
+        scans = {n: part for n, part in enumerate(parts) if scan or scanned[n]}
+        return Wanted(scans, {n: part.count for n, part in enumerate(parts) if n not in scans})
+
+    def cosines(
+        self,
+        rows: np.ndarray,
+        queries: Embeddings,
+        score: Score,
+        precision: torch.dtype,
+        deadline: Deadline,
+    ) -> tuple[Tensor, Tensor]:
+        """Both cosines of each query with its own rows, the first with the score's hub correction, (Q, n) ->
+        two of (Q, n). Of a model with one space the second is 0.
+        """
+        c, i = torch.stack(self.holding.cosines(rows, queries, score, precision, deadline), dim=1)
+        return c, i
+
+    def pair_bounds(
+        self,
+        queries: Embeddings,
+        score: Score,
+        parts: Sequence[Part],
+        deadline: Deadline,
+        *,
+        in_order: bool,
+    ) -> tuple[np.ndarray, float]:
+        """What no pair of moments of a video is above, -inf for a video that has none; (videos,) float32. And
+        the share of the moments that was searched.
+
+        Args:
+            queries: unit vectors of the two sentences, two of (2, C).
+            in_order: whether the second moment has to begin when the first has ended, or later.
+        """
+        found = self.holding.pair_bounds(queries, score, dict(enumerate(parts)), deadline, in_order=in_order)
+        return np.concatenate([np.zeros(0, dtype=np.float32), *found.values()]), 1.0
 
     def embeddings(self, rows: np.ndarray) -> Embeddings:
         """The embeddings of rows of any shape, two of (*rows.shape, C) float16; the second is empty for a
@@ -290,21 +310,11 @@ class MomentIndex:
         """Both embeddings of rows of any shape as one, (*rows.shape, spaces * C) float16, contrastive
         first.
         """
-        self._touch(rows.size * _WINDOW)
-        flat = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1))
-        if len(self.segments) == 1:
-            found = self.segments[0].embeddings.index_select(0, flat)
-        else:
-            found = torch.empty(len(flat), self.manifest.width, dtype=torch.float16)
-            for segment, first, here in self.rows.by_segment(flat.numpy()):
-                found[torch.from_numpy(here)] = segment.embeddings.index_select(
-                    0, flat[torch.from_numpy(here)] - int(first)
-                )
-        return found.view(*rows.shape, self.manifest.width)
+        return self.holding.vectors(rows)
 
     def hubs(self, rows: np.ndarray) -> Tensor:
         """The hub number h of rows of any shape, (*rows.shape,) float32; zeros without a bank."""
-        return self.rows.hubs(rows)
+        return self.holding.hubs(rows)
 
     @cached_property
     def background(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -329,11 +339,3 @@ class MomentIndex:
     def rows_of(self, video: int) -> np.ndarray:
         """All rows of a video, given by its number: those of its windows in turn."""
         return self.rows.of(video)
-
-    def _touch(self, size: int) -> None:
-        """Count mapped bytes; give them back before they become many."""
-        self._touched += size
-        if self._large and self._touched > _RESIDENT:
-            self._touched = 0
-            for segment in self.segments:
-                segment.release()

@@ -155,7 +155,7 @@ def search_embeddings(
     short = [
         number
         for number, answer in enumerate(answers)
-        if not answer.exact and answer.refused is None and len(answer.hits) < options.k
+        if answer.recall is not None and answer.refused is None and len(answer.hits) < options.k
     ]
     if short:
         texts, everything = [sentences[number] for number in short], replace(options, exact=True)
@@ -219,7 +219,14 @@ def _settled(
     hits = hits_of(index, ranked, places, sought.of(places))
     return {
         place: Answer(
-            "", own, exact, None if exact else found.recall, int(ranked.scored[place]), 0, found.total
+            "",
+            own,
+            exact,
+            None if exact else found.recall,
+            int(ranked.scored[place]),
+            0,
+            found.total,
+            searched=found.searched / max(1, found.total),
         )
         for (place, exact), own in zip(settled.items(), hits, strict=True)
     }

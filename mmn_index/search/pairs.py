@@ -2,23 +2,22 @@
 
 The score of a pair is the sum of both moments' logarithmic scores, which is the logarithm of their product
 where the score is the paper's. Each video answers with its best pair. `in order` means that the second moment
-begins when the first has ended, or later. All moments are scanned, so the answer is exact.
+begins when the first has ended, or later. All moments are scanned, so the answer is exact, unless nodes of a
+cluster are lost.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..errors import QueryError
+from ..errors import ClusterError, QueryError
 from ..index import MomentIndex
-from ..index.scan import Deadline, upper_bounds
+from ..index.scan import Deadline
 from ..moment_model import MomentModel
 from ..scoring import Embeddings, Score
 from .options import SearchOptions
 
-_BLOCK = 1 << 16  # moments that are scanned together
 _TIES = 64  # pairs of equal scores among which the first is looked for
 _INSTANT = np.float32(1e-3)  # seconds
 _ROUNDING = 4e-6  # relative error of a sum of two scores that are evaluated in float32
@@ -36,6 +35,7 @@ class Pair:
     video: int  # its number in the index
     rows: tuple[int, int]  # of the moments, in the index
     tubes: tuple[int, int] | None = None  # their numbers in the video, in an index of tubes
+    searched: float = 1.0  # share of the moments that was searched, as of an Answer
 
 
 @torch.inference_mode()
@@ -91,7 +91,8 @@ def search_pair_embeddings(
         )
     index.check_score(score)
     deadline = deadline or Deadline(options.timeout, options.spent)
-    bounds = _bounds(index, queries, score, in_order, options, deadline)
+    parts = index.parts(options.restriction)
+    bounds, searched = index.pair_bounds(queries, score, parts, deadline, in_order=in_order)
     order = np.argsort(-bounds, kind="stable")
     found: list[tuple[float, int, tuple[int, int], np.ndarray]] = []
     for number in order.tolist():
@@ -106,63 +107,13 @@ def search_pair_embeddings(
         deadline.check(index.num_moments, index.num_moments)
         found.append(_best_pair(index, number, queries, score, in_order, options))
     found.sort(key=lambda pair: (-pair[0], pair[1]))
-    return [_pair(index, rank, *pair) for rank, pair in enumerate(found[: options.k], 1)]
-
-
-def _bounds(
-    index: MomentIndex,
-    queries: Embeddings,
-    score: Score,
-    in_order: bool,
-    options: SearchOptions,
-    deadline: Deadline,
-) -> np.ndarray:
-    """(videos,) float32: what no pair of a video is above; -inf for a video that has none."""
-    count = len(index.manifest.grid)
-    done, total = 0, index.num_moments
-    bounds = [np.zeros(0, dtype=np.float32)]
-    step = max(1, _BLOCK // count)
-    for segment, part in zip(index.segments, index.parts(options.restriction), strict=True):
-        singles = np.full((2, segment.entry.videos), -np.inf, dtype=np.float32)  # of either sentence
-        pairs = np.full(segment.entry.videos, -np.inf, dtype=np.float32)  # both in one window
-        before = 0
-        for begin, end in part.runs:
-            for first in range(begin // count, end // count, step):
-                deadline.check(done, total)
-                last = min(first + step, end // count)
-                rows = slice(first * count, last * count)
-                hubs = None if segment.hubs is None else segment.hubs[rows]
-                values = upper_bounds(segment.embeddings[rows], hubs, queries, score, segment.longest)
-                if part.keep is not None:
-                    values.masked_fill_(
-                        ~torch.from_numpy(part.keep[before : before + values.shape[1]]), -torch.inf
-                    )
-                before += values.shape[1]
-                done += values.shape[1]
-                windows = values.view(2, last - first, count)
-                videos = segment.window_videos[first:last]
-                np.maximum.at(pairs, videos, _sums(index, windows, in_order).amax(dim=1).numpy())
-                for single, own in zip(singles, windows.amax(dim=2).numpy(), strict=True):
-                    np.maximum.at(single, videos, own)
-        # Clips of a short tube share frames, so that clips that overlap may follow each other in time.
-        several = (np.diff(segment.first_window) > 1) | (segment.tubes is not None)
-        bounds.append(np.where(several, singles.sum(axis=0), pairs))
-    return np.concatenate(bounds)
-
-
-def _sums(index: MomentIndex, values: Tensor, in_order: bool) -> Tensor:
-    """(2, W, P) scores of both sentences -> (W, P) best sum of a pair of one window whose second moment is
-    p.
-    """
-    if not in_order:
-        return values[0].amax(dim=1, keepdim=True) + values[1]
-    grid = index.manifest.grid
-    starts, lasts = grid.cells.T
-    best = torch.full((values.shape[1], grid.num_clips), -torch.inf, dtype=values.dtype)
-    best.scatter_reduce_(1, lasts.expand(values.shape[1], -1), values[0], "amax")
-    # [c]: ends before clip c
-    best = torch.cat([torch.full_like(best[:, :1], -torch.inf), best.cummax(dim=1).values], dim=1)
-    return best[:, starts] + values[1]
+    if not found and searched < 1:
+        raise ClusterError(
+            f"only {searched:.1%} of the moments could be searched, and no pair is among them: nodes of the "
+            "cluster are lost. Ask again when others have taken over."
+        )
+    pairs = [_pair(index, rank, *pair) for rank, pair in enumerate(found[: options.k], 1)]
+    return [replace(pair, searched=searched) for pair in pairs]
 
 
 def _best_pair(

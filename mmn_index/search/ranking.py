@@ -24,7 +24,6 @@ from .results import Hit
 FIRST_POINT = (0.5, 0.2)  # both cosines of a hit, where an index has not recorded where its own lie
 _ROUNDING = 2e-6  # relative error of a score that is evaluated in float32
 _FOR_A_HIT = 32  # entries of a ranking that NMS looks at first, for each hit that is wanted
-_AT_ONCE = 1 << 12  # embeddings that are scored together
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,12 @@ def rank(
     known = rows.clip(min=0)
     # What a candidate index left out is a larger error than float32; the hits' scores are float64 in either
     # case.
-    proves = found.recall is None or bool((rows >= 0).sum(axis=1).min() == found.total)
+    proves = found.recall is None or bool((rows >= 0).sum(axis=1).min() == found.searched)
     precision = torch.float64 if proves else torch.float32
-    c, i = _cosines(index, known, sought.queries, sought.score, precision, deadline)
+    c, i = index.cosines(known, sought.queries, sought.score, precision, deadline)
     other = None
     if sought.against is not None:
-        other = torch.stack(_cosines(index, known, sought.against, sought.score, precision, deadline))
+        other = torch.stack(index.cosines(known, sought.against, sought.score, precision, deadline))
     deadline.check(found.total, found.total)
     log, _ = _scores(c, i, other, sought.score)
     log = log.masked_fill(~valid, -torch.inf)
@@ -90,9 +89,9 @@ def rank(
     log, c, i, valid = (x.gather(1, order) for x in (log, c, i, valid))
     ranked = torch.from_numpy(known).gather(1, order)
     scored = (rows >= 0).sum(axis=1)
-    if found.recall is None and rows.shape[1] >= found.total > (least := int(scored.min())):
+    if found.recall is None and rows.shape[1] >= found.searched > (least := int(scored.min())):
         raise MomentIndexError(
-            f"{index.root}: of {found.total:,} moments only {least:,} have embeddings that are numbers. "
+            f"{index.root}: of {found.searched:,} moments only {least:,} have embeddings that are numbers. "
             "`mmn-index verify` says what is damaged; build the index again."
         )
     if sought.hidden:
@@ -186,38 +185,6 @@ def _scores(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[T
     return log + share, log + share if score.logarithmic else shown * share.exp()
 
 
-def _cosines(
-    index: MomentIndex,
-    rows: np.ndarray,
-    queries: Embeddings,
-    score: Score,
-    precision: torch.dtype,
-    deadline: Deadline,
-) -> tuple[Tensor, Tensor]:
-    """Both cosines of each query with its own rows, the first with the score's hub correction, (Q, n) -> two
-    of (Q, n). Of a model with one space the second is 0.
-    """
-    count, dim, spaces = rows.shape[1], index.manifest.joint_dim, index.manifest.spaces
-    found = torch.zeros(2, *rows.shape, dtype=precision)
-    aside = torch.empty(min(count, _AT_ONCE), spaces, dim, dtype=precision)
-    for number, both in enumerate(
-        torch.stack(queries[:spaces], dim=1).to(precision)
-    ):  # a query's rows stay in the processor's cache
-        deadline.check(index.num_moments, index.num_moments)
-        for first in range(0, count, _AT_ONCE):
-            part = slice(first, first + _AT_ONCE)
-            moments = aside[: min(_AT_ONCE, count - first)]
-            moments.view(-1, spaces * dim).copy_(index.vectors(rows[number, part]))
-            if precision == torch.float32:
-                for space in range(spaces):
-                    torch.mv(moments[:, space], both[space], out=found[space, number, part])
-            else:
-                # Row by row the same order of summation: of equal moments neither may be a rounding above the
-                # other.
-                found[:spaces, number, part] = torch.sum(moments * both, dim=2).T
-    return score.corrected(found[0], index.hubs(rows)), found[1]
-
-
 def score_map(
     index: MomentIndex, grid: ProposalGrid, query: Embeddings, window: int, score: Score
 ) -> np.ndarray:
@@ -234,7 +201,7 @@ def score_map(
     cells = np.full((grid.num_clips, grid.num_clips), np.nan)
     rows = window * len(grid) + np.arange(len(grid))
     both = Embeddings(*(x.cpu() for x in query))
-    c, i = _cosines(index, rows[None], both, score, torch.float64, Deadline(None))
+    c, i = index.cosines(rows[None], both, score, torch.float64, Deadline(None))
     spans = index.spans(rows)  # of a short tube some proposals hold no frame
     cells[tuple(grid.cells.T.numpy())] = np.where(
         spans[:, 0] < spans[:, 1], score(c[0], i[0]).numpy(), np.nan

@@ -36,9 +36,13 @@ class Answer:
     query: str
     hits: tuple[Hit, ...]
     exact: bool  # proven: a scan of everything gives the same list
-    recall: float | None  # where it is not: measured share of the exact top 10 that the candidate index finds
+    # where it is not: measured share of the exact top 10 that the candidate index finds; None where what was
+    # searched was scanned
+    recall: float | None
     candidates: int  # moments whose exact score was computed in the last round
     rounds: int
     moments: int  # that could have been found
     evidence: Evidence | None = None  # where it was asked for, or the index is calibrated
+    # share of the moments that was searched: below 1 where nodes of a cluster are lost
+    searched: float = 1.0
     refused: float | None = None  # highest confidence of what was left out because of `min_confidence`

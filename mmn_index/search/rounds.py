@@ -65,11 +65,11 @@ class Rounds:
         most = self.total if found.recall is None else min(self.total, _MOST)
         for place, number in enumerate(group):
             whole = len(ranked.kept[place]) == self.k
-            proven = ranked.scored[place] == self.total
+            proven = ranked.scored[place] == found.searched
             proven = proven or (whole and ranked.last[place] > ranked.bound[place])
             moved = self.drawn[number] > 1
             if proven or (found.recall is not None and moved and limit >= most):
-                settled[place] = bool(proven) and ranked.proves
+                settled[place] = bool(proven) and ranked.proves and not found.missing
                 self.open.remove(number)
                 continue
             if found.recall is None or moved or not whole:
