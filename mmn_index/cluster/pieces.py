@@ -5,6 +5,7 @@ comes or goes. Pure functions.
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def cut(segments: Sequence[Segment]) -> list[Piece]:
         ends, moments = segment.first_window * segment.per_window, segment.entry.moments
         wanted = np.linspace(0, moments, max(1, round(moments / size)) + 1)
         edges = np.unique(ends[np.searchsorted(ends, wanted)]).tolist()
-        pieces += [Piece(number, first, last) for first, last in zip(edges, edges[1:], strict=False)]
+        pieces += [Piece(number, first, last) for first, last in pairwise(edges)]
     return pieces
 
 
@@ -76,9 +77,7 @@ def assign(
     return [tuple(own) for own in found]
 
 
-def choose(
-    sizes: Sequence[int], owners: Sequence[Sequence[str]], there: Collection[str]
-) -> list[str | None]:
+def choose(sizes: Sequence[int], owners: Sequence[Sequence[str]], there: Collection[str]) -> list[str | None]:
     """Which one owner answers for each piece, so that all have about as much to do; None where no owner is
     there. Neighbours have the same where that is possible.
     """
