@@ -89,6 +89,7 @@ def _print_lines(answer: "Found", score: str, *, several: bool) -> None:
                 **({} if hit.confidence is None else {"confidence": hit.confidence}),
                 "exact": answer.exact,
                 "recall": answer.recall,
+                "searched": answer.searched,
                 **_boxes(hit),
             }
         )
@@ -121,12 +122,17 @@ def _show(answer: "Found", score: str, *, several: bool) -> None:
         print_table([*heads, *["confidence"] * sure], rows, left=2)
     if not rows and answer.refused is not None:
         say(f"no match: the best moment has a confidence of {answer.refused:.2f}.")
-    proof = (
-        "proven exact"
-        if answer.exact
-        else f"not proven: {answer.recall or 0:.1%} of the exact top 10 are found"
-    )
+    proof = "proven exact"
+    if answer.searched < 1:
+        proof = _partial(answer.searched)
+    elif not answer.exact:
+        proof = f"not proven: {answer.recall or 0:.1%} of the exact top 10 are found"
     say(f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored.")
+
+
+def _partial(searched: float) -> str:
+    percent = int(1000 * searched) / 10  # never rounded up to all of them
+    return f"not proven: {percent:g} % of the moments were searched, nodes of the server's cluster are lost"
 
 
 def _print_pairs(pairs: "Sequence[FoundPair]", score: str, *, as_json: bool) -> None:
@@ -137,7 +143,8 @@ def _print_pairs(pairs: "Sequence[FoundPair]", score: str, *, as_json: bool) -> 
                 name: {"start": part.start, "end": part.end, "log_score": part.log_score, **_boxes(part)}
                 for name, part in (("first", pair.first), ("second", pair.second))
             }
-            about: dict[str, Any] = {"score_name": f"sum of {summed(score)}", "exact": True}
+            about: dict[str, Any] = {"score_name": f"sum of {summed(score)}", "exact": pair.searched == 1}
+            about["searched"] = pair.searched
             print_json({"rank": pair.rank, "video": pair.video, "score": pair.score, **about, **parts})
         else:
             row: list[Cell] = [str(pair.rank), pair.video]
@@ -148,5 +155,7 @@ def _print_pairs(pairs: "Sequence[FoundPair]", score: str, *, as_json: bool) -> 
     if rows:
         heads = [*["tube"] * (pairs[0].first.tube is not None), "start", "end"]
         print_table(["rank", "video", *heads, *heads, f"sum ({score})"], rows, left=2)
+    if pairs and pairs[0].searched < 1 and not as_json:
+        say(f"{_partial(pairs[0].searched)}.")
     if not pairs:
         say("no video has such a pair of moments.")

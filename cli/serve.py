@@ -31,6 +31,22 @@ if TYPE_CHECKING:
 )
 @click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run.")
 @click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[ADDRESS]",
+    help="Let the nodes of a Ray cluster search, each a part of every index: HOST:PORT of its head node, or "
+    "ray://HOST:PORT from a machine that is none of its nodes. Without ADDRESS the one that runs here, or that "
+    "RAY_ADDRESS names; 'local' begins one of this machine.",
+)
+@click.option(
+    "--replicas",
+    type=Whole(min=1),
+    default=1,
+    show_default=True,
+    help="Nodes of the cluster that hold each moment: with 2, answers stay whole when one is lost.",
+)
+@click.option(
     "--workers",
     type=Whole(1, 256),
     default=1,
@@ -99,6 +115,7 @@ def serve(indexes: tuple[Path, ...], path: str | None, **options: Any) -> None:
     Example:
         mmn-index serve
         mmn-index serve porch.mmn garden.mmn --port 8080
+        mmn-index serve porch.mmn --ray 10.0.0.1:6379 --replicas 2
         curl localhost:8000/v1/search --json '{"query": "person opens door"}'
         mmn-index serve --get /v1/videos?count=5
     """

@@ -48,6 +48,7 @@ class Found:
     candidates: int
     moments: int
     refused: float | None
+    searched: float = 1.0  # share of `moments`; below 1 where nodes of a cluster are lost
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class FoundPair:
     score: float
     first: FoundPart
     second: FoundPart
+    searched: float = 1.0  # as of `Found`
 
 
 @dataclass(frozen=True)

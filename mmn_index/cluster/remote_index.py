@@ -155,8 +155,9 @@ class RemoteIndex(MomentIndex):
             own = where[name]
             if answer is LOST:  # what they found is scored from the files
                 lists = [line[here] for line, here in zip(rows, own, strict=True)]
-                answer = torch.cat(self.holding.cosines(lists, queries, score, precision, deadline), dim=1)
-            found[:, torch.from_numpy(own)] = torch.as_tensor(np.array(answer))
+                scored = self.holding.cosines(lists, queries, score, precision, deadline)
+                answer = torch.cat(scored, dim=1).numpy()
+            found.numpy()[:, own] = answer
         return found[0], found[1]
 
     def _fetch(

@@ -32,7 +32,7 @@ class Worker:
     asked: float  # when its last ping was sent, or when it was begun
     answer: Any  # to that ping; of one that was just begun, its version
     ready: bool = False
-    lost: bool = False
+    lost: str | None = None  # why it is
 
     def call(self, method: str, arguments: tuple[Any, ...], group: str | None = None) -> Any:
         """Call it, in the thread of a group or in the one that searches; what will be its answer."""
@@ -155,7 +155,7 @@ class Roster:
         except Exception as error:  # its class cannot be imported there
             found = ClusterError(_line(error))
         if found is LOST:
-            found = ClusterError("it ended while it began")
+            found = ClusterError(f"it ended while it began: {worker.lost}")
         elif not isinstance(found, MmnIndexError) and found != __version__:
             found = ClusterError(f"it has mmn-index {found}, expected {__version__} as here")
         if isinstance(found, MmnIndexError):
@@ -168,9 +168,9 @@ class Roster:
 
     def _lose(self, worker: Worker, reason: str) -> None:
         with self._lock:
-            if worker.lost:
+            if worker.lost is not None:
                 return
-            worker.lost = True
+            worker.lost = reason
             self._workers.pop(worker.name, None)
         if not self._closed:
             _log.warning("the searcher on node %s is lost: %s", worker.node.name, reason)

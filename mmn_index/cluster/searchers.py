@@ -135,7 +135,7 @@ class Searchers:
                 name = calls.pop(call)
                 yield name, self._roster.answer(there[name], call)
             for call in waiting:
-                if there[calls[call]].lost:
+                if there[calls[call]].lost is not None:
                     yield calls.pop(call), LOST
 
     def _repeat(self, work: Callable[[], None], pause: float | None) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,14 +12,14 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from .._version import __version__
-from ..errors import ConfigError, MmnIndexError, QueryError
+from ..errors import ClusterError, ConfigError, MmnIndexError, QueryError
 from .batching import Batcher
 from .clip_routes import clip_routes
 from .guard import Guard
 from .library import Library
 from .metrics import Metrics
 from .page import add_page
-from .problems import RequestError
+from .problems import RETRY, RequestError
 from .query_cache import QueryCache
 from .routes import API, index_routes, search_routes, status_routes
 from .service import Service
@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         MmnIndexError: an index cannot be opened.
     """
     metrics = Metrics()
-    library = Library(settings.indexes, settings.device)
+    library, cluster = _opened(settings)
     service = Service(settings, library, metrics)
 
     @asynccontextmanager
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
             await follow
         service.stop()
         await service.batcher.stop()
+        await asyncio.get_running_loop().run_in_executor(None, cluster.close)
 
     app = api(life)
     app.state.service = service
@@ -89,6 +90,22 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["Content-Disposition", "Content-Range", "Retry-After", "X-Left-Out"],
         )
     return app
+
+
+def _opened(settings: Settings) -> tuple[Library, ExitStack]:
+    """The indexes, and what is to be closed at the end: the searchers of a cluster, if one searches."""
+    with ExitStack() as opened:
+        if settings.ray is None:
+            library = Library(settings.indexes, settings.device)
+        else:
+            from ..cluster.remote_index import RemoteIndex
+            from ..cluster.searchers import Searchers
+
+            searchers = Searchers(settings.ray, replicas=settings.replicas, device=settings.device)
+            opened.callback(searchers.close)
+            # The device is one of the nodes; sentences are embedded here.
+            library = Library(settings.indexes, open_index=lambda root: RemoteIndex(root, searchers))
+        return library, opened.pop_all()
 
 
 def api(life: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None) -> FastAPI:
@@ -133,6 +150,8 @@ def _handle_errors(app: FastAPI, service: Service) -> None:
         if isinstance(error, (QueryError, ConfigError)):
             return told(RequestError(422, service.library.without_paths(str(error))))
         _log.error("%s %s: %s", request.method, request.url.path, error)
+        if isinstance(error, ClusterError):
+            return told(RequestError(503, service.library.without_paths(str(error)), retry=RETRY))
         return told(RequestError(500, _UNEXPECTED))
 
     @app.exception_handler(HTTPException)

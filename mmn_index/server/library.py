@@ -6,7 +6,7 @@ readable when a newer version replaces its files.
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ..moment_model import MomentModel
 from .problems import RequestError
 
 _log = logging.getLogger(__name__)
+Opener = Callable[[Path], MomentIndex]  # opens the newest version of an index
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ class Shelf:
         MmnIndexError: it cannot be opened, or its model not be loaded.
     """
 
-    def __init__(self, name: str, root: Path, device: str) -> None:
-        self.name, self.root, self._device = name, root, device
+    def __init__(self, name: str, root: Path, device: str, open_index: Opener) -> None:
+        self.name, self.root, self._device, self._open = name, root, device, open_index
         self.trouble: str | None = None
         self._seen = self._look()
-        index = MomentIndex(root, device)
+        index = open_index(root)
         self.opened = Opened(name, index, load_model(index.model_path, device))
 
     def refresh(self) -> bool:
@@ -59,7 +60,7 @@ class Shelf:
             return False
         self._seen = seen
         try:
-            index = MomentIndex(self.root, self._device)
+            index = self._open(self.root)
             # The model is a part of the index, of which most changes touch no file.
             same = index.model_path == self.opened.index.model_path
             model = self.opened.model if same else load_model(index.model_path, self._device)
@@ -87,21 +88,24 @@ class Library:
 
     Args:
         roots: directories of indexes; each is named by its folder, without `.mmn`.
+        device: where the text encoder runs, and scans, unless `open_index` says otherwise.
+        open_index: how an index is opened; None searches it in this process.
 
     Raises:
         ConfigError: two have the same name.
         MmnIndexError: one cannot be opened.
     """
 
-    def __init__(self, roots: Sequence[Path], device: str = "cpu") -> None:
+    def __init__(self, roots: Sequence[Path], device: str = "cpu", open_index: Opener | None = None) -> None:
         self.shelves: dict[str, Shelf] = {}
+        opener = open_index or (lambda root: MomentIndex(root, device))
         for root in roots:
             name = root.resolve().name.removesuffix(".mmn")
             if name in self.shelves:
                 raise ConfigError(
                     f"two indexes are called '{name}', the second is {root}. Give each folder another name."
                 )
-            self.shelves[name] = Shelf(name, root, device)
+            self.shelves[name] = Shelf(name, root, device, opener)
 
     def without_paths(self, said: str) -> str:
         """A message as callers may read it: with the names of indexes in place of where they are."""

@@ -141,6 +141,7 @@ def _answer(index: MomentIndex, found: Answer) -> AnswerOut:
         recall=found.recall,
         candidates=found.candidates,
         moments=found.moments,
+        searched=found.searched,
         refused=found.refused,
     )
 
@@ -150,4 +151,11 @@ def _pair(index: MomentIndex, found: Pair) -> PairOut:
         Part(start=round(start, 3), end=round(end, 3), log_score=round(log, 3), **boxes_of(index, row))
         for (start, end, log), row in zip((found.first, found.second), found.rows, strict=True)
     )
-    return PairOut(rank=found.rank, video=found.video_id, score=found.score, first=first, second=second)
+    return PairOut(
+        rank=found.rank,
+        video=found.video_id,
+        score=found.score,
+        first=first,
+        second=second,
+        searched=found.searched,
+    )

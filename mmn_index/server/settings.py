@@ -34,6 +34,8 @@ class Settings:
     no_auth: bool = False  # others may reach the server without a token
     origins: tuple[str, ...] = ()  # pages of other hosts that may call it (CORS)
     device: str = "cpu"
+    ray: str | None = None  # a Ray cluster whose nodes search; see cluster.connect
+    replicas: int = 1  # nodes that hold each moment, of such a cluster
     workers: int = 1  # processes that answer
     max_connections: int = 1000  # of one process
     max_k: int = 1000  # moments of an answer
@@ -89,7 +91,16 @@ class Settings:
                 f"--host {self.host} can be reached from other machines: give a --token that callers send, "
                 "or --no-auth to let everybody in."
             )
+        if self.ray is None and self.replicas != 1:
+            raise ConfigError(
+                f"--replicas {self.replicas}: only nodes of a cluster hold copies. Name it with --ray."
+            )
+        if self.ray is not None and self.workers > 1:
+            raise ConfigError(
+                f"--workers {self.workers}: the nodes of the cluster do the work, and each process would begin "
+                "searchers of its own on all of them. Leave out --workers with --ray."
+            )
         for field in fields(self):
             value = getattr(self, field.name)
-            if (field.name == "workers" or field.name.startswith("max_")) and value < 1:
+            if (field.name in ("workers", "replicas") or field.name.startswith("max_")) and value < 1:
                 raise ConfigError(f"--{field.name.replace('_', '-')} is {value}, expected at least 1.")

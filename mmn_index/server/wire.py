@@ -191,6 +191,11 @@ class AnswerOut(BaseModel):
     )
     candidates: int = Field(description="Moments whose exact score was computed.")
     moments: int = Field(description="Moments that could have been found.")
+    searched: float = Field(
+        default=1.0,
+        description="Share of these that was searched: below 1, and then not exact, where nodes of a cluster "
+        "are lost.",
+    )
     refused: float | None = Field(
         default=None,
         description="Highest confidence of what `min_confidence` left out, where nothing is left.",
@@ -213,6 +218,11 @@ class PairOut(BaseModel):
     score: float = Field(description="The sum of both logarithmic scores.")
     first: Part
     second: Part
+    searched: float = Field(
+        default=1.0,
+        description="Share of the moments that was searched: below 1, and then the pairs are not proven to be "
+        "the best, where nodes of a cluster are lost.",
+    )
 
 
 class SearchResponse(BaseModel):

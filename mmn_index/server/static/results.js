@@ -190,17 +190,21 @@ export const momentsOf = (hits) =>
   hits.flatMap((hit) => hit.parts.map(({ start, end, tube }) => ({ start, end, ...ofTube(tube), hit, score: hit.score, confidence: hit.confidence, rank: hit.rank })));
 
 function badge(answer, state, hits) {
-  const only = answer.answers[0];
-  if (!only || !hits.length) {
+  const only = answer.answers[0] ?? answer.pairs?.[0];
+  const part = only?.searched ?? 1;
+  if (!only || (!hits.length && part === 1) || (answer.pairs && part === 1)) {
     $("badge").replaceChildren();
     return;
   }
-  const name = only.exact ? "Exact" : only.recall === null ? "Approximate" : `${percent(only.recall)} of the exact top 10`;
-  const text = only.exact
+  // Rounded down: a part is never all.
+  const name = part < 1 ? `Only ${Math.floor(100 * part)} % searched` : only.exact ? "Exact" : only.recall === null ? "Approximate" : `${percent(only.recall)} of the exact top 10`;
+  const text = part < 1
+    ? `Computers of the cluster that searches are lost, so ${Math.floor(100 * part)} % of the moments could be searched. What is shown is right; better moments may be missing. Search again in a minute.`
+    : only.exact
     ? "This list is proven to be the same as if every moment had been compared with the sentence."
     : `A part of the moments was compared (${many(only.candidates, "candidate")} of ${many(only.moments, "moment")}).${only.recall === null ? "" : ` Measured on this index, that finds ${percent(only.recall)} of the ten best.`}`;
   const close = h("div", { id: "badge-about", popover: "auto", class: "popover" }, h("p", { textContent: text }));
-  if (!only.exact) close.append(h("button", { type: "button", class: "button", textContent: "Compare every moment", onclick: () => actions.go({ exact: true }) }));
+  if (!only.exact && part === 1) close.append(h("button", { type: "button", class: "button", textContent: "Compare every moment", onclick: () => actions.go({ exact: true }) }));
   const button = h("button", { type: "button", class: only.exact ? "badge exact" : "badge", textContent: only.exact ? `✓ ${name}` : `≈ ${name}` });
   button.popoverTargetElement = close;
   $("badge").replaceChildren(button, close);
