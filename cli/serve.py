@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     flag_value="auto",
     metavar="[ADDRESS]",
     help="Let the nodes of a Ray cluster search, each a part of every index: HOST:PORT of its head node, or "
-    "ray://HOST:PORT from a machine that is none of its nodes. Without ADDRESS the one that runs here, or that "
-    "RAY_ADDRESS names; 'local' begins one of this machine.",
+    "ray://HOST:PORT from a machine that is none of its nodes. Without ADDRESS it is the cluster that runs "
+    "here, or that RAY_ADDRESS names; 'local' begins one of this machine.",
 )
 @click.option(
     "--replicas",

@@ -3,26 +3,31 @@ and come.
 """
 
 import gc
+import json
 import os
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
+from conftest import Command
 from fastapi.testclient import TestClient
 from mmn_index.index_build.candidates import Wish
 from mmn_index.index_build.change import compact, remove
 from test_search import GRID, make_index, random_queries
 from test_tube_index import make_index as make_tubes
 
+from mmn_index.client import Client
 from mmn_index.cluster import connect
 from mmn_index.cluster.allotment import Allotment
 from mmn_index.cluster.remote_index import RemoteIndex
@@ -42,7 +47,7 @@ from mmn_index.server.settings import Settings
 
 NODES = 4
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
-PATIENCE = 2.0  # seconds until a searcher that hangs is given up
+PATIENCE = 4.0  # seconds until a searcher that hangs is given up
 INVERTED = CandidateAbout("IVF4,SQ8", nprobe=2, depth=64, recall=0.75)
 BANK = Bank(("a", "b", "c"), random_queries(5, 3).contrastive, "csls", 0.1)
 SOME = random_queries(2, 7)
@@ -241,15 +246,17 @@ class Callers:
     """
 
     def __init__(self, local: MomentIndex, remote: RemoteIndex, threads: int = 2) -> None:
-        self._remote = remote
-        self._expected = search_embeddings(local, SOME, Score(), SearchOptions(), [""] * 7)
-        # Of each searcher: the answers without the videos that it has.
-        self._without: list[list[tuple[Any, ...]]] = []
-        for name in remote._allotment.plan.holders:
-            videos = tuple(sorted({local.video_id(int(n)) for n in local.videos_of(rows_of(remote, name))}))
-            options = SearchOptions(restriction=Restriction(exclude=videos))
+        self._remote, names = remote, sorted(remote._allotment.plan.holders)
+        videos = {
+            name: {local.video_id(int(n)) for n in local.videos_of(rows_of(remote, name))} for name in names
+        }
+        # By the searchers that are lost.
+        self._right = []
+        for lost in (some for count in range(len(names)) for some in combinations(names, count)):
+            exclude = tuple(sorted(video for name in lost for video in videos[name]))
+            options = SearchOptions(restriction=Restriction(exclude=exclude))
             found = search_embeddings(local, SOME, Score(), options, [""] * 7)
-            self._without.append([hits(answer) for answer in found])
+            self._right.append([hits(answer) for answer in found])
         self.whole, self.partial, self.wrong = list[float](), list[float](), list[Any]()
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
@@ -257,12 +264,19 @@ class Callers:
     def __enter__(self) -> "Callers":
         for thread in self._threads:
             thread.start()
+        self.some_whole()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._end.set()
         for thread in self._threads:
             thread.join()
+        assert not self.wrong, self.wrong[0]
+
+    def some_whole(self) -> None:
+        """Wait for whole answers to what is asked from now on."""
+        now = time.monotonic()
+        until(lambda: sum(when > now + 0.5 for when in self.whole) > 2 or bool(self.wrong))
 
     def _ask(self) -> None:
         while not self._end.is_set():
@@ -271,17 +285,11 @@ class Callers:
             except Exception as error:
                 self.wrong.append(error)
                 return
-            if all(answer.searched == 1 for answer in found):
-                self.whole.append(time.monotonic())
-                if [replace(answer, rounds=0) for answer in found] != [
-                    replace(answer, rounds=0) for answer in self._expected
-                ]:
-                    self.wrong.append(found)
-            else:
-                self.partial.append(time.monotonic())
-                right = [hits(answer) for answer in found] in self._without
-                if not right or any(answer.exact or not 0.5 < answer.searched < 1 for answer in found):
-                    self.wrong.append(found)
+            part, told = found[0].searched, [hits(answer) for answer in found]
+            (self.whole if part == 1 else self.partial).append(time.monotonic())
+            right = told == self._right[0] if part == 1 else told in self._right[1:]
+            if not right or any(answer.exact != (part == 1) or answer.searched != part for answer in found):
+                self.wrong.append(found)
 
 
 def hits(answer: Answer) -> tuple[Any, ...]:
@@ -300,104 +308,94 @@ def rows_of(remote: RemoteIndex, name: str) -> np.ndarray:
     )
 
 
-@contextmanager
-def apart(cluster: Any, local: MomentIndex, replicas: int = 1) -> Iterator[tuple[Searchers, RemoteIndex]]:
-    """Searchers that a test may do away with."""
-    with closing(Searchers(cluster.address, replicas=replicas, patience=PATIENCE)) as searchers:
-        until(lambda: len(searchers.there) == NODES)
-        yield searchers, RemoteIndex(local.root, searchers)
+@pytest.fixture(scope="module")
+def under_load(
+    searchers: Searchers, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[MomentIndex, RemoteIndex]:
+    local = make_index(tmp_path_factory.mktemp("load"), 1, videos=60, segments=2)
+    return local, RemoteIndex(local.root, searchers)
 
 
-def test_one_that_is_killed_under_load(cluster: Any, tmp_path: Path) -> None:
-    local = make_index(tmp_path, 1, videos=60, segments=2)
-    with apart(cluster, local) as (searchers, remote), Callers(local, remote) as callers:
-        until(lambda: len(callers.whole) > 3)
-        victim = sorted(searchers.there)[1]
-        os.kill(pid_of(searchers, victim), signal.SIGKILL)
+def whole_again(remote: RemoteIndex, searchers: Searchers, count: int = NODES) -> None:
+    until(
+        lambda: (
+            len(remote._allotment.plan.holders) == count and remote._allotment.plan.holders == searchers.there
+        )
+    )
+
+
+def test_one_that_is_killed_under_load(
+    searchers: Searchers, under_load: tuple[MomentIndex, RemoteIndex]
+) -> None:
+    local, remote = under_load
+    victim = sorted(searchers.there)[1]
+    pid = pid_of(searchers, victim)
+    with Callers(local, remote) as callers:
+        os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
         until(lambda: victim not in searchers.there)
-        until(lambda: any(when > killed + 1 for when in callers.whole) or bool(callers.wrong))
-        until(lambda: len(remote._allotment.plan.holders) == NODES)  # a new one on that node has its part
-        again = time.monotonic()
-        until(lambda: sum(when > again for when in callers.whole) > 2 or bool(callers.wrong))
-    assert not callers.wrong, callers.wrong[0]
+        callers.some_whole()  # by those that are left
+        whole_again(remote, searchers)  # a new one on that node has its part
+        callers.some_whole()
     assert victim not in remote._allotment.plan.holders
     assert max([killed, *callers.partial]) < killed + 10
 
 
-def test_with_replicas_nobody_sees_one_die(cluster: Any, tmp_path: Path) -> None:
-    local = make_index(tmp_path, 1, videos=60, segments=2)
-    with apart(cluster, local, replicas=2) as (searchers, remote), Callers(local, remote) as callers:
-        until(lambda: len(callers.whole) > 3)
-        victim = sorted(searchers.there)[1]
-        os.kill(pid_of(searchers, victim), signal.SIGKILL)
+def test_one_that_hangs_is_given_up(
+    searchers: Searchers, under_load: tuple[MomentIndex, RemoteIndex]
+) -> None:
+    local, remote = under_load
+    victim = sorted(searchers.there)[1]
+    pid = pid_of(searchers, victim)
+    with Callers(local, remote) as callers:
+        os.kill(pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        # A deadline ends the wait before the patience does.
+        with pytest.raises(QueryError, match=r"no answer within 0\.5 s"):
+            search_embeddings(remote, SOME, Score(), SearchOptions(timeout=0.5), [""] * 7)
         until(lambda: victim not in searchers.there)
-        count = len(callers.whole)
-        until(lambda: len(callers.whole) > count + 5 or bool(callers.wrong))
-    assert not callers.wrong, callers.wrong[0]
-    assert not callers.partial
-
-
-def test_one_that_hangs_is_given_up(cluster: Any, tmp_path: Path) -> None:
-    local = make_index(tmp_path, 1, videos=60, segments=2)
-    with apart(cluster, local) as (searchers, remote):
-        victim = sorted(searchers.there)[1]
-        pid = pid_of(searchers, victim)
-        with Callers(local, remote) as callers:
-            until(lambda: len(callers.whole) > 3)
-            os.kill(pid, signal.SIGSTOP)
-            stopped = time.monotonic()
-            # A deadline ends the wait before the patience does.
-            with pytest.raises(QueryError, match=r"no answer within 0\.5 s"):
-                search_embeddings(remote, SOME, Score(), SearchOptions(timeout=0.5), [""] * 7)
-            until(lambda: victim not in searchers.there)
-            assert PATIENCE < time.monotonic() - stopped < PATIENCE + 8
-            given_up = time.monotonic()
-            until(lambda: sum(when > given_up + 1 for when in callers.whole) > 2 or bool(callers.wrong))
-        assert not callers.wrong, callers.wrong[0]
+        assert PATIENCE < time.monotonic() - stopped < PATIENCE + 8
+        callers.some_whole()
     with pytest.raises(ProcessLookupError):  # nothing of it is left
         until(lambda: os.kill(pid, 0) is not None, 20)
+    whole_again(remote, searchers)
 
 
-def test_a_node_that_comes_gets_a_part_and_one_that_goes_loses_it(cluster: Any, tmp_path: Path) -> None:
-    local = make_index(tmp_path, 1, videos=60, segments=2)
-    with apart(cluster, local) as (searchers, remote):
-        before = remote._allotment.plan
-        with Callers(local, remote) as callers:
-            node = cluster.add_node(**SMALL)
-            until(lambda: len(remote._allotment.plan.holders) == NODES + 1)
-            count = len(callers.whole)
-            until(lambda: len(callers.whole) > count + 3 or bool(callers.wrong))
-        assert not callers.wrong, callers.wrong[0]
-        assert not callers.partial
-        plan = remote._allotment.plan
-        (new,) = plan.holders - before.holders
-        assert 0.15 < len(rows_of(remote, new)) / local.num_moments < 0.25
-        stayed = sum(old == now for old, now in zip(before.scans, plan.scans, strict=True))
-        assert stayed / len(plan.scans) > 0.7
+def test_a_node_that_comes_gets_a_part_and_one_that_goes_loses_it(
+    cluster: Any, searchers: Searchers, under_load: tuple[MomentIndex, RemoteIndex]
+) -> None:
+    local, remote = under_load
+    before = remote._allotment.plan
+    with Callers(local, remote) as callers:
+        node = cluster.add_node(**SMALL)
+        whole_again(remote, searchers, NODES + 1)
+        callers.some_whole()
+    assert not callers.partial
+    plan = remote._allotment.plan
+    (new,) = plan.holders - before.holders
+    assert 0.15 < len(rows_of(remote, new)) / local.num_moments < 0.25
+    stayed = sum(old == now for old, now in zip(before.scans, plan.scans, strict=True))
+    assert stayed / len(plan.scans) > 0.7
+    with Callers(local, remote) as callers:
         cluster.remove_node(node)
-        until(lambda: remote._allotment.plan.holders == searchers.there and new not in searchers.there)
-        found = search_embeddings(remote, SOME, Score(), SearchOptions(), [""] * 7)
-        assert found == search_embeddings(local, SOME, Score(), SearchOptions(), [""] * 7)
+        whole_again(remote, searchers)
+        callers.some_whole()
 
 
-def test_all_are_lost(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    local = make_index(tmp_path, 1, videos=20)
-    with apart(cluster, local) as (_, remote):
-        monkeypatch.setattr(Searchers, "there", frozenset())
-        answer = search_embeddings(remote, random_queries(1, 1), Score(), SearchOptions(), ["q"])[0]
-        assert (answer.hits, answer.exact, answer.searched) == ((), False, 0.0)
-        two = random_queries(1, 2)
-        with pytest.raises(ClusterError, match=r"only 0\.0% of the moments could be searched"):
-            search_pair_embeddings(remote, two, Score(), False, SearchOptions())
-        # What is known already is scored from the files.
-        rows = np.arange(12).reshape(3, 4)
-        assert torch.equal(remote.vectors(rows), local.vectors(rows))
-        three = random_queries(1, 3)
-        here, there = (
-            index.cosines(rows, three, Score(), torch.float64, Deadline(None)) for index in (local, remote)
-        )
-        assert all(torch.equal(x, y) for x, y in zip(here, there, strict=True))
+def test_all_are_lost(under_load: tuple[MomentIndex, RemoteIndex], monkeypatch: pytest.MonkeyPatch) -> None:
+    local, remote = under_load
+    monkeypatch.setattr(Searchers, "there", frozenset())
+    answer = search_embeddings(remote, random_queries(1, 1), Score(), SearchOptions(), ["q"])[0]
+    assert (answer.hits, answer.exact, answer.searched) == ((), False, 0.0)
+    with pytest.raises(ClusterError, match=r"only 0\.0% of the moments could be searched"):
+        search_pair_embeddings(remote, random_queries(1, 2), Score(), False, SearchOptions())
+    # What is known already is scored from the files.
+    rows, three = np.arange(12).reshape(3, 4), random_queries(1, 3)
+    assert torch.equal(remote.vectors(rows), local.vectors(rows))
+    here, there = (
+        index.cosines(rows, three, Score(), torch.float64, Deadline(None)) for index in (local, remote)
+    )
+    assert all(torch.equal(x, y) for x, y in zip(here, there, strict=True))
 
 
 def test_a_new_version_is_opened_and_the_old_one_answers_on(
@@ -431,39 +429,78 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
-def test_a_server_asks_the_cluster(cluster: Any, lively: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(lively / "collection.mmn", tmp_path / "films.mmn"))
-    request = {"queries": ["a person opens the door", "a person sits down"], "k": 5}
-    two = {"query": "a person opens the door", "and": "a person sits down"}
-    answers = []
-    for ray in (None, cluster.address):
-        with TestClient(create_app(Settings((root,), ray=ray)), base_url="http://localhost") as client:
-            answers.append([client.post("/v1/search", json=body).json() for body in (request, two)])
-            if ray is not None:
-                remote = client.app.state.service.library.find(None).index  # type: ignore[attr-defined]
-                partial(client, remote, request, two)
-    for found in (one for each in answers for one in each):
-        found.pop("milliseconds")
-    assert answers[0] == answers[1]
-    assert [one["searched"] for one in answers[1][0]["answers"]] == [1, 1]
-    assert answers[1][1]["pairs"][0]["searched"] == 1
+REQUESTS: list[dict[str, Any]] = [
+    {"queries": ["a person opens the door", "a person sits down"], "k": 5},
+    {"query": "a person opens the door", "and": "a person sits down"},
+]
 
 
-def partial(client: TestClient, remote: RemoteIndex, *requests: dict[str, Any]) -> None:
-    """What is said when nobody has a part, everywhere."""
-    there = remote._searchers.there
-    one = min(name for name in there if len(rows_of(remote, name)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Searchers, "there", there - {one})
-        found, pairs = (client.post("/v1/search", json=body).json() for body in requests)
-    share = 1 - len(rows_of(remote, one)) / remote.num_moments
+@pytest.fixture(scope="module")
+def served(cluster: Any, lively: Path) -> Iterator[TestClient]:
+    """A server that lets the cluster search, each moment on two nodes."""
+    app = create_app(Settings((lively / "collection.mmn",), ray=cluster.address, replicas=2))
+    with TestClient(app, base_url="http://localhost") as client:
+        yield client
+
+
+def opened(served: TestClient) -> RemoteIndex:
+    found: RemoteIndex = served.app.state.service.library.find(None).index  # type: ignore[attr-defined]
+    return found
+
+
+def searched(client: TestClient) -> list[dict[str, Any]]:
+    answers = [client.post("/v1/search", json=body).json() for body in REQUESTS]
+    for answer in answers:
+        answer.pop("milliseconds"), answer.pop("index")
+    return answers
+
+
+def test_a_server_asks_the_cluster(served: TestClient, lively: Path) -> None:
+    with TestClient(create_app(Settings((lively / "collection.mmn",))), base_url="http://localhost") as alone:
+        expected = searched(alone)
+    found, pairs = searched(served)
+    assert [found, pairs] == expected
+    assert [answer["searched"] for answer in found["answers"]] == [1, 1]
+    assert pairs["pairs"][0]["searched"] == 1
+
+
+def test_a_server_says_which_share_was_searched(
+    served: TestClient, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    remote = opened(served)
+    there, plan = remote._searchers.there, remote._allotment.plan
+    lost = {*plan.scans[0]}
+    assert len(lost) == 2
+    monkeypatch.setattr(Searchers, "there", there - lost)
+    pieces = zip(remote._allotment.pieces, plan.scans, strict=True)
+    share = 1 - sum(piece.size for piece, owners in pieces if {*owners} <= lost) / remote.num_moments
+    found, pairs = searched(served)
     assert [answer["searched"] for answer in found["answers"]] == [pytest.approx(share)] * 2
     assert [answer["exact"] for answer in found["answers"]] == [False, False]
     assert [pair["searched"] for pair in pairs["pairs"]] == [pytest.approx(share)] * len(pairs["pairs"])
-    videos = {hit["video"] for answer in found["answers"] for hit in answer["hits"]}
-    lost = {remote.video_id(int(n)) for n in remote.videos_of(rows_of(remote, one))}
-    assert videos
-    assert not videos & lost
+    assert remote.video_id(0) not in {hit["video"] for answer in found["answers"] for hit in answer["hits"]}
+    monkeypatch.setattr(httpx, "Client", lambda **_: served)
+    monkeypatch.setattr(Client, "close", lambda self: None)
+    url = ("--server", "http://localhost")
+    said = f"not proven: {int(1000 * share) / 10:g} % of the moments were searched, nodes of the server's"
+    for more in ([], ["--and", "a person sits down"]):
+        assert said in command.ok("search", "a person opens the door", *more, *url).stderr
+        lines = command.ok("search", "a person opens the door", *more, *url, "--json").stdout.splitlines()
+        told = [json.loads(line) for line in lines]
+        assert {(one["exact"], one["searched"]) for one in told} == {(False, pytest.approx(share))}
+
+
+def test_with_replicas_nobody_sees_one_die(served: TestClient, tmp_path: Path) -> None:
+    searchers = opened(served)._searchers
+    local = make_index(tmp_path, 1, videos=60, segments=2)
+    remote = RemoteIndex(local.root, searchers)
+    victim = sorted(searchers.there)[1]
+    pid = pid_of(searchers, victim)
+    with Callers(local, remote) as callers:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: victim not in searchers.there)
+        callers.some_whole()
+    assert not callers.partial
 
 
 def test_an_index_that_nodes_do_not_see(
@@ -479,5 +516,5 @@ def test_an_index_that_nodes_do_not_see(
     with pytest.raises(ClusterError, match=r"no node of the cluster can search it \(node .*: is missing"):
         RemoteIndex(local.root, searchers)
     assert len(searchers.there) == NODES
-    with pytest.raises(ClusterError, match="is connected to the Ray cluster .* already, and can be to one"):
+    with pytest.raises(ClusterError, match=r"is connected to the Ray cluster .* already, and can be to one"):
         connect(tmp_path, "127.0.0.1:1")

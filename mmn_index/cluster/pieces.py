@@ -62,18 +62,21 @@ def assign(
     load = Counter(dict.fromkeys(owners, 0))
     for size, own in zip(sizes, found, strict=True):
         load.update(dict.fromkeys(own, size))
-    for size, own in zip(reversed(sizes), reversed(found), strict=True):
-        for owner in list(own):
-            if load[owner] - size / 2 >= share:  # nearer to its share without it
-                own.remove(owner)
-                load[owner] -= size
-    last: str | None = None
-    for size, own in zip(sizes, found, strict=True):
-        while len(own) < copies:
-            if last is None or last in own or load[last] + size / 2 > share:
-                last = min((owner for owner in owners if owner not in own), key=load.__getitem__)
-            own.append(last)
-            load[last] += size
+    # At first one owner of a piece at most gives it up: a newcomer can have it but once.
+    for least in range(copies - 1, -1, -1):
+        for size, own in zip(reversed(sizes), reversed(found), strict=True):
+            for owner in list(own):
+                if len(own) > least and load[owner] - size / 2 > share:  # nearer to its share without it
+                    own.remove(owner)
+                    load[owner] -= size
+    for copy in range(copies):
+        last, most = "", share * (copy + 1) / copies
+        for size, own in zip(sizes, found, strict=True):
+            if len(own) <= copy:
+                if not last or last in own or load[last] + size / 2 > most:
+                    last = min((owner for owner in owners if owner not in own), key=load.__getitem__)
+                own.append(last)
+                load[last] += size
     return [tuple(own) for own in found]
 
 

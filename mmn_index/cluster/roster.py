@@ -180,6 +180,6 @@ class Roster:
 
 
 def _line(error: Exception) -> str:
-    """What an error says, on one line; of what happened elsewhere the last one."""
+    """What an error says, on one line; of what happened elsewhere the last one, without Ray's advice."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].strip().rstrip(".")
+    return lines[-1].partition(" Some common causes")[0].strip().rstrip(".")

@@ -34,12 +34,31 @@ class Question:
     """What queries look for, as it is sent to all.
 
     Attributes:
+        contrastive, iou: unit vectors of the queries, (Q, C) float32; as arrays, which are packed faster than
+            tensors.
         seconds: that an answer may take; None for no end.
     """
 
-    queries: "Embeddings"
+    contrastive: "np.ndarray"
+    iou: "np.ndarray"
     score: "Score"
     seconds: float | None
+
+    @classmethod
+    def of(cls, queries: "Embeddings", score: "Score", seconds: float | None) -> "Question":
+        """Queries as they are searched."""
+        contrastive, iou = (x.numpy(force=True) for x in queries)
+        return cls(contrastive, iou, score, seconds)
+
+    @property
+    def queries(self) -> "Embeddings":
+        """They, as tensors."""
+        import torch
+
+        from ..scoring import Embeddings
+
+        # What comes out of Ray's memory cannot be written, which torch warns of.
+        return Embeddings(*(torch.tensor(x) for x in (self.contrastive, self.iou)))
 
 
 @dataclass(frozen=True)
@@ -74,7 +93,7 @@ def _told(
     """A method whose errors come back as values."""
 
     @wraps(method)
-    def caught(self: "Searcher", *args: P.args, **kwargs: P.kwargs) -> T | MmnIndexError:
+    def caught(self: "Searcher", /, *args: P.args, **kwargs: P.kwargs) -> T | MmnIndexError:
         import torch
 
         torch.set_num_threads(self.threads)  # each thread of an actor has a number of its own

@@ -277,7 +277,7 @@ class MomentIndex:
         """Both cosines of each query with its own rows, the first with the score's hub correction, (Q, n) ->
         two of (Q, n). Of a model with one space the second is 0.
         """
-        c, i = torch.stack(self.holding.cosines(rows, queries, score, precision, deadline), dim=1)
+        c, i = torch.stack(self.holding.cosines(list(rows), queries, score, precision, deadline), dim=1)
         return c, i
 
     def pair_bounds(

@@ -97,8 +97,8 @@ class Settings:
             )
         if self.ray is not None and self.workers > 1:
             raise ConfigError(
-                f"--workers {self.workers}: the nodes of the cluster do the work, and each process would begin "
-                "searchers of its own on all of them. Leave out --workers with --ray."
+                f"--workers {self.workers}: the nodes of the cluster do the work, and each process would "
+                "begin searchers of its own on all of them. Leave out --workers with --ray."
             )
         for field in fields(self):
             value = getattr(self, field.name)

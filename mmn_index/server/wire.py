@@ -220,8 +220,8 @@ class PairOut(BaseModel):
     second: Part
     searched: float = Field(
         default=1.0,
-        description="Share of the moments that was searched: below 1, and then the pairs are not proven to be "
-        "the best, where nodes of a cluster are lost.",
+        description="Share of the moments that was searched: below 1, and then the pairs are not proven to "
+        "be the best, where nodes of a cluster are lost.",
     )
 
 
