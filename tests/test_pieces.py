@@ -57,7 +57,8 @@ def test_few_pieces_move(count: int, pieces: int, replicas: int) -> None:
     moved = sum(map(len, came))
     # The new one's share, and where a second copy comes with the third node, that.
     added = pieces * (min(replicas, count + 1) - copies)
-    assert moved <= pieces * copies / (count + 1) + added + 2 * (count + 1)
+    slack = 1 if replicas == 1 else 1.5  # a piece that has the newcomer already goes to another
+    assert moved <= slack * pieces * copies / (count + 1) + added + 2 * (count + 1)
     again = assign(sizes, names[:count], more, replicas)
     kept = sum(len({*old} & {*new}) for old, new in zip(more, again, strict=True))
     assert kept >= sum(len({*old} & {*names[:count]}) for old in more) - 2 * (count + 1)

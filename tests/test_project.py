@@ -46,7 +46,11 @@ ONLY_IN = {
         "mmn_index/tube_writer.py",
     },
     "faiss": {"mmn_index/index/vectors.py"},
-    "ray": {"mmn_index/cluster/session.py", "mmn_index/cluster/crew.py"},
+    "ray": {
+        "mmn_index/cluster/session.py",
+        "mmn_index/cluster/crew.py",
+        "mmn_index/cluster/actor.py",
+    },
     "av": {
         "mmn_index/video/container.py",
         "mmn_index/video/picture.py",

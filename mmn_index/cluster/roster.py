@@ -10,7 +10,6 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import ClusterError, MmnIndexError
-from .searcher import Searcher
 from .session import Node, Session
 
 _log = logging.getLogger(__name__)
@@ -19,7 +18,6 @@ _BEGIN = 120.0  # seconds that a searcher may take to begin: it imports torch, p
 _PING = 1.0  # seconds between two pings
 _LOOK = 0.05  # seconds between two looks whether all have begun
 _AGAIN = 30.0  # seconds until a node on which no searcher could begin is tried again
-_GROUPS = {"ping": 1, "hold": 1}  # threads of a searcher beside the one that searches
 
 
 @dataclass(eq=False)
@@ -34,10 +32,9 @@ class Worker:
     ready: bool = False
     lost: str | None = None  # why it is
 
-    def call(self, method: str, arguments: tuple[Any, ...], group: str | None = None) -> Any:
-        """Call it, in the thread of a group or in the one that searches; what will be its answer."""
-        called = getattr(self.handle, method)
-        return (called if group is None else called.options(concurrency_group=group)).remote(*arguments)
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of it; what will be its answer."""
+        return getattr(self.handle, method).remote(*arguments)
 
 
 class Roster:
@@ -51,7 +48,9 @@ class Roster:
 
     def __init__(self, session: Session, device: str, patience: float, changed: Callable[[], None]) -> None:
         self._session, self._device, self._patience, self._changed = session, device, patience, changed
-        self._actor = session.ray.remote(max_restarts=0, concurrency_groups=_GROUPS)(Searcher)
+        from .actor import GROUPS, SearchActor  # needs Ray, which is there
+
+        self._actor = session.ray.remote(max_restarts=0, concurrency_groups=GROUPS)(SearchActor)
         self._lock = threading.Lock()
         self._workers: dict[str, Worker] = {}  # by name; none that is lost
         self._refused: dict[str, tuple[float, str]] = {}  # nodes on which none could begin: when, and why
@@ -146,7 +145,7 @@ class Roster:
             elif done and not worker.ready:
                 self._welcome(worker)
             elif done and silent > _PING and self.answer(worker, worker.answer) is not LOST:
-                worker.asked, worker.answer = now, worker.call("ping", (), "ping")
+                worker.asked, worker.answer = now, worker.call("ping")
 
     def _welcome(self, worker: Worker) -> None:
         """One that has begun, if it could."""

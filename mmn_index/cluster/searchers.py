@@ -100,7 +100,7 @@ class Searchers:
         if not self._end.is_set():
             for worker in self._roster.there.values():
                 with suppress(Exception):  # it is lost
-                    worker.call("forget", (key,), "hold")
+                    worker.call("forget", key)
 
     def ask(
         self,
@@ -108,7 +108,6 @@ class Searchers:
         asked: Mapping[str, tuple[Any, ...]],
         deadline: Deadline,
         total: int,
-        group: str | None = None,
     ) -> Iterator[tuple[str, Any]]:
         """Call a method of some searchers, all at the same time.
 
@@ -125,7 +124,7 @@ class Searchers:
         there, calls = self._roster.there, dict[Any, str]()
         for name, arguments in asked.items():
             if name in there:
-                calls[there[name].call(method, arguments, group)] = name
+                calls[there[name].call(method, *arguments)] = name
             else:
                 yield name, LOST
         while calls:
@@ -178,7 +177,7 @@ class Searchers:
             plan = allotment.shared_out(names, self._replicas)
             held: dict[str, dict[int, bool]] = {}
             orders = {name: allotment.order(plan, name) for name in names}
-            for name, answer in self.ask("hold", orders, Deadline(_HOLD), 0, "hold"):
+            for name, answer in self.ask("hold", orders, Deadline(_HOLD), 0):
                 if isinstance(answer, MmnIndexError):
                     self._refuse(allotment, name, answer)
                 elif answer is not LOST:
