@@ -70,14 +70,27 @@ def assign(
                     own.remove(owner)
                     load[owner] -= size
     for copy in range(copies):
-        last, most = "", share * (copy + 1) / copies
+        left = sum(size for size, own in zip(sizes, found, strict=True) if len(own) <= copy)
+        last, most = "", 0.0
         for size, own in zip(sizes, found, strict=True):
             if len(own) <= copy:
                 if not last or last in own or load[last] + size / 2 > most:
                     last = min((owner for owner in owners if owner not in own), key=load.__getitem__)
+                    most = _level([load[owner] for owner in owners], left)
                 own.append(last)
                 load[last] += size
+                left -= size
     return [tuple(own) for own in found]
+
+
+def _level(loads: Sequence[float], more: float) -> float:
+    """How much each has at most, if those that have least are given so much more in all."""
+    ordered, level = sorted(loads), 0.0
+    for count in range(1, len(ordered) + 1):
+        level = (sum(ordered[:count]) + more) / count
+        if count == len(ordered) or level <= ordered[count]:
+            break
+    return level
 
 
 def choose(sizes: Sequence[int], owners: Sequence[Sequence[str]], there: Collection[str]) -> list[str | None]:
