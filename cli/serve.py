@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 @click.option(
     "--origin", "origins", multiple=True, help="A page's origin that may call the server; may be repeated."
 )
-@click.option("--device", default="cpu", show_default=True, help="Where the text encoder and scans run.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Where the text encoder and scans run; with --ray, where the nodes scan.",
+)
 @click.option(
     "--ray",
     is_flag=False,

@@ -13,6 +13,6 @@ GROUPS = {"ping": 1, "hold": 1}  # threads beside the one that searches
 class SearchActor(Searcher):
     """A searcher whose methods have their threads."""
 
-    ping = ray.method(concurrency_group="ping")(Searcher.ping)
-    hold = ray.method(concurrency_group="hold")(Searcher.hold)
-    forget = ray.method(concurrency_group="hold")(Searcher.forget)
+
+for method, group in (("ping", "ping"), ("hold", "hold"), ("forget", "hold")):
+    setattr(SearchActor, method, ray.method(concurrency_group=group)(getattr(Searcher, method)))
