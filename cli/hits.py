@@ -78,7 +78,8 @@ def print_pairs(index: "MomentIndex", pairs: "Sequence[Pair]", name: str) -> Non
                 "score_name": f"sum of {summed(name)}",
                 "first": first,
                 "second": second,
-                "exact": True,
+                "exact": pair.searched == 1,
+                "searched": pair.searched,
                 "uri": index.video(pair.video).uri,
             }
         )

@@ -397,8 +397,8 @@ def test_the_size_of_the_pieces_does_not_matter(
     for module, name, size in (
         ("index.scan", "_CACHED", (7, 5)),
         ("index.scan", "_BLOCK", (37, 37)),
-        ("search.pairs", "_BLOCK", 2 * len(GRID)),
-        ("search.ranking", "_AT_ONCE", 10),
+        ("index.pair_scan", "_BLOCK", 2 * len(GRID)),
+        ("index.holding", "_AT_ONCE", 10),
     ):
         monkeypatch.setattr(f"mmn_index.{module}.{name}", size)
         assert ask() == whole
