@@ -89,7 +89,7 @@ def _print_lines(answer: "Found", score: str, *, several: bool) -> None:
                 **({} if hit.confidence is None else {"confidence": hit.confidence}),
                 "exact": answer.exact,
                 "recall": answer.recall,
-                "searched": answer.searched,
+                **_share(answer.searched),
                 **_boxes(hit),
             }
         )
@@ -130,6 +130,11 @@ def _show(answer: "Found", score: str, *, several: bool) -> None:
     say(f"{proof}: {answer.candidates:,} of {answer.moments:,} moments scored.")
 
 
+def _share(searched: float) -> dict[str, float]:
+    """What JSON says of a list for which not all was searched."""
+    return {} if searched == 1 else {"searched": searched}
+
+
 def _partial(searched: float) -> str:
     percent = int(1000 * searched) / 10  # never rounded up to all of them
     return f"not proven: {percent:g} % of the moments were searched, nodes of the server's cluster are lost"
@@ -144,7 +149,7 @@ def _print_pairs(pairs: "Sequence[FoundPair]", score: str, *, as_json: bool) -> 
                 for name, part in (("first", pair.first), ("second", pair.second))
             }
             about: dict[str, Any] = {"score_name": f"sum of {summed(score)}", "exact": pair.searched == 1}
-            about["searched"] = pair.searched
+            about |= _share(pair.searched)
             print_json({"rank": pair.rank, "video": pair.video, "score": pair.score, **about, **parts})
         else:
             row: list[Cell] = [str(pair.rank), pair.video]

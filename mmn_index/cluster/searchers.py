@@ -92,6 +92,7 @@ class Searchers:
         self._share_out(allotment)
         with self._lock:
             self._allotments[allotment.key] = allotment
+        self._changed.set()  # somebody may have come or gone meanwhile
 
     def forget(self, key: str) -> None:
         """Nobody asks for this version any more."""

@@ -43,7 +43,7 @@ def record(index: MomentIndex, answer: Answer, hit: Hit, score_name: str) -> dic
         exact=answer.exact,
         recall=answer.recall,
     )
-    return {**row, "searched": answer.searched, **boxes_of(index, hit.row)}
+    return {**row, **boxes_of(index, hit.row)}
 
 
 def boxes_of(index: MomentIndex, row: int) -> dict[str, Any]:
