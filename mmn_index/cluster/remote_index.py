@@ -90,7 +90,7 @@ class RemoteIndex(MomentIndex):
 
         def told(places: list[int], numbers: list[int]) -> tuple[Any, ...] | None:
             scans, own = self._scans(places, parts), {number: nearest[number] for number in numbers}
-            question = Question.of(queries, score, deadline.left)
+            question = Question.of(queries, score, deadline.left())
             return (question, planes, limit, scans, own) if scans or own else None
 
         found, missing = self._of_all("candidates", wanted.scans, list(nearest), told, parts, deadline)
@@ -111,7 +111,7 @@ class RemoteIndex(MomentIndex):
 
         def told(places: list[int], numbers: list[int]) -> tuple[Any, ...] | None:
             scans = self._scans(places, parts)
-            return (Question.of(queries, score, deadline.left), scans, in_order) if scans else None
+            return (Question.of(queries, score, deadline.left()), scans, in_order) if scans else None
 
         numbers = range(len(self.segments))
         found, missing = self._of_all("pair_bounds", numbers, [], told, parts, deadline)
@@ -145,7 +145,7 @@ class RemoteIndex(MomentIndex):
         """As MomentIndex.cosines."""
         found = torch.zeros(2, *rows.shape, dtype=precision)
         where = {name: own.reshape(rows.shape) for name, own in self._where(rows.reshape(-1)).items()}
-        question = Question.of(queries, score, deadline.left)
+        question = Question.of(queries, score, deadline.left())
         asked = {
             name: (self._allotment.key, question, rows[own], own.sum(axis=1), precision)
             for name, own in where.items()

@@ -53,9 +53,8 @@ class Deadline:
         """Let it pass now; from another thread."""
         self._stopped = True
 
-    @property
     def left(self) -> float | None:
-        """Seconds until then, at least 0; None where it never comes."""
+        """Seconds until it comes; None never."""
         if self._stopped:
             return 0.0
         if self._seconds is None:
