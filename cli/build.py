@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmn_index.databases.target import is_target, parse_target
+
 from .cluster import ray_option, session_of
 from .features import open_source
 from .ingest import (
@@ -44,17 +46,42 @@ def self_contained_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def index_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The index that a command works on."""
+class IndexPath(click.Path):
+    """The folder of an index, or where a command knows of them, the URL of a database.
+
+    Args:
+        databases: whether it does.
+    """
+
+    name = "path"
+
+    def __init__(self, *, databases: bool) -> None:
+        super().__init__(path_type=Path)
+        self._databases = databases
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or not is_target(value):
+            return super().convert(value, param, ctx)
+        if not self._databases:
+            self.fail("this is a database, and the command needs the folder of an index.", param, ctx)
+        return parse_target(value)
+
+
+def index_option(command: Callable[..., Any], *, databases: bool = False) -> Callable[..., Any]:
+    """The index that a command works on.
+
+    Args:
+        databases: whether it also takes the URL of a database.
+    """
     return click.option(
         "--index",
         "root",
-        type=click.Path(path_type=Path),
+        type=IndexPath(databases=databases),
         envvar="MMN_INDEX",
         default="collection.mmn",
         show_default=True,
         show_envvar=True,
-        help="Index directory.",
+        help="Index directory, or a database that `push` filled." if databases else "Index directory.",
     )(command)
 
 

@@ -23,6 +23,7 @@ from .mine import mine
 from .output import printable, streams
 from .playhouse import playhouse
 from .publish import publish
+from .push import push
 from .reproduce import reproduce
 from .search import search
 from .serve import serve
@@ -50,6 +51,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
         calibrate: "Fit ranking and confidence to your own sentences.",
         info: "Show what an index holds and what it weighs.",
         verify: "Check an index byte by byte.",
+        push: "Bring an index to Qdrant or PostgreSQL.",
     },
     "Prepare videos and models": {
         extract: "Compute the features of video files.",

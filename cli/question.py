@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from mmn_index.search import Answer, SearchOptions
 
 
-def question_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """QUERY and what goes in its place, the index, the ranking, and what it is restricted to."""
+def question_options(command: Callable[..., Any], *, databases: bool = False) -> Callable[..., Any]:
+    """QUERY and what goes in its place, the index, the ranking, and what it is restricted to.
+
+    Args:
+        databases: whether the index may be in a database.
+    """
     for option in reversed(_OPTIONS):
         command = option(command)
-    return click.argument("query", required=False)(index_option(command))
+    return click.argument("query", required=False)(index_option(command, databases=databases))
 
 
 _OPTIONS: tuple[Callable[..., Any], ...] = (
@@ -82,7 +86,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         "text_side",
         type=click.Path(path_type=Path),
         help="Embed sentences with this checkpoint, whose video side is the index's, such as "
-        "`tune-text` makes.",
+        "`tune-text` makes. For a database: the model, or an index that holds it.",
     ),
     click.option(
         "--device",

@@ -1,6 +1,7 @@
 """mmn-index search: sentences to ranked moments."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from .question import Question, check_question, open_question, question_options
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
+    from mmn_index.databases.target import Target
     from mmn_index.index import MomentIndex
     from mmn_index.search import Answer, Hit
     from mmn_index.search.pairs import Pair
 
 
 @click.command()
-@question_options
+@partial(question_options, databases=True)
 @click.option("--and", "also", help="Videos with a moment of QUERY and one of this sentence.")
 @click.option("--then", help="Videos with a moment of QUERY and after it one of this sentence.")
 @click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 )
 def search(
     query: str | None,
-    root: Path,
+    root: "Path | Target",
     queries: Path | None,
     url: str | None,
     html: Path | None,
@@ -65,6 +67,7 @@ def search(
         mmn-index search --like porch/cam1@12.0-18.5 --json
         mmn-index search --queries sentences.txt --json
         mmn-index search "person opens door" --server http://localhost:8000
+        mmn-index search "person opens door" --index qdrant://localhost/porch
     """
     from mmn_index.places import check_file
 
@@ -76,6 +79,12 @@ def search(
 
         more = {"also": also, "then": then, "html": html, "playing": playing}
         search_remotely(url, query, queries, {**options, **more}, as_json=as_json)
+        return
+    if not isinstance(root, Path):
+        from .database import search_in_database
+
+        more = {"--and": also, "--then": then, "--html": html}
+        search_in_database(query, root, queries, device, options, more, as_json=as_json, playing=playing)
         return
     if html:
         check_file(html, regular=False)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,21 @@ _FORMS = {
     "time": "18:00 or 18:00:30",
     "null": "another column: no video has a value there",
 }
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition on a column of videos.parquet; a video without a value there does not fit it."""
+
+    text: str  # as it was written
+    column: str
+    sign: str  # one of _OPERATORS
+    value: pa.Scalar
+
+    @property
+    def expression(self) -> pc.Expression:
+        """In pyarrow's form of filters."""
+        return _OPERATORS[self.sign](pc.field(self.column), self.value)
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,16 @@ def select(segments: Sequence[Segment], restriction: Restriction) -> list[Part]:
 def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression | None:
     """Conditions such as `camera=porch` or `recorded>=2026-01-01` as one expression; they hold together.
 
+    Raises:
+        QueryError: as `parse_conditions`.
+    """
+    terms = [condition.expression for condition in parse_conditions(conditions, schema)]
+    return reduce(operator.and_, terms) if terms else None
+
+
+def parse_conditions(conditions: Sequence[str], schema: pa.Schema) -> list[Condition]:
+    """Conditions such as `camera=porch` or `recorded>=2026-01-01`, one by one.
+
     A date compared with times is its midnight. Times without a zone are UTC where the column has one.
 
     Args:
@@ -151,7 +177,7 @@ def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression |
     """
     if len(conditions) > _MOST_CONDITIONS:
         raise QueryError(f"{len(conditions):,} conditions on metadata, expected at most {_MOST_CONDITIONS}.")
-    found: pc.Expression | None = None
+    found = []
     for condition in conditions:
         # Blanks are taken off apart: a pattern that does it as well takes minutes for a thousand of them.
         match = re.fullmatch(r"([^=!<>]+)(!=|>=|<=|==?|>|<)(.*)", condition.strip())
@@ -166,29 +192,27 @@ def parse_where(conditions: Sequence[str], schema: pa.Schema) -> pc.Expression |
                 f"videos have no column '{name}'{f', did you mean {near[0]!r}' if near else ''}; there are "
                 f"{', '.join(schema.names)}."
             )
-        term = _term(condition, name, schema.field(name).type, sign.replace("==", "="), text)
-        found = term if found is None else found & term
+        value = _value(condition, name, schema.field(name).type, text)
+        found.append(Condition(condition, name, sign.replace("==", "="), value))
     return found
 
 
-def _term(condition: str, name: str, kind: pa.DataType, sign: str, text: str) -> pc.Expression:
-    """One condition, with its value in the type of its column."""
+def _value(condition: str, name: str, kind: pa.DataType, text: str) -> pa.Scalar:
+    """The value of a condition in the type of its column."""
     try:
         if pa.types.is_timestamp(kind):
-            value = pa.scalar(_instant(text, zoned=kind.tz is not None), pa.timestamp("us", kind.tz))
-        elif pa.types.is_date(kind):
-            value = pa.scalar(date.fromisoformat(text)).cast(kind)
-        elif pa.types.is_time(kind):
-            value = pa.scalar(time.fromisoformat(text), pa.time64("us"))
-        else:
-            value = pa.scalar(text).cast(kind)
+            return pa.scalar(_instant(text, zoned=kind.tz is not None), pa.timestamp("us", kind.tz))
+        if pa.types.is_date(kind):
+            return pa.scalar(date.fromisoformat(text)).cast(kind)
+        if pa.types.is_time(kind):
+            return pa.scalar(time.fromisoformat(text), pa.time64("us"))
+        return pa.scalar(text).cast(kind)
     except (ValueError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         form = _FORMS.get(_name_of(kind))
         expected = f" Expected {form}." if form else ""
         raise QueryError(
             f"'{condition}': column '{name}' holds {kind}, '{text}' is not one.{expected}"
         ) from error
-    return _OPERATORS[sign](pc.field(name), value)
 
 
 def _instant(text: str, *, zoned: bool) -> datetime:

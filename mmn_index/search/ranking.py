@@ -81,7 +81,7 @@ def rank(
     if sought.against is not None:
         other = torch.stack(index.cosines(known, sought.against, sought.score, precision, deadline))
     deadline.check(found.total, found.total)
-    log, _ = _scores(c, i, other, sought.score)
+    log, _ = combined(c, i, other, sought.score)
     log = log.masked_fill(~valid, -torch.inf)
     order = torch.argsort(-log, dim=1, stable=True)
     if not proves:  # half of them are there for the codes' errors in ranking
@@ -155,7 +155,7 @@ def hits_of(index: MomentIndex, ranked: Ranked, places: list[int], sought: Sough
 
     other = None if sought.against is None else cosines(sought.against)
     c, i = cosines(sought.queries)
-    shown = _scores(c, i, other, sought.score)[1].tolist()
+    shown = combined(c, i, other, sought.score)[1].tolist()
     spans, videos = index.spans(rows).tolist(), index.videos_of(rows).tolist()
     numbers = index.rows.tubes(rows)
     tubes = [[None] * rows.shape[1]] * len(rows) if numbers is None else numbers.tolist()
@@ -174,7 +174,7 @@ def hits_of(index: MomentIndex, ranked: Ranked, places: list[int], sought: Sough
     return hits
 
 
-def _scores(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[Tensor, Tensor]:
+def combined(c: Tensor, i: Tensor, other: Tensor | None, score: Score) -> tuple[Tensor, Tensor]:
     """The logarithmic score and the one that is shown; `other` has both cosines with what the moments should
     not be.
     """

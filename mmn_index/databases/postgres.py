@@ -1,0 +1,137 @@
+"""A collection of moments in PostgreSQL with pgvector: one transaction a search, one that publishes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors
+from psycopg.sql import SQL
+
+from ..errors import DatabaseError, QueryError
+from . import postgres_sql as statements
+from .contract import Published, Staging
+from .postgres_reader import PostgresReader
+from .postgres_writer import PostgresWriter
+from .target import Target
+
+_OLDEST = (0, 7)  # pgvector with halfvec
+_WAIT = 10  # seconds to connect
+_LOCK_WAIT = 10.0  # seconds that a push waits for one that was killed a moment ago
+_GONE = "another push replaced what was read"
+
+
+class Postgres:
+    """A collection in a PostgreSQL database.
+
+    Raises:
+        DatabaseError: it cannot be reached.
+    """
+
+    proves = True
+
+    def __init__(self, target: Target) -> None:
+        self._target, self._names = target, statements.Names(target.collection)
+        with self._told():
+            self._connection = psycopg.connect(target.url, connect_timeout=_WAIT, autocommit=True)
+            self._connection.execute("SET jit = off")
+            self._connection.execute("SET timezone = 'UTC'")
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator["PostgresReader"]:
+        """What is published now, in one snapshot.
+
+        Raises:
+            DatabaseError: nothing is.
+        """
+        with self._told(), self._connection.transaction():
+            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            try:
+                published = self._about()[0]
+            except errors.UndefinedTable:
+                published = None
+            if published is None:
+                raise DatabaseError(
+                    f"{self._target.shown}: holds no moments. `mmn-index push INDEX` brings an index there."
+                )
+            yield PostgresReader(self._connection, self._names, published)
+
+    @contextmanager
+    def pushing(self) -> Iterator["PostgresWriter"]:
+        """Raises DatabaseError if another push is under way."""
+        with self._told():
+            self._connection.execute(
+                "SET client_connection_check_interval = '1s'"
+            )  # of a push that is killed
+            self._check_extension()
+            self._lock()
+            for statement in statements.make_tables(self._names):
+                self._connection.execute(statement)
+            published, staging = self._about()
+            yield PostgresWriter(self._connection, self._names, published, staging)
+            self._connection.execute("SELECT pg_advisory_unlock_all()")
+
+    def _about(self) -> tuple[Published | None, Staging | None]:
+        found = self._connection.execute(
+            SQL("SELECT published, staging FROM {}").format(self._names.about)
+        ).fetchone()
+        published, staging = found or (None, None)
+        return (
+            None if published is None else Published.of(published, self._target.shown),
+            None if staging is None else Staging.of(staging),
+        )
+
+    def _check_extension(self) -> None:
+        try:
+            self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except (errors.InsufficientPrivilege, errors.FeatureNotSupported, errors.UndefinedFile) as error:
+            raise DatabaseError(
+                f"{self._target.shown}: pgvector cannot be switched on ({_line(error)}). Install it on the server, "
+                "and let an administrator run CREATE EXTENSION vector."
+            ) from error
+        found = self._connection.execute(
+            "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+        ).fetchone()
+        version = str(found[0]) if found else "0"
+        if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+            raise DatabaseError(
+                f"{self._target.shown}: has pgvector {version}, expected {'.'.join(map(str, _OLDEST))} or later. "
+                "Update it, then ALTER EXTENSION vector UPDATE."
+            )
+
+    def _lock(self) -> None:
+        self._connection.execute(f"SET lock_timeout = '{_LOCK_WAIT:g}s'")
+        try:
+            self._connection.execute(
+                "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"mmn-index {self._names.collection}"]
+            )
+        except errors.LockNotAvailable as error:
+            raise DatabaseError(
+                f"{self._target.shown}: another push is under way. Wait for it to end."
+            ) from error
+        self._connection.execute("SET lock_timeout = '60s'")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of the server and of the connection in one line, without a password."""
+        try:
+            yield
+        except errors.QueryCanceled as error:
+            raise QueryError(
+                f"{self._target.shown}: no answer in time. Give it a longer timeout, or search some of the videos "
+                "only."
+            ) from error
+        except (errors.UndefinedTable, errors.UndefinedColumn) as error:
+            raise DatabaseError(f"{self._target.shown}: {_GONE} ({_line(error)}). Try again.") from error
+        except psycopg.Error as error:
+            reached = "cannot be reached" if isinstance(error, psycopg.OperationalError) else "refused"
+            raise DatabaseError(f"{self._target.shown}: {reached} ({_line(error)}).") from error
+
+
+def _line(error: psycopg.Error) -> str:
+    """What a server says, without the lines that point into a statement."""
+    primary = error.diag.message_primary
+    return primary if primary else " ".join(str(error).split())

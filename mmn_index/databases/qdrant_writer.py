@@ -1,0 +1,236 @@
+"""A push to Qdrant. There are no locks: a push says in a point of its own that it lives."""
+
+import hashlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from qdrant_client import models
+
+from ..errors import DatabaseError
+from .columns import Column, user_columns, values_of
+from .contract import Published, Rows, Staging
+from .qdrant_query import absent, index_of, key_of, match, match_any, payload_of
+from .qdrant_reader import QdrantReader
+from .qdrant_server import OWNER, PUBLISHED, STAGING, Server
+
+_AT_ONCE = 256  # points of a request
+_BEAT = 1.0  # seconds between two signs of life of a push
+_PATIENCE = 5.0  # seconds without one, and it is taken for dead
+
+
+class QdrantWriter:
+    """A push; it lives as long as its sign of life changes."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self.published = server, server.published()
+        text = server.told(STAGING)
+        self.staging = None if text is None else Staging.of(text)
+        self._me, self._spaces = uuid.uuid4().hex, 2
+        self._payloads: list[dict[str, Any]] = []  # of the videos of the segment that is sent
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Show that this push lives, as long as it does."""
+        self._wait_for_others()
+        done = threading.Event()
+
+        def beat() -> None:
+            number = 0
+            while not done.wait(_BEAT):
+                number += 1
+                if self._server.call("collection_exists"):
+                    self._server.tell(OWNER, f"{self._me} {number}")
+
+        if self._server.call("collection_exists"):
+            self._server.tell(OWNER, f"{self._me} 0")
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+            done.set()
+            thread.join()
+            self._server.call("delete", points_selector=[OWNER], wait=True)
+        finally:
+            done.set()
+
+    def _wait_for_others(self) -> None:
+        owner, began = self._server.told(OWNER), time.monotonic()
+        while owner is not None and time.monotonic() < began + _PATIENCE:
+            time.sleep(_PATIENCE / 10)
+            if (now := self._server.told(OWNER)) != owner:
+                if now is None:
+                    break
+                raise DatabaseError(f"{self._server.shown}: another push is under way. Wait for it to end.")
+
+    def _check_owner(self) -> None:
+        owner = self._server.told(OWNER)
+        if owner is not None and not owner.startswith(self._me):
+            raise DatabaseError(f"{self._server.shown}: another push took over. Wait for it to end.")
+
+    def stage(self, staging: Staging, published: Published) -> None:
+        """See contract.Writer."""
+        sizes = self._sizes()
+        if sizes is not None and sizes != {published.joint_dim}:
+            self._server.call("delete_collection")  # a collection has vectors of one width
+            self.published, sizes = None, None
+        if sizes is None:
+            self._create(published)
+        for column in user_columns(published.columns):
+            self._server.call(
+                "create_payload_index", field_name=key_of(column), field_schema=index_of(column), wait=True
+            )
+        self._server.tell(STAGING, staging.text())
+        self._server.tell(OWNER, f"{self._me} 0")
+        self.staging, self._spaces = staging, published.spaces
+
+    def _sizes(self) -> set[int] | None:
+        """Widths of the vectors of the collection; None where there is none."""
+        if not self._server.call("collection_exists"):
+            return None
+        vectors = self._server.call("get_collection").config.params.vectors
+        return {vectors[name].size for name in vectors}
+
+    def _create(self, published: Published) -> None:
+        params = models.VectorParams(
+            size=published.joint_dim,
+            distance=models.Distance.DOT,
+            datatype=models.Datatype.FLOAT16,
+            on_disk=True,
+        )
+        names = ["contrastive", "iou"][: published.spaces]
+        self._server.call(
+            "create_collection",
+            vectors_config=dict.fromkeys(names, params),
+            hnsw_config=models.HnswConfigDiff(m=0),
+            on_disk_payload=True,
+        )
+        kinds = models.PayloadSchemaType
+        for name, kind in {
+            "segment": kinds.KEYWORD,
+            "video_id": kinds.KEYWORD,
+            "duration": kinds.FLOAT,
+            "uri": kinds.KEYWORD,
+            "video": kinds.INTEGER,
+            "list": kinds.INTEGER,
+            "centre_of": kinds.INTEGER,
+            "start": kinds.FLOAT,
+            "end": kinds.FLOAT,
+            "length": kinds.FLOAT,
+        }.items():
+            self._server.call("create_payload_index", field_name=name, field_schema=kind, wait=True)
+
+    def lists(self, generation: int) -> np.ndarray | None:
+        """See contract.Writer."""
+        only = models.Filter(must=[match("centre_of", generation)])
+        points, offset = [], None
+        while True:
+            found, offset = self._server.call(
+                "scroll", scroll_filter=only, limit=1000, offset=offset, with_payload=True, with_vectors=True
+            )
+            points += found
+            if offset is None:
+                break
+        if not points or len(points) < points[0].payload["centres"]:
+            return None
+        points.sort(key=lambda point: point.payload["list"])
+        names = [name for name in ("contrastive", "iou") if name in points[0].vector]
+        return np.array(
+            [
+                np.concatenate([*(point.vector[name] for name in names), [point.payload["hub"]]])
+                for point in points
+            ],
+            dtype=np.float32,
+        )
+
+    def write_lists(self, generation: int, centres: np.ndarray) -> None:
+        """See contract.Writer: they count once all are there."""
+        numbers = range(len(centres))
+        payloads = [
+            {
+                "centre_of": generation,
+                "list": number,
+                "centres": len(centres),
+                "hub": float(centres[number, -1]),
+            }
+            for number in numbers
+        ]
+        self._store(f"lists {generation}", np.array(numbers), centres[:, :-1], payloads)
+
+    def _store(self, key: str, rows: np.ndarray, vectors: np.ndarray, payloads: list[dict[str, Any]]) -> None:
+        spaces = len(self._vector_names())
+        halves = dict(zip(self._vector_names(), np.split(vectors, spaces, axis=1), strict=True))
+        first = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") << 64
+        for begin in range(0, len(rows), _AT_ONCE):
+            part = slice(begin, begin + _AT_ONCE)
+            points = models.Batch(
+                ids=[str(uuid.UUID(int=first + int(row))) for row in rows[part]],
+                vectors={name: half[part].astype(np.float32).tolist() for name, half in halves.items()},
+                payloads=payloads[part],
+            )
+            self._server.call("upsert", points=points, wait=True)
+
+    def _vector_names(self) -> list[str]:
+        return ["contrastive", "iou"][: self._spaces]
+
+    def begin(self, key: str, videos: pa.Table, skipped: Sequence[int], columns: Sequence[Column]) -> int:
+        """See contract.Writer."""
+        own = [Column(name, name, kind) for name, kind in (("video_id", "text"), ("uri", "text"))]
+        own.append(Column("duration", "duration", "float"))
+        of_video: list[dict[str, Any]] = [{"segment": key, "metadata": {}} for _ in range(len(videos))]
+        for column in (*own, *user_columns(columns)):
+            for payload, value in zip(of_video, values_of(videos, column), strict=True):
+                if (plain := payload_of(column, value)) is not None:
+                    place = payload if column in own else payload["metadata"]
+                    place[column.key] = plain
+        self._payloads = of_video
+        only = models.Filter(must=[match("segment", key)])
+        return int(self._server.call("count", count_filter=only, exact=True).count)
+
+    def add(self, key: str, rows: Rows) -> None:
+        """See contract.Writer."""
+        self._check_owner()
+        lengths = (rows.spans[:, 1] - rows.spans[:, 0]).tolist()
+        windows = (rows.row // rows.per_window).tolist()
+        payloads = []
+        for place, (row, video) in enumerate(zip(rows.row.tolist(), rows.video.tolist(), strict=True)):
+            start, end = rows.spans[place].tolist()
+            own = {"row": row, "video": video, "start": start, "end": end, "length": lengths[place]}
+            own |= {"window": windows[place], "hub": float(rows.hubs[place])}
+            if rows.tubes is not None:
+                own["tube"] = int(rows.tubes[place])
+            if rows.lists is not None:
+                own["list"] = int(rows.lists[place])
+            payloads.append({**self._payloads[video], **own})
+        self._store(key, rows.row, rows.vectors, payloads)
+
+    def finish(self, key: str) -> None:
+        """See contract.Writer."""
+
+    def reader(self, published: Published) -> QdrantReader:
+        """See contract.Writer."""
+        return QdrantReader(self._server, published)
+
+    def publish(self, published: Published) -> None:
+        """See contract.Writer."""
+        self._check_owner()
+        self._server.tell(PUBLISHED, published.text())
+        self.published = published
+
+    def sweep(self, published: Published) -> None:
+        """See contract.Writer."""
+        self._check_owner()
+        gone = [models.Filter(must_not=[match_any("segment", published.keys), absent("segment")])]
+        gone += [
+            models.Filter(must=[match("segment", key), match_any("video", videos)])
+            for key, videos in published.dead
+        ]
+        gone.append(models.Filter(must_not=[match("centre_of", published.generation), absent("centre_of")]))
+        for only in gone:
+            self._server.call("delete", points_selector=models.FilterSelector(filter=only), wait=True)
+        self._server.call("delete", points_selector=[STAGING], wait=True)

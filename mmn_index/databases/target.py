@@ -1,0 +1,85 @@
+"""Where a database is: its URL, and which collection of moments in it."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from ..errors import ConfigError
+
+COLLECTION = "moments"  # where a URL names none
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,29}")
+_QDRANT = {"qdrant": "http", "qdrants": "https"}
+_POSTGRES = ("postgresql", "postgres")
+_SECRETS = ("password", "sslpassword", "passfile")
+_FORMS = "qdrant://HOST:PORT/COLLECTION or postgresql://USER@HOST/DATABASE#COLLECTION"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A collection of moments in a database.
+
+    Attributes:
+        engine: qdrant or postgres.
+        url: as the engine's own client takes it; may hold a password, so it is never printed.
+        collection: the name of its tables, or of a collection.
+        shown: for people.
+    """
+
+    engine: str
+    url: str
+    collection: str
+    shown: str
+
+    def __repr__(self) -> str:
+        return f"Target({self.shown})"
+
+
+def is_target(text: str) -> bool:
+    """Whether a text is the URL of a database, right or wrong, and not a path."""
+    return re.match(r"(qdrants?|postgres(ql)?)://?", text) is not None
+
+
+def parse_target(text: str) -> Target:
+    """The collection that a URL names.
+
+    Raises:
+        ConfigError: it is no such URL; says what is expected, without a password that it may hold.
+    """
+    scheme, _, _ = text.partition(":")
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"the {scheme} URL cannot be read ({error}). Expected {_FORMS}.") from error
+    if scheme in _QDRANT and "://" in text:
+        name = parts.path.strip("/")
+        if not host or "/" in name or parts.query or parts.fragment or parts.username is not None:
+            raise ConfigError(
+                f"{scheme}://{host or ''}{parts.path}: expected {scheme}://HOST:PORT/COLLECTION and nothing "
+                "else; an API key is read from QDRANT_API_KEY."
+            )
+        place = f"[{host}]" if ":" in host else host
+        port = parts.port or 6333
+        name = _named(name or COLLECTION)
+        return Target(
+            "qdrant", f"{_QDRANT[scheme]}://{place}:{port}", name, f"{scheme}://{place}:{port}/{name}"
+        )
+    if scheme in _POSTGRES and "://" in text:
+        url, name = text.partition("#")[0], _named(parts.fragment or COLLECTION)
+        user = parts.netloc.rpartition("@")[0].partition(":")[0]
+        place = parts.netloc.rpartition("@")[2]
+        public = [pair for pair in parse_qsl(parts.query) if pair[0] not in _SECRETS]
+        netloc = f"{user}@{place}" if user else place
+        shown = urlunsplit((scheme, netloc, parts.path, urlencode(public, safe="/"), name))
+        if not netloc:  # urlunsplit leaves out slashes that libpq needs
+            shown = shown.replace(f"{scheme}:", f"{scheme}://", 1)
+        return Target("postgres", url, name, shown)
+    raise ConfigError(f"{scheme}: names no database that is known. Expected {_FORMS}.")
+
+
+def _named(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"'{name}' cannot name a collection: expected up to 30 letters, digits, '_', '.' and '-'."
+        )
+    return name
