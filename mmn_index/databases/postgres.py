@@ -33,6 +33,7 @@ class Postgres:
         self._target, self._names = target, statements.Names(target.collection)
         with self._told():
             self._connection = psycopg.connect(target.url, connect_timeout=_WAIT, autocommit=True)
+            self._connection.prepare_threshold = None  # plans that know which segments are asked for
             self._connection.execute("SET jit = off")
             self._connection.execute("SET timezone = 'UTC'")
 
@@ -50,6 +51,9 @@ class Postgres:
         with self._told(), self._connection.transaction():
             self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             try:
+                # Tables that it names must not go while it is read: dropping them waits for this lock.
+                lock = SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(self._names.moments)
+                self._connection.execute(lock)
                 published = self._about()[0]
             except errors.UndefinedTable:
                 published = None
@@ -112,7 +116,7 @@ class Postgres:
             raise DatabaseError(
                 f"{self._target.shown}: another push is under way. Wait for it to end."
             ) from error
-        self._connection.execute("SET lock_timeout = '60s'")
+        self._connection.execute("SET lock_timeout = '5s'")  # searches wait behind what waits for a lock
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,7 @@ class PostgresWriter:
         prefix = f"{self._names.collection}_"
         for (table,) in partitions:
             if table not in keep:
-                with self._connection.transaction():
+                with suppress(errors.LockNotAvailable), self._connection.transaction():  # next time, then
                     self._connection.execute(SQL("DROP TABLE {}").format(Identifier(table)))
                     self._connection.execute(
                         SQL("DELETE FROM {} WHERE segment = %s").format(self._names.videos),

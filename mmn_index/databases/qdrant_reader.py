@@ -10,6 +10,8 @@ from .contract import Ask, Chosen, Drawn, Published, put_together
 from .qdrant_query import EXACT, Formula, found_by, match
 from .qdrant_server import Server
 
+_SCORED = 30_000  # points that are scored together
+_DEEPER = 4
 _SHOWN = ["segment", "row", "video", "video_id", "uri", "start", "end", "tube", "hub"]
 
 
@@ -22,8 +24,11 @@ class QdrantReader:
 
     def count(self, chosen: Chosen, seconds: float | None) -> int:
         """See contract.Reader."""
-        only = found_by(self.published, chosen)
-        return int(self._server.call("count", count_filter=only, exact=True, timeout=_whole(seconds)).count)
+        return self._count(found_by(self.published, chosen), seconds)
+
+    def _count(self, only: models.Filter, seconds: float | None) -> int:
+        found = self._server.call("count", count_filter=only, exact=True, timeout=_whole(seconds))
+        return int(found.count)
 
     def known(self, video_ids: Sequence[str]) -> set[str]:
         """See contract.Reader."""
@@ -38,19 +43,20 @@ class QdrantReader:
     def draw(
         self, ask: Ask, chosen: Chosen, limit: int, probes: int | None, seconds: float | None
     ) -> tuple[Drawn, float | None]:
-        """See contract.Reader: what is best in either space, then the score of all of it."""
+        """See contract.Reader: all that may be found is scored; of very much, what is best in either space."""
         lists = None if probes is None else self._lists(ask, probes, seconds)
         only = found_by(self.published, chosen, lists)
-        there = self.count(chosen, seconds) if lists is None else None
-        if there is None or there > limit:
-            ids = self._nearest(ask, only, limit, seconds)
+        there = self._count(only, seconds)
+        if there > _SCORED:
+            # A point's h is not in its vector: more are looked at where it counts.
+            ids = self._nearest(ask, only, limit * (_DEEPER if ask.score.hub else 1), seconds)
             only, there = models.Filter(must=[models.HasIdCondition(has_id=ids)]), len(ids)
-        return self._drawn(self._scored(ask, only, there, seconds, _SHOWN)), None
+        return self._drawn(self._scored(ask, only, there, limit, seconds, _SHOWN)), None
 
     def _lists(self, ask: Ask, probes: int, seconds: float | None) -> list[int]:
         only = models.Filter(must=[match("centre_of", self.published.generation)])
-        found = self._scored(ask, only, self.published.lists, seconds, ["list"])
-        return [point.payload["list"] for point in found[:probes]]
+        found = self._scored(ask, only, self.published.lists, probes, seconds, ["list"])
+        return [point.payload["list"] for point in found]
 
     def _nearest(self, ask: Ask, only: models.Filter, limit: int, seconds: float | None) -> list[Any]:
         spaces = {"contrastive": ask.contrastive, "iou": ask.iou}
@@ -66,9 +72,9 @@ class QdrantReader:
         return list(dict.fromkeys(point.id for one in found for point in one.points))
 
     def _scored(
-        self, ask: Ask, only: models.Filter, count: int, seconds: float | None, payload: list[str]
+        self, ask: Ask, only: models.Filter, count: int, limit: int, seconds: float | None, payload: list[str]
     ) -> list[Any]:
-        """The points of a filter, of which there are `count`, best first."""
+        """The best points of a filter, which leaves `count`."""
         if not count:
             return []
         formula = Formula(ask, only, count)
@@ -76,7 +82,7 @@ class QdrantReader:
             "query_points",
             prefetch=formula.branches,
             query=formula.query,
-            limit=count,
+            limit=min(count, limit),
             with_payload=payload,
             timeout=_whole(seconds),
         ).points

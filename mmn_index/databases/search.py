@@ -6,6 +6,7 @@ looked at every moment and gave the vectors of its candidates: they are scored a
 hit has to lie above all that any other moment can have.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from .contract import Ask, Changed, Chosen, Database, Drawn, Published, Reader
 
 SCANNED = 20_000  # moments that are scanned rather than looked up by their lists
 _MOST = 1 << 17  # candidates that are held in memory
+_OTHERS = 4  # times as many lists for another score, and for moments that are not to be something else
 _TRIES = 5  # versions that may be published while one search runs
 
 
@@ -147,10 +149,11 @@ class _Search:
         ask = Ask(_plain(both.contrastive), _plain(both.iou), self._score, opposed)
         k, scan, rounds = self._options.k, self._scan, 0
         limit = max(1, min(self._total, max(self._about.depth, self._about.depth * k // 10)))
+        lists = self._lists(k, plain=against is None)
         while True:
             rounds += 1
             self._deadline.check(0, self._total)
-            probes = None if scan else self._about.probes
+            probes = None if scan else lists
             drawn, bound = self._reader.draw(ask, self._chosen, limit, probes, self._deadline.left())
             ranked = _Ranked(self, ask, drawn, hidden)
             kept = ranked.survivors(self._options)
@@ -177,6 +180,16 @@ class _Search:
         )
         uris = tuple(drawn.uri[int(ranked.order[place])] for place in kept)
         return Found(answer, uris, self._score.name)
+
+    def _lists(self, k: int, *, plain: bool) -> int:
+        """How many lists to visit: as many as hold what a plain search for ten looks at, and more where other
+        moments rank first than those that the number was measured with.
+        """
+        about = self._about
+        wider = -(-k // 10) * about.moments / max(1, self._total)
+        if not plain or self._score != about.score:
+            wider *= _OTHERS
+        return min(about.lists, math.ceil(about.probes * wider))
 
     def like(self, wanted: Like) -> Found:
         """The best moments like one, but for itself and what NMS would drop beside it."""
