@@ -26,7 +26,7 @@ from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings, Score
 from mmn_index.search import Answer, SearchOptions
 
-GRID, DIM, TAU = ProposalGrid(16, (7, 4)), 16, 0.1
+GRID, DIM, TAU = ProposalGrid(8, (3, 2)), 16, 0.1
 VIDEOS, ACTIONS, QUERIES = 60, 12, 16
 RECALL = 0.99  # of the top 10 where candidates are approximate
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -77,10 +77,17 @@ class Engine(Protocol):
 
 
 class Collection:
-    """Some videos, the index that is made of them, and what is right."""
+    """Some videos, the index that is made of them, and what is right.
 
-    def __init__(self, root: Path, seed: int = 0, *, spaces: int = 2) -> None:
+    Args:
+        asked: queries of a check; few for an engine that is slow.
+    """
+
+    def __init__(
+        self, root: Path, seed: int = 0, *, spaces: int = 2, videos: int = VIDEOS, asked: int = QUERIES
+    ) -> None:
         self.root, self.spaces, self._random = root, spaces, np.random.default_rng(seed)
+        self._asked = asked
         self._actions = _unit(np.random.default_rng(5).normal(size=(ACTIONS, 2, DIM)))
         self.videos: dict[str, dict[str, Any]] = {}
         self._bank = Bank(
@@ -90,7 +97,7 @@ class Collection:
             TAU,
         )
         (root.parent / "model").mkdir(parents=True, exist_ok=True)
-        self.add([f"v{number}" for number in range(VIDEOS)])
+        self.add([f"v{number}" for number in range(videos)])
 
     def add(self, video_ids: Sequence[str]) -> None:
         """Add videos as one segment, in place of those of the same ids."""
@@ -154,9 +161,9 @@ class Collection:
         }
         return {"duration": duration, "spans": spans, "moments": moments, "hubs": hubs, "metadata": metadata}
 
-    def queries(self, count: int = QUERIES, seed: int = 1) -> list[Query]:
+    def queries(self, most: int = QUERIES, seed: int = 1) -> list[Query]:
         """Actions, seen from off the moments."""
-        random = np.random.default_rng(seed)
+        random, count = np.random.default_rng(seed), min(most, self._asked)
         made = self._actions[random.integers(ACTIONS, size=count)] + 0.8 * _unit(
             random.normal(size=(count, 2, DIM))
         )
@@ -410,7 +417,7 @@ def check_not(engine: Engine, collection: Collection) -> None:
 
 def check_like(engine: Engine, collection: Collection) -> None:
     """Moments like one of the collection, but for itself and what lies beside it."""
-    for name in ("v5", "v11"):
+    for name in ("v5", "v8"):
         one = collection.videos[name]
         spot = 17
         start, end = (float(x) for x in one["spans"][spot])
@@ -541,5 +548,7 @@ CHANGING = {"changes": check_changes, "versions": check_versions}
 
 def both_spaces(queries: Sequence[Query], spaces: int = 2) -> Embeddings:
     """Queries as the project takes them, two of (Q, DIM); the second empty of a model with one space."""
-    c, i = (torch.from_numpy(np.stack([getattr(q, name) for q in queries])) for name in ("contrastive", "iou"))
+    c, i = (
+        torch.from_numpy(np.stack([getattr(q, name) for q in queries])) for name in ("contrastive", "iou")
+    )
     return Embeddings(c, i if spaces == 2 else i[:, :0])

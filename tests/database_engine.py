@@ -23,8 +23,8 @@ SMALL = 300  # moments that are scanned, where lists are tested
 
 def make_small(monkeypatch: pytest.MonkeyPatch, *, lists: bool) -> None:
     """Fewer queries that are measured with; and lists for few moments, where they are tested."""
-    monkeypatch.setattr(pushing, "_TUNING", 32)
-    monkeypatch.setattr(pushing, "_MEASURING", 32)
+    monkeypatch.setattr(pushing, "_TUNING", 32 if lists else 4)
+    monkeypatch.setattr(pushing, "_MEASURING", 4)
     if lists:
         for place in ("mmn_index.databases.search.SCANNED", "mmn_index.index_build.push.SCANNED"):
             monkeypatch.setattr(place, SMALL)
@@ -119,5 +119,3 @@ def in_index(root: Path) -> dict[tuple[str, int], bytes]:
         for n, row in enumerate(rows.tolist()):
             found[segment.entry.id, row] = b"".join(x.tobytes() for x in (vectors[n], spans[n], hubs[n]))
     return found
-
-

@@ -2,10 +2,13 @@
 translated one by one.
 
 Only what mmn_index sends is known; anything else is an error, so that no condition or expression is lost on the
-way.
+way. The package's Python takes True for 1 in a condition, so truth values are stored as 0 and 1 here; those are
+left to the client's own engine.
 """
 
+import json
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +21,7 @@ _KINDS = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
     "float": edge.PayloadSchemaType.Float,
-    "bool": edge.PayloadSchemaType.Bool,
+    "bool": edge.PayloadSchemaType.Integer,
     "datetime": edge.PayloadSchemaType.Datetime,
 }
 
@@ -27,7 +30,7 @@ class EdgeClient:
     """One collection, kept in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._sizes = folder, folder.with_suffix(".json")
         self._shard: Any = None
         if folder.exists():
             self._shard = edge.EdgeShard.load(str(folder))
@@ -51,6 +54,8 @@ class EdgeClient:
             )
         index = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)
         self._folder.mkdir(parents=True)
+        sizes = {name: params.size for name, params in vectors_config.items()}
+        self._sizes.write_text(json.dumps(sizes))
         self._shard = edge.EdgeShard.create(
             str(self._folder), edge.EdgeConfig(vectors=vectors, hnsw_config=index)
         )
@@ -61,7 +66,8 @@ class EdgeClient:
         shutil.rmtree(self._folder)
 
     def get_collection(self, collection_name: str) -> Any:
-        vectors = self._shard.config().vectors if hasattr(self._shard, "config") else {}
+        sizes = json.loads(self._sizes.read_text())
+        vectors = {name: SimpleNamespace(size=size) for name, size in sizes.items()}
         return SimpleNamespace(config=SimpleNamespace(params=SimpleNamespace(vectors=vectors)))
 
     def create_payload_index(
@@ -75,7 +81,7 @@ class EdgeClient:
             names = list(points.vectors)
             rows = zip(*(points.vectors[name] for name in names), strict=True)
             found = [
-                edge.Point(one, dict(zip(names, vectors, strict=True)), payload)
+                edge.Point(one, dict(zip(names, vectors, strict=True)), _plain(payload))
                 for one, vectors, payload in zip(points.ids, rows, points.payloads, strict=True)
             ]
         else:
@@ -151,6 +157,29 @@ class EdgeClient:
         ]
 
 
+class Shared:
+    """A client that several have: none closes it, and its calls come one after the other."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._lock = client, threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            with self._lock:
+                return getattr(self._client, name)(**arguments)
+
+        return call
+
+    def close(self) -> None:
+        pass
+
+
+def _plain(payload: Any) -> Any:
+    if isinstance(payload, dict):
+        return {name: _plain(value) for name, value in payload.items()}
+    return int(payload) if isinstance(payload, bool) else payload
+
+
 def _prefetch(one: models.Prefetch) -> edge.Prefetch:
     return edge.Prefetch(
         limit=one.limit,
@@ -179,7 +208,7 @@ def _condition(one: Any) -> Any:
         return edge.IsEmptyCondition(one.is_empty.key)
     assert isinstance(one, models.FieldCondition), one
     if isinstance(one.match, models.MatchValue):
-        return edge.FieldCondition(key=one.key, match=edge.MatchValue(one.match.value))
+        return edge.FieldCondition(key=one.key, match=edge.MatchValue(_plain(one.match.value)))
     if isinstance(one.match, models.MatchAny):
         return edge.FieldCondition(key=one.key, match=edge.MatchAny(one.match.any))
     bounds = {name: getattr(one.range, name) for name in ("gte", "gt", "lte", "lt")}

@@ -71,4 +71,3 @@ def test_a_model_with_one_space(tmp_path: Path, server: str, monkeypatch: pytest
     made.put(collection.root)
     conformance.check_one_space(made, collection)
     made.close()
-

@@ -24,7 +24,7 @@ from .columns import Column
 FORMAT = 1
 
 
-class Changed(Exception):
+class VersionChangedError(Exception):
     """Another version was published while a search read this one: it has to begin again."""
 
 
@@ -302,7 +302,7 @@ class Database(Protocol):
 
         Raises:
             DatabaseError: nothing is, or it cannot be reached.
-            Changed: at the end, if that version is not the published one any more, and the engine had to
+            VersionChangedError: at the end, if that version is not the published one any more, and the engine had to
                 notice.
         """
         ...

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import DatabaseError
-from .contract import Changed
+from .contract import VersionChangedError
 from .qdrant_reader import QdrantReader
 from .qdrant_server import Server
 from .qdrant_writer import QdrantWriter
@@ -41,7 +41,7 @@ class Qdrant:
 
     @contextmanager
     def reading(self) -> Iterator["QdrantReader"]:
-        """What is published now; Changed at the end if it is not any more.
+        """What is published now; VersionChangedError at the end if it is not any more.
 
         Raises:
             DatabaseError: nothing is.
@@ -58,7 +58,7 @@ class Qdrant:
             published.version,
             published.keys,
         ):
-            raise Changed
+            raise VersionChangedError
 
     @contextmanager
     def pushing(self) -> Iterator["QdrantWriter"]:

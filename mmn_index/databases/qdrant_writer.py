@@ -81,7 +81,10 @@ class QdrantWriter:
             self.published, sizes = None, None
         if sizes is None:
             self._create(published)
+        known = () if self.published is None else self.published.columns
         for column in user_columns(published.columns):
+            if column in known:
+                continue
             self._server.call(
                 "create_payload_index", field_name=key_of(column), field_schema=index_of(column), wait=True
             )

@@ -25,7 +25,7 @@ from ..scoring import Embeddings
 from ..search import Answer, Hit, SearchOptions
 from ..search.ranking import combined
 from ..zero_shot import is_zero_shot
-from .contract import Ask, Changed, Chosen, Database, Drawn, Published, Reader
+from .contract import Ask, VersionChangedError, Chosen, Database, Drawn, Published, Reader
 
 SCANNED = 20_000  # moments that are scanned rather than looked up by their lists
 _MOST = 1 << 17  # candidates that are held in memory
@@ -90,7 +90,7 @@ def search_database(
                 if isinstance(queries, Like):
                     return [search.like(queries)]
                 return [search.find(sentence, both, against) for sentence, both in queries]
-        except Changed:
+        except VersionChangedError:
             continue
     raise QueryError(f"the database was changed {_TRIES} times while it was searched. Try again.")
 
