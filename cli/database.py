@@ -1,7 +1,8 @@
 """A search in a database that `push` filled."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def search_in_database(
         refused: options that need the index itself, by their names, and their values.
     """
     from mmn_index.databases.connect import open_database
-    from mmn_index.databases.search import Like, search_database
+    from mmn_index.databases.search import Like, published_in, search_database
     from mmn_index.index.selection import parse_conditions
     from mmn_index.scoring import Embeddings
     from mmn_index.search import SearchOptions
@@ -58,24 +59,27 @@ def search_in_database(
     made = SearchOptions(restriction=restriction, **options, spent=stopwatch.lap("to read what is asked"))
     database = open_database(target)
     try:
-        with database.reading() as reader:
-            about = reader.published
-        ranking = {"conditions": parse_conditions(where, about.arrow), "score": asked.score, "hub": asked.hub}
+        about = published_in(database)
+        search = partial(
+            search_database,
+            database,
+            conditions=parse_conditions(where, about.arrow),
+            score=asked.score,
+            hub=asked.hub,
+        )
         if asked.like is not None:
-            found = search_database(database, Like(*moment_of(asked.like)), made, **ranking)
+            found = search(Like(*moment_of(asked.like)), made)
         else:
             model = _model(about, asked.text_side, device)
-            made = _spent(made, stopwatch)
+            made = replace(made, spent=stopwatch.lap("to load the model"))
             if queries is not None:
                 sentences = fitting_lines(sentences, model, str(queries))
             embedded = model.embed_sentences(sentences)
             against = None if asked.without is None else model.embed_sentences([asked.without])
-            found = search_database(
-                database,
+            found = search(
                 [(text, Embeddings(*(x[n] for x in embedded))) for n, text in enumerate(sentences)],
                 made,
                 against=None if against is None else Embeddings(*(x[0] for x in against)),
-                **ranking,
             )
     finally:
         database.close()
@@ -86,12 +90,6 @@ def search_in_database(
             _show(one, made, tubes=about.tubes, several=queries is not None)
     if playing:
         _play(found[0])
-
-
-def _spent(options: "SearchOptions", stopwatch: Stopwatch) -> "SearchOptions":
-    from dataclasses import replace
-
-    return replace(options, spent=stopwatch.lap("to load the model"))
 
 
 def _restriction(options: dict[str, Any]) -> "Restriction":
@@ -119,8 +117,8 @@ def _model(about: "Published", given: Path | None, device: str) -> "MomentModel"
         )
     except MmnIndexError as error:
         raise QueryError(
-            f"the index that was pushed is not at {place} any more, and its model embeds the sentences: name the "
-            "model, or an index that holds it, with --model."
+            f"the index that was pushed is not at {place} any more, and its model embeds the sentences: "
+            "name the model, or an index that holds it, with --model."
         ) from error
     check_model(about, path)
     return load_model(path, device)

@@ -27,8 +27,8 @@ def push(index: Path, target: str, *, overwrite: bool, as_json: bool) -> None:
         postgresql://USER@HOST/DATABASE#COLLECTION
 
     An API key of Qdrant is read from QDRANT_API_KEY, a password of PostgreSQL from where psql finds it:
-    PGPASSWORD or ~/.pgpass. Run it again after every change of the index: only what changed is sent, and searches
-    see the old version or the new one. A push that was interrupted is continued by the next.
+    PGPASSWORD or ~/.pgpass. Run it again after every change of the index: only what changed is sent, and
+    searches see the old version or the new one. A push that was interrupted is continued by the next.
 
     \b
     Example:
@@ -36,9 +36,10 @@ def push(index: Path, target: str, *, overwrite: bool, as_json: bool) -> None:
         mmn-index push collection.mmn postgresql://me@localhost/videos#porch
         mmn-index search "person opens door" --index qdrant://localhost/porch
     """
+    from mmn_index.index_build.push import push as run
+
     from mmn_index.databases.connect import open_database
     from mmn_index.index import MomentIndex
-    from mmn_index.index_build.push import push as run
 
     where = parse_target(target)
     opened = MomentIndex(index)
@@ -74,8 +75,8 @@ def _tell(pushed: "Pushed", index: Path, shown: str, *, as_json: bool) -> None:
         how = f"a search looks at {about.probes:,} of {about.lists:,} lists"
     found = "" if about.recall is None else f" and finds {about.recall:.1%} of the exact top 10"
     say(
-        f"{shown}: holds version {about.version} of {index}, {about.moments:,} moments; {pushed.sent:,} sent in "
-        f"{pushed.segments} segments, {pushed.removed} videos removed; {how}{found}."
+        f"{shown}: holds version {about.version} of {index}, {about.moments:,} moments; {pushed.sent:,} "
+        f"sent in {pushed.segments} segments, {pushed.removed} videos removed; {how}{found}."
     )
     if pushed.left_out:
         say(f"Columns without values, or of kinds that are not stored: {', '.join(pushed.left_out)}.")

@@ -20,8 +20,8 @@ def number_of_lists(moments: int) -> int:
 
 
 def train_lists(index: MomentIndex, count: int) -> np.ndarray:
-    """Centres of moments of a random sample: (count, spaces * C + 1) float32, the last number the mean h of what
-    is nearest.
+    """Centres of moments of a random sample: (count, spaces * C + 1) float32, the last number the mean h of
+    what is nearest.
     """
     rows = index.rows_in(index.parts(Restriction()))
     chosen = np.sort(np.random.default_rng(0).choice(rows, min(len(rows), _A_LIST * count), replace=False))

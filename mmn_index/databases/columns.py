@@ -36,7 +36,8 @@ class Column:
 def columns_of(schema: pa.Schema, known: Sequence[Column] = ()) -> tuple[Column, ...]:
     """How columns are stored; those that are known stay as they are.
 
-    A column without any value, and one of lists, structures or bytes, is not stored: no condition can name it.
+    A column without any value, and one of lists, structures or bytes, is not stored: no condition can name
+    it.
     """
     found = {column.name: column for column in known}
     used = {column.key for column in known} | _TAKEN

@@ -254,7 +254,9 @@ class Writer(Protocol):
         ...
 
     def lists(self, generation: int) -> np.ndarray | None:
-        """(lists, spaces * C + 1) float32 centres, the last number their mean h; None where there are none."""
+        """(lists, spaces * C + 1) float32 centres, the last number their mean h; None where there are
+        none.
+        """
         ...
 
     def write_lists(self, generation: int, centres: np.ndarray) -> None:
@@ -302,8 +304,8 @@ class Database(Protocol):
 
         Raises:
             DatabaseError: nothing is, or it cannot be reached.
-            VersionChangedError: at the end, if that version is not the published one any more, and the engine had to
-                notice.
+            VersionChangedError: at the end, if that version is not the published one any more, and the
+            engine had to     notice.
         """
         ...
 

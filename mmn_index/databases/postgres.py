@@ -93,8 +93,8 @@ class Postgres:
             self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         except (errors.InsufficientPrivilege, errors.FeatureNotSupported, errors.UndefinedFile) as error:
             raise DatabaseError(
-                f"{self._target.shown}: pgvector cannot be switched on ({_line(error)}). Install it on the server, "
-                "and let an administrator run CREATE EXTENSION vector."
+                f"{self._target.shown}: pgvector cannot be switched on ({_line(error)}). Install it on the "
+                "server, and let an administrator run CREATE EXTENSION vector."
             ) from error
         found = self._connection.execute(
             "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
@@ -102,8 +102,8 @@ class Postgres:
         version = str(found[0]) if found else "0"
         if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
             raise DatabaseError(
-                f"{self._target.shown}: has pgvector {version}, expected {'.'.join(map(str, _OLDEST))} or later. "
-                "Update it, then ALTER EXTENSION vector UPDATE."
+                f"{self._target.shown}: has pgvector {version}, expected {'.'.join(map(str, _OLDEST))} or "
+                "later. Update it, then ALTER EXTENSION vector UPDATE."
             )
 
     def _lock(self) -> None:
@@ -125,14 +125,16 @@ class Postgres:
             yield
         except errors.QueryCanceled as error:
             raise QueryError(
-                f"{self._target.shown}: no answer in time. Give it a longer timeout, or search some of the videos "
-                "only."
+                f"{self._target.shown}: no answer in time. Give it a longer timeout, or search some of the "
+                "videos only."
             ) from error
         except (errors.UndefinedTable, errors.UndefinedColumn) as error:
             raise DatabaseError(f"{self._target.shown}: {_GONE} ({_line(error)}). Try again.") from error
         except psycopg.Error as error:
             reached = "cannot be reached" if isinstance(error, psycopg.OperationalError) else "refused"
-            raise DatabaseError(f"{self._target.shown}: {reached} ({_line(error)}).") from error
+            # Without the error behind it, which may quote the URL.
+            said = self._target.hidden(_line(error))
+            raise DatabaseError(f"{self._target.shown}: {reached} ({said}).") from None
 
 
 def _line(error: psycopg.Error) -> str:

@@ -5,8 +5,8 @@ COLLECTION_videos   a row a video, with the columns of the user's
 COLLECTION_lists    the centres of the coarse lists
 COLLECTION_moments  a row a moment, a partition a segment
 
-pgvector's `<#>` is the negative inner product. Its two sides are halfvec: a query is rounded to float16 there,
-and what that takes off a score is a part of the bound that an exact answer is proven with.
+pgvector's `<#>` is the negative inner product. Its two sides are halfvec: a query is rounded to float16
+there, and what that takes off a score is a part of the bound that an exact answer is proven with.
 """
 
 import math
@@ -58,8 +58,8 @@ def make_tables(names: Names) -> list[Composed]:
     """All tables, where they are not there yet."""
     return [
         SQL(
-            "CREATE TABLE IF NOT EXISTS {} (single boolean PRIMARY KEY DEFAULT true CHECK (single), published text, "
-            "staging text)"
+            "CREATE TABLE IF NOT EXISTS {} (single boolean PRIMARY KEY DEFAULT true CHECK (single), "
+            "published text, staging text)"
         ).format(names.about),
         SQL("INSERT INTO {} DEFAULT VALUES ON CONFLICT DO NOTHING").format(names.about),
         SQL(
@@ -74,7 +74,8 @@ def make_tables(names: Names) -> list[Composed]:
         SQL(
             'CREATE TABLE IF NOT EXISTS {} (segment text COLLATE "C" NOT NULL, "row" integer NOT NULL, '
             'video bigint NOT NULL, "window" integer NOT NULL, tube integer, start real NOT NULL, '
-            '"end" real NOT NULL, hub real NOT NULL, list integer, contrastive halfvec NOT NULL, iou halfvec) '
+            '"end" real NOT NULL, hub real NOT NULL, list integer, contrastive halfvec NOT NULL, iou '
+            "halfvec) "
             "PARTITION BY LIST (segment)"
         ).format(names.moments),
     ]
@@ -135,8 +136,8 @@ def best(
     if probes is not None:
         centre, centred = _score(ask, published.spaces)
         where = SQL(
-            "{} AND m.list = ANY(ARRAY(SELECT m.list FROM {} m WHERE m.generation = %s ORDER BY {} DESC LIMIT "
-            "%s))"
+            "{} AND m.list = ANY(ARRAY(SELECT m.list FROM {} m WHERE m.generation = %s ORDER BY {} DESC "
+            "LIMIT %s))"
         ).format(where, names.lists, centre)
         values = [*values, published.generation, *centred, probes]
     inner = SQL("SELECT m.*, {} AS score FROM {} m WHERE {} ORDER BY score DESC LIMIT %s").format(
@@ -149,8 +150,8 @@ def of_video(names: Names, published: Published, video_id: str) -> Statement:
     """All moments of a video."""
     where, values = _where(names, published, Chosen())
     inner = SQL(
-        "SELECT m.*, 0::double precision AS score FROM {} m WHERE {} AND m.video = ANY(ARRAY(SELECT video FROM {} "
-        "WHERE video_id = %s))"
+        "SELECT m.*, 0::double precision AS score FROM {} m WHERE {} AND m.video = ANY(ARRAY(SELECT video "
+        "FROM {} WHERE video_id = %s))"
     ).format(names.moments, where, names.videos)
     return _listed(names, inner), [*values, video_id]
 
@@ -190,8 +191,8 @@ def _score(ask: Ask, spaces: int) -> Part:
     second, others = _one(*ask.against, ask.score, spaces)
     # f + log(p / (p + p')) = f - softplus(f' - f); exp raises an error where it underflows.
     both = SQL(
-        "(SELECT f - greatest(g - f, 0) - ln(1 + exp(greatest(-abs(g - f), -700))) FROM (SELECT {} AS f, {} AS g "
-        "OFFSET 0) two)"
+        "(SELECT f - greatest(g - f, 0) - ln(1 + exp(greatest(-abs(g - f), -700))) FROM (SELECT {} AS f, "
+        "{} AS g OFFSET 0) two)"
     ).format(first, second)
     return both, [*values, *others]
 
@@ -229,8 +230,8 @@ def _where(names: Names, published: Published, chosen: Chosen) -> Part:
     for key, videos in published.dead:
         terms.append(
             SQL(
-                "NOT (m.segment = %s AND m.video = ANY(ARRAY(SELECT video FROM {} WHERE segment = %s AND number = "
-                "ANY(%s::integer[]))))"
+                "NOT (m.segment = %s AND m.video = ANY(ARRAY(SELECT video FROM {} WHERE segment = %s AND "
+                "number = ANY(%s::integer[]))))"
             ).format(names.videos)
         )
         values += [key, key, videos]

@@ -111,7 +111,8 @@ class PostgresWriter:
     def add(self, key: str, rows: Rows) -> None:
         """See contract.Writer."""
         copy = SQL(
-            'COPY {} (segment, "row", video, "window", tube, start, "end", hub, list, contrastive, iou) FROM STDIN '
+            'COPY {} (segment, "row", video, "window", tube, start, "end", hub, list, contrastive, iou) '
+            "FROM STDIN "
             "(FORMAT binary)"
         ).format(Identifier(self._names.partition(key)))
         content = _binary(key, rows, self._numbers[rows.video], self._spaces)

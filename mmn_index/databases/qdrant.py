@@ -1,11 +1,12 @@
 """Moments in Qdrant: points with two named vectors, `contrastive` and `iou`.
 
-What is published is the payload of one point, which is written last; every search filters by the segments that
-it names, and looks at it again when it is done. Qdrant has no locks: a push says in another point that it lives.
+What is published is the payload of one point, which is written last; every search filters by the segments
+that it names, and looks at it again when it is done. Qdrant has no locks: a push says in another point that
+it lives.
 
 No graph is built over the vectors. The moments of a video are near-duplicates, and a sentence lies off all of
-them: a graph search ended in some wrong video for most of the best moments that were asked for, where the coarse
-lists found nearly all (docs/scale.md).
+them: a graph search ended in some wrong video for most of the best moments that were asked for, where the
+coarse lists found nearly all (docs/scale.md).
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """What Qdrant is asked: filters, and the score as a formula.
 
-A formula takes a branch that did not find a point as 0, without a word. So every branch scores the same points:
-those that the filter names, all of them. Qdrant rounds a query to float16 where it keeps vectors as float16; a
-second branch has what that took off, so that scores are those of the query as it is.
+A formula takes a branch that did not find a point as 0, without a word. So every branch scores the same
+points: those that the filter names, all of them. Qdrant rounds a query to float16 where it keeps vectors as
+float16; a second branch has what that took off, so that scores are those of the query as it is.
 """
 
 import math
@@ -127,17 +127,17 @@ def _condition(condition: Condition, column: Column | None) -> models.Filter:
         equal = _equal(column, key, value)
         return nothing if equal is None else models.Filter(must=[equal])
     if column.kind == "bool":
-        fitting = [match(key, each) for each in (False, True) if _SIGNS[sign](each, value)]
+        fitting: list[Any] = [match(key, each) for each in (False, True) if _SIGNS[sign](each, value)]
         return models.Filter(should=fitting) if fitting else nothing
     if column.kind in ("text", "decimal"):
         raise QueryError(
-            f"'{condition.text}': Qdrant does not know which {column.kind} comes first. Use = or != there, or "
-            "search the index itself."
+            f"'{condition.text}': Qdrant does not know which {column.kind} comes first. Use = or != there, "
+            "or search the index itself."
         )
     if column.kind in ("int", "large") and abs(value) >= _INTEGERS:
         raise QueryError(
-            f"'{condition.text}': Qdrant compares whole numbers from {_INTEGERS:,} on only by = and !=. Search the "
-            "index itself."
+            f"'{condition.text}': Qdrant compares whole numbers from {_INTEGERS:,} on only by = and !=. "
+            "Search the index itself."
         )
     if isinstance(value, float) and math.isnan(value):
         return nothing

@@ -43,7 +43,9 @@ class QdrantReader:
     def draw(
         self, ask: Ask, chosen: Chosen, limit: int, probes: int | None, seconds: float | None
     ) -> tuple[Drawn, float | None]:
-        """See contract.Reader: all that may be found is scored; of very much, what is best in either space."""
+        """See contract.Reader: all that may be found is scored; of very much, what is best in either
+        space.
+        """
         lists = None if probes is None else self._lists(ask, probes, seconds)
         only = found_by(self.published, chosen, lists)
         there = self._count(only, seconds)

@@ -8,6 +8,7 @@ hit has to lie above all that any other moment can have.
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ..scoring import Embeddings
 from ..search import Answer, Hit, SearchOptions
 from ..search.ranking import combined
 from ..zero_shot import is_zero_shot
-from .contract import Ask, VersionChangedError, Chosen, Database, Drawn, Published, Reader
+from .contract import Ask, Chosen, Database, Drawn, Published, Reader, VersionChangedError
 
 SCANNED = 20_000  # moments that are scanned rather than looked up by their lists
 _MOST = 1 << 17  # candidates that are held in memory
@@ -54,6 +55,19 @@ class Like:
     def __str__(self) -> str:
         tube = "" if self.tube is None else f"#{self.tube}"
         return f"{self.video_id}@{self.start:g}-{self.end:g}{tube}"
+
+
+def published_in(database: Database) -> Published:
+    """What a database holds now.
+
+    Raises:
+        DatabaseError: it cannot be reached, or holds no moments.
+    """
+    about = None
+    with suppress(VersionChangedError), database.reading() as reader:
+        about = reader.published
+    assert about is not None
+    return about
 
 
 def search_database(
@@ -124,7 +138,8 @@ class _Search:
             )
         if options.exact and not proves:
             raise QueryError(
-                "--exact: this database gives no proof of what it scans. Search the index itself, or PostgreSQL."
+                "--exact: this database gives no proof of what it scans. Search the index itself, or "
+                "PostgreSQL."
             )
         self._refuse_unknown()
         self._rows, self._videos = self._about.firsts()
@@ -207,8 +222,8 @@ class _Search:
         best = int(order[overlap[order].argmax()])
         if not overlap[best] > 0:
             raise QueryError(
-                f"no moment of '{wanted.video_id}' lies within {wanted.start:g}-{wanted.end:g} s; its moments end "
-                f"at {drawn.spans[:, 1].max():g} s."
+                f"no moment of '{wanted.video_id}' lies within {wanted.start:g}-{wanted.end:g} s; its "
+                f"moments end at {drawn.spans[:, 1].max():g} s."
             )
         beside = (temporal_iou(spans, spans[best]) > self._options.nms).numpy()
         beside &= np.array([tube == drawn.tubes[best] for tube in drawn.tubes])
@@ -256,7 +271,8 @@ class _Ranked:
         hubs, dim = torch.from_numpy(drawn.hubs), self._about.joint_dim
 
         def cosines(contrastive: np.ndarray, iou: np.ndarray) -> tuple[Tensor, Tensor]:
-            # Row by row the same order of summation: of equal moments neither may be a rounding above the other.
+            # Row by row the same order of summation: of equal moments neither may be a rounding above the
+            # other.
             c = (moments[:, :dim] * torch.from_numpy(contrastive).double()).sum(dim=1)
             i = (moments[:, dim:] * torch.from_numpy(iou).double()).sum(dim=1)
             return score.corrected(c, hubs), i
@@ -303,7 +319,8 @@ def _plain(vector: Tensor) -> np.ndarray:
 
 
 def check_model(published: Published, path: Path) -> None:
-    """Whether the moments can be searched with a model: the one that embedded them, or another text side of it.
+    """Whether the moments can be searched with a model: the one that embedded them, or another text side of
+    it.
 
     Raises:
         CheckpointError: there is no model.
@@ -312,9 +329,9 @@ def check_model(published: Published, path: Path) -> None:
     about = model_info(path)
     if about.fingerprint == published.fingerprint:
         return
-    if published.video_side is not None and not is_zero_shot(path):
-        if checkpoint.info(path).video_fingerprint == published.video_side:
-            return
+    trained = published.video_side is not None and not is_zero_shot(path)
+    if trained and checkpoint.info(path).video_fingerprint == published.video_side:
+        return
     raise QueryError(
         f"{path}: is model {about.fingerprint[:16]}, but the moments were embedded by model "
         f"{published.fingerprint[:16]}. Give --model the one that made them, or an index that holds it."

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from ..errors import ConfigError
 
@@ -33,6 +33,18 @@ class Target:
     def __repr__(self) -> str:
         return f"Target({self.shown})"
 
+    def hidden(self, text: str) -> str:
+        """A message without the passwords that the URL holds: what a client says may quote it."""
+        parts = urlsplit(self.url)
+        user = parts.netloc.rpartition("@")[0]
+        secrets = [
+            user.partition(":")[2],
+            *(value for key, value in parse_qsl(parts.query) if key in _SECRETS),
+        ]
+        for secret in (form for one in secrets for form in (one, unquote(one)) if one):
+            text = text.replace(secret, "***")
+        return text
+
 
 def is_target(text: str) -> bool:
     """Whether a text is the URL of a database, right or wrong, and not a path."""
@@ -48,9 +60,14 @@ def parse_target(text: str) -> Target:
     scheme, _, _ = text.partition(":")
     try:
         parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigError(f"the {scheme} URL cannot be read ({error}). Expected {_FORMS}.") from error
+        host, port = parts.hostname, parts.port if scheme in _QDRANT else None
+    except ValueError:  # what it says quotes parts of the URL
+        raise ConfigError(f"the {scheme} URL cannot be read. Expected {_FORMS}.") from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigError(
+            f"the {scheme} URL has an '@' behind the host: write '/', '#', '?' and '@' of a password as "
+            f"%2F, %23, %3F and %40. Expected {_FORMS}."
+        )
     if scheme in _QDRANT and "://" in text:
         name = parts.path.strip("/")
         if not host or "/" in name or parts.query or parts.fragment or parts.username is not None:
@@ -59,7 +76,7 @@ def parse_target(text: str) -> Target:
                 "else; an API key is read from QDRANT_API_KEY."
             )
         place = f"[{host}]" if ":" in host else host
-        port = parts.port or 6333
+        port = port or 6333
         name = _named(name or COLLECTION)
         return Target(
             "qdrant", f"{_QDRANT[scheme]}://{place}:{port}", name, f"{scheme}://{place}:{port}/{name}"

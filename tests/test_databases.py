@@ -1,0 +1,306 @@
+"""Databases as people use them: URLs, what goes wrong, what is refused, and the commands."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pyarrow as pa
+import pytest
+from conformance import Collection
+from conftest import Command
+from database_engine import DatabaseEngine, content, in_index, left_behind, make_small
+from edge_client import EdgeClient, Shared
+from mmn_index.index_build.push import push
+
+from mmn_index.databases import qdrant_writer
+from mmn_index.databases.columns import columns_of
+from mmn_index.databases.connect import open_database
+from mmn_index.databases.contract import Database
+from mmn_index.databases.qdrant import Qdrant
+from mmn_index.databases.target import is_target, parse_target
+from mmn_index.errors import ConfigError, DatabaseError, DependencyError
+from mmn_index.index import IndexWriter, MomentIndex
+from mmn_index.search import SearchOptions
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("url", "engine", "asked", "collection"),
+    [
+        ("qdrant://host/porch", "qdrant", "http://host:6333", "porch"),
+        ("qdrants://host:443/porch", "qdrant", "https://host:443", "porch"),
+        ("qdrant://[::1]:7/porch", "qdrant", "http://[::1]:7", "porch"),
+        ("qdrant://host", "qdrant", "http://host:6333", "moments"),
+        ("postgresql://me@host/films", "postgres", "postgresql://me@host/films", "moments"),
+        ("postgresql://me@host/films#a.b-c", "postgres", "postgresql://me@host/films", "a.b-c"),
+        ("postgres:///films?host=/run#x", "postgres", "postgres:///films?host=/run", "x"),
+        ("postgresql://a:1,b:2/films#x", "postgres", "postgresql://a:1,b:2/films", "x"),
+    ],
+)
+def test_urls_name_a_collection(url: str, engine: str, asked: str, collection: str) -> None:
+    found = parse_target(url)
+    assert (found.engine, found.url, found.collection) == (engine, asked, collection)
+
+
+def test_a_password_is_not_shown() -> None:
+    for url in (
+        f"postgresql://me:{SECRET}@host/films?sslpassword={SECRET}#x",
+        f"postgresql://me@host/films?password={SECRET}&sslmode=require",
+        f"postgresql://:{SECRET}@host/films",
+    ):
+        target = parse_target(url)
+        assert SECRET in target.url
+        assert SECRET not in target.shown
+        assert SECRET not in repr(target)
+    assert "sslmode=require" in parse_target("postgresql://h/f?sslmode=require").shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "qdrant:///porch",
+        "qdrant://host/a/b",
+        f"qdrant://me:{SECRET}@host/a",
+        f"qdrant://host/a?api_key={SECRET}",
+        "qdrant://host:port/a",
+        "qdrant:/host/a",
+        f"postgresql://me:{SECRET}@host/films#drop table",
+        f"postgresql://host/films#{'x' * 31}",
+        f"postgresql://me:{SECRET}/x@host/films",
+        f"qdrant://me:{SECRET}/x@host/films",
+        "postgres:films",
+    ],
+)
+def test_urls_that_name_none_are_told(url: str) -> None:
+    assert is_target(url) or url == "postgres:films"
+    with pytest.raises(ConfigError, match=r"[Ee]xpected") as told:
+        parse_target(url)
+    assert SECRET not in str(told.value)
+
+
+def test_what_a_client_says_is_shown_without_a_password() -> None:
+    url = f"postgresql://me:{SECRET}@127.0.0.1/films?{SECRET}"
+    with pytest.raises(DatabaseError) as told:  # libpq quotes what it cannot read
+        open_database(parse_target(url))
+    assert SECRET not in str(told.value)
+
+
+@pytest.mark.parametrize("path", ["collection.mmn", "/a/qdrant://x", "C:/index", "./postgres.mmn"])
+def test_paths_are_no_urls(path: str) -> None:
+    assert not is_target(path)
+
+
+@pytest.mark.parametrize("url", [f"postgresql://me:{SECRET}@127.0.0.1:1/films", "qdrant://127.0.0.1:1/films"])
+def test_a_server_that_is_not_there(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_API_KEY", SECRET)
+    began = time.monotonic()
+    with pytest.raises(DatabaseError, match=r"127\.0\.0\.1:1/films.* cannot be reached") as told:
+        open_database(parse_target(url))
+    assert time.monotonic() - began < 5
+    assert SECRET not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "url"),
+    [("psycopg", "postgres", "postgresql://h/f"), ("qdrant_client", "qdrant", "qdrant://h/f")],
+)
+def test_a_package_that_is_missing(
+    package: str, extra: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(f"mmn_index.databases.{extra}")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DependencyError, match=rf"mmn-index\[{extra}\]"):
+        open_database(parse_target(url))
+
+
+def test_names_of_columns_are_kept_where_a_database_takes_them() -> None:
+    names = ["camera", "video", "Camera", "a b", "", "x" * 70, "ctid", "column_3", "_x", "größe"]
+    schema = pa.schema([(name, pa.string()) for name in names])
+    columns = columns_of(schema)
+    assert [column.name for column in columns] == names
+    keys = [column.key for column in columns]
+    assert [keys[0], keys[2], keys[7], keys[8]] == ["camera", "Camera", "column_3", "_x"]
+    assert len({*keys}) == len(keys)
+    assert not {*keys} & {"video", "ctid", "", "a b"}
+    more = columns_of(pa.schema([("new", pa.int8()), *schema]), columns)
+    assert more[: len(columns)] == columns
+    assert [column.kind for column in more[len(columns) :]] == ["int"]
+    odd = pa.schema([("list", pa.list_(pa.int8())), ("null", pa.null()), ("bytes", pa.binary())])
+    assert columns_of(odd) == ()
+
+
+@pytest.fixture(params=["postgres", "qdrant"])
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DatabaseEngine]:
+    """An empty collection; lists for few moments."""
+    make_small(monkeypatch, lists=True)
+    if request.param == "postgres":
+        place = request.getfixturevalue("postgres_server")
+        name = f"t{abs(hash(tmp_path)) % 10**9}"
+        target = parse_target(f"postgresql://postgres@/postgres?host={place}#{name}")
+        made = DatabaseEngine(lambda: open_database(target), digits=9, approximate=True)
+        yield made
+        made.close()
+        return
+    monkeypatch.setattr(qdrant_writer, "_PATIENCE", 1.0)
+    monkeypatch.setattr(qdrant_writer, "_BEAT", 0.1)
+    shared = Shared(client := EdgeClient(tmp_path / "shard"))
+    yield DatabaseEngine(
+        lambda: Qdrant(parse_target("qdrant://nowhere/x"), shared), digits=5, approximate=True
+    )
+    client.close()
+
+
+def told(work: Database, index: Path, *, overwrite: bool = False) -> object:
+    return push(MomentIndex(index), work, lambda *_, **__: None, overwrite=overwrite)
+
+
+def test_only_what_changed_is_sent(database: DatabaseEngine, tmp_path: Path) -> None:
+    collection = Collection(tmp_path / "c.mmn", videos=20)
+    with pytest.raises(DatabaseError, match="holds no moments"):
+        database.find(collection.queries(1), SearchOptions())
+    database.put(collection.root)
+    first = database.pushed
+    assert (first.sent, first.segments, first.unchanged) == (20 * 29, 1, False)
+    database.put(collection.root)
+    assert (database.pushed.sent, database.pushed.unchanged) == (0, True)
+    collection.remove(["v1"])
+    database.put(collection.root)
+    assert (database.pushed.sent, database.pushed.removed) == (0, 1)
+    collection.add(["v2", "new"])
+    database.put(collection.root)
+    assert (database.pushed.sent, database.pushed.removed) == (2 * 29, 1)
+    assert content(database._database) == in_index(collection.root)
+    assert left_behind(database._database) == 0
+
+
+def test_another_index_is_refused(database: DatabaseEngine, tmp_path: Path) -> None:
+    one = Collection(tmp_path / "one.mmn", videos=12)
+    other = Collection(tmp_path / "other.mmn", seed=5, videos=14)
+    database.put(one.root)
+    with pytest.raises(DatabaseError, match="--overwrite"):
+        told(database._database, other.root)
+    with IndexWriter(other.root) as writer:
+        assert writer.manifest is not None
+        writer.publish(replace(writer.manifest, fingerprint="a" * 64), other.root.parent / "model")
+    with pytest.raises(DatabaseError, match=r"model f{16}, not .* model a{16}"):
+        told(database._database, other.root)
+    assert content(database._database) == in_index(one.root)
+    told(database._database, other.root, overwrite=True)
+    assert content(database._database) == in_index(other.root)
+    assert left_behind(database._database) == 0
+
+
+def test_an_earlier_version_is_refused(database: DatabaseEngine, tmp_path: Path) -> None:
+    made = Collection(tmp_path / "c.mmn", videos=12)
+    shutil.copytree(made.root, tmp_path / "earlier.mmn")
+    made.remove(["v1"])
+    database.put(made.root)
+    with pytest.raises(DatabaseError, match=r"version 2 .* version 1"):
+        told(database._database, tmp_path / "earlier.mmn")
+
+
+def test_vectors_of_another_width_take_the_place(database: DatabaseEngine, tmp_path: Path) -> None:
+    database.put(Collection(tmp_path / "two.mmn", videos=12).root)
+    one = Collection(tmp_path / "one.mmn", videos=12, spaces=1)
+    told(database._database, one.root, overwrite=True)
+    assert content(database._database) == in_index(one.root)
+
+
+def test_a_second_push_at_the_same_time_is_refused(
+    database: DatabaseEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmn_index.databases.postgres._LOCK_WAIT", 0.5)
+    collection = Collection(tmp_path / "c.mmn", videos=12)
+    database.put(collection.root)
+    other = database._opened()
+    with other.pushing(), pytest.raises(DatabaseError, match="another push is under way"):
+        told(database._database, collection.root)
+    told(database._database, collection.root)  # it has ended
+    other.close()
+
+
+def test_collections_of_one_server_keep_apart(postgres_server: str, tmp_path: Path) -> None:
+    for name, videos in (("part", 4), ("part_moments", 5), ('odd.-"'.replace('"', "x"), 6)):
+        made = Collection(tmp_path / f"{name}.mmn", seed=videos, videos=videos)
+        target = parse_target(f"postgresql://postgres@/postgres?host={postgres_server}#{name}")
+        opened = open_database(target)
+        if name == "part_moments":  # the table of another collection
+            with pytest.raises(DatabaseError):
+                told(opened, made.root)
+        else:
+            told(opened, made.root)
+            assert content(opened) == in_index(made.root)
+        opened.close()
+
+
+def test_a_setting_that_the_search_needs_takes(postgres_server: str) -> None:
+    """The server is PostgreSQL with halfvec, and `<#>` is the negative inner product."""
+    with psycopg.connect(f"postgresql://postgres@/postgres?host={postgres_server}") as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        found = connection.execute("SELECT '[1,2]'::halfvec <#> '[3,4]'::halfvec").fetchone()
+    assert found == (-11.0,)
+
+
+def test_the_commands(lively: Path, command: Command, postgres_server: str, tmp_path: Path) -> None:
+    index = tmp_path / "c.mmn"
+    shutil.copytree(lively / "collection.mmn", index)
+    url = f"postgresql://postgres@/postgres?host={postgres_server}#lively"
+    command.fails("search", "a person", "--index", url, says="holds no moments")
+    pushed = json.loads(command.ok("push", index, url, "--json").stdout)
+    assert pushed["sent"] == pushed["moments"] == MomentIndex(index).num_moments
+    assert "nothing was sent" in command.ok("push", index, url).stderr
+
+    def asked(*options: object) -> tuple[list[object], list[object]]:
+        both = []
+        for place in (index, url):
+            lines = command.ok("search", *options, "--index", place, "--json").stdout.splitlines()
+            both.append([json.loads(line) for line in lines])
+        for ours, theirs in zip(*both, strict=True):
+            assert ours.pop("score") == pytest.approx(theirs.pop("score"), abs=1e-9)
+        return both[0], both[1]
+
+    (tmp_path / "sentences.txt").write_text("a person reads a book\na person sits down\n")
+    for options in (
+        ["a person opens the door"],
+        ["a person opens the door", "-k", "3", "--nms", "0.2", "--score", "product"],
+        ["a person opens the door", "--not", "a person closes the door", "--exact"],
+        ["a person opens the door", "--video", "v1", "--after", "3", "--max-length", "9"],
+        ["a person opens the door", "--where", "duration>=22", "--per-video", "1"],
+        ["--like", "v2@4-9"],
+        ["--queries", tmp_path / "sentences.txt"],
+    ):
+        ours, theirs = asked(*options)
+        assert ours
+        assert ours == theirs
+    table = command.ok("search", "a person reads a book", "--index", url, "-k", "2")
+    assert "proven exact" in table.stderr
+    assert len(table.stdout.splitlines()) == 3
+    ours = command.ok("search", "a person reads a book", "--index", url, "--model", lively / "model")
+    assert ours.stdout == command.ok("search", "a person reads a book", "--index", url).stdout
+    for wrong, says in (
+        (["--and", "a person"], "needs the index itself"),
+        (["--min-confidence", "0.5"], "needs the index itself"),
+        (["--where", "camera=porch"], "no column"),
+        (["--video", "nobody"], "nobody"),
+        (["--timeout", "0.000001"], "no answer"),
+    ):
+        result = command.run("search", "a person", "--index", url, *wrong)
+        assert result.exit_code
+        assert says in result.stderr
+        assert "Traceback" not in result.stderr
+    index.rename(tmp_path / "away.mmn")
+    command.fails("search", "a person", "--index", url, says="--model")
+    command.ok("search", "a person", "--index", url, "--model", tmp_path / "away.mmn")
+    refused = command.run("info", "--index", f"postgresql://me:{SECRET}@host/db")
+    assert refused.exit_code == 2
+    assert SECRET not in refused.output
