@@ -42,7 +42,10 @@ from .lists import nearest_lists, number_of_lists, train_lists
 BATCH = 1 << 13  # moments that are sent together
 _GROWN = 8  # times as many moments as the lists were made for: they are made anew
 _SHAPING = (EMBEDDINGS, HUBS, TUBES, VIDEOS, WINDOWS)  # files of a segment that a database has the content of
-_DEPTHS, _LEAST = (512, 1024, 2048, 4096), 4
+_DEPTHS = (512, 1024, 2048, 4096)
+# Moments that a search looks at, at least: it costs some milliseconds, and where there are few videos the queries
+# that it is tuned with are easier than sentences.
+_LEAST = 1 << 13
 _TUNING, _MEASURING = 64, 256  # queries that the search is tuned with, and measured with
 _TOP = 10
 Report = Callable[..., None]
@@ -294,7 +297,7 @@ def _tuned(index: MomentIndex, reader: Reader, report: Report) -> Published:
     queries, truth = _truth(index, 0, _TUNING)
     best, most = goal, -1.0
     for depth in _DEPTHS:
-        probes = min(_LEAST, goal.lists)
+        probes = min(-(-_LEAST * goal.lists // goal.moments), goal.lists)
         while True:
             report(probes, max(goal.lists, 1), what="measuring")
             reader.published = replace(goal, probes=probes, depth=depth)

@@ -28,6 +28,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch, *, lists: bool) -> None:
     """Fewer queries that are measured with; and lists for few moments, where they are tested."""
     monkeypatch.setattr(pushing, "_TUNING", 32 if lists else 4)
     monkeypatch.setattr(pushing, "_MEASURING", 4)
+    monkeypatch.setattr(pushing, "_LEAST", SMALL // 2)
     if lists:
         for place in ("mmn_index.databases.search.SCANNED", "mmn_index.index_build.push.SCANNED"):
             monkeypatch.setattr(place, SMALL)

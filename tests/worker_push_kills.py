@@ -33,7 +33,7 @@ from mmn_index.errors import DatabaseError
 from mmn_index.index import MomentIndex
 
 search.SCANNED = pushing.SCANNED = SMALL
-pushing._TUNING = pushing._MEASURING = 4
+pushing._TUNING = pushing._MEASURING = pushing._LEAST = 4
 pushing.BATCH = 256
 qdrant_writer._PATIENCE = 0.3
 
