@@ -16,7 +16,7 @@ from .stopwatch import Stopwatch
 from .table import Cell, VideoName, print_table
 
 if TYPE_CHECKING:
-    from mmn_index.databases.contract import Published
+    from mmn_index.databases.contract import Database, Published
     from mmn_index.databases.search import Found
     from mmn_index.databases.target import Target
     from mmn_index.index import Restriction
@@ -42,9 +42,7 @@ def search_in_database(
         refused: options that need the index itself, by their names, and their values.
     """
     from mmn_index.databases.connect import open_database
-    from mmn_index.databases.search import Like, published_in, search_database
-    from mmn_index.index.selection import parse_conditions
-    from mmn_index.scoring import Embeddings
+    from mmn_index.databases.search import published_in
     from mmn_index.search import SearchOptions
 
     for name, value in {**refused, "--min-confidence": options.pop("min_confidence")}.items():
@@ -54,33 +52,12 @@ def search_in_database(
             )
     stopwatch = click.get_current_context().ensure_object(Stopwatch)
     asked = Asked(**{field.name: options.pop(field.name) for field in fields(Asked)})
-    sentences = [query] if query is not None else read_lines(queries) if queries else []
     restriction, where = _restriction(options), options.pop("where")
     made = SearchOptions(restriction=restriction, **options, spent=stopwatch.lap("to read what is asked"))
     database = open_database(target)
     try:
         about = published_in(database)
-        search = partial(
-            search_database,
-            database,
-            conditions=parse_conditions(where, about.arrow),
-            score=asked.score,
-            hub=asked.hub,
-        )
-        if asked.like is not None:
-            found = search(Like(*moment_of(asked.like)), made)
-        else:
-            model = _model(about, asked.text_side, device)
-            made = replace(made, spent=stopwatch.lap("to load the model"))
-            if queries is not None:
-                sentences = fitting_lines(sentences, model, str(queries))
-            embedded = model.embed_sentences(sentences)
-            against = None if asked.without is None else model.embed_sentences([asked.without])
-            found = search(
-                [(text, Embeddings(*(x[n] for x in embedded))) for n, text in enumerate(sentences)],
-                made,
-                against=None if against is None else Embeddings(*(x[0] for x in against)),
-            )
+        found = _answers(database, about, asked, query, queries, device, where, made)
     finally:
         database.close()
     for one in found:
@@ -90,6 +67,40 @@ def search_in_database(
             _show(one, made, tubes=about.tubes, several=queries is not None)
     if playing:
         _play(found[0])
+
+
+def _answers(
+    database: "Database",
+    about: "Published",
+    asked: Asked,
+    query: str | None,
+    queries: Path | None,
+    device: str,
+    where: Sequence[str],
+    options: "SearchOptions",
+) -> "list[Found]":
+    """One for each sentence, or the one of --like."""
+    from mmn_index.databases.search import Like, search_database
+    from mmn_index.index.selection import parse_conditions
+    from mmn_index.scoring import Embeddings
+
+    conditions = parse_conditions(where, about.arrow)
+    search = partial(search_database, database, conditions=conditions, score=asked.score, hub=asked.hub)
+    if asked.like is not None:
+        return search(Like(*moment_of(asked.like)), options)
+    sentences = [query] if query is not None else read_lines(queries) if queries else []
+    model = _model(about, asked.text_side, device)
+    stopwatch = click.get_current_context().ensure_object(Stopwatch)
+    options = replace(options, spent=stopwatch.lap("to load the model"))
+    if queries is not None:
+        sentences = fitting_lines(sentences, model, str(queries))
+    embedded = model.embed_sentences(sentences)
+    against = None if asked.without is None else model.embed_sentences([asked.without])
+    return search(
+        [(text, Embeddings(*(x[n] for x in embedded))) for n, text in enumerate(sentences)],
+        options,
+        against=None if against is None else Embeddings(*(x[0] for x in against)),
+    )
 
 
 def _restriction(options: dict[str, Any]) -> "Restriction":

@@ -98,13 +98,18 @@ def search(
         return
     answers = question.answers()
     _print(question, answers, as_json)
-    if html and question.model is not None:
-        from .page import write_page
-
-        write_page(html, index, question.model, answers[0], question.score)
-        say(f"{html}: open it in a browser.")
+    if html:
+        _write_page(html, question, answers[0])
     if playing:
         _open(index, answers[0].hits[:1])
+
+
+def _write_page(path: Path, question: Question, answer: "Answer") -> None:
+    from .page import write_page
+
+    assert question.model is not None
+    write_page(path, question.index, question.model, answer, question.score)
+    say(f"{path}: open it in a browser.")
 
 
 def _check_usage(

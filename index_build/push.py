@@ -43,8 +43,8 @@ BATCH = 1 << 13  # moments that are sent together
 _GROWN = 8  # times as many moments as the lists were made for: they are made anew
 _SHAPING = (EMBEDDINGS, HUBS, TUBES, VIDEOS, WINDOWS)  # files of a segment that a database has the content of
 _DEPTHS = (512, 1024, 2048, 4096)
-# Moments that a search looks at, at least: it costs some milliseconds, and where there are few videos the queries
-# that it is tuned with are easier than sentences.
+# Moments that a search looks at, at least: it costs some milliseconds, and where there are few videos the
+# queries that it is tuned with are easier than sentences.
 _LEAST = 1 << 13
 _TUNING, _MEASURING = 64, 256  # queries that the search is tuned with, and measured with
 _TOP = 10

@@ -53,8 +53,12 @@ DIM = 12  # width of the features
 SLOW = (
     "test_golden_losses",
     "test_faults",
+    "test_conformance_qdrant",
+    "test_push_kills",
     "test_training",
     "test_bookmark",
+    "test_databases",
+    "test_conformance_postgres",
     "test_hard_negatives",
     "test_extract",
     "test_export",

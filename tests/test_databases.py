@@ -133,6 +133,9 @@ def test_names_of_columns_are_kept_where_a_database_takes_them() -> None:
     more = columns_of(pa.schema([("new", pa.int8()), *schema]), columns)
     assert more[: len(columns)] == columns
     assert [column.kind for column in more[len(columns) :]] == ["int"]
+    other = columns_of(pa.schema([("camera", pa.int8())]), columns[:1])
+    assert [(column.name, column.kind) for column in other] == [("camera", "int")]
+    assert other[0].key != "camera"
     odd = pa.schema([("list", pa.list_(pa.int8())), ("null", pa.null()), ("bytes", pa.binary())])
     assert columns_of(odd) == ()
 

@@ -51,6 +51,10 @@ ONLY_IN = {
         "mmn_index/cluster/crew.py",
         "mmn_index/cluster/actor.py",
     },
+    "psycopg": {f"mmn_index/databases/postgres{part}.py" for part in ("", "_reader", "_sql", "_writer")},
+    "qdrant_client": {
+        f"mmn_index/databases/qdrant_{part}.py" for part in ("query", "reader", "server", "writer")
+    },
     "av": {
         "mmn_index/video/container.py",
         "mmn_index/video/picture.py",

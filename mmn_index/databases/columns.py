@@ -34,16 +34,19 @@ class Column:
 
 
 def columns_of(schema: pa.Schema, known: Sequence[Column] = ()) -> tuple[Column, ...]:
-    """How columns are stored; those that are known stay as they are.
+    """How columns are stored; those that are known stay as they are, but for one that holds something else
+    now.
 
-    A column without any value, and one of lists, structures or bytes, is not stored: no condition can name
-    it.
+    A column without any value, and one of lists, structures or bytes, is not stored: no condition can
+    name it.
     """
     found = {column.name: column for column in known}
     used = {column.key for column in known} | _TAKEN
     for place, column in enumerate(schema):
         name, kind = column.name, kind_of(column.type)
-        if name in found or kind is None or name in ("first_moment", "num_moments"):
+        if kind is None or name in ("first_moment", "num_moments"):
+            continue
+        if name in found and found[name].kind == kind:
             continue
         key = name
         if name not in OWN and (not _PLAIN.fullmatch(name) or name in used):
