@@ -3,16 +3,17 @@ address, processes and a cable of its own. One cable is cut in the middle of eit
 
     OMP_NUM_THREADS=1 python benchmarks/four_hosts.py WORK OUT.json [--videos 60] [--queries 1000]
 
-As root, on Linux with the command `ip`. The hosts share the file system, as machines with a network file system
-do, but no memory and no other way to each other.
+As root, on Linux with the command `ip`. The hosts share the file system, as machines with a network file
+system do, but no memory and no other way to each other.
 
-- build: an index by the cluster, while the cable of a host is cut that works on it, equals that of one process,
-  byte for byte and answer for answer.
-- search: the answers of the cluster equal those of one process. A cable is cut under load: how many answers were
-  wrong, how many were partial and said so, and how long it took until they were whole again.
+- build: an index by the cluster, while the cable of a host is cut that works on it, equals that of one
+  process, byte for byte and answer for answer.
+- search: the answers of the cluster equal those of one process. A cable is cut under load: how many answers
+  were wrong, how many were partial and said so, and how long it took until they were whole again.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -34,7 +35,7 @@ HOSTS = 4
 BRIDGE, NAME, SUBNET = "mmn-bridge", "mmn-host", "10.77.0"
 PORT = 6399
 HEAD = f"{SUBNET}.1:{PORT}"
-RAY = Path(sys.executable).with_name("ray")
+RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
@@ -109,7 +110,7 @@ def join(host: int) -> None:
     """Make a host a node of the cluster."""
     which = ["--head", "--port", PORT, "--include-dashboard=false"] if host == 1 else ["--address", HEAD]
     here = ["--node-ip-address", f"{SUBNET}.{host}", "--num-cpus", 1, "--object-store-memory", STORE]
-    done(on(host, RAY, "start", *which, *here, "--disable-usage-stats", stdout=subprocess.DEVNULL))
+    done(on(host, *RAY, "start", *which, *here, "--disable-usage-stats", stdout=subprocess.DEVNULL))
 
 
 def building(work: Path, videos: int, queries: int) -> dict[str, Any]:
@@ -166,7 +167,7 @@ def searching(work: Path, queries: int) -> dict[str, Any]:
         repeat(call, LOAD)
     later = [(when - at, kind) for when, kind in seen]
     partial = [when for when, kind in later if kind == "partial"]
-    gaps = [b - a for (a, _), (b, _) in zip(later, later[1:], strict=False)]
+    gaps = [b - a for (a, _), (b, _) in itertools.pairwise(later)]
     return {
         **found,
         "a cable is cut": {
@@ -221,8 +222,8 @@ def main() -> None:
         threading.Thread(target=cut_when_told, args=(work / "cut", process), daemon=True).start()
         done(process)
         found = {
-            "command": f"OMP_NUM_THREADS=1 python benchmarks/four_hosts.py WORK OUT.json --videos {asked.videos} "
-            f"--queries {asked.queries}",
+            "command": "OMP_NUM_THREADS=1 python benchmarks/four_hosts.py WORK OUT.json --videos "
+            f"{asked.videos} --queries {asked.queries}",
             "machine": about(),
             "hosts": HOSTS,
             "build, a cable cut": built,
