@@ -50,7 +50,10 @@ class EdgeClient:
         for name, params in vectors_config.items():
             assert (params.distance, params.datatype) == (models.Distance.DOT, models.Datatype.FLOAT16)
             vectors[name] = edge.EdgeVectorParams(
-                size=params.size, distance=edge.Distance.Dot, datatype=edge.VectorStorageDatatype.Float16
+                size=params.size,
+                distance=edge.Distance.Dot,
+                datatype=edge.VectorStorageDatatype.Float16,
+                on_disk=params.on_disk,
             )
         index = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)
         self._folder.mkdir(parents=True)

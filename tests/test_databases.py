@@ -16,6 +16,7 @@ from conftest import Command
 from database_engine import DatabaseEngine, content, in_index, left_behind, make_small
 from edge_client import EdgeClient, Shared
 from mmn_index.index_build.push import push
+from qdrant_client import QdrantClient, models
 
 from mmn_index.databases import qdrant_writer
 from mmn_index.databases.columns import columns_of
@@ -217,6 +218,31 @@ def test_vectors_of_another_width_take_the_place(database: DatabaseEngine, tmp_p
     one = Collection(tmp_path / "one.mmn", videos=12, spaces=1)
     told(database._database, one.root, overwrite=True)
     assert content(database._database) == in_index(one.root)
+    two = Collection(tmp_path / "again.mmn", videos=12)
+    told(database._database, two.root, overwrite=True)
+    assert content(database._database) == in_index(two.root)
+
+
+def test_what_somebody_else_keeps_there_is_left_alone(
+    postgres_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Collection(tmp_path / "c.mmn", videos=5)
+    address = f"postgresql://postgres@/postgres?host={postgres_server}"
+    for table in ("moments", "films_videos"):
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(f"CREATE TABLE {table} (note text)")
+            opened = open_database(parse_target(f"{address}#{table.removesuffix('_videos')}"))
+            with pytest.raises(DatabaseError, match=f"did not make.*{table}"):
+                told(opened, made.root)
+            assert connection.execute(f"TABLE {table}").fetchall() == []
+            opened.close()
+    client = QdrantClient(":memory:")
+    client.create_collection("x", models.VectorParams(size=3, distance=models.Distance.COSINE))
+    client.upsert("x", [models.PointStruct(id=1, vector=[1, 2, 3])])
+    with pytest.raises(DatabaseError, match="not filled by"):
+        told(Qdrant(parse_target("qdrant://nowhere/x"), client), made.root)
+    assert client.count("x").count == 1
+    client.close()
 
 
 def test_a_second_push_at_the_same_time_is_refused(

@@ -17,7 +17,6 @@ from .target import Target
 _OLDEST = (0, 7)  # pgvector with halfvec
 _WAIT = 10  # seconds to connect
 _LOCK_WAIT = 10.0  # seconds that a push waits for one that was killed a moment ago
-_GONE = "another push replaced what was read"
 
 
 class Postgres:
@@ -72,6 +71,7 @@ class Postgres:
             )  # of a push that is killed
             self._check_extension()
             self._lock()
+            self._check_ours()
             for statement in statements.make_tables(self._names):
                 self._connection.execute(statement)
             published, staging = self._about()
@@ -106,6 +106,18 @@ class Postgres:
                 "later. Update it, then ALTER EXTENSION vector UPDATE."
             )
 
+    def _check_ours(self) -> None:
+        """Stop where tables of these names are somebody else's."""
+        found: dict[str, list[str]] = dict(
+            self._connection.execute(*statements.columns_of_tables(self._names)).fetchall()
+        )
+        about = found.get(self._names.collection)
+        if found and (about is None or {*about} != {"single", "published", "staging"}):
+            raise DatabaseError(
+                f"{self._target.shown}: there are tables of these names that `push` did not make "
+                f"({', '.join(sorted(found))}). Name another collection, behind the '#'."
+            )
+
     def _lock(self) -> None:
         self._connection.execute(f"SET lock_timeout = '{_LOCK_WAIT:g}s'")
         try:
@@ -129,7 +141,10 @@ class Postgres:
                 "videos only."
             ) from error
         except (errors.UndefinedTable, errors.UndefinedColumn) as error:
-            raise DatabaseError(f"{self._target.shown}: {_GONE} ({_line(error)}). Try again.") from error
+            raise DatabaseError(
+                f"{self._target.shown}: its tables are not as expected ({_line(error)}). Another push may "
+                "have replaced them: try again."
+            ) from error
         except psycopg.Error as error:
             reached = "cannot be reached" if isinstance(error, psycopg.OperationalError) else "refused"
             # Without the error behind it, which may quote the URL.

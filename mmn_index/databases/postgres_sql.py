@@ -81,6 +81,16 @@ def make_tables(names: Names) -> list[Composed]:
     ]
 
 
+def columns_of_tables(names: Names) -> Statement:
+    """The names of the columns of those tables that are there."""
+    tables = [names.collection, *(f"{names.collection}_{part}" for part in ("videos", "lists", "moments"))]
+    return SQL(
+        "SELECT c.relname, array_agg(a.attname::text) FROM pg_class c JOIN pg_attribute a ON a.attrelid = "
+        "c.oid WHERE c.relname = ANY(%s) AND pg_table_is_visible(c.oid) AND a.attnum > 0 AND NOT "
+        "a.attisdropped GROUP BY c.relname"
+    ).format(), [tables]
+
+
 def add_columns(names: Names, columns: Sequence[Column]) -> list[Composed]:
     """The columns of the user's, where they are not there yet."""
     return [

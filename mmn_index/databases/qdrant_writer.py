@@ -1,24 +1,32 @@
 """A push to Qdrant. There are no locks: a push says in a point of its own that it lives."""
 
 import hashlib
+import itertools
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from qdrant_client import models
 
-from ..errors import DatabaseError
+from ..errors import DatabaseError, MmnIndexError
 from .columns import Column, user_columns, values_of
 from .contract import Published, Rows, Staging
 from .qdrant_query import absent, index_of, key_of, match, match_any, payload_of
 from .qdrant_reader import QdrantReader
 from .qdrant_server import OWNER, PUBLISHED, STAGING, Server
 
+_VECTORS = ("contrastive", "iou")
+_KINDS = models.PayloadSchemaType
+_INDEXES = {
+    **dict.fromkeys(("segment", "video_id", "uri"), _KINDS.KEYWORD),
+    **dict.fromkeys(("video", "list", "centre_of"), _KINDS.INTEGER),
+    **dict.fromkeys(("duration", "start", "end", "length"), _KINDS.FLOAT),
+}
 _AT_ONCE = 256  # points of a request
 _BEAT = 1.0  # seconds between two signs of life of a push
 _PATIENCE = 5.0  # seconds without one, and it is taken for dead
@@ -32,32 +40,33 @@ class QdrantWriter:
         text = server.told(STAGING)
         self.staging = None if text is None else Staging.of(text)
         self._me, self._spaces = uuid.uuid4().hex, 2
+        self._ours = self.published is not None or self.staging is not None
         self._payloads: list[dict[str, Any]] = []  # of the videos of the segment that is sent
 
     @contextmanager
     def alive(self) -> Iterator[None]:
-        """Show that this push lives, as long as it does."""
+        """Show that this push lives, as long as it does, in a collection that is ours."""
         self._wait_for_others()
-        done = threading.Event()
+        done, beats = threading.Event(), itertools.count(1)
 
         def beat() -> None:
-            number = 0
             while not done.wait(_BEAT):
-                number += 1
-                if self._server.call("collection_exists"):
-                    self._server.tell(OWNER, f"{self._me} {number}")
+                if self._ours:
+                    with suppress(MmnIndexError):  # the push itself will say what is wrong
+                        self._server.tell(OWNER, f"{self._me} {next(beats)}")
 
-        if self._server.call("collection_exists"):
+        if self._ours:
             self._server.tell(OWNER, f"{self._me} 0")
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
         try:
             yield
-            done.set()
-            thread.join()
-            self._server.call("delete", points_selector=[OWNER], wait=True)
         finally:
             done.set()
+            thread.join()
+            with suppress(MmnIndexError):  # the server may be gone; then the next push waits a moment
+                if (self._server.told(OWNER) or "").startswith(self._me):
+                    self._server.call("delete", points_selector=[OWNER], wait=True)
 
     def _wait_for_others(self) -> None:
         owner, began = self._server.told(OWNER), time.monotonic()
@@ -75,58 +84,53 @@ class QdrantWriter:
 
     def stage(self, staging: Staging, published: Published) -> None:
         """See contract.Writer."""
-        sizes = self._sizes()
-        if sizes is not None and sizes != {published.joint_dim}:
-            self._server.call("delete_collection")  # a collection has vectors of one width
-            self.published, sizes = None, None
-        if sizes is None:
-            self._create(published)
+        wanted = dict.fromkeys(_VECTORS[: published.spaces], published.joint_dim)
+        there = self._widths()
+        if there is not None and there != wanted:
+            if not self._ours:
+                raise DatabaseError(
+                    f"{self._server.shown}: is there and was not filled by `push`: its vectors are {there}, "
+                    f"expected {wanted}. Name another collection."
+                )
+            self._ours = False  # no sign of life while there is no collection
+            self._server.call("delete_collection")  # what vectors it has was said when it was made
+            self.published, there = None, None
+        if there is None:
+            self._create(wanted)
+        indexes = {} if self.published is not None else dict(_INDEXES)
         known = () if self.published is None else self.published.columns
-        for column in user_columns(published.columns):
-            if column in known:
-                continue
-            self._server.call(
-                "create_payload_index", field_name=key_of(column), field_schema=index_of(column), wait=True
-            )
+        indexes |= {key_of(one): index_of(one) for one in user_columns(published.columns) if one not in known}
+        for name, kind in indexes.items():
+            self._server.call("create_payload_index", field_name=name, field_schema=kind, wait=True)
         self._server.tell(STAGING, staging.text())
         self._server.tell(OWNER, f"{self._me} 0")
+        self._ours = True
         self.staging, self._spaces = staging, published.spaces
 
-    def _sizes(self) -> set[int] | None:
-        """Widths of the vectors of the collection; None where there is none."""
+    def _widths(self) -> dict[str, int] | None:
+        """Of the vectors of the collection, by their names; None where there is no collection."""
         if not self._server.call("collection_exists"):
             return None
         vectors = self._server.call("get_collection").config.params.vectors
-        return {vectors[name].size for name in vectors}
+        if not isinstance(vectors, dict):
+            return {"": getattr(vectors, "size", 0)}
+        return {name: params.size for name, params in vectors.items()}
 
-    def _create(self, published: Published) -> None:
-        params = models.VectorParams(
-            size=published.joint_dim,
-            distance=models.Distance.DOT,
-            datatype=models.Datatype.FLOAT16,
-            on_disk=True,
-        )
-        names = ["contrastive", "iou"][: published.spaces]
+    def _create(self, widths: dict[str, int]) -> None:
         self._server.call(
             "create_collection",
-            vectors_config=dict.fromkeys(names, params),
+            vectors_config={
+                name: models.VectorParams(
+                    size=width,
+                    distance=models.Distance.DOT,
+                    datatype=models.Datatype.FLOAT16,
+                    on_disk=True,
+                )
+                for name, width in widths.items()
+            },
             hnsw_config=models.HnswConfigDiff(m=0),
             on_disk_payload=True,
         )
-        kinds = models.PayloadSchemaType
-        for name, kind in {
-            "segment": kinds.KEYWORD,
-            "video_id": kinds.KEYWORD,
-            "duration": kinds.FLOAT,
-            "uri": kinds.KEYWORD,
-            "video": kinds.INTEGER,
-            "list": kinds.INTEGER,
-            "centre_of": kinds.INTEGER,
-            "start": kinds.FLOAT,
-            "end": kinds.FLOAT,
-            "length": kinds.FLOAT,
-        }.items():
-            self._server.call("create_payload_index", field_name=name, field_schema=kind, wait=True)
 
     def lists(self, generation: int) -> np.ndarray | None:
         """See contract.Writer."""
@@ -142,7 +146,7 @@ class QdrantWriter:
         if not points or len(points) < points[0].payload["centres"]:
             return None
         points.sort(key=lambda point: point.payload["list"])
-        names = [name for name in ("contrastive", "iou") if name in points[0].vector]
+        names = [name for name in _VECTORS if name in points[0].vector]
         return np.array(
             [
                 np.concatenate([*(point.vector[name] for name in names), [point.payload["hub"]]])
@@ -179,7 +183,7 @@ class QdrantWriter:
             self._server.call("upsert", points=points, wait=True)
 
     def _vector_names(self) -> list[str]:
-        return ["contrastive", "iou"][: self._spaces]
+        return list(_VECTORS[: self._spaces])
 
     def begin(self, key: str, videos: pa.Table, skipped: Sequence[int], columns: Sequence[Column]) -> int:
         """See contract.Writer."""
