@@ -45,7 +45,7 @@ _SHAPING = (EMBEDDINGS, HUBS, TUBES, VIDEOS, WINDOWS)  # files of a segment that
 _DEPTHS = (512, 1024, 2048, 4096)
 # Moments that a search looks at, at least: it costs some milliseconds, and where there are few videos the
 # queries that it is tuned with are easier than sentences.
-_LEAST = 1 << 13
+_LEAST = 1 << 14
 _TUNING, _MEASURING = 64, 256  # queries that the search is tuned with, and measured with
 _TOP = 10
 Report = Callable[..., None]
