@@ -209,7 +209,7 @@ def test_each_shard_on_a_gpu_has_resources_of_its_own(
     fake = type("", (), {"StandardGpuResources": Resources, "GpuMultipleClonerOptions": Resources})
     fake.index_cpu_to_gpu_multiple_py = staticmethod(lambda resources, *_: given.extend(resources))  # type: ignore[attr-defined]
     index._index  # noqa: B018  # read by the FAISS that is here
-    monkeypatch.setattr(vectors, "_faiss", lambda: fake)
+    monkeypatch.setattr(vectors, "load_faiss", lambda: fake)
     vectors._resources.cache_clear()
     index.to([torch.device("cuda", number) for number in (0, 0, 1)])
     index.to([torch.device("cuda", 0)])
