@@ -75,6 +75,7 @@ def test_a_password_is_not_shown() -> None:
         f"postgresql://host/films#{'x' * 31}",
         f"postgresql://me:{SECRET}/x@host/films",
         f"qdrant://me:{SECRET}/x@host/films",
+        "mysql://host/films",
         "postgres:films",
     ],
 )

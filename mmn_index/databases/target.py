@@ -47,8 +47,8 @@ class Target:
 
 
 def is_target(text: str) -> bool:
-    """Whether a text is the URL of a database, right or wrong, and not a path."""
-    return re.match(r"(qdrants?|postgres(ql)?)://?", text) is not None
+    """Whether a text is a URL, right or wrong, and not a path. One slash of a known scheme is a slip."""
+    return re.match(r"[a-z][a-z0-9+.-]+://|(qdrants?|postgres(ql)?):/", text) is not None
 
 
 def parse_target(text: str) -> Target:
