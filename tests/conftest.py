@@ -298,8 +298,9 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
     """A chromium that draws pages; an event loop runs in this thread as long as there is one."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # of a machine that has other work
     path = shutil.which("chromium")
     if path is None:
         pytest.fail("the tests of pages drive chromium: apt-get install chromium")

@@ -106,7 +106,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     def go(where: str, **options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         page, said = context.new_page(), []
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         opened.append((page, said))
@@ -1049,7 +1049,10 @@ def test_a_link_to_what_is_beyond_the_video(visit: Callable[..., Page], address:
     start = 4 if opened == "4-900@one" else 0
     time = page.locator("#viewer .viewer-time")
     expect(time).to_have_text(f"0:0{start} {DASH} 0:06")
-    page.wait_for_function("(t) => document.querySelector('#viewer video')?.currentTime > t", arg=start)
+    page.wait_for_function("(t) => document.querySelector('#viewer video')?.currentTime >= t", arg=start)
+    # A browser may refuse to begin before somebody did something on the page; this asks as if somebody did.
+    page.evaluate("document.querySelector('#viewer video').play()")
+    page.wait_for_function("(t) => document.querySelector('#viewer video').currentTime > t", arg=start)
     page.wait_for_function("document.querySelector('#viewer canvas')?.width > 0")
     expect(page.locator("#viewer .map-problem")).to_be_hidden()
 
