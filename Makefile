@@ -2,7 +2,8 @@
 # make demo-full  the same on the whole sample world
 # make bench      every benchmark that needs nothing but the demo, small, into bench.json: under 5 minutes on two idle cores
 # make test       the tests
-# make check      format, lint, types, tests: what continuous integration runs
+# make docs       the documentation site, into build/site; any warning is an error
+# make check      format, lint, types, tests, docs: what continuous integration runs
 # Each creates .venv by itself. GPU=1 installs the FAISS that can use NVIDIA GPUs.
 
 PYTHON ?= python3
@@ -15,12 +16,12 @@ FAISS := $(if $(GPU),gpu,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(FAISS)
 
-.PHONY: default demo demo-full bench test check lint types clean
+.PHONY: default demo demo-full bench test check lint types docs clean
 default: test
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[$(FAISS),demo,test]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[$(FAISS),demo,docs,test]'
 	touch $@
 
 # One step of the demo: a title, then the command, which shows its progress.
@@ -76,7 +77,10 @@ types: $(INSTALLED)
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --target build/types .
 	cd build/types && ../../$(BIN)/mypy --config-file ../../setup.cfg -p mmn_index
 
-check: lint types test
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+check: lint types test docs
 
 clean:
 	rm -rf build $(DEMO)

@@ -34,12 +34,21 @@ def _text(help_text: str) -> Iterator[str]:
             continue
         lines = paragraph.removeprefix("\b").strip("\n").split("\n")
         title = [line for line in lines[:1] if len(lines) > 1 and not line.startswith(" ")]
-        yield from (*title, "", "```", *inspect.cleandoc("\n".join(lines[len(title) :])).split("\n"), "```", "")
+        yield from (
+            *title,
+            "",
+            "```",
+            *inspect.cleandoc("\n".join(lines[len(title) :])).split("\n"),
+            "```",
+            "",
+        )
 
 
 def _usage(context: click.Context) -> Iterator[str]:
     yield from ("```", context.get_usage().removeprefix("Usage: "), "```", "")
-    rows = [record for param in context.command.get_params(context) if (record := param.get_help_record(context))]
+    rows = [
+        record for param in context.command.get_params(context) if (record := param.get_help_record(context))
+    ]
     if rows:
         yield from ("| option | |", "|---|---|")
         yield from (f"| `{_cell(names)}` | {_cell(' '.join(text.split()))} |" for names, text in rows)

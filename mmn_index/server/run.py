@@ -60,8 +60,9 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
         if settings.workers == 1:
             _allow_files(settings.max_connections)
             server = _Server(_config(app, settings))
-            started(url)
-            with suppress(KeyboardInterrupt):  # uvicorn has ended in peace, and passes the signal on
+            # Uvicorn passes the signal on when it has ended in peace; before it runs, there is nothing to end.
+            with suppress(KeyboardInterrupt):
+                started(url)
                 server.run(sockets=[listener])
             return
         del app
