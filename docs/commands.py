@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Iterator
 
 import click
-
 from mmn_index.cli.main import SECTIONS, main
 
 _INTRO = """# Commands

@@ -37,7 +37,7 @@ class Shell:
     def type(self, line: str) -> str:
         """Run a command; what it printed. One that runs until it is told to end is told so."""
         endless = line.startswith("mmn-index serve") or "--watch" in line
-        running = subprocess.Popen(  # noqa: S602 - our own documentation
+        running = subprocess.Popen(
             f"exec {line}",
             shell=True,
             cwd=self.folder,

@@ -60,7 +60,7 @@ def run(settings: Settings, started: Callable[[str], None]) -> None:
         if settings.workers == 1:
             _allow_files(settings.max_connections)
             server = _Server(_config(app, settings))
-            # Uvicorn passes the signal on when it has ended in peace; before it runs, there is nothing to end.
+            # Uvicorn passes the signal on once it has ended in peace; before it runs nothing has to end.
             with suppress(KeyboardInterrupt):
                 started(url)
                 server.run(sockets=[listener])
