@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,21 @@ def index_option(command: Callable[..., Any], *, databases: bool = False) -> Cal
         show_envvar=True,
         help="Index directory, or a database that `push` filled." if databases else "Index directory.",
     )(command)
+
+
+def index_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The index that a command is about, as its only argument or as --index."""
+
+    @wraps(command)
+    def wrapped(index: Path | None, root: Path, **options: Any) -> Any:
+        context = click.get_current_context()
+        if index is None:
+            index = root
+        elif context.get_parameter_source("root") is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{index} and --index {root}: name one index.")
+        return command(root=index, **options)
+
+    return click.argument("index", type=IndexPath(databases=False), required=False)(index_option(wrapped))
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .build import index_option
+from .build import index_argument, index_option
 from .features import feature_options, open_source
 from .output import print_json, print_line, progress, say, short_path
 from .source import vector_options
@@ -40,7 +40,7 @@ def remove(videos: tuple[str, ...], root: Path) -> None:
 
 
 @click.command()
-@index_option
+@index_argument
 @vector_options
 def compact(root: Path, vectors: str, max_bytes_per_moment: float | None, max_latency: float | None) -> None:
     """Merge the segments of an index into one, without the removed videos.
@@ -49,7 +49,7 @@ def compact(root: Path, vectors: str, max_bytes_per_moment: float | None, max_la
 
     \b
     Example:
-        mmn-index compact --index collection.mmn
+        mmn-index compact collection.mmn
     """
     from mmn_index.index_build.candidates import Wish
     from mmn_index.index_build.change import compact as run
@@ -63,14 +63,14 @@ def compact(root: Path, vectors: str, max_bytes_per_moment: float | None, max_la
 
 
 @click.command()
-@index_option
+@index_argument
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def info(root: Path, as_json: bool) -> None:
     """Show what an index holds: counts, sizes, model, candidate indexes.
 
     \b
     Example:
-        mmn-index info --json
+        mmn-index info collection.mmn --json
     """
     from mmn_index.index import MomentIndex
 
@@ -283,7 +283,7 @@ def _columns(index: "MomentIndex") -> tuple[list[str], list[list[str]]]:
 
 
 @click.command()
-@index_option
+@index_argument
 @click.option(
     "--features", type=click.Path(path_type=Path), help="Embed a sample of videos again from these snippets."
 )
@@ -293,7 +293,7 @@ def verify(root: Path, features: Path | None) -> None:
 
     \b
     Example:
-        mmn-index verify --features features.h5
+        mmn-index verify collection.mmn --features features.h5
     """
     from contextlib import ExitStack
 

@@ -69,6 +69,18 @@ def test_the_index_is_found_by_environment_and_by_place(
     assert command.ok("search", "door").stdout == named
 
 
+@pytest.mark.parametrize("name", ["info", "verify", "compact"])
+def test_the_index_that_a_command_is_about_is_its_argument(
+    world: Path, command: Command, tmp_path: Path, name: str
+) -> None:
+    copy = Path(shutil.copytree(world / "collection.mmn", tmp_path / "copy.mmn"))
+    for named in ([copy], ["--index", copy]):
+        assert "copy.mmn" in command.ok(name, *named).output
+    both = command.run(name, copy, "--index", world / "collection.mmn")
+    assert both.exit_code == 2
+    assert "name one index" in both.output
+
+
 def test_eval_prints_recall_beside_chance(world: Path, command: Command) -> None:
     arguments = [
         "eval",
