@@ -42,10 +42,11 @@ class Hdf5Features:
         self.path = path
         try:
             self._file = h5py.File(path, "r")
-        except OSError as error:
+            form = self._file.attrs.get("format")
+        except (OSError, KeyError, RuntimeError) as error:  # what HDF5 says of damage is any of them
             hint = "Name the folder." if path.suffix in (".npy", ".npz") else "Is it complete?"
             raise FeatureError(f"{path}: cannot be read as HDF5 ({error}). {hint}") from error
-        if str(self._file.attrs.get("format")) == TUBES_FORMAT:  # a list may stand there, too
+        if str(form) == TUBES_FORMAT:  # a list may stand there, too
             self._file.close()
             raise FeatureError(
                 f"{path}: is a file of tubes (`mmn-index tubes`), expected snippet features of videos "

@@ -272,6 +272,7 @@ def test_a_setting_from_yaml(tmp_path: Path) -> None:
         ("train: {epochs: many}", "expected int"),
         ("model: {pooling_counts: 3}", "expected tuple"),
         ("base: vgg", "base is 'vgg'"),
+        ("base: [collection]", "expected one of collection"),
         ("- a", "found list"),
         ("a: [", "YAML"),
         ("train: {epochs: 0}", "above 0"),

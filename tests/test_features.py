@@ -143,6 +143,11 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         FeatureFile(tmp_path / "text.h5")
     with h5py.File(tmp_path / "empty.h5", "w"):
         pass
+    damaged = bytearray((tmp_path / "empty.h5").read_bytes())
+    damaged[112] = 0  # the root says that it is a group
+    (tmp_path / "rootless.h5").write_bytes(damaged)
+    with pytest.raises(FeatureError, match="cannot be read as HDF5"):
+        FeatureFile(tmp_path / "rootless.h5")
     with pytest.raises(FeatureError, match="holds no features"):
         FeatureFile(tmp_path / "empty.h5")
     write_features(tmp_path / "f.h5", 3)

@@ -160,7 +160,7 @@ def load_setting(name: str) -> Setting:
         )
     _check_keys(content, ["base", "model", "train", "loss"], str(path))
     base = content.get("base", "collection")
-    if base not in SETTINGS:
+    if not isinstance(base, str) or base not in SETTINGS:
         raise ConfigError(f"{path}: base is '{base}', expected one of {', '.join(SETTINGS)}.")
     return override(
         SETTINGS[base], {key: value for key, value in content.items() if key != "base"}, os.fspath(path)
