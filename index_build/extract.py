@@ -19,6 +19,7 @@ from ..feature_writer import FeatureWriter
 from ..left_out import SHOWN, LeftOut, refuse
 from ..origin import Known, Origin
 from ..places import check_folder
+from ..readable import typed
 from ..video.backbones import Backbone, load_backbone
 from .crew import Crew, Died
 from .describe import Described, Task, attempt, describer
@@ -288,7 +289,7 @@ def _name_taken(path: Path, video_id: str, why: str) -> LeftOut:
     return LeftOut(
         str(path),
         f"{path}: would be called '{video_id}', but {why}. Name it apart with --prefix, such as --prefix "
-        f"{path.parent.name}/, or choose another file with -o.",
+        f"{typed(f'{path.parent.name}/')}, or choose another file with -o.",
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mmn_index.left_out import LeftOut
+from mmn_index.readable import typed
 
 # Whether a file has the content of a hash; where `all` is false, its head, middle and tail are enough.
 SameContent = Callable[[Path, str, bool], bool]
@@ -246,8 +247,8 @@ class _Comparison:
         return LeftOut(
             str(file.path),
             f"{file.path}: would be called '{file.video_id}', but the index has a video '{file.video_id}'"
-            f"{where}. Name it apart with --prefix, such as --prefix {file.path.parent.name}/, or rename the "
-            "file.",
+            f"{where}. Name it apart with --prefix, such as --prefix "
+            f"{typed(f'{file.path.parent.name}/')}, or rename the file.",
         )
 
 

@@ -1,6 +1,8 @@
 """Texts of strangers, and times, as people read them."""
 
+import shlex
 import unicodedata
+from pathlib import Path
 
 
 def printable(text: str) -> str:
@@ -13,6 +15,22 @@ def printable(text: str) -> str:
     \x1b[31mred\n\u202e\xe9
     """
     return text if text.isprintable() else "".join(_escape(c) if is_control(c) else c for c in text)
+
+
+def typed(word: str | Path) -> str:
+    r"""A path or another word of a command, as somebody can type it in a shell.
+
+    >>> print(typed("my videos.mmn"), typed("-c.mmn"), typed("two\nlines"))
+    'my videos.mmn' ./-c.mmn $'two\nlines'
+    """
+    text = f"./{word}" if str(word).startswith("-") else str(word)
+    if any(is_control(c) for c in text):
+        text = text.replace("\\", "\\\\").replace("'", "\\'")
+        # Of "\x9b" a shell would make a byte.
+        return (
+            "$'" + "".join(f"\\u{ord(c):04x}" if "\x80" <= c <= "\xff" else printable(c) for c in text) + "'"
+        )
+    return shlex.quote(text)
 
 
 def is_control(character: str) -> bool:

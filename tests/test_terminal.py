@@ -30,6 +30,7 @@ from mmn_index.cli.table import VideoName, print_table
 
 from mmn_index.errors import DependencyError, VideoError
 from mmn_index.origin import source_of
+from mmn_index.readable import typed
 
 LINK = re.compile("\x1b\\]8;id=[0-9]+;([!-:<-~]*)\x1b\\\\(.*?)\x1b\\]8;;\x1b\\\\")
 STYLE = re.compile("\x1b\\[[0-9;]*m")
@@ -160,6 +161,25 @@ def test_no_name_steers_the_terminal_or_leaves_its_link(
     shown = "".join("".join(part for _, part in LINK.findall(text)).split())
     for name in HOSTILE:
         assert "".join(printable(name).split()) in shown
+
+
+def test_a_command_that_is_shown_can_be_typed(capfd: pytest.CaptureFixture[str]) -> None:
+    names = [name.replace("\0", "") for name in HOSTILE]
+    for name in [
+        *names,
+        "a b",
+        "it's $HOME \\ `id`",
+        "-c.mmn",
+        os.fsdecode(b"caf\xe9\n'\\'"),
+        "two\nlines",
+        "",
+    ]:
+        say(f"printf %s {typed(name)}")
+        command = capfd.readouterr().err.removesuffix("\n")
+        assert "\n" not in command
+        shell = {**os.environ, "LC_ALL": "C.UTF-8"}
+        found = subprocess.run(["bash", "-c", command], check=True, capture_output=True, env=shell).stdout
+        assert os.fsdecode(found).removeprefix("./") == name
 
 
 def test_a_name_is_a_link_only_where_its_file_is_there(screen: Callable[..., Screen], tmp_path: Path) -> None:
