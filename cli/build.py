@@ -194,7 +194,7 @@ def build(
         )
         features = inputs[0] if films is None else films.features
         if share is not None:
-            tell_shard(build_part(chosen, wanted, share, features, films, options), out, stored)
+            tell_shard(build_part(chosen, wanted, share, features, films, options), wanted, stored)
             return
         if session is not None:
             tell_left_out(build_on(session, chosen, wanted, features, films, options), out)

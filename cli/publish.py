@@ -46,7 +46,8 @@ def publish(
         if store is None:
             result = run(root, wish, overwrite=overwrite, report=report)
         else:
-            from mmn_index.index_build.shard_store import ShardStore, publish_stored
+            from mmn_index.index_build.publish_stored import publish_stored
+            from mmn_index.index_build.shard_store import ShardStore
 
             fetching = partial(report, what="fetching shards")
             kept = ShardStore(store)

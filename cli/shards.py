@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmn_index.readable import typed
+
 from .cluster import tell_embedded
 from .features import open_source
 from .left_out import tell_left_out
@@ -174,7 +176,7 @@ def store_of(url: str | None, share: "Share | None") -> "ShardStore | None":
     """Where --store says that shards are stored; None where it does not.
 
     Raises:
-        ConfigError, DependencyError: nothing can be stored there.
+        ConfigError, DependencyError, OutputError: nothing can be stored there.
     """
     if url is None:
         return None
@@ -182,21 +184,24 @@ def store_of(url: str | None, share: "Share | None") -> "ShardStore | None":
         raise click.UsageError("--store stores a shard: name which with --shard.")
     from mmn_index.index_build.shard_store import ShardStore
 
-    return ShardStore(url)
+    store = ShardStore(url)
+    store.check()
+    return store
 
 
-def tell_shard(result: "ShardResult", out: Path, store: "ShardStore | None" = None) -> None:
+def tell_shard(result: "ShardResult", wanted: Wanted, store: "ShardStore | None" = None) -> None:
     """Store a shard where it is to be stored; say what it holds, and what is to be done next. End with code 3
     where something was left out.
     """
     for remark in result.remarks:
         say(remark)
-    done, where = "was complete already" if result.there else "is complete", ""
+    done, more = "was complete already" if result.there else "is complete", ""
     if store is not None:
-        store.put(out, result.share, "".join(f"{printable(one.why)}\n" for one in result.left_out))
-        done, where = f"is stored at {store.url}", f" --store {store.url}"
+        store.put(wanted.out, result.share, "".join(f"{printable(one.why)}\n" for one in result.left_out))
+        done, more = f"is stored at {store.shown}", f" --store {typed(store.shown)}"
+    more += " --overwrite" * wanted.overwrite
     say(
         f"{result.place}: shard {result.share} {done}, {result.moments:,} moments of {result.videos:,} "
-        f"videos. Once all {result.share.of} are: mmn-index publish {out}{where}"
+        f"videos. Once all {result.share.of} are: mmn-index publish {typed(wanted.out)}{more}"
     )
     tell_left_out(result.left_out, result.place)

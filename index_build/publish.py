@@ -21,6 +21,7 @@ from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.writer import adopted_name, lock
 from mmn_index.left_out import LeftOut
 from mmn_index.places import aside, beside
+from mmn_index.readable import typed
 
 from .build import there_already
 from .candidates import Wish, choose, tune_together
@@ -56,6 +57,7 @@ def publish(
     overwrite: bool = False,
     fill: Filler | None = None,
     report: Report = lambda done, total: None,
+    also: Callable[[Path], None] = lambda gone: None,
 ) -> PublishResult:
     """Make one index of all parts of a build, and remove the parts.
 
@@ -64,29 +66,52 @@ def publish(
         overwrite: replace an index at `root`.
         fill: fills the candidate indexes; None does it here.
         report: called with (candidate indexes filled, in all).
+        also: see `finished`.
 
     Raises:
         MomentIndexError: parts are missing, being written, damaged, or not of one build.
         ConfigError: no such candidate index.
         OutputError: there is an index already, or it cannot be written.
     """
-    gone = beside(shards_of(root), ".done")
-    if gone.exists():  # a run was killed while it removed them
-        left_out = _left_out(gone)
-        shutil.rmtree(gone, ignore_errors=True)
-        if not shards_of(root).exists():
-            return replace(_result(root, read_manifest(root)), left_out=left_out)
+    earlier = finished(root, also)
+    if earlier is not None and not shards_of(root).exists():
+        return earlier
     with held_parts(root) as parts, IndexWriter(root, anew=overwrite) as writer:
         left_out = _left_out(shards_of(root))
         manifest = writer.manifest
-        if manifest is None or not _is_of(manifest, parts.values()):
+        if manifest is None or not is_of(manifest, parts.values()):
             if manifest is not None and not overwrite:
                 raise there_already(root)
             manifest = _published(writer, parts, wish or Wish(), fill or fill_here, report)
-        shards_of(root).rename(gone)
+        shards_of(root).rename(gone := _gone(root))
         result = replace(_result(root, manifest), left_out=left_out)
+    also(gone)
     shutil.rmtree(gone, ignore_errors=True)
     return result
+
+
+def finished(root: Path, also: Callable[[Path], None] = lambda gone: None) -> PublishResult | None:
+    """Remove the parts that an index has been made of, also where a run was killed meanwhile.
+
+    Args:
+        also: called with their folder before that, to remove what else belongs to them.
+
+    Returns:
+        What had been made; None where nothing was left to be removed, or the index is gone.
+    """
+    gone, result = _gone(root), None
+    if not gone.exists():
+        return None
+    if (root / NAME).is_file():
+        result = replace(_result(root, read_manifest(root)), left_out=_left_out(gone))
+        also(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+    return result
+
+
+def _gone(root: Path) -> Path:
+    """What the folder of the parts is called once the index has them all."""
+    return beside(shards_of(root), ".done")
 
 
 @contextmanager
@@ -101,8 +126,8 @@ def held_parts(root: Path) -> Iterator[dict[Share, Manifest]]:
     shares = shares_begun(root)
     if not shares:
         raise MomentIndexError(
-            f"{folder}: holds no shards, so there is nothing to publish. `mmn-index build ... -o {root} "
-            "--shard 1/N` makes the first of N."
+            f"{folder}: holds no shards, so there is nothing to publish. `mmn-index build ... -o "
+            f"{typed(root)} --shard 1/N` makes the first of N.{perhaps_published(root)}"
         )
     with ExitStack() as held:
         for share in shares:
@@ -117,12 +142,25 @@ def held_parts(root: Path) -> Iterator[dict[Share, Manifest]]:
             for share in shares
             if (place_of(root, share) / NAME).is_file()
         }
-        _check(root, shares, parts)
+        check_parts(root, shares, parts)
         yield parts
 
 
-def _check(root: Path, shares: Sequence[Share], parts: Mapping[Share, Manifest]) -> None:
-    """Whether the parts are all parts of one build."""
+def perhaps_published(root: Path) -> str:
+    """What to add where there are no parts: a run that was killed at its very end leaves none."""
+    return f" {root} is an index: an earlier run may have made it of them." if (root / NAME).is_file() else ""
+
+
+def check_parts(root: Path, shares: Sequence[Share], parts: Mapping[Share, Manifest]) -> None:
+    """Make sure that parts are all parts of one build.
+
+    Args:
+        shares: those that have been begun.
+        parts: those that are complete.
+
+    Raises:
+        MomentIndexError: they are not.
+    """
     of = shares[0].of
     lacking = [Share(number, of) for number in range(1, of + 1) if Share(number, of) not in parts]
     if lacking:
@@ -160,7 +198,7 @@ def _listed(shares: Sequence[str]) -> str:
     return f"{', '.join(shares[:8])}{more} {'is' if len(shares) == 1 else 'are'}"
 
 
-def _is_of(manifest: Manifest, parts: Iterable[Manifest]) -> bool:
+def is_of(manifest: Manifest, parts: Iterable[Manifest]) -> bool:
     """Whether an index is what these parts make: a run was killed after it had published them."""
     names = [adopted_name(manifest.version - 1, entry) for part in parts for entry in part.segments]
     return bool(names) and names == [entry.id for entry in manifest.segments]

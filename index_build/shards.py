@@ -8,7 +8,7 @@ process that comes to a part which another one has is refused, by the lock that 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -71,14 +71,24 @@ def shares_begun(root: Path) -> list[Share]:
             number, of = int(named[1]), int(named[2])
             found += [Share(number, of)] if 1 <= number <= of else []
     found.sort(key=lambda share: (share.of, share.number))
-    counts = sorted({share.of for share in found})
-    if len(counts) > 1:
-        told = (f"of {of} ({', '.join(str(share) for share in found if share.of == of)})" for of in counts)
-        raise MomentIndexError(
-            f"{folder}: has shards {' and '.join(told)}, which do not belong together. Remove the folders of "
-            "those that are not wanted."
-        )
+    check_counts(f"{folder}: has", found, "Remove the folders of those that are not wanted.")
     return found
+
+
+def check_counts(has: str, shares: Sequence[Share], remedy: str) -> None:
+    """Make sure that parts are of one count.
+
+    Args:
+        has: what has them, and the verb.
+        shares: in the order in which they are to be named.
+
+    Raises:
+        MomentIndexError: they are not.
+    """
+    counts = list(dict.fromkeys(share.of for share in shares))
+    if len(counts) > 1:
+        told = (f"of {of} ({', '.join(str(share) for share in shares if share.of == of)})" for of in counts)
+        raise MomentIndexError(f"{has} shards {' and '.join(told)}, which do not belong together. {remedy}")
 
 
 def whole_of(
