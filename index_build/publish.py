@@ -79,7 +79,7 @@ def publish(
     with held_parts(root) as parts, IndexWriter(root, anew=overwrite) as writer:
         left_out = _left_out(shards_of(root))
         manifest = writer.manifest
-        if manifest is None or not is_of(manifest, parts.values()):
+        if overwrite or manifest is None or not is_of(manifest, parts.values()):
             if manifest is not None and not overwrite:
                 raise there_already(root)
             manifest = _published(writer, parts, wish or Wish(), fill or fill_here, report)
@@ -200,8 +200,17 @@ def _listed(shares: Sequence[str]) -> str:
 
 def is_of(manifest: Manifest, parts: Iterable[Manifest]) -> bool:
     """Whether an index is what these parts make: a run was killed after it had published them."""
-    names = [adopted_name(manifest.version - 1, entry) for part in parts for entry in part.segments]
-    return bool(names) and names == [entry.id for entry in manifest.segments]
+    full = [part for part in parts if part.segments]
+    entries = [entry for part in full for entry in part.segments]
+    names = [adopted_name(manifest.version - 1, entry) for entry in entries]
+    if not names or names != [entry.id for entry in manifest.segments]:
+        return False
+    # Of the same name may be what has other columns, another score or another bank.
+    made, here = (
+        replace(one, segments=(), shard=None, model_files={}, version=0) for one in (full[0], manifest)
+    )
+    pairs = zip(entries, manifest.segments, strict=True)
+    return made == here and all(part.files.items() <= published.files.items() for part, published in pairs)
 
 
 def _published(

@@ -232,6 +232,32 @@ def test_a_shard_that_was_changed(lively: Path, features: Path, command: Command
     assert sorted(MomentIndex(root).video_ids) == sorted(f"v{number}" for number in range(11))
 
 
+def test_what_differs_from_the_index_in_little_is_not_taken_for_it(
+    lively: Path, features: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same embeddings with other columns, another score or another candidate index."""
+    monkeypatch.setattr(candidates, "_QUERIES", 8)
+    root = tmp_path / "c.mmn"
+    (tmp_path / "m.csv").write_text("video_id,camera\nv0,porch\n")
+    again = [lively / "model", features, "--overwrite"]
+    in_parts(command, root, 2, *again)
+    command.ok("publish", root)
+    in_parts(command, root, 2, *again, "--metadata", tmp_path / "m.csv")
+    command.fails("publish", root, says="there is an index already")
+    command.ok("publish", root, "--overwrite")
+    assert "camera" in MomentIndex(root).columns.names
+    in_parts(command, root, 2, *again, "--score", "product")
+    command.fails("publish", root, says="there is an index already")
+    command.ok("publish", root, "--overwrite")
+    assert MomentIndex(root).manifest.score.name == "product"
+    in_parts(command, root, 2, *again, "--score", "product")
+    command.ok("publish", root, "--overwrite", "--vectors", "IVF4,SQ8")
+    assert {entry.candidates.factory for entry in read_manifest(root).segments if entry.candidates} == {
+        "IVF4,SQ8"
+    }
+    assert verify(root) == []
+
+
 def test_who_comes_second_is_refused(lively: Path, features: Path, command: Command, tmp_path: Path) -> None:
     root = tmp_path / "c.mmn"
     in_parts(command, root, 2, lively / "model", features)
