@@ -6,16 +6,12 @@ version is published in one step, and what nobody needs any more is deleted. A p
 continued by the next one, from the last moments that arrived.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from mmn_index import checkpoint
-from mmn_index.databases.columns import columns_of
 from mmn_index.databases.contract import (
     Chosen,
     Database,
@@ -23,25 +19,20 @@ from mmn_index.databases.contract import (
     PushedSegment,
     Reader,
     Rows,
-    Staging,
     Writer,
-    schema_text,
 )
-from mmn_index.databases.search import SCANNED, search_reader
-from mmn_index.errors import CheckpointError, DatabaseError, MomentIndexError
+from mmn_index.databases.search import search_reader
+from mmn_index.errors import DatabaseError, MomentIndexError
 from mmn_index.index import MomentIndex
 from mmn_index.index.segment import Segment
-from mmn_index.index.segment_files import EMBEDDINGS, HUBS, TUBES, VIDEOS, WINDOWS
 from mmn_index.scoring import Embeddings
 from mmn_index.search import SearchOptions, search_embeddings
-from mmn_index.zero_shot import is_zero_shot
 
 from .candidates import RECALL, measuring_queries
-from .lists import nearest_lists, number_of_lists, train_lists
+from .lists import nearest_lists, train_lists
+from .push_plan import make_plan
 
 BATCH = 1 << 13  # moments that are sent together
-_GROWN = 8  # times as many moments as the lists were made for: they are made anew
-_SHAPING = (EMBEDDINGS, HUBS, TUBES, VIDEOS, WINDOWS)  # files of a segment that a database has the content of
 _DEPTHS = (512, 1024, 2048, 4096)
 # Moments that a search looks at, at least: it costs some milliseconds, and where there are few videos the
 # queries that it is tuned with are easier than sentences.
@@ -70,14 +61,17 @@ def push(index: MomentIndex, database: Database, report: Report, *, overwrite: b
         DatabaseError: it cannot be reached, holds another index, or another push is under way.
         MomentIndexError: embeddings are no numbers.
     """
-    with database.pushing() as writer:
-        staging, goal = _plan(index, writer, overwrite=overwrite)
+    with database.pushing(anew=overwrite) as writer:
         before = writer.published
+        plan = make_plan(index, before, writer.staging, overwrite=overwrite)
+        goal = plan.goal
         if before is not None and _same(before, goal):
             writer.sweep(before)
             return Pushed(before, 0, 0, 0, True, _left_out(index, goal))
-        writer.stage(staging, goal)
+        writer.discard(plan.fresh, goal.generation if plan.fresh_lists else None)
+        writer.stage(goal)
         centres = _lists(index, writer, goal)
+        goal = replace(goal, lists=0 if centres is None else len(centres))
         sent, segments = _send(index, writer, goal, centres, report)
         goal = replace(goal, swept=False)
         if goal.lists or not database.proves:
@@ -88,101 +82,6 @@ def push(index: MomentIndex, database: Database, report: Report, *, overwrite: b
         goal = replace(goal, swept=True)
         writer.publish(goal)
         return Pushed(goal, sent, segments, removed, False, _left_out(index, goal))
-
-
-def _plan(index: MomentIndex, writer: Writer, *, overwrite: bool) -> tuple[Staging, Published]:
-    """What is under way, and what will be published; not yet measured."""
-    manifest, before = index.manifest, writer.published
-    origin, wanted = str(index.root.resolve()), _wanted_lists(index.num_moments)
-    if before is not None and not overwrite:
-        _refuse_another(index, before, origin)
-    digests = {segment.entry.id: _digest(segment) for segment in index.segments}
-    anew = overwrite or before is None or before.spaces != manifest.spaces
-    if before is not None and not anew:
-        changed = any(digests.get(one.id, one.digest) != one.digest for one in before.segments)
-        outgrown = wanted and index.num_moments > _GROWN * max(before.trained, 1)
-        anew = changed or bool(outgrown) or before.joint_dim != manifest.joint_dim
-    under_way = writer.staging
-    if under_way is not None and (under_way.origin, under_way.fingerprint) != (origin, manifest.fingerprint):
-        under_way = None
-    generation = 1 if before is None else before.generation + anew
-    if writer.staging is not None and anew:
-        # A push that was killed may have begun it: continued if it was one of this index.
-        generation = max(generation, writer.staging.generation + (under_way is None))
-    known = {} if under_way is None or under_way.generation != generation else dict(under_way.skipped)
-    published = {} if before is None or anew else {one.key: one for one in before.segments}
-    segments = []
-    for segment in index.segments:
-        entry = segment.entry
-        key = f"{entry.id}.{generation}"
-        skipped = published[key].skipped if key in published else known.get(key, tuple(entry.removed))
-        segments.append(
-            PushedSegment(
-                key, entry.id, digests[entry.id], entry.moments, entry.videos, skipped, tuple(entry.removed)
-            )
-        )
-    trained = index.num_moments if anew or before is None else before.trained
-    if under_way is not None and under_way.generation == generation:
-        trained = under_way.trained
-    staging = Staging(
-        generation, origin, manifest.fingerprint, {one.key: one.skipped for one in segments}, trained
-    )
-    lists = (wanted if trained > SCANNED else 0) if anew or before is None else before.lists
-    columns = columns_of(index.columns, () if before is None else before.columns)
-    goal = Published(
-        generation=generation,
-        version=manifest.version,
-        origin=origin,
-        fingerprint=manifest.fingerprint,
-        video_side=_video_side(index),
-        joint_dim=manifest.joint_dim,
-        spaces=manifest.spaces,
-        longest=manifest.longest,
-        per_window=len(manifest.grid),
-        tubes=manifest.tubes,
-        score=manifest.score,
-        schema=schema_text(index.columns),
-        columns=columns,
-        segments=tuple(segments),
-        moments=index.num_moments,
-        lists=lists,
-        trained=trained,
-    )
-    return staging, goal
-
-
-def _video_side(index: MomentIndex) -> str | None:
-    """What another text side must have in common with the index's model."""
-    try:
-        return None if is_zero_shot(index.model_path) else checkpoint.info(index.model_path).video_fingerprint
-    except CheckpointError:
-        return None  # an index without its model is searched with the model of its fingerprint
-
-
-def _wanted_lists(moments: int) -> int:
-    return number_of_lists(moments) if moments > SCANNED else 0
-
-
-def _digest(segment: Segment) -> str:
-    files = {name: about for name, about in segment.entry.files.items() if name in _SHAPING}
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _refuse_another(index: MomentIndex, before: Published, origin: str) -> None:
-    """Stop where a collection holds another index, or a later version."""
-    ids = {segment.entry.id for segment in index.segments}
-    related = before.origin == origin or bool(ids & {one.id for one in before.segments})
-    if before.fingerprint != index.manifest.fingerprint or not related:
-        raise DatabaseError(
-            f"the collection holds the index {before.origin} of model {before.fingerprint[:16]}, not "
-            f"{origin} of model {index.manifest.fingerprint[:16]}. Name another collection, or replace it "
-            "with --overwrite."
-        )
-    if before.version > index.version:
-        raise DatabaseError(
-            f"the collection holds version {before.version} of the index, {origin} is version "
-            f"{index.version}. Push the later one, or go back with --overwrite."
-        )
 
 
 def _same(before: Published, goal: Published) -> bool:

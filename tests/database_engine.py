@@ -30,7 +30,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch, *, lists: bool) -> None:
     monkeypatch.setattr(pushing, "_MEASURING", 4)
     monkeypatch.setattr(pushing, "_LEAST", SMALL // 2)
     if lists:
-        for place in ("mmn_index.databases.search.SCANNED", "mmn_index.index_build.push.SCANNED"):
+        for place in ("mmn_index.databases.search.SCANNED", "mmn_index.index_build.push_plan.SCANNED"):
             monkeypatch.setattr(place, SMALL)
 
 

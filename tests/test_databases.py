@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import conformance
 import psycopg
 import pyarrow as pa
 import pytest
@@ -15,17 +17,19 @@ from conformance import Collection
 from conftest import Command
 from database_engine import DatabaseEngine, content, in_index, left_behind, make_small
 from edge_client import EdgeClient, Shared
+from mmn_index.index_build.change import remove
 from mmn_index.index_build.push import push
 from qdrant_client import QdrantClient, models
 
-from mmn_index.databases import qdrant_writer
+from mmn_index.databases import postgres_writer, qdrant_writer
 from mmn_index.databases.columns import columns_of
 from mmn_index.databases.connect import open_database
-from mmn_index.databases.contract import Database
+from mmn_index.databases.contract import Database, Published, Rows
+from mmn_index.databases.postgres import Postgres
 from mmn_index.databases.qdrant import Qdrant
 from mmn_index.databases.target import is_target, parse_target
 from mmn_index.errors import ConfigError, DatabaseError, DependencyError
-from mmn_index.index import IndexWriter, MomentIndex
+from mmn_index.index import IndexWriter, MomentIndex, Restriction
 from mmn_index.search import SearchOptions
 
 SECRET = "hunter2"
@@ -222,6 +226,138 @@ def test_vectors_of_another_width_take_the_place(database: DatabaseEngine, tmp_p
     two = Collection(tmp_path / "again.mmn", videos=12)
     told(database._database, two.root, overwrite=True)
     assert content(database._database) == in_index(two.root)
+
+
+class KilledError(Exception):
+    """Where a push is made to end."""
+
+
+def killed_after(database: DatabaseEngine, root: Path, batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push that ends when some batches have arrived, and all that it says with it."""
+    left, work = batches, database._opened()
+    writer = postgres_writer.PostgresWriter if isinstance(work, Postgres) else qdrant_writer.QdrantWriter
+    add = writer.add
+
+    def counted(self: Any, key: str, rows: Rows) -> None:
+        nonlocal left
+        if not left:
+            raise KilledError
+        left -= 1
+        add(self, key, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "add", counted)
+        patched.setattr("mmn_index.index_build.push.BATCH", 50)
+        with pytest.raises(KilledError):
+            told(work, root)
+    work.close()
+
+
+@pytest.mark.parametrize("when", ["never sent", "deleted"])
+def test_a_copy_that_still_has_a_video_brings_it_back(
+    database: DatabaseEngine, tmp_path: Path, when: str
+) -> None:
+    collection = Collection(tmp_path / "c.mmn", videos=20)
+    copy = tmp_path / "copy.mmn"
+    shutil.copytree(collection.root, copy)
+    if when == "deleted":
+        database.put(collection.root)
+    collection.remove(["v1"])
+    database.put(collection.root)
+    for name in ("v2", "v3"):
+        remove(copy, [name])
+    database.put(copy)
+    assert content(database._database) == in_index(copy)
+    assert left_behind(database._database) == 0
+    assert database.find(collection.queries(1), SearchOptions(restriction=Restriction(videos=("v1",))))[
+        0
+    ].hits
+    remove(copy, ["v1"])  # nothing is missing of what is there: nothing is sent
+    database.put(copy)
+    assert (database.pushed.sent, database.pushed.removed) == (0, 1)
+    assert content(database._database) == in_index(copy)
+
+
+@pytest.mark.parametrize("first", ["nothing is there", "something is there"])
+def test_a_killed_push_is_continued_from_another_copy(
+    database: DatabaseEngine, tmp_path: Path, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = Collection(tmp_path / "c.mmn", videos=20)
+    if first == "something is there":
+        database.put(collection.root)
+        collection.add(["new"])
+        collection.add([f"v{number}" for number in range(20, 40)])
+    copies = [tmp_path / f"{number}.mmn" for number in range(3)]
+    for copy, names in zip(copies, (["v31", "v3"], ["v32", "v4"], ["v31", "v3", "v39", "v5"]), strict=True):
+        shutil.copytree(collection.root, copy)
+        remove(copy, [name for name in names if name in collection.videos])
+    killed_after(database, copies[0], 5, monkeypatch)
+    killed_after(database, copies[1], 3, monkeypatch)  # has what the first left out: from the first moment
+    killed_after(database, copies[0], 5, monkeypatch)
+    database.put(copies[2])  # lacks what the first left out, and more: continued
+    assert 0 < database.pushed.sent < MomentIndex(copies[2]).num_moments
+    assert content(database._database) == in_index(copies[2])
+    collection.remove(["v0"])
+    collection.remove(["v1"])  # a later version, in which others are live
+    killed_after(database, collection.root, 2, monkeypatch)
+    database.put(collection.root)
+    assert 0 < database.pushed.sent < MomentIndex(collection.root).num_moments
+    assert content(database._database) == in_index(collection.root)
+    assert left_behind(database._database) == 0
+
+
+def test_columns_of_another_kind_take_the_place(
+    database: DatabaseEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: list[tuple[str, list[Any], pa.DataType]] = [
+        ("whole numbers", [1, 2, 3], pa.int32()),
+        ("text", ["1", "2", "3"], pa.string()),
+        ("fractions", [1.0, 2.0, 3.0], pa.float32()),
+        ("a dictionary", ["1", "2", "3"], pa.dictionary(pa.int8(), pa.string())),
+        ("whole numbers", [1, 2, 3], pa.int64()),
+    ]
+    for place, (name, values, kind) in enumerate(kinds):
+        monkeypatch.setitem(conformance._TYPES, "level", kind)
+        video = Collection._video
+        level = lambda self, values=values, video=video: changed(video(self), values)  # noqa: E731
+        with monkeypatch.context() as patched:
+            patched.setattr(Collection, "_video", level)
+            collection = Collection(tmp_path / f"{place}.mmn", videos=20)
+        if place == 0:
+            killed_after(database, collection.root, 2, monkeypatch)
+            continue
+        told(database._database, collection.root, overwrite=True)
+        found = database.find(collection.queries(2), SearchOptions(k=50), where=["level=2"])
+        assert {hit.video_id for answer in found for hit in answer.hits} <= {
+            video for video, one in collection.videos.items() if one["metadata"]["level"] == values[1]
+        }, name
+        assert all(len(answer.hits) == 50 for answer in found)
+
+
+def changed(video: dict[str, Any], values: list[Any]) -> dict[str, Any]:
+    level = values[video["metadata"]["level"] % 3]
+    return {**video, "metadata": {**video["metadata"], "level": level}}
+
+
+def test_a_record_that_cannot_be_read_is_replaced_by_overwriting(
+    database: DatabaseEngine, tmp_path: Path
+) -> None:
+    collection = Collection(tmp_path / "c.mmn", videos=12)
+    database.put(collection.root)
+    with database._database.pushing() as writer:
+        assert writer.published is not None
+        text = Published.text
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Published, "text", lambda self: text(self).replace('"format": 1', '"format": 9'))
+            writer.stage(writer.published)
+            writer.publish(writer.published)
+    with pytest.raises(DatabaseError, match="--overwrite"):
+        told(database._database, collection.root)
+    with pytest.raises(DatabaseError, match="of another format"):
+        content(database._database)
+    told(database._database, collection.root, overwrite=True)
+    assert content(database._database) == in_index(collection.root)
+    assert left_behind(database._database) == 0
 
 
 def test_what_somebody_else_keeps_there_is_left_alone(

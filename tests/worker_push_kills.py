@@ -25,6 +25,7 @@ from database_engine import SMALL, content, in_index, left_behind
 from edge_client import EdgeClient
 from forks import forked
 from mmn_index.index_build import push as pushing
+from mmn_index.index_build import push_plan
 
 from mmn_index.databases import postgres, qdrant, qdrant_server, qdrant_writer, search
 from mmn_index.databases.contract import Database
@@ -32,7 +33,7 @@ from mmn_index.databases.target import parse_target
 from mmn_index.errors import DatabaseError
 from mmn_index.index import MomentIndex
 
-search.SCANNED = pushing.SCANNED = SMALL
+search.SCANNED = push_plan.SCANNED = SMALL
 pushing._TUNING = pushing._MEASURING = pushing._LEAST = 4
 pushing.BATCH = 256
 qdrant_writer._PATIENCE = 0.3

@@ -7,7 +7,7 @@ next.
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
@@ -125,31 +125,28 @@ class Published:
         return replace(self.score, name=name, hub=default if hub is None else hub)
 
 
+def read_record(text: str | None, where: str, *, needed: bool = True) -> Published | None:
+    """What a database says of its index, or of a push that is under way; None where it says nothing.
+
+    Args:
+        needed: else what cannot be read counts as nothing.
+
+    Raises:
+        DatabaseError: it is damaged, or of another format.
+    """
+    if text is None:
+        return None
+    try:
+        return Published.of(text, where)
+    except DatabaseError:
+        if needed:
+            raise
+        return None
+
+
 def schema_text(schema: pa.Schema) -> str:
     """A schema as `Published` keeps it."""
     return base64.b64encode(schema.remove_metadata().serialize().to_pybytes()).decode()
-
-
-@dataclass(frozen=True)
-class Staging:
-    """A push that is under way, for the one that continues it."""
-
-    generation: int
-    origin: str
-    fingerprint: str
-    skipped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by segment key
-    trained: int = 0  # moments that the lists of this generation were made of
-
-    def text(self) -> str:
-        """As JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def of(cls, text: str) -> "Staging":
-        """Read what `text` gave."""
-        content = json.loads(text)
-        skipped = {key: tuple(videos) for key, videos in content.pop("skipped").items()}
-        return cls(**content, skipped=skipped)
 
 
 @dataclass(frozen=True)
@@ -240,16 +237,24 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    """A push that no other disturbs."""
+    """A push that no other disturbs.
+
+    Attributes:
+        staging: what a push that did not end was about to publish.
+    """
 
     published: Published | None
-    staging: Staging | None
+    staging: Published | None
 
-    def stage(self, staging: Staging, published: Published) -> None:
+    def discard(self, keys: Sequence[str], generation: int | None) -> None:
+        """Delete what an earlier push may have left of segments, and of the lists of a generation."""
+        ...
+
+    def stage(self, goal: Published) -> None:
         """Say what is under way, and make room: tables, columns, indexes.
 
         Args:
-            published: as it will be, before anything is measured.
+            goal: as it will be published, before anything is measured.
         """
         ...
 
@@ -309,8 +314,15 @@ class Database(Protocol):
         """
         ...
 
-    def pushing(self) -> AbstractContextManager[Writer]:
-        """Raises DatabaseError if another push is under way."""
+    def pushing(self, *, anew: bool = False) -> AbstractContextManager[Writer]:
+        """Begin a push.
+
+        Args:
+            anew: everything will be sent, so what is published need not be readable.
+
+        Raises:
+            DatabaseError: another push is under way, or what is there was not pushed.
+        """
         ...
 
     def close(self) -> None:

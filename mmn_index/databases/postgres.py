@@ -9,7 +9,7 @@ from psycopg.sql import SQL
 
 from ..errors import DatabaseError, QueryError
 from . import postgres_sql as statements
-from .contract import Published, Staging
+from .contract import Published, read_record
 from .postgres_reader import PostgresReader
 from .postgres_writer import PostgresWriter
 from .target import Target
@@ -63,8 +63,8 @@ class Postgres:
             yield PostgresReader(self._connection, self._names, published)
 
     @contextmanager
-    def pushing(self) -> Iterator["PostgresWriter"]:
-        """Raises DatabaseError if another push is under way."""
+    def pushing(self, *, anew: bool = False) -> Iterator["PostgresWriter"]:
+        """See contract.Database."""
         with self._told():
             self._connection.execute(
                 "SET client_connection_check_interval = '1s'"
@@ -74,19 +74,17 @@ class Postgres:
             self._check_ours()
             for statement in statements.make_tables(self._names):
                 self._connection.execute(statement)
-            published, staging = self._about()
+            published, staging = self._about(anew=anew)
             yield PostgresWriter(self._connection, self._names, published, staging)
             self._connection.execute("SELECT pg_advisory_unlock_all()")
 
-    def _about(self) -> tuple[Published | None, Staging | None]:
+    def _about(self, *, anew: bool = False) -> tuple[Published | None, Published | None]:
         found = self._connection.execute(
             SQL("SELECT published, staging FROM {}").format(self._names.about)
         ).fetchone()
         published, staging = found or (None, None)
-        return (
-            None if published is None else Published.of(published, self._target.shown),
-            None if staging is None else Staging.of(staging),
-        )
+        shown = self._target.shown
+        return read_record(published, shown, needed=not anew), read_record(staging, shown, needed=False)
 
     def _check_extension(self) -> None:
         try:

@@ -91,13 +91,19 @@ def columns_of_tables(names: Names) -> Statement:
     ).format(), [tables]
 
 
-def add_columns(names: Names, columns: Sequence[Column]) -> list[Composed]:
-    """The columns of the user's, where they are not there yet."""
+def make_columns(names: Names, columns: Sequence[Column], known: Sequence[Column]) -> list[Composed]:
+    """The columns of the user's, where they are not there yet.
+
+    Args:
+        known: columns that are there. Another one of the same name is left of an earlier version and may be
+            of another type: it goes.
+    """
     return [
-        SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
-            names.videos, Identifier(column.key), SQL(_TYPES[column.kind])
+        SQL("ALTER TABLE {} DROP COLUMN IF EXISTS {}, ADD COLUMN {} {}").format(
+            names.videos, key := Identifier(column.key), key, SQL(_TYPES[column.kind])
         )
         for column in user_columns(columns)
+        if column not in known
     ]
 
 

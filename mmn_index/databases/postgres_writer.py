@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 
 from . import postgres_sql as statements
 from .columns import OWN, Column, values_of
-from .contract import Published, Rows, Staging
+from .contract import Published, Rows
 from .postgres_reader import PostgresReader
 
 _HEAD, _TAIL = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0), struct.pack("!h", -1)
@@ -27,22 +27,40 @@ class PostgresWriter:
         connection: "psycopg.Connection[Any]",
         names: statements.Names,
         published: Published | None,
-        staging: Staging | None,
+        staging: Published | None,
     ) -> None:
         self._connection, self._names = connection, names
         self.published, self.staging = published, staging
         self._numbers: np.ndarray = np.empty(0, dtype=np.int64)  # of the videos of the segment that is sent
         self._spaces = 2
 
-    def stage(self, staging: Staging, published: Published) -> None:
+    def discard(self, keys: Sequence[str], generation: int | None) -> None:
         """See contract.Writer."""
         with self._connection.transaction():
-            for statement in statements.add_columns(self._names, published.columns):
+            for key in keys:
+                if self._exists(self._names.partition(key)):
+                    self._connection.execute(
+                        SQL("DELETE FROM {}").format(Identifier(self._names.partition(key)))
+                    )
+            for table, column, values in (
+                (self._names.videos, "segment", list(keys)),
+                (self._names.lists, "generation", [] if generation is None else [generation]),
+            ):
+                statement = SQL("DELETE FROM {} WHERE {} = ANY(%s)").format(table, Identifier(column))
+                self._connection.execute(statement, [values])
+
+    def stage(self, goal: Published) -> None:
+        """See contract.Writer."""
+        known = [
+            column for one in (self.published, self.staging) if one is not None for column in one.columns
+        ]
+        with self._connection.transaction():
+            for statement in statements.make_columns(self._names, goal.columns, known):
                 self._connection.execute(statement)
             self._connection.execute(
-                SQL("UPDATE {} SET staging = %s").format(self._names.about), [staging.text()]
+                SQL("UPDATE {} SET staging = %s").format(self._names.about), [goal.text()]
             )
-        self.staging, self._spaces = staging, published.spaces
+        self.staging, self._spaces = goal, goal.spaces
 
     def lists(self, generation: int) -> np.ndarray | None:
         """See contract.Writer."""

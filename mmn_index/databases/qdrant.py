@@ -11,6 +11,7 @@ coarse lists found nearly all (docs/scale.md).
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ..errors import DatabaseError
@@ -54,16 +55,12 @@ class Qdrant:
             )
         yield QdrantReader(self._server, published)
         again = self._server.published()
-        if again is None or (again.generation, again.version, again.keys) != (
-            published.generation,
-            published.version,
-            published.keys,
-        ):
+        if again is None or replace(again, swept=published.swept) != published:
             raise VersionChangedError
 
     @contextmanager
-    def pushing(self) -> Iterator["QdrantWriter"]:
-        """Raises DatabaseError if another push is under way."""
-        writer = QdrantWriter(self._server)
+    def pushing(self, *, anew: bool = False) -> Iterator["QdrantWriter"]:
+        """See contract.Database."""
+        writer = QdrantWriter(self._server, anew=anew)
         with writer.alive():
             yield writer

@@ -10,7 +10,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from ..errors import DatabaseError, QueryError
-from .contract import Published
+from .contract import Published, read_record
 from .target import Target
 
 KEY = "QDRANT_API_KEY"
@@ -61,8 +61,7 @@ class Server:
 
     def published(self) -> Published | None:
         """What readers see."""
-        text = self.told(PUBLISHED)
-        return None if text is None else Published.of(text, self.shown)
+        return read_record(self.told(PUBLISHED), self.shown)
 
     def told(self, point: str) -> str | None:
         """What a point that is no moment says."""

@@ -15,7 +15,7 @@ from qdrant_client import models
 
 from ..errors import DatabaseError, MmnIndexError
 from .columns import Column, user_columns, values_of
-from .contract import Published, Rows, Staging
+from .contract import Published, Rows, read_record
 from .qdrant_query import absent, index_of, key_of, match, match_any, payload_of
 from .qdrant_reader import QdrantReader
 from .qdrant_server import OWNER, PUBLISHED, STAGING, Server
@@ -35,12 +35,13 @@ _PATIENCE = 5.0  # seconds without one, and it is taken for dead
 class QdrantWriter:
     """A push; it lives as long as its sign of life changes."""
 
-    def __init__(self, server: Server) -> None:
-        self._server, self.published = server, server.published()
-        text = server.told(STAGING)
-        self.staging = None if text is None else Staging.of(text)
+    def __init__(self, server: Server, *, anew: bool = False) -> None:
+        published, staging = server.told(PUBLISHED), server.told(STAGING)
+        self._server = server
+        self.published = read_record(published, server.shown, needed=not anew)
+        self.staging = read_record(staging, server.shown, needed=False)
         self._me, self._spaces = uuid.uuid4().hex, 2
-        self._ours = self.published is not None or self.staging is not None
+        self._ours = published is not None or staging is not None
         self._payloads: list[dict[str, Any]] = []  # of the videos of the segment that is sent
 
     @contextmanager
@@ -82,9 +83,16 @@ class QdrantWriter:
         if owner is not None and not owner.startswith(self._me):
             raise DatabaseError(f"{self._server.shown}: another push took over. Wait for it to end.")
 
-    def stage(self, staging: Staging, published: Published) -> None:
+    def discard(self, keys: Sequence[str], generation: int | None) -> None:
         """See contract.Writer."""
-        wanted = dict.fromkeys(_VECTORS[: published.spaces], published.joint_dim)
+        if self._ours:
+            gone = [models.Filter(must=[match_any("segment", keys)])] if keys else []
+            gone += [] if generation is None else [models.Filter(must=[match("centre_of", generation)])]
+            self._delete(gone)
+
+    def stage(self, goal: Published) -> None:
+        """See contract.Writer."""
+        wanted = dict.fromkeys(_VECTORS[: goal.spaces], goal.joint_dim)
         there = self._widths()
         if there is not None and there != wanted:
             if not self._ours:
@@ -99,13 +107,13 @@ class QdrantWriter:
             self._create(wanted)
         indexes = {} if self.published is not None else dict(_INDEXES)
         known = () if self.published is None else self.published.columns
-        indexes |= {key_of(one): index_of(one) for one in user_columns(published.columns) if one not in known}
+        indexes |= {key_of(one): index_of(one) for one in user_columns(goal.columns) if one not in known}
         for name, kind in indexes.items():
             self._server.call("create_payload_index", field_name=name, field_schema=kind, wait=True)
-        self._server.tell(STAGING, staging.text())
+        self._server.tell(STAGING, goal.text())
         self._server.tell(OWNER, f"{self._me} 0")
         self._ours = True
-        self.staging, self._spaces = staging, published.spaces
+        self.staging, self._spaces = goal, goal.spaces
 
     def _widths(self) -> dict[str, int] | None:
         """Of the vectors of the collection, by their names; None where there is no collection."""
@@ -238,6 +246,9 @@ class QdrantWriter:
             for key, videos in published.dead
         ]
         gone.append(models.Filter(must_not=[match("centre_of", published.generation), absent("centre_of")]))
-        for only in gone:
-            self._server.call("delete", points_selector=models.FilterSelector(filter=only), wait=True)
+        self._delete(gone)
         self._server.call("delete", points_selector=[STAGING], wait=True)
+
+    def _delete(self, filters: Sequence[models.Filter]) -> None:
+        for only in filters:
+            self._server.call("delete", points_selector=models.FilterSelector(filter=only), wait=True)
