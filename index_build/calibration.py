@@ -75,7 +75,7 @@ def validation_index(
     index.check_model(about.fingerprint, str(index.model_path))
     check_backbone(about, features, index.model_path)
     source = Source(features, durations, wish=Wish("exact"))
-    videos = planned(features, durations, index.manifest.windows)
+    videos = planned(features, durations, index.manifest.windows or about.windows)
     with IndexWriter(root) as writer:
         manifest = replace(
             index.manifest, segments=(), bank=None if index.bank is None else write_bank(index.bank, root)

@@ -209,8 +209,9 @@ def _read(path: Path) -> tuple[dict[str, Any], ZeroShotConfig]:
         if about["fingerprint"] != _fingerprint(about):
             raise ValueError("its fingerprint does not fit its content")
         about["dim"], about["tau"] = int(about["dim"]), float(about["tau"])
-        if missing := {"weights", "features"} - about.keys():
-            raise KeyError(*missing)
+        if "features" not in about:
+            raise KeyError("features")
+        about.setdefault("weights", None)  # the first of them do not say it
         _source(about)
         counts = tuple(int(count) for count in about["pooling_counts"])
         rule = WindowRule(**about["windows"])

@@ -95,7 +95,7 @@ class Manifest:
     calibration: Calibration | None = None  # of the default score's hits; None: they have no confidence
     spaces: int = 2  # joint spaces of the model: 1 is the contrastive one alone
     longest: float = 1.0  # length that no moment's embedding exceeds
-    windows: WindowRule = field(default_factory=WindowRule)  # how videos are cut that are added
+    windows: WindowRule | None = None  # how videos are cut that are added; None: as the model asks for
     rate: float | None = None  # snippets a second of the features, where known
     tubes: bool = False  # each window is a tube of its video
     shard: ShardAbout | None = None  # None: a whole index
@@ -128,7 +128,7 @@ class Manifest:
             **{key: getattr(self, key) for key in _PLAIN},
             "grid": {"num_clips": self.grid.num_clips, "pooling_counts": list(self.grid.pooling_counts)},
             "score": asdict(self.score),
-            "windows": asdict(self.windows),
+            "windows": asdict(self.windows) if self.windows else None,
             "rate": self.rate,
             "model_files": dict(self.model_files),
             "bank": asdict(self.bank) if self.bank else None,
@@ -182,9 +182,10 @@ def read_manifest(root: Path) -> Manifest:
             Calibration(**content["calibration"]) if content["calibration"] is not None else None,
             _spaces(content["spaces"]),
             _longest(content["longest"]),
-            WindowRule(**content["windows"]),
-            None if content["rate"] is None else float(content["rate"]),
-            bool(content.get("tubes", False)),  # earlier manifests do not say it
+            # The first manifests of this format have none of these.
+            WindowRule(**content["windows"]) if content.get("windows") is not None else None,
+            None if content.get("rate") is None else float(content["rate"]),
+            bool(content.get("tubes", False)),
             _shard(content.get("shard")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
