@@ -32,6 +32,7 @@ from .sync import sync
 from .train import train
 from .tubes import tubes
 from .tune_text import tune_text
+from .upgrade import upgrade
 
 # What a person wants to do, and the commands that do it, each with a line that fits into a terminal.
 SECTIONS: dict[str, dict[click.Command, str]] = {
@@ -51,6 +52,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
         calibrate: "Fit ranking and confidence to your own sentences.",
         info: "Show what an index holds and what it weighs.",
         verify: "Check an index byte by byte.",
+        upgrade: "Bring an index of an earlier version up to date.",
         push: "Bring an index to Qdrant or PostgreSQL.",
     },
     "Prepare videos and models": {

@@ -60,7 +60,7 @@ def verify(
         MomentIndexError: it cannot even be opened.
     """
     manifest = read_manifest(root)
-    wrong = list(_files(root, manifest))  # before a file is read as what it says that it is
+    wrong = list(changed_files(root, manifest))  # before a file is read as what it says that it is
     index = None if wrong else MomentIndex(root)
     if (index.manifest if index else read_manifest(root)).version != manifest.version:
         return verify(root, features, report)  # another process changed it meanwhile
@@ -119,7 +119,8 @@ def _model(index: MomentIndex, report: Callable[[str], None]) -> list[str]:
     return []
 
 
-def _files(root: Path, manifest: Manifest) -> Iterator[str]:
+def changed_files(root: Path, manifest: Manifest) -> Iterator[str]:
+    """What of an index's files is not what its manifest says, a sentence each."""
     if manifest.bank is not None:
         yield from changed(root, {manifest.bank.file: (manifest.bank.bytes, manifest.bank.sha256)})
     yield from changed(root / manifest.model_folder, manifest.model_files)

@@ -63,6 +63,7 @@ TRACED = (
 )
 CHANGING = (
     "os.rename",
+    "os.link",
     "os.remove",
     "os.rmdir",
     "os.mkdir",

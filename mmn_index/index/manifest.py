@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ _PLAIN = (
     "longest",
     "tubes",
 )  # fields that JSON takes as they are
+# What reading one that is damaged may raise.
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError)
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,21 @@ def read_manifest(root: Path) -> Manifest:
     Raises:
         MomentIndexError: no index is there, or its manifest is damaged or of another format.
     """
+    content = read_content(root)
+    if content["format"] != FORMAT:
+        raise MomentIndexError(
+            f"{root / NAME}: has format {content['format']}, of an earlier version. "
+            f"`mmn-index upgrade {shlex.quote(str(root))}` brings the index to format {FORMAT}."
+        )
+    return parse(root, content)
+
+
+def read_content(root: Path) -> dict[str, Any]:
+    """What the manifest of an index of this format or an earlier one says, as it stands there.
+
+    Raises:
+        MomentIndexError: no index is there, or its manifest is damaged or of a later format.
+    """
     path = root / NAME
     if not path.is_file():
         what = "is no moment index (it has no manifest.json)" if root.exists() else "does not exist"
@@ -158,15 +176,29 @@ def read_manifest(root: Path) -> Manifest:
             f"{root}: {what}. `mmn-index build` makes an index; name it with --index or MMN_INDEX."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = content["format"]
+        if type(found) is not int or found < 1:
+            raise ValueError(f"format {found!r}")
+        if found > FORMAT:
             raise MomentIndexError(
-                f"{path}: has format {content['format']}, this version reads format {FORMAT}. Update "
-                "mmn-index, or build the index again."
+                f"{path}: has format {found}, made by a later version; this one knows format {FORMAT} and "
+                "earlier ones. Update mmn-index."
             )
-        claimed = content.pop("checksum")
-        if claimed != _checksum(content):
+        if found > 1 and content.pop("checksum") != _checksum(content):
             raise ValueError("its checksum does not fit its content")
+        return content
+    except DAMAGE as error:
+        raise manifest_damaged(root, error) from error
+
+
+def parse(root: Path, content: Mapping[str, Any]) -> Manifest:
+    """The manifest of an index out of what stands there, in this format.
+
+    Raises:
+        MomentIndexError: it is damaged.
+    """
+    try:
         return Manifest(
             _folder_name(content["fingerprint"]),
             content["features"],
@@ -188,8 +220,13 @@ def read_manifest(root: Path) -> Manifest:
             bool(content.get("tubes", False)),
             _shard(content.get("shard")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
-        raise MomentIndexError(f"{path}: is damaged ({error!r}). Build the index again.") from error
+    except DAMAGE as error:
+        raise manifest_damaged(root, error) from error
+
+
+def manifest_damaged(root: Path, why: Exception) -> MomentIndexError:
+    """What is said of a manifest that cannot be used."""
+    return MomentIndexError(f"{root / NAME}: is damaged ({why!r}). Build the index again.")
 
 
 def sync_folder(path: Path) -> None:
