@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from .build import index_argument
 from .output import progress, say
 
 
 @click.command()
-@click.argument("index", type=click.Path(path_type=Path))
-def upgrade(index: Path) -> None:
-    """Bring INDEX, made by an earlier version, to the format of this one.
+@index_argument
+def upgrade(root: Path) -> None:
+    """Bring an index that an earlier version made to the format of this one.
 
     Nothing is embedded again, and embeddings are not copied where the file system has hard links. Searches
     that began before are not disturbed. Killed or interrupted, the same command does it.
@@ -24,13 +25,13 @@ def upgrade(index: Path) -> None:
     from mmn_index.index.manifest import FORMAT
 
     with progress("upgrading segments") as report:
-        result = run(index, report)
+        result = run(root, report)
     for remark in result.remarks:
         say(remark)
     if result.found == FORMAT:
-        say(f"{index}: has format {FORMAT} already, nothing to do.")
+        say(f"{root}: has format {FORMAT} already, nothing to do.")
         return
     say(
-        f"{index}: format {result.found} is now format {FORMAT}; {result.moments:,} moments of "
+        f"{root}: format {result.found} is now format {FORMAT}; {result.moments:,} moments of "
         f"{result.videos:,} videos."
     )

@@ -9,6 +9,8 @@ import httpx
 
 from .errors import QueryError, ServerError
 
+__all__ = ["Client", "Found", "FoundMoment", "FoundPair", "FoundPart", "Response"]
+
 _TIMEOUT = 30.0
 
 

@@ -8,6 +8,8 @@ from .errors import CheckpointError
 from .moment_model import ModelInfo, MomentModel
 from .proposals import ProposalGrid
 
+__all__ = ["load_model"]  # what is stable (docs/compatibility.md)
+
 
 def model_info(path: str | os.PathLike[str]) -> ModelInfo:
     """What a model says of itself, without loading its weights.

@@ -9,28 +9,20 @@ collection.mmn/
                          hubs.npy; in large segments vectors.faiss; of tubes tubes.parquet, boxes.parquet
 """
 
-from .candidates import Candidates
-from .manifest import BankAbout, CandidateAbout, Manifest, SegmentEntry, ShardAbout
-from .segment_tubes import MomentTube, PlannedTube
-from .segment_writer import PlannedVideo, SegmentWriter
-from .selection import Part, Restriction
+from .candidates import Candidates as Candidates
+from .manifest import BankAbout as BankAbout
+from .manifest import CandidateAbout as CandidateAbout
+from .manifest import Manifest as Manifest
+from .manifest import SegmentEntry as SegmentEntry
+from .manifest import ShardAbout as ShardAbout
+from .segment_tubes import MomentTube as MomentTube
+from .segment_tubes import PlannedTube as PlannedTube
+from .segment_writer import PlannedVideo as PlannedVideo
+from .segment_writer import SegmentWriter as SegmentWriter
+from .selection import Part as Part
+from .selection import Restriction
 from .store import IndexedVideo, MomentIndex
-from .writer import IndexWriter
+from .writer import IndexWriter as IndexWriter
 
-__all__ = [
-    "BankAbout",
-    "CandidateAbout",
-    "Candidates",
-    "IndexWriter",
-    "IndexedVideo",
-    "Manifest",
-    "MomentIndex",
-    "MomentTube",
-    "Part",
-    "PlannedTube",
-    "PlannedVideo",
-    "Restriction",
-    "SegmentEntry",
-    "SegmentWriter",
-    "ShardAbout",
-]
+# What is stable (docs/compatibility.md); the other names are for the rest of mmn-index.
+__all__ = ["IndexedVideo", "MomentIndex", "Restriction"]
