@@ -151,10 +151,10 @@ def _segment(writer: IndexWriter, manifest: Manifest, entry: SegmentEntry) -> Se
     segment = SegmentWriter(
         folder, manifest.grid, manifest.joint_dim, videos, own if own.num_columns else None
     )
-    if tuple(segment.embeddings.shape) != (entry.moments, manifest.width):
+    found, expected = tuple(segment.embeddings.shape), (len(videos) * len(manifest.grid), manifest.width)
+    if found != expected:
         raise MomentIndexError(
-            f"{old / EMBEDDINGS}: is {tuple(segment.embeddings.shape)}, expected "
-            f"{(entry.moments, manifest.width)}. The index is damaged; build it again."
+            f"{old / EMBEDDINGS}: is {found}, expected {expected}. The index is damaged; build it again."
         )
     made = segment.finish(hubs=load(old / HUBS) if HUBS in entry.files else None)
     files = dict(made.files)

@@ -118,6 +118,10 @@ def test_what_cannot_be_upgraded_is_left_as_it_was(command: Command, tmp_path: P
     command.fails("upgrade", root, says=f"{embeddings}: was changed")
     assert tree(root) == before
     manifest = root / "manifest.json"
+    embeddings.write_bytes(content)
+    grid = {"num_clips": 8, "pooling_counts": [3]}
+    change_manifest(root, {**json.loads(manifest.read_text()), "grid": grid})
+    command.fails("upgrade", root, says="embeddings.npy: is (")
     for number, says in ((5, "made by a later version"), (0, "is damaged"), ("3", "is damaged")):
         manifest.write_text(json.dumps({"format": number}))
         command.fails("upgrade", root, says=says)
