@@ -15,6 +15,8 @@ from torch import Tensor
 from .errors import ConfigError
 from .moments import temporal_iou
 
+MOST_CLIPS = 4096  # the map has their square; the papers have 16 to 200
+
 
 @dataclass(frozen=True)
 class Diagonal:
@@ -41,10 +43,17 @@ class ProposalGrid:
     pooling_counts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if self.diagonals[-1].offset >= self.num_clips:
+        # Before any diagonal is made: a damaged file may say anything.
+        if not 0 < self.num_clips <= MOST_CLIPS or any(count < 0 for count in self.pooling_counts):
             raise ConfigError(
-                f"model.pooling_counts {self.pooling_counts} reach proposals of "
-                f"{self.diagonals[-1].offset + 1} clips, but a video has {self.num_clips} (model.num_clips)."
+                f"model.num_clips {self.num_clips} and model.pooling_counts {self.pooling_counts} make no "
+                f"map, expected 1 to {MOST_CLIPS:,} clips, and counts from 0 on."
+            )
+        reach = sum(count * 2**group for group, count in enumerate(self.pooling_counts))
+        if reach >= self.num_clips:
+            raise ConfigError(
+                f"model.pooling_counts {self.pooling_counts} reach proposals of {reach + 1} clips, but a "
+                f"video has {self.num_clips} (model.num_clips)."
             )
 
     def __len__(self) -> int:

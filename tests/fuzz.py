@@ -17,6 +17,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ with atheris.instrument_imports(include=["mmn_index"]):
     from mmn_index.evaluation.tvr import read_predictions
     from mmn_index.features import FeatureFile
     from mmn_index.index import MomentIndex
+    from mmn_index.index.manifest import _checksum
     from mmn_index.video.decode import frames_at_rate, probe
 
 import h5py
@@ -226,7 +228,11 @@ class Fuzz:
         self._allowed(read)
 
     def manifest(self, data: bytes) -> None:
-        """An index by its manifest."""
+        """An index by its manifest, whose checksum fits."""
+        with suppress(ValueError, TypeError, AttributeError):
+            content = json.loads(data)
+            content.pop("checksum", None)
+            data = json.dumps({**content, "checksum": _checksum(content)}).encode()
         (self._index / "manifest.json").write_bytes(data)
         self._open()
 

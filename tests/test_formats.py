@@ -144,6 +144,37 @@ def test_confidences_that_were_fitted_on_other_quantities_are_left_out(
     command.ok("verify", "--index", root)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("joint_dim", float("inf")),
+        ("joint_dim", 1 << 40),
+        ("grid", {"num_clips": 10**30, "pooling_counts": [10**30]}),
+        ("version", -1),
+        ("segments/0/moments", float("inf")),
+        ("segments/0/videos", 1 << 63),
+        ("segments/0/removed", [0.5]),
+        ("segments/0/files/embeddings.npy", ["x", "y"]),
+        ("segments/0/files", {"a\0b": [0, ""]}),
+        ("bank/file", "a\0b"),
+        ("bank/sha256", 0.5),
+        ("bank/bytes", float("inf")),
+    ],
+)
+def test_a_manifest_whose_checksum_fits_and_values_do_not(
+    command: Command, tmp_path: Path, field: str, value: object
+) -> None:
+    root = copy_of("4-first", tmp_path)
+    content = json.loads((root / "manifest.json").read_text())
+    *places, last = field.split("/")
+    inner = content
+    for place in places:
+        inner = inner[int(place) if place.isdecimal() else place]
+    inner[last] = value
+    change_manifest(root, content)
+    command.fails("info", root, says=str(root))
+
+
 def change_manifest(root: Path, content: dict[str, object]) -> None:
     """Write a manifest with the checksum that fits."""
     content.pop("checksum")

@@ -44,6 +44,14 @@ def test_the_cells_are_those_of_the_rule(num_clips: int, counts: tuple[int, ...]
     assert [tuple(cell) for cell in grid.cells.tolist()] == slow_cells(num_clips, counts)
 
 
+@pytest.mark.parametrize(
+    ("num_clips", "counts"), [(0, ()), (10**30, (10**30,)), (4097, (3,)), (16, (10**30,)), (16, (-1,))]
+)
+def test_what_makes_no_map_is_refused_at_once(num_clips: int, counts: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError):
+        ProposalGrid(num_clips, counts)
+
+
 def test_the_longest_proposal_of_charades_is_the_whole_video() -> None:
     grid = ProposalGrid(16, (15,))
     assert grid.seconds(31.7)[15].tolist() == pytest.approx([0.0, 31.7])

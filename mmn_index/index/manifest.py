@@ -27,8 +27,9 @@ _PLAIN = (
     "longest",
     "tubes",
 )  # fields that JSON takes as they are
+_WIDEST = 1 << 16  # numbers of an embedding
 # What reading one that is damaged may raise.
-DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError)
+DAMAGE = (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError, ConfigError)
 
 
 @dataclass(frozen=True)
@@ -202,14 +203,15 @@ def parse(root: Path, content: Mapping[str, Any]) -> Manifest:
         return Manifest(
             _folder_name(content["fingerprint"]),
             content["features"],
-            int(content["joint_dim"]),
+            _count(content["joint_dim"], _WIDEST),
             ProposalGrid(
-                int(content["grid"]["num_clips"]), tuple(int(n) for n in content["grid"]["pooling_counts"])
+                _count(content["grid"]["num_clips"]),
+                tuple(_count(n) for n in content["grid"]["pooling_counts"]),
             ),
             Score(**content["score"]),
             tuple(_entry(entry) for entry in content["segments"]),
             _files(content["model_files"]),
-            int(content["version"]),
+            _count(content["version"]),
             _bank(content["bank"]),
             Calibration(**content["calibration"]) if content["calibration"] is not None else None,
             _spaces(content["spaces"]),
@@ -242,11 +244,11 @@ def _entry(entry: Mapping[str, Any]) -> SegmentEntry:
     about = entry["candidates"]
     return SegmentEntry(
         _folder_name(entry["id"]),
-        int(entry["videos"]),
-        int(entry["moments"]),
+        _count(entry["videos"]),
+        _count(entry["moments"]),
         _files(entry["files"]),
         _candidates(about) if about is not None else None,
-        tuple(int(row) for row in entry["removed"]),
+        tuple(_count(row) for row in entry["removed"]),
         str(entry.get("reason", "")),
     )
 
@@ -263,24 +265,32 @@ def _candidates(about: Mapping[str, Any]) -> CandidateAbout:
 
 
 def _bank(about: Mapping[str, Any] | None) -> BankAbout | None:
-    if about is not None:
-        _files({about["file"]: (about["bytes"], about["sha256"])})
-    return BankAbout(**about) if about is not None else None
+    if about is None:
+        return None
+    ((name, (size, digest)),) = _files({about["file"]: (about["bytes"], about["sha256"])}).items()
+    return BankAbout(**{**about, "file": name, "bytes": size, "sha256": digest})
 
 
 def _shard(about: Mapping[str, Any] | None) -> ShardAbout | None:
     if about is None:
         return None
-    number, of = int(about["number"]), int(about["of"])
+    number, of = _count(about["number"]), _count(about["of"])
     if not 1 <= number <= of:
         raise ValueError(f"shard {number} of {of}")
     return ShardAbout(number, of, {str(name): str(value) for name, value in about["made_from"].items()})
 
 
 def _files(files: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
-    if any(Path(name).name != name for name in files):
+    if any(Path(name).name != name or "\0" in name for name in files):
         raise ValueError(f"{list(files)} are no file names")
-    return {str(name): (int(size), str(digest)) for name, (size, digest) in files.items()}
+    return {str(name): (_count(size), str(digest)) for name, (size, digest) in files.items()}
+
+
+def _count(value: object, most: int = 1 << 48) -> int:
+    """How many of something."""
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r} is no number of something")
+    return value
 
 
 def _spaces(value: object) -> int:
