@@ -138,8 +138,8 @@ def _watch(root: Path, places: "Places", recipe: "Recipe") -> None:
                 say(f"left out: {one.why}")
         told.update(one.why for one in result.left_out)
 
-    say(f"Watching {', '.join(map(str, places.videos))}; Ctrl-C ends it.")
     with suppress(KeyboardInterrupt):
+        say(f"Watching {', '.join(map(str, places.videos))}; Ctrl-C ends it.")
         watch(root, places, recipe, Listener(_announce, done, say))
     say(f"{root}: not watched any more.")
 
