@@ -61,7 +61,10 @@ class Shell:
         printed = ""
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end and "Ctrl-C ends it" not in printed:
-            printed += running.stdout.readline()
+            line = running.stdout.readline()
+            if not line:  # it has ended
+                break
+            printed += line
         return printed
 
 
