@@ -71,22 +71,22 @@ STEPS = {
         Step("across", "kept, IoU head trained across videos", {"train": _KEPT, "loss": _ACROSS}),
         Step(
             "labels",
-            "kept, sentences of one label no negatives: the setting collection",
+            "kept, sentences of one label not negatives: the setting collection",
             {"base": "collection"},
         ),
         Step(
             "texts",
-            "kept, across, sentences of equal text no negatives",
+            "kept, across, sentences of equal text not negatives",
             {"train": {**_KEPT, "alike_cosine": 1.0}, "loss": _ACROSS},
         ),
         Step(
             "cosine",
-            "kept, across, sentences of similar text (cosine 0.7) no negatives",
+            "kept, across, sentences of similar text (cosine 0.7) not negatives",
             {"train": {**_KEPT, "alike_cosine": 0.7}, "loss": _ACROSS},
         ),
         Step(
             "alike",
-            "kept, across, sentences of one label no negatives",
+            "kept, across, sentences of one label not negatives",
             {"train": {**_KEPT, "alike_labels": True}, "loss": _ACROSS},
         ),
         Step(
@@ -109,7 +109,7 @@ STEPS = {
         Step("control", "three epochs more of that", {"train": _more(3)}, "kept"),
         Step(
             "late",
-            "three epochs more, sentences of one label no negatives, IoU head trained across videos",
+            "three epochs more, sentences of one label not negatives, IoU head trained across videos",
             {"train": _more(3, alike_labels=True), "loss": _ACROSS},
             "kept",
         ),
@@ -122,7 +122,7 @@ STEPS = {
         ),
         Step(
             "alike",
-            "the setting playhouse, sentences of one label no negatives, IoU head across videos, from the "
+            "the setting playhouse, sentences of one label not negatives, IoU head across videos, from the "
             "first epoch",
             {"train": {"alike_labels": True}, "loss": _ACROSS},
         ),

@@ -125,7 +125,7 @@ def write_page(results: Mapping[str, Any], all_steps: Mapping[str, Sequence[Step
         base = next(iter(found["steps"]))
         lines = [rows.header(), rows.line(f"{steps[base].what}; the paper's product", base, PRODUCT)]
         lines += [rows.line(f"the same models, {COLLECTION}", base, COLLECTION)]
-        lines += [rows.line("the same models, collection with hub 0.5: what ships", base, SHIPPED)]
+        lines += [rows.line("the same models, collection with hub 0.5: the default", base, SHIPPED)]
         lines += [rows.line(f"{steps[step].what}", step, SHIPPED) for step in list(found["steps"])[1:]]
         parts[f"{name} ladder"] = "\n".join(lines)
         parts[f"{name} scores"] = "\n".join(
