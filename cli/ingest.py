@@ -115,9 +115,10 @@ def sort_inputs(sources: Sequence[Path], model: str | None) -> tuple[str, list[P
     Raises:
         ConfigError: they do not go together, or something is not there.
     """
-    from mmn_index.index_build.ingest import DEFAULT_MODEL, is_model
+    from mmn_index.index_build.ingest import is_model
 
     from mmn_index.errors import ConfigError
+    from mmn_index.hub import DEFAULT_MODEL
 
     inputs = list(sources)
     if model is None and len(inputs) > 1 and (is_model(inputs[0]) or _is_feature_file(inputs[1])):

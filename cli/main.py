@@ -15,6 +15,7 @@ from . import BEGUN
 from .build import add, build, update
 from .calibrate import calibrate
 from .convert import convert
+from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .extract import extract
@@ -69,6 +70,9 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
     "Evaluate": {
         evaluate: "Measure a model, or an index as a whole.",
         reproduce: "Train and evaluate on a benchmark of the paper.",
+    },
+    "Get help": {
+        doctor: "Show versions, devices and what is wrong.",
     },
 }
 

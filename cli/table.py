@@ -7,17 +7,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import starmap
+from typing import TYPE_CHECKING
 
 import click
-from rich.cells import cell_len
-from rich.console import Console
-from rich.style import Style
-from rich.table import Table
-from rich.text import Text
 
 from mmn_index.origin import path_of
 
 from .output import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _GAP = 2  # columns of the terminal between two of the table
 _NAME, _NARROW_NAME = 24, 10  # how narrow names become before headings are folded, and after
@@ -59,7 +58,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], *, left: 
     columns, each with the names.
     """
     shown = [[_text(cell) for cell in line] for line in [header, *rows]]
-    widths = [max(cell_len(line[column]) for line in shown) for column in range(len(header))]
+    widths = [max(_cell_len(line[column]) for line in shown) for column in range(len(header))]
     if sys.stdout is None or not sys.stdout.isatty():
         for line in shown:
             cells = starmap(_padded, zip(line, widths, (c < left for c in range(len(header))), strict=True))
@@ -76,23 +75,30 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Cell]], *, left: 
         _print_fitted([[line[column] for column in columns] for line in [header, *rows]], chosen, left)
 
 
+def _cell_len(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    from rich.cells import cell_len as measured
+
+    return measured(text)
+
+
 def _text(cell: Cell) -> str:
     return printable(cell.video_id if isinstance(cell, VideoName) else cell)
 
 
 def _padded(text: str, width: int, is_name: bool) -> str:
-    space = " " * (width - cell_len(text))
+    space = " " * (width - _cell_len(text))
     return text + space if is_name else space + text
 
 
 def _floors(texts: Sequence[str], is_name: bool) -> tuple[int, int, int]:
     """How narrow a column may become: at first, when that was not enough, and at last."""
-    heading, *others = map(cell_len, texts)
+    heading, *others = map(_cell_len, texts)
     widest = max(others, default=0)
     if is_name:
         widest = max(widest, heading)
         return min(widest, _NAME), min(widest, _NAME), min(widest, _NARROW_NAME)
-    words = map(cell_len, _parts(texts[0]).split())
+    words = map(_cell_len, _parts(texts[0]).split())
     folded = max([widest, *(word if word <= _WORD else _FOLDED for word in words)])
     return max(widest, heading), folded, folded
 
@@ -123,6 +129,10 @@ def _blocks(widths: Sequence[int], left: int, room: int) -> list[list[int]]:
 
 
 def _print_fitted(lines: Sequence[Sequence[Cell]], widths: Sequence[int], left: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     terminal = os.environ.get("TERM", "").lower()
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     header, *rows = [[_styled(cell, links=terminal not in _LINKLESS) for cell in line] for line in lines]
@@ -146,8 +156,11 @@ def _print_fitted(lines: Sequence[Sequence[Cell]], widths: Sequence[int], left: 
         click.echo(line.rstrip())
 
 
-def _styled(cell: Cell, *, links: bool) -> Text:
+def _styled(cell: Cell, *, links: bool) -> "Text":
     """Text without markup: brackets and :names: of emoji in an id are what they are."""
+    from rich.style import Style
+    from rich.text import Text
+
     text = Text(_text(cell))
     if links and isinstance(cell, VideoName) and (link := cell.link):
         text.stylize(Style(link=link))

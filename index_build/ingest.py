@@ -22,7 +22,6 @@ from mmn_index.zero_shot import ZeroShotConfig
 from .film import lengths
 from .video_files import VideoFiles
 
-DEFAULT_MODEL = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 _MOMENT = 32  # bytes of a moment beside its embedding, about
 _PATIENCE = 20.0  # seconds for finding out how long videos are
 

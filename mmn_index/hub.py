@@ -19,6 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from .errors import ConfigError
 
+DEFAULT_MODEL = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 DEFAULT_TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 # Packages that hold a copy of a repository: the folder in the package, and what its files have to be.
 _PACKAGED: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
@@ -71,10 +72,10 @@ def model_folder(name: str, *, weights: bool = True, pickles: bool = False) -> P
             f"model '{name}': {what}, expected a folder with a Hugging Face model, or a repository of the "
             "Hub such as owner/name."
         )
-    if reason := _out_of_reach():
+    if reason := out_of_reach():
         raise ConfigError(
-            f"model '{name}': no such folder, not complete in the Hub's cache ({_cache()}), and {reason}. "
-            "Check the name, connect to the network once, or name a folder with the model."
+            f"model '{name}': no such folder, not complete in the Hub's cache ({cache_folder()}), and "
+            f"{reason}. Check the name, connect to the network once, or name a folder with the model."
         )
     return _download(name, weights=weights, pickles=pickles)
 
@@ -119,13 +120,14 @@ def _cached(name: str, *, weights: bool) -> Path | None:
     return folder if config and any(others) else None
 
 
-def _cache() -> str:
+def cache_folder() -> str:
+    """Where the Hub's client keeps what it downloaded."""
     from huggingface_hub import constants
 
     return str(constants.HF_HUB_CACHE)
 
 
-def _out_of_reach() -> str:
+def out_of_reach() -> str:
     """Why the Hub cannot be asked; empty if it can."""
     from huggingface_hub import constants
 

@@ -22,7 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub, "_out_of_reach", lambda: "huggingface.co cannot be reached (in this test)")
+    monkeypatch.setattr(hub, "out_of_reach", lambda: "huggingface.co cannot be reached (in this test)")
     return tmp_path / "cache"
 
 

@@ -29,6 +29,7 @@ MAY_IMPORT = {
 # stands for the modules that lie beside the folders.
 FLOORS = [
     "mmn_index",
+    "mmn_index.doctor",
     "mmn_index.video",
     "mmn_index.index",
     "mmn_index.search",
