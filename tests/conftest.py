@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
+import hypothesis
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves the test folder out of the path
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+# How long an example takes says more about what else a machine does than about what is tested.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 WORDS = [
     "[PAD]",
