@@ -4,6 +4,8 @@
 # make test       the tests
 # make docs       the documentation site, into build/site; any warning is an error
 # make check      format, lint, types, tests, docs: what continuous integration runs
+# make dist       wheel and source distribution of the last commit in dist/, built twice and compared
+# make licences   docs/licences.md, and the software bill of materials build/sbom.json
 # Each creates .venv by itself. GPU=1 installs the FAISS that can use NVIDIA GPUs.
 
 PYTHON ?= python3
@@ -15,8 +17,9 @@ SETTING = playhouse-small
 FAISS := $(if $(GPU),gpu,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(FAISS)
+TOOLS := build/tools
 
-.PHONY: default demo demo-full bench test check lint types docs clean
+.PHONY: default demo demo-full bench test check lint types docs dist licences clean
 default: test
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
@@ -82,5 +85,20 @@ docs: $(INSTALLED)
 
 check: lint types test docs
 
+# What a release takes, apart from .venv: nothing of it is imported by the project.
+$(TOOLS)/installed: constraints.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt build cyclonedx-bom pip-licenses twine
+	touch $@
+
+dist: $(TOOLS)/installed
+	$(TOOLS)/bin/python .ci/dist.py
+
+licences: $(INSTALLED) $(TOOLS)/installed
+	$(TOOLS)/bin/pip-licenses --python $(BIN)/python --from mixed --with-system --format json > build/licences.json
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --output-reproducible --of JSON -o build/environment.json
+	$(BIN)/python docs/licences.py build/licences.json build/environment.json docs/licences.md build/sbom.json
+
+
 clean:
-	rm -rf build $(DEMO)
+	rm -rf build dist $(DEMO)

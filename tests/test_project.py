@@ -203,6 +203,29 @@ def test_every_folder_with_code_is_packaged() -> None:
     assert listed == found
 
 
+def requirements(section: str) -> set[str]:
+    """The names of the packages in a section of setup.cfg, without the tools of developers."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lines = (lines for extra, lines in config[section].items() if extra not in ("docs", "test"))
+    found = {
+        re.match(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)$", line) for text in lines for line in text.split("\n")
+    }
+    return {f"{match[1]}=={match[2]}" for match in found if match}
+
+
+def test_the_oldest_versions_are_listed_and_every_licence_is_told() -> None:
+    needed = requirements("options") | requirements("options.extras_require")
+    oldest = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").split()
+    # Another FAISS than the one of the tests; torch, see there.
+    unlisted = {
+        line for line in needed if line not in oldest and not line.startswith(("faiss-gpu", "torch="))
+    }
+    assert {line for line in unlisted if f"{line}.0" not in oldest and f"{line}.0.0" not in oldest} == set()
+    page = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    assert [line for line in needed if f"| {line.partition('==')[0]} | " not in page] == []
+
+
 @pytest.mark.parametrize("command", list(main.commands.values()), ids=lambda command: command.name)
 def test_every_command_has_help_with_an_example_and_is_documented(command: click.Command) -> None:
     assert command.help
