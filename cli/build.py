@@ -24,6 +24,7 @@ from .ingest import (
 )
 from .left_out import tell_left_out
 from .output import progress, say
+from .paths import LocalPath
 from .sentences import read_sentences
 from .shards import Wanted, build_on, build_part, check_sharing, shard_option, store_of, tell_shard
 from .source import check_tables, made_source, source_options, wish_of
@@ -105,7 +106,7 @@ def index_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     default="collection.mmn",
     show_default=True,
     help="Index directory.",

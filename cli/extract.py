@@ -10,6 +10,7 @@ from .film_bar import film_progress
 from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import say
+from .paths import LocalPath
 from .shards import shard_option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     required=True,
     help="HDF5 file to write or to extend.",
 )

@@ -15,6 +15,7 @@ from .features import stated_rate
 from .film_bar import film_progress
 from .numbers import Real, Whole
 from .output import say, short_path
+from .paths import LocalPath
 
 if TYPE_CHECKING:
     from mmn_index.index_build.extract import Describers, ExtractResult
@@ -93,7 +94,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     ),
     click.option(
         "--features-out",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=LocalPath(dir_okay=False),
         help="HDF5 file that keeps the features.  [default: beside the index, such as "
         "collection.features.h5]",
     ),

@@ -7,14 +7,13 @@ import click
 
 from .left_out import tell_left_out
 from .output import progress
+from .paths import LocalPath
 from .shards import tell_published
 from .source import vector_options
 
 
 @click.command()
-@click.argument(
-    "root", metavar="INDEX", type=click.Path(path_type=Path), envvar="MMN_INDEX", default="collection.mmn"
-)
+@click.argument("root", metavar="INDEX", type=LocalPath(), envvar="MMN_INDEX", default="collection.mmn")
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there.")
 @click.option("--store", metavar="URL", help="Where `build --shard --store` has stored the shards.")
 @vector_options

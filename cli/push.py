@@ -8,13 +8,14 @@ import click
 from mmn_index.databases.target import parse_target
 
 from .output import print_json, progress, say
+from .paths import LocalPath
 
 if TYPE_CHECKING:
     from mmn_index.index_build.push import Pushed
 
 
 @click.command()
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=LocalPath())
 @click.argument("target")
 @click.option("--overwrite", is_flag=True, help="Replace what the collection holds, whatever it is.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with what was done.")
