@@ -1,5 +1,6 @@
 """The option --shard, and one shard of a build, for several processes or machines."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,7 +38,7 @@ def shard_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
 
 
 def _share(context: click.Context, option: click.Parameter, value: str | None) -> "Share | None":
-    from mmn_index.index_build.share import Share
+    from mmn_index.index_build.share import MOST, Share
 
     from mmn_index.errors import ConfigError
 
@@ -47,7 +48,9 @@ def _share(context: click.Context, option: click.Parameter, value: str | None) -
     try:
         return Share(int(number), int(of))
     except (ValueError, ConfigError):
-        raise click.BadParameter(f"{value}: expected I/N with I from 1 to N, such as 1/4.") from None
+        raise click.BadParameter(
+            f"{value}: expected I/N with I from 1 to N and N up to {MOST:,}, such as 1/4."
+        ) from None
 
 
 def check_sharing(share: "Share | None", cluster: str | None, options: Mapping[str, Any]) -> None:
@@ -99,9 +102,11 @@ def build_part(
     from mmn_index.index import ShardAbout
 
     names, annotations = None if films is None else films.ids, options["videos"]
-    if names and annotations is not None:
+    files = None if films is None else dict(films.common)
+    if files is not None and annotations is not None:
+        files["--videos"] = hashlib.sha256(annotations.read_bytes()).hexdigest()
         annotated = read_durations(annotations)
-        names = [name for name in names if name in annotated]
+        names = [name for name in names or () if name in annotated]
     if films is not None and not names:
         common = whole_of(
             chosen.info,
@@ -111,7 +116,7 @@ def build_part(
             options["metadata"],
             self_contained=wanted.self_contained,
         )
-        about = ShardAbout(share.number, share.of, {**common, **films.common})
+        about = ShardAbout(share.number, share.of, {**common, **(files or {})})
         return write_empty(chosen.info, about, wanted.out, tuple(films.left_out))
     with open_source(features) as opened, progress("checking features") as report:
         source = made_source(opened, report, only=names, windows=wanted.windows, **options)
@@ -122,7 +127,7 @@ def build_part(
             plan,
             wanted.out,
             share,
-            files=films.common if films else None,
+            files=files,
             device=wanted.device,
             report=partial(report, what="embedding videos"),
         )

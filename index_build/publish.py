@@ -25,7 +25,7 @@ from mmn_index.readable import typed
 
 from .build import there_already
 from .candidates import Wish, choose, tune_together
-from .shards import place_of, shards_of, shares_begun
+from .shards import check_files, place_of, shards_of, shares_begun
 from .share import Share
 from .source import Report
 
@@ -86,7 +86,7 @@ def publish(
         shards_of(root).rename(gone := _gone(root))
         result = replace(_result(root, manifest), left_out=left_out)
     also(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    _remove(gone)
     return result
 
 
@@ -105,8 +105,14 @@ def finished(root: Path, also: Callable[[Path], None] = lambda gone: None) -> Pu
     if (root / NAME).is_file():
         result = replace(_result(root, read_manifest(root)), left_out=_left_out(gone))
         also(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    _remove(gone)
     return result
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder.resolve(), ignore_errors=True)
+    if folder.is_symlink():  # the folder of the parts was made on another disk
+        folder.unlink()
 
 
 def _gone(root: Path) -> Path:
@@ -143,6 +149,8 @@ def held_parts(root: Path) -> Iterator[dict[Share, Manifest]]:
             if (place_of(root, share) / NAME).is_file()
         }
         check_parts(root, shares, parts)
+        for share, manifest in parts.items():
+            check_files(place_of(root, share), manifest)
         yield parts
 
 
@@ -185,7 +193,8 @@ def _check_alike(root: Path, parts: Mapping[Share, Manifest]) -> None:
                 f"Remove it, and build it again with --shard {share}."
             )
         first = first or (share, about)
-        differs = [name for name, value in first[1].made_from.items() if about.made_from.get(name) != value]
+        one, other = first[1].made_from, about.made_from
+        differs = [name for name in {**one, **other} if one.get(name) != other.get(name)]
         if differs:
             raise MomentIndexError(
                 f"{root}: shard {share} was not made from the same as shard {first[0]}: other "
@@ -310,7 +319,7 @@ def _left_out(folder: Path) -> tuple[LeftOut, ...]:
     """What the parts have left out, by the lists that their commands wrote."""
     lines: dict[str, None] = {}
     for path in sorted(folder.glob("*.left-out.txt")):
-        lines |= dict.fromkeys(path.read_text(encoding="utf-8").splitlines())
+        lines |= dict.fromkeys(path.read_text(encoding="utf-8", errors="backslashreplace").splitlines())
     return tuple(LeftOut(line, line) for line in lines)
 
 

@@ -27,7 +27,7 @@ from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment_files import on_disk
 from mmn_index.places import Hold, aside, beside
 
-from .shards import check_counts, place_of
+from .shards import check_counts, check_files, damaged, files_named, place_of
 from .share import Share
 from .store_url import check_login, hidden, shown
 
@@ -101,22 +101,21 @@ class ShardStore:
         """
         place = place_of(root, share)
         manifest, content = read_manifest(place), (place / NAME).read_bytes()
+        check_files(place, manifest)
         folder, named, listed = _folder(share, content), f"{share.name}.json", left_out.encode()
         with self._reached("written"):
             self._files.invalidate_cache()
             before = self._content(named)
             missing = {
                 name: about
-                for name, about in _named(manifest).items()
+                for name, about in files_named(manifest).items()
                 if self._size(f"{folder}/{name}") != about[0]
             }
             if not missing and before == content and self._content(f"{folder}/{_LEFT_OUT}") == listed:
                 return False
             for name, about in missing.items():
                 if on_disk(place / name) != about:
-                    raise MomentIndexError(
-                        f"{place / name}: is damaged. Remove {place}, and run the same command again."
-                    )
+                    raise damaged(place, name)
                 self._make_folder(f"{folder}/{name}")
                 self._files.put_file(str(place / name), self._at(f"{folder}/{name}"))
             self._make_folder(f"{folder}/{_LEFT_OUT}")
@@ -134,11 +133,9 @@ class ShardStore:
                 paths = self._files.ls(self._base, detail=False)
             except FileNotFoundError:
                 return []
-        names = [
-            re.fullmatch(r"([1-9]\d{0,5})-of-(\d{1,6})\.json", PurePosixPath(path).name) for path in paths
-        ]
-        shares = [Share(int(n[1]), int(n[2])) for n in names if n and int(n[1]) <= int(n[2])]
-        return sorted(shares, key=lambda share: (share.of, share.number))
+        files = [PurePosixPath(path) for path in paths]
+        shares = [Share.named(path.stem) for path in files if path.suffix == ".json"]
+        return sorted(filter(None, shares), key=lambda share: (share.of, share.number))
 
     def manifests(self) -> dict[Share, tuple[Manifest, bytes]]:
         """The manifests of all shards that are complete here, and the files that they were read from.
@@ -172,7 +169,7 @@ class ShardStore:
                 return
             with self._reached("read"):
                 (place / NAME).unlink(missing_ok=True)  # of another state, whose files are replaced now
-                for name, about in _named(manifest).items():
+                for name, about in files_named(manifest).items():
                     self._fetch_file(share, f"{folder}/{name}", place / name, about)
                 self._fetch_file(share, f"{folder}/{_LEFT_OUT}", beside(place, f".{_LEFT_OUT}"))
                 with aside(place / NAME) as unfinished:
@@ -190,8 +187,9 @@ class ShardStore:
         with self._reached("cleared"):
             self._files.invalidate_cache()
             for path in sorted(folder.glob(f"*-of-*.mmn/{NAME}")):
-                number, of = path.parent.stem.split("-of-")
-                share, content = Share(int(number), int(of)), path.read_bytes()
+                share, content = Share.named(path.parent.stem), path.read_bytes()
+                if share is None:
+                    continue
                 if self._content(f"{share.name}.json") == content:
                     self._files.rm_file(self._at(f"{share.name}.json"))
                 self._remove(_folder(share, content))
@@ -277,13 +275,3 @@ def _again(share: Share) -> str:
 
 def _folder(share: Share, manifest: bytes) -> str:
     return f"{share.name}.{hashlib.sha256(manifest).hexdigest()[:16]}"
-
-
-def _named(manifest: Manifest) -> dict[str, tuple[int, str]]:
-    """The files of an index but for its manifest: sizes and digests by their paths in its folder."""
-    found = {f"{manifest.model_folder}/{name}": about for name, about in manifest.model_files.items()}
-    if manifest.bank is not None:
-        found[manifest.bank.file] = manifest.bank.bytes, manifest.bank.sha256
-    for entry in manifest.segments:
-        found |= {f"segments/{entry.id}/{name}": about for name, about in entry.files.items()}
-    return found

@@ -7,7 +7,6 @@ process that comes to a part which another one has is refused, by the lock that 
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -65,11 +64,10 @@ def shares_begun(root: Path) -> list[Share]:
         MomentIndexError: they are of several counts.
     """
     folder = shards_of(root)
-    found = []
+    found = list[Share]()
     for path in folder.glob("*-of-*.mmn"):
-        if (named := re.fullmatch(r"(\d+)-of-(\d+)\.mmn", path.name)) and path.is_dir():
-            number, of = int(named[1]), int(named[2])
-            found += [Share(number, of)] if 1 <= number <= of else []
+        if path.is_dir() and (share := Share.named(path.stem)) is not None:
+            found.append(share)
     found.sort(key=lambda share: (share.of, share.number))
     check_counts(f"{folder}: has", found, "Remove the folders of those that are not wanted.")
     return found
@@ -162,7 +160,9 @@ def build_shard(
     check_folder(place)
     with IndexWriter(place, anew=True) as writer:
         manifest, there = writer.manifest, _is(writer.manifest, about)
-        if manifest is None or not there:
+        if manifest is not None and there:
+            check_files(place, manifest)
+        else:
             model = load() if load else load_model(plan.checkpoint, device)
             plan = replace(plan, source=source)
             manifest, _, more = write_plan(writer, plan, model, report, device, part, about)
@@ -194,6 +194,35 @@ def write_empty(
             shape = about.fingerprint, about.features, about.joint_dim, about.grid, score, ()
             manifest = writer.publish(Manifest(*shape, spaces=about.spaces, shard=shard))
     return _result(place, manifest, there, (left_out, ()))
+
+
+def files_named(manifest: Manifest) -> dict[str, tuple[int, str]]:
+    """The files of an index but for its manifest: sizes and digests by their paths in its folder."""
+    found = {f"{manifest.model_folder}/{name}": about for name, about in manifest.model_files.items()}
+    if manifest.bank is not None:
+        found[manifest.bank.file] = manifest.bank.bytes, manifest.bank.sha256
+    for entry in manifest.segments:
+        found |= {f"segments/{entry.id}/{name}": about for name, about in entry.files.items()}
+    return found
+
+
+def check_files(place: Path, manifest: Manifest) -> None:
+    """Make sure that the files of a complete part are there, in their sizes.
+
+    Raises:
+        MomentIndexError: they are not.
+    """
+    for name, (size, _) in files_named(manifest).items():
+        if not (place / name).is_file() or (place / name).stat().st_size != size:
+            raise damaged(place, name)
+
+
+def damaged(place: Path, name: str) -> MomentIndexError:
+    """What to say of a part of which a file is not what it was."""
+    return MomentIndexError(
+        f"{place / name}: is damaged or missing. Remove {place}, and run the same `mmn-index build` again "
+        f"with --shard {place.stem.replace('-of-', '/')}."
+    )
 
 
 def _is(manifest: Manifest | None, about: ShardAbout) -> bool:

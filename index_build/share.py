@@ -1,5 +1,6 @@
 """One of several parts of the work, for several processes or machines."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,6 +9,8 @@ import numpy as np
 from mmn_index.errors import ConfigError
 
 from .video_files import VideoFiles
+
+MOST = 99_999  # parts
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class Share:
     of: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.of:
-            raise ConfigError(f"shard {self}: expected a number from 1 to {self.of}, such as 1/{self.of}.")
+        if not 1 <= self.number <= self.of <= MOST:
+            raise ConfigError(f"shard {self}: expected I/N with I from 1 to N and N up to {MOST:,}.")
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
@@ -32,6 +35,13 @@ class Share:
     def name(self) -> str:
         """In names of files."""
         return f"{self.number}-of-{self.of}"
+
+    @staticmethod
+    def named(name: str) -> "Share | None":
+        """The part of a name; None where it is none."""
+        found = re.fullmatch(r"([1-9]\d{0,4})-of-([1-9]\d{0,4})", name, re.ASCII)
+        number, of = (int(found[1]), int(found[2])) if found else (1, 0)
+        return Share(number, of) if number <= of else None
 
     def part(self, weights: Sequence[int], step: int = 1) -> slice:
         """Which of some things are this share's: all shares together have each once, and about the same

@@ -144,7 +144,7 @@ def test_damaged_files_are_told_and_nothing_is_published(
     (copy,) = own.glob("segments/*/embeddings.npy")
     copy.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     told = build(tmp_path / "c.mmn", "--shard", "1/1", "--store", store).stderr
-    assert f"embeddings.npy: is damaged. Remove {own}, and run the same command again" in told
+    assert f"embeddings.npy: is damaged or missing. Remove {own}, and run the same" in told
     shutil.rmtree(own)
     assert build(tmp_path / "c.mmn", "--shard", "1/1", "--store", store).exit_code == 0
     command.ok(*publish)

@@ -153,13 +153,15 @@ def test_shares_begin_between_batches_where_they_can() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/100000"])
 def test_a_share_that_there_cannot_be(command: Command, features: Path, lively: Path, text: str) -> None:
     result = command.run("build", lively / "model", features, f"--shard={text}")
     assert result.exit_code == 2
     assert "expected I/N with I from 1 to N" in result.stderr
     with pytest.raises(ConfigError):
         Share(3, 2)
+    names = ["1-of-2", "99999-of-99999", "0-of-2", "3-of-2", "01-of-2", "1-of-100000", "1-of-2x"]
+    assert [share and share.name for share in map(Share.named, names)] == [*names[:2], *[None] * 5]
 
 
 def test_what_is_missing_is_named(lively: Path, features: Path, command: Command, tmp_path: Path) -> None:
@@ -256,6 +258,56 @@ def test_what_differs_from_the_index_in_little_is_not_taken_for_it(
         "IVF4,SQ8"
     }
     assert verify(root) == []
+
+
+@pytest.mark.parametrize("name", ["embeddings.npy", "videos.parquet", "config.json", "bank-*"])
+def test_the_advice_for_a_damaged_shard_mends_it(
+    lively: Path, world: Path, features: Path, command: Command, tmp_path: Path, name: str
+) -> None:
+    root, place = tmp_path / "c.mmn", place_of(tmp_path / "c.mmn", Share(1, 2))
+    arguments = [lively / "model", features, "--bank", world / "train.json"]
+    in_parts(command, root, 2, *arguments)
+    (path,) = place.rglob(name)
+    path.write_bytes(path.read_bytes()[:-1])
+    again = ["build", *arguments, "-o", root, "--shard", "1/2"]
+    for attempt in (["publish", root], again):
+        told = command.fails(*attempt, says=f"{path.name}: is damaged or missing. Remove {place}, and run")
+        assert "with --shard 1/2." in told.stderr
+        path.unlink(missing_ok=True)
+    shutil.rmtree(place)
+    command.ok(*again)
+    command.ok("publish", root)
+    assert verify(root) == []
+
+
+def test_shards_on_another_disk(lively: Path, features: Path, command: Command, tmp_path: Path) -> None:
+    """Their folder may be a link: nothing of it is left, and the next build finds its place."""
+    for _ in range(2):
+        (tmp_path / "large").mkdir()
+        (tmp_path / "c.mmn.shards").symlink_to(tmp_path / "large")
+        again = [lively / "model", features, "--overwrite"]
+        in_parts(command, tmp_path / "c.mmn", 2, *again)
+        command.ok("publish", tmp_path / "c.mmn", "--overwrite")
+        assert [path.name for path in tmp_path.iterdir()] == ["c.mmn"]
+
+
+def test_a_place_is_no_url(
+    lively: Path, features: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = "s3://key:secret@bucket/c.mmn"
+    for arguments in (
+        ["build", lively / "model", features, "-o", url, "--shard", "1/2"],
+        ["build", tmp_path, "--features-out", url],
+        ["extract", tmp_path, "-o", url],
+        ["publish", url],
+        ["push", url, "qdrant://localhost/porch"],
+    ):
+        told = command.run(*arguments)
+        assert told.exit_code == 2
+        assert "this is a URL, and the command needs a path" in told.stderr
+        assert "secret" not in told.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_who_comes_second_is_refused(lively: Path, features: Path, command: Command, tmp_path: Path) -> None:
@@ -392,6 +444,22 @@ def test_a_bad_video_of_one_share(pixel_model: Path, command: Command, tmp_path:
         atol=2e-3,
     )
     assert verify(root) == []
+
+
+def test_shards_of_other_annotations(pixel_model: Path, command: Command, tmp_path: Path) -> None:
+    films, root = tmp_path / "films", tmp_path / "c.mmn"
+    films.mkdir()
+    for seed in range(4):
+        make_video(films / f"{seed}.mp4", seed, seconds=1)
+    few = {str(seed): {"duration": 1.0, "timestamps": [[0.0, 1.0]], "sentences": ["a"]} for seed in (0, 3)}
+    (tmp_path / "few.json").write_text(json.dumps(few))
+    arguments = ["build", films, "--model", pixel_model, "-y", "--workers", "1", "-o", root]
+    command.ok(*arguments, "--shard", "1/2")
+    command.ok(*arguments, "--shard", "2/2", "--videos", tmp_path / "few.json")
+    command.fails("publish", root, says="shard 2/2 was not made from the same as shard 1/2: other --videos")
+    command.ok(*arguments, "--shard", "1/2", "--videos", tmp_path / "few.json")
+    command.ok("publish", root)
+    assert MomentIndex(root).video_ids == ["0", "3"]
 
 
 def test_an_extraction_in_parts(command: Command, tmp_path: Path) -> None:
