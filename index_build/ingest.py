@@ -151,8 +151,9 @@ def needed(
     seconds = {name: length for name, length in lengths(found.videos, _PATIENCE).items() if length}
     if not seconds:
         first = next(iter(found.videos.values()))
-        others = f", nor are the {len(found.videos) - 1:,} others" if len(found.videos) > 1 else ""
-        raise VideoError(f"{first}: is no video that can be read{others}.")
+        if len(found.videos) == 1:
+            raise VideoError(f"{first}: is not a video that can be read.")
+        raise VideoError(f"None of {len(found.videos):,} files is a video that can be read, e.g. {first}.")
     snippets = sum(max(1.0, length * rate) for length in seconds.values())
     moments = sum(len(windows.of(length)) for length in seconds.values()) * len(info.grid)
     need = Need(

@@ -80,10 +80,11 @@ class RunFolder:
         )
         if self._setting.is_file():
             if not resume:
-                what = "a finished" if self._result.is_file() else "an interrupted"
+                if self._result.is_file():
+                    raise OutputError(f"{self.path}: holds a finished run. Choose a new folder with -o.")
                 raise OutputError(
-                    f"{self.path}: holds {what} run. Take it up with --resume, or choose a new folder with "
-                    "-o."
+                    f"{self.path}: holds an interrupted run. Resume it with --resume, or choose a new folder "
+                    "with -o."
                 )
             # Through JSON, as tuples come back from the file as lists.
             if different := _differences(json.loads(json.dumps(setting)), _read(self._setting)):
