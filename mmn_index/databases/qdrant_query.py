@@ -39,9 +39,9 @@ def key_of(column: Column) -> str:
 
 
 def payload_of(column: Column, value: Any) -> Any:
-    """A value as JSON has it; None where JSON has none."""
+    """A value as JSON has it: NaN as a word, which is there and like no number."""
     if isinstance(value, float):
-        return None if math.isnan(value) else min(max(value, -1.7e308), 1.7e308)
+        return "NaN" if math.isnan(value) else min(max(value, -1.7e308), 1.7e308)
     if isinstance(value, time):
         return microseconds(value)
     if column.kind in ("instant", "local", "date") and value is not None:
@@ -54,7 +54,7 @@ def index_of(column: Column) -> models.PayloadSchemaType:
     kinds = models.PayloadSchemaType
     return {
         "int": kinds.INTEGER,
-        "large": kinds.INTEGER,
+        "large": kinds.FLOAT,  # an index of integers leaves out what 64 bits with a sign do not hold
         "time": kinds.INTEGER,
         "float": kinds.FLOAT,
         "bool": kinds.BOOL,
