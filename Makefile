@@ -2,6 +2,7 @@
 # make demo-full  the same on the whole sample world
 # make bench      every benchmark that needs nothing but the demo, small, into bench.json: under 5 minutes on two idle cores
 # make test       the tests
+# make test-oldest the tests of the core, with the oldest packages that setup.cfg allows, in build/oldest
 # make docs       the documentation site, into build/site; any warning is an error
 # make check      format, lint, types, tests, docs: what continuous integration runs
 # make dist       wheel and source distribution of the last commit in dist/, built twice and compared
@@ -19,7 +20,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed-$(FAISS)
 TOOLS := build/tools
 
-.PHONY: default demo demo-full bench test check lint types docs dist licences clean
+.PHONY: default demo demo-full bench test check lint types docs dist licences test-oldest clean
 default: test
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
@@ -69,6 +70,19 @@ bench: $(INSTALLED)
 # those of slow files come first (tests/conftest.py). JOBS=1 for one process.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# Old packages warn of what newer ones took away, so warnings are no errors here.
+OLDEST := build/oldest
+CORE = doctor scoring moments index search search_command selection hub official features annotations proposals columns \
+    bert scan tables decode cli
+$(OLDEST)/installed: setup.cfg constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check -q -c constraints-oldest.txt pytest hypothesis duckdb \
+	    -e '.[cpu,siglip,sentence-transformers,plots,tensorboard,editors,watch,serve,qdrant,postgres,demo]'
+	touch $@
+
+test-oldest: $(OLDEST)/installed
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -W ignore::DeprecationWarning $(CORE:%=tests/test_%.py)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
