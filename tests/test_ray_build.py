@@ -311,9 +311,33 @@ def test_what_a_worker_says_is_said(
     command.fails("build", *arguments, "--ray", cluster.address, says=line)
 
 
-def test_a_cluster_that_is_not_there(command: Command, many: Path, lively: Path, tmp_path: Path) -> None:
+def test_a_cluster_that_is_not_there(
+    command: Command, many: Path, lively: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     began = time.monotonic()
-    arguments = ["build", lively / "model", many, "-o", tmp_path / "c.mmn", "--ray", "127.0.0.1:1"]
+    arguments = ["build", lively / "model", many, "-o", tmp_path / "c.mmn", "--ray"]
+    command.fails(*arguments, "127.0.0.1:1", says="127.0.0.1:1: no Ray cluster answers there")
+    told = command.fails(*arguments, "ray://me:secret@127.0.0.1:1", says="no user name and no password")
+    assert "secret" not in told.stderr
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     command.fails(*arguments, says="127.0.0.1:1: no Ray cluster answers there")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_that_asks_for_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray says no more than that it could not connect."""
+    import ray
+
+    def refused(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster.")
+
+    monkeypatch.setattr(ray, "init", refused)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    for there in (False, True):
+        with pytest.raises(ClusterError, match="Failed to connect") as told, connected("local"):
+            pass
+        assert ("set RAY_AUTH_MODE=token" in str(told.value)) is there
+        (tmp_path / ".ray").mkdir(exist_ok=True)
+        (tmp_path / ".ray" / "auth_token").write_text("0" * 64)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..errors import ClusterError, DependencyError
 
 NAMESPACE = "mmn-index"
 LOCAL = "local"  # Ray's word for a cluster of this machine alone, which ends with the process that began it
+AUTO = "auto"  # and for one that runs here already
 _CLIENT = "ray://"
 _CLIENT_PORT = 10001
 _PATIENCE = 5.0  # seconds to reach the port of a cluster; without a look first, Ray tries for a minute
@@ -82,7 +84,7 @@ def connected(address: str | None) -> Iterator[Session]:
         DependencyError: Ray is not installed.
         ClusterError: there is no such cluster, it does not answer, or this process is connected to another.
     """
-    ray, wanted = _ray(), address or os.environ.get("RAY_ADDRESS") or "auto"
+    ray, wanted = _ray(), address or os.environ.get("RAY_ADDRESS") or AUTO
     with _LOCK:
         _open(ray, wanted)
         _USERS.append(wanted)
@@ -112,12 +114,14 @@ def _ray() -> ModuleType:
 def _open(ray: ModuleType, address: str) -> None:
     global _OWN
     if ray.is_initialized():
-        if _OWN and address not in (_USERS[0], "auto"):
+        if _OWN and address not in (_USERS[0], AUTO):
             raise ClusterError(
                 f"{address}: this process is connected to the Ray cluster {_USERS[0]} already, and can be to "
                 "one only. Close what uses that first."
             )
         return
+    if address == AUTO:  # Ray would look there as well, but wait for minutes
+        address = os.environ.get("RAY_ADDRESS") or AUTO
     _probe(address)
     # Ray puts a handler of its own in place, which would take SIGTERM from whoever waits for it.
     handler = signal.getsignal(signal.SIGTERM)
@@ -126,7 +130,7 @@ def _open(ray: ModuleType, address: str) -> None:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", **own)
     except Exception as error:  # Ray names no common class for what may go wrong here
         raise ClusterError(
-            f"{address}: cannot join this Ray cluster ({_line(error)}). {_hint(address)}"
+            f"{address}: cannot join this Ray cluster ({_line(error)}). {_hint(address)}{_token()}"
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
@@ -146,8 +150,13 @@ def _probe(address: str) -> None:
     Raises:
         ClusterError: it does not.
     """
-    if address in (LOCAL, "auto"):
+    if address in (LOCAL, AUTO):
         return
+    if "@" in address:
+        raise ClusterError(
+            f"the address of a Ray cluster has no user name and no password, expected HOST:PORT or {_CLIENT}"
+            "HOST:PORT."
+        )
     host, colon, port = address.removeprefix(_CLIENT).rstrip("/").rpartition(":")
     if not colon and address.startswith(_CLIENT):
         host, port = port, str(_CLIENT_PORT)
@@ -165,7 +174,7 @@ def _probe(address: str) -> None:
 
 
 def _hint(address: str) -> str:
-    if address == "auto":
+    if address == AUTO:
         return (
             "Begin one with `ray start --head`, name the one that there is, or say "
             f"'{LOCAL}' for one of this machine alone."
@@ -176,6 +185,16 @@ def _hint(address: str) -> str:
         "`ray status` on its head node says whether it runs. A machine that is none of its nodes connects to "
         f"{_CLIENT}HOST:{_CLIENT_PORT}. Ray and Python have to be of the same version everywhere."
     )
+
+
+def _token() -> str:
+    """What to add where a cluster perhaps asks for a token that this process does not show. Ray says that it
+    "failed to connect".
+    """
+    path = Path.home() / ".ray" / "auth_token"
+    if os.environ.get("RAY_AUTH_MODE") == "token" or not path.is_file():
+        return ""
+    return f" If it asks for the token in {path}, set RAY_AUTH_MODE=token."
 
 
 def _has(node: dict[str, Any]) -> tuple[int, int]:
