@@ -24,7 +24,7 @@ def doctor(
     """The command in a process of its own, where modules in `stubs` come before all others."""
     path = os.pathsep.join(filter(None, [str(stubs or ""), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "doctor", *args],
+        [sys.executable, "-P", "-c", COMMAND, "doctor", *args],
         env={**os.environ, "PYTHONPATH": path, **environment},
         cwd=cwd,
         capture_output=True,
@@ -148,7 +148,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     gone.mkdir()
     command = f"import os; os.rmdir(os.getcwd()); {COMMAND}"
     done = subprocess.run(
-        [sys.executable, "-c", command, "doctor", "--json"],
+        [sys.executable, "-P", "-c", command, "doctor", "--json"],
         cwd=gone,
         capture_output=True,
         text=True,

@@ -55,7 +55,7 @@ def probe(modules: Sequence[str]) -> dict[str, dict[str, Any]]:
     start = f"import sys; sys.path[:] = {sys.path!r}; from mmn_index.doctor.probe import main"
     found: dict[str, dict[str, Any]] = {}
     while rest := [name for name in modules if name not in found]:
-        output, ended = _run([sys.executable, "-c", f"{start}; main(sys.argv[1:])", *rest])
+        output, ended = _run([sys.executable, "-P", "-c", f"{start}; main(sys.argv[1:])", *rest])
         begun = rest[0]
         for line in output.decode(errors="replace").splitlines():
             with suppress(ValueError):  # the last line of a process that was ended may be half a line
