@@ -448,6 +448,9 @@ def test_the_commands(lively: Path, command: Command, postgres_server: str, tmp_
         ours, theirs = asked(*options)
         assert ours
         assert ours == theirs
+    for options in (("-k", "9" * 20), ("--timeout", "1e300"), ("--timeout", "inf")):
+        ours, theirs = asked("a person opens the door", *options)
+        assert ours == theirs
     table = command.ok("search", "a person reads a book", "--index", url, "-k", "2")
     assert "proven exact" in table.stderr
     assert len(table.stdout.splitlines()) == 3
@@ -467,6 +470,25 @@ def test_the_commands(lively: Path, command: Command, postgres_server: str, tmp_
     index.rename(tmp_path / "away.mmn")
     command.fails("search", "a person", "--index", url, says="--model")
     command.ok("search", "a person", "--index", url, "--model", tmp_path / "away.mmn")
+    shutil.copytree(lively / "collection.mmn", index, ignore=shutil.ignore_patterns("model-*"))
+    command.fails("search", "a person", "--index", url, says="--model")
     refused = command.run("info", "--index", f"postgresql://me:{SECRET}@host/db")
     assert refused.exit_code == 2
     assert SECRET not in refused.output
+
+
+def test_pgvector_in_a_schema_of_its_own(lively: Path, command: Command, postgres_server: str) -> None:
+    with psycopg.connect(
+        f"postgresql://postgres@/postgres?host={postgres_server}", autocommit=True
+    ) as connection:
+        connection.execute("CREATE DATABASE apart")
+    url = f"postgresql://postgres@/apart?host={postgres_server}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA extensions")
+        connection.execute("CREATE EXTENSION vector SCHEMA extensions")
+    index = lively / "collection.mmn"
+    command.fails("push", index, url, says="search_path")
+    path = "options=-csearch_path%3Dpublic,extensions"
+    command.ok("push", index, f"{url}&{path}")
+    command.ok("search", "a person", "--index", f"{url}&{path}")
+    command.fails("search", "a person", "--index", url, says="search_path")

@@ -9,7 +9,7 @@ hit has to lie above all that any other moment can have.
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from .contract import Ask, Chosen, Database, Drawn, Published, Reader, VersionCh
 SCANNED = 20_000  # moments that are scanned rather than looked up by their lists
 _MOST = 1 << 17  # candidates that are held in memory
 _OTHERS = 4  # times as many lists for another score, and for moments that are not to be something else
+_WEEK = 7 * 24 * 3600.0  # seconds
 _TRIES = 5  # versions that may be published while one search runs
 
 
@@ -127,8 +128,8 @@ class _Search:
         score: str | None,
         hub: float | None,
     ) -> None:
-        self._proves, self._reader, self._options = proves, reader, options
-        self._chosen, self._deadline = chosen, deadline
+        self._proves, self._reader, self._chosen = proves, reader, chosen
+        self._deadline = deadline
         self._about: Published = reader.published
         self._score = self._about.with_score(score, hub)
         if self._about.spaces == 1 and self._score.name != "contrastive":
@@ -144,7 +145,8 @@ class _Search:
         self._refuse_unknown()
         self._rows, self._videos = self._about.firsts()
         whole = not chosen
-        self._total = self._about.moments if whole else reader.count(chosen, deadline.left())
+        self._total = self._about.moments if whole else reader.count(chosen, self._left())
+        self._options = replace(options, k=min(options.k, max(1, self._total)))
         self._scan = options.exact or not self._about.lists or self._total <= SCANNED
 
     def _refuse_unknown(self) -> None:
@@ -169,7 +171,7 @@ class _Search:
             rounds += 1
             self._deadline.check(0, self._total)
             probes = None if scan else lists
-            drawn, bound = self._reader.draw(ask, self._chosen, limit, probes, self._deadline.left())
+            drawn, bound = self._reader.draw(ask, self._chosen, limit, probes, self._left())
             ranked = _Ranked(self, ask, drawn, hidden)
             kept = ranked.survivors(self._options)
             everything = scan and len(drawn.row) >= self._total
@@ -195,6 +197,11 @@ class _Search:
         )
         uris = tuple(drawn.uri[int(ranked.order[place])] for place in kept)
         return Found(answer, uris, self._score.name)
+
+    def _left(self) -> float | None:
+        """Seconds that the engine may take, as it has a number for them."""
+        left = self._deadline.left()
+        return None if left is None else min(left, _WEEK)
 
     def _lists(self, k: int, *, plain: bool) -> int:
         """How many lists to visit: as many as hold what a plain search for ten looks at, and more where other
