@@ -127,12 +127,18 @@ def _model(about: "Published", given: Path | None, device: str) -> "MomentModel"
             place / read_manifest(place).model_folder if (place / NAME).is_file() or given is None else place
         )
     except MmnIndexError as error:
-        raise QueryError(
-            f"the index that was pushed is not at {place} any more, and its model embeds the sentences: "
-            "name the model, or an index that holds it, with --model."
-        ) from error
+        raise QueryError(_gone(place)) from error
+    if given is None and not path.exists():
+        raise QueryError(_gone(place))
     check_model(about, path)
     return load_model(path, device)
+
+
+def _gone(place: Path) -> str:
+    return (
+        f"the index that was pushed is not at {place} any more, or has no model there, which embeds the "
+        "sentences: name the model, or an index that holds it, with --model."
+    )
 
 
 def _print(found: "Found", *, several: bool) -> None:

@@ -143,6 +143,12 @@ class Postgres:
                 f"{self._target.shown}: its tables are not as expected ({_line(error)}). Another push may "
                 "have replaced them: try again."
             ) from error
+        except errors.UndefinedObject as error:
+            raise DatabaseError(
+                f"{self._target.shown}: refused ({_line(error)}). If pgvector was created in a schema of its "
+                "own, let search_path name that, with ALTER ROLE or in the URL: "
+                "?options=-csearch_path%3Dpublic,SCHEMA"
+            ) from error
         except psycopg.Error as error:
             reached = "cannot be reached" if isinstance(error, psycopg.OperationalError) else "refused"
             # Without the error behind it, which may quote the URL.
