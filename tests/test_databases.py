@@ -395,6 +395,44 @@ def test_a_second_push_at_the_same_time_is_refused(
     other.close()
 
 
+def test_a_connection_that_breaks_is_told_once(
+    postgres_server: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    collection = Collection(tmp_path / "c.mmn", videos=4)
+    address = f"postgresql://postgres@/postgres?host={postgres_server}"
+    opened = open_database(parse_target(f"{address}#broken"))
+    told(opened, collection.root)
+
+    def broken() -> None:
+        with opened.reading() as reader, psycopg.connect(address, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE pid <> pg_backend_pid()")
+            reader.known(["v1"])
+
+    with pytest.raises(DatabaseError, match="cannot be reached"):
+        broken()
+    opened.close()
+    assert not caplog.records
+
+
+def test_a_search_that_takes_long_holds_up_a_push(
+    postgres_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"postgresql://postgres@/postgres?host={postgres_server}#slow"
+    pushing, searching = open_database(parse_target(name)), open_database(parse_target(name))
+    told(pushing, Collection(tmp_path / "c.mmn", videos=4).root)
+    monkeypatch.setitem(conformance._TYPES, "level", pa.string())
+    video = Collection._video
+    monkeypatch.setattr(Collection, "_video", lambda self: changed(video(self), ["a", "b", "c"]))
+    other = Collection(tmp_path / "other.mmn", videos=4)  # a column is added, which waits for readers
+    with searching.reading() as reader:
+        reader.known(["v1"])
+        with pytest.raises(DatabaseError, match="kept its tables"):
+            told(pushing, other.root, overwrite=True)
+    told(pushing, other.root, overwrite=True)
+    pushing.close()
+    searching.close()
+
+
 def test_collections_of_one_server_keep_apart(postgres_server: str, tmp_path: Path) -> None:
     for name, videos in (("part", 4), ("part_moments", 5), ('odd.-"'.replace('"', "x"), 6)):
         made = Collection(tmp_path / f"{name}.mmn", seed=videos, videos=videos)

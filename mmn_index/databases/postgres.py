@@ -1,5 +1,6 @@
 """A collection of moments in PostgreSQL with pgvector: one transaction a search, one that publishes."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,9 @@ from .contract import Published, read_record
 from .postgres_reader import PostgresReader
 from .postgres_writer import PostgresWriter
 from .target import Target
+
+# Where a connection breaks, it warns of what the error says.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 _OLDEST = (0, 7)  # pgvector with halfvec
 _WAIT = 10  # seconds to connect
@@ -142,6 +146,10 @@ class Postgres:
             raise DatabaseError(
                 f"{self._target.shown}: its tables are not as expected ({_line(error)}). Another push may "
                 "have replaced them: try again."
+            ) from error
+        except errors.LockNotAvailable as error:
+            raise DatabaseError(
+                f"{self._target.shown}: a search kept its tables for longer than a push waits. Try again."
             ) from error
         except errors.UndefinedObject as error:
             raise DatabaseError(
