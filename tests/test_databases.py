@@ -395,6 +395,34 @@ def test_a_second_push_at_the_same_time_is_refused(
     other.close()
 
 
+def test_a_push_that_slept_does_not_wake_up_over_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = Shared(client := EdgeClient(tmp_path / "shard"))
+    engine = DatabaseEngine(
+        lambda: Qdrant(parse_target("qdrant://nowhere/x"), shared), digits=5, approximate=True
+    )
+    monkeypatch.setattr(qdrant_writer, "_PATIENCE", 0.3)
+    monkeypatch.setattr(qdrant_writer, "_BEAT", 0.5)  # too seldom: as one that sleeps
+    collection = Collection(tmp_path / "c.mmn", videos=8)
+    engine.put(collection.root)
+
+    def sleeping() -> None:
+        with engine._opened().pushing() as writer:
+            before = writer.published
+            assert before is not None
+            writer.stage(before)
+            collection.remove(["v1"])
+            engine.put(collection.root)
+            time.sleep(1)  # and wakes up
+            writer.publish(before)
+
+    with pytest.raises(DatabaseError, match="took over"):
+        sleeping()
+    assert content(engine._database) == in_index(collection.root)
+    client.close()
+
+
 def test_a_connection_that_breaks_is_told_once(
     postgres_server: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -54,6 +54,7 @@ class QdrantWriter:
             while not done.wait(_BEAT):
                 if self._ours:
                     with suppress(MmnIndexError):  # the push itself will say what is wrong
+                        self._check_owner()  # one that slept too long must not wake up as the owner
                         self._server.tell(OWNER, f"{self._me} {next(beats)}")
 
         if self._ours:
@@ -79,19 +80,21 @@ class QdrantWriter:
                 raise DatabaseError(f"{self._server.shown}: another push is under way. Wait for it to end.")
 
     def _check_owner(self) -> None:
-        owner = self._server.told(OWNER)
-        if owner is not None and not owner.startswith(self._me):
-            raise DatabaseError(f"{self._server.shown}: another push took over. Wait for it to end.")
+        if not (self._server.told(OWNER) or "").startswith(self._me):  # none: another has ended meanwhile
+            raise DatabaseError(f"{self._server.shown}: another push took over. Push again.")
 
     def discard(self, keys: Sequence[str], generation: int | None) -> None:
         """See contract.Writer."""
         if self._ours:
+            self._check_owner()
             gone = [models.Filter(must=[match_any("segment", keys)])] if keys else []
             gone += [] if generation is None else [models.Filter(must=[match("centre_of", generation)])]
             self._delete(gone)
 
     def stage(self, goal: Published) -> None:
         """See contract.Writer."""
+        if self._ours:
+            self._check_owner()
         wanted = dict.fromkeys(_VECTORS[: goal.spaces], goal.joint_dim)
         there = self._widths()
         if there is not None and there != wanted:
