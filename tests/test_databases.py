@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -420,6 +421,53 @@ def test_a_push_that_slept_does_not_wake_up_over_another(
     with pytest.raises(DatabaseError, match="took over"):
         sleeping()
     assert content(engine._database) == in_index(collection.root)
+    client.close()
+
+
+def test_a_push_that_waited_builds_upon_what_was_published_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant_writer, "_PATIENCE", 10.0)  # it looks once a second
+    monkeypatch.setattr(qdrant_writer, "_BEAT", 100.0)
+    shared = Shared(client := EdgeClient(tmp_path / "shard"))
+    first, second = (Qdrant(parse_target("qdrant://nowhere/x"), shared) for _ in range(2))
+    made = Collection(tmp_path / "c.mmn", videos=8).root
+    waited = threading.Thread(target=lambda: found.append(told(second, made)))
+    found: list[Any] = []
+    publish = qdrant_writer.QdrantWriter.publish
+
+    def slow(self: Any, published: Published) -> None:
+        if not waited.ident:
+            waited.start()
+            time.sleep(0.5)
+        publish(self, published)
+
+    monkeypatch.setattr(qdrant_writer.QdrantWriter, "publish", slow)
+    told(first, made)
+    waited.join()
+    assert found[0].unchanged
+    assert content(first) == in_index(made)
+    client.close()
+
+
+def test_two_first_pushes_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qdrant_writer, "_PATIENCE", 0.3)
+    shared = Shared(client := EdgeClient(tmp_path / "shard"))
+    first, second = (Qdrant(parse_target("qdrant://nowhere/x"), shared) for _ in range(2))
+    made = Collection(tmp_path / "c.mmn", videos=8).root
+    stage = qdrant_writer.QdrantWriter.stage
+
+    def staged(self: Any, goal: Published) -> None:
+        monkeypatch.setattr(qdrant_writer.QdrantWriter, "stage", stage)
+        with second.pushing() as other:  # neither saw the other
+            other.stage(goal)
+            stage(self, goal)
+
+    monkeypatch.setattr(qdrant_writer.QdrantWriter, "stage", staged)
+    with pytest.raises(DatabaseError, match="another push"):
+        told(first, made)
+    told(second, made)
+    assert content(first) == in_index(made)
     client.close()
 
 

@@ -36,18 +36,17 @@ class QdrantWriter:
     """A push; it lives as long as its sign of life changes."""
 
     def __init__(self, server: Server, *, anew: bool = False) -> None:
+        self._server, self._me, self._spaces = server, uuid.uuid4().hex, 2
+        self._wait_for_others()  # what they publish until then is there
         published, staging = server.told(PUBLISHED), server.told(STAGING)
-        self._server = server
         self.published = read_record(published, server.shown, needed=not anew)
         self.staging = read_record(staging, server.shown, needed=False)
-        self._me, self._spaces = uuid.uuid4().hex, 2
         self._ours = published is not None or staging is not None
         self._payloads: list[dict[str, Any]] = []  # of the videos of the segment that is sent
 
     @contextmanager
     def alive(self) -> Iterator[None]:
         """Show that this push lives, as long as it does, in a collection that is ours."""
-        self._wait_for_others()
         done, beats = threading.Event(), itertools.count(1)
 
         def beat() -> None:
@@ -80,7 +79,10 @@ class QdrantWriter:
                 raise DatabaseError(f"{self._server.shown}: another push is under way. Wait for it to end.")
 
     def _check_owner(self) -> None:
-        if not (self._server.told(OWNER) or "").startswith(self._me):  # none: another has ended meanwhile
+        owner = self._server.told(OWNER)
+        if owner is None and not self._ours:
+            return
+        if owner is None or not owner.startswith(self._me):  # none: another has ended meanwhile
             raise DatabaseError(f"{self._server.shown}: another push took over. Push again.")
 
     def discard(self, keys: Sequence[str], generation: int | None) -> None:
@@ -93,8 +95,7 @@ class QdrantWriter:
 
     def stage(self, goal: Published) -> None:
         """See contract.Writer."""
-        if self._ours:
-            self._check_owner()
+        self._check_owner()
         wanted = dict.fromkeys(_VECTORS[: goal.spaces], goal.joint_dim)
         there = self._widths()
         if there is not None and there != wanted:
