@@ -1,7 +1,8 @@
 # make demo       the whole way on a small rendered world: videos, features, training, index, evaluation, search
 # make demo-full  the same on the whole sample world
 # make bench      every benchmark that needs nothing but the demo, small, into bench.json: under 5 minutes on two idle cores
-# make test       the tests
+# make test       the tests, but for those that take long: under 6 minutes
+# make test-slow  the others: killed processes, clusters, databases, long trainings, the documentation's commands
 # make test-oldest the tests of the core, with the oldest packages that setup.cfg allows, in build/oldest
 # make docs       the documentation site, into build/site; any warning is an error
 # make check      format, lint, types, tests, docs: what continuous integration runs
@@ -19,8 +20,9 @@ FAISS := $(if $(GPU),gpu,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(FAISS)
 TOOLS := build/tools
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: default demo demo-full bench test check lint types docs dist licences test-oldest clean
+.PHONY: default demo demo-full bench test test-slow check lint types docs dist licences test-oldest clean
 default: test
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
@@ -69,7 +71,10 @@ bench: $(INSTALLED)
 # Two processes of one thread each: threads of several processes would get into each other's way. A file's tests stay together,
 # those of slow files come first (tests/conftest.py). JOBS=1 for one process.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow
 
 # Old packages warn of what newer ones took away, so warnings are no errors here.
 OLDEST := build/oldest
@@ -97,7 +102,7 @@ types: $(INSTALLED)
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-check: lint types test docs
+check: lint types test test-slow docs
 
 # What a release takes, apart from .venv: nothing of it is imported by the project.
 $(TOOLS)/installed: constraints.txt

@@ -53,34 +53,47 @@ SENTENCES = (
 DIM = 12  # width of the features
 
 
-# Files whose tests take longest, longest first: where several processes share the tests, none should be left with
-# a long file when the others have finished.
+# Files that `make test` leaves to `make test-slow`: they kill processes, run clusters and databases, train for
+# long, or type whole pages. Longest first: where several processes share the tests, none should be left with a
+# long file when the others have finished.
 SLOW = (
-    "test_golden_losses",
-    "test_faults",
     "test_conformance_qdrant",
+    "test_faults",
     "test_push_kills",
-    "test_training",
-    "test_bookmark",
+    "test_golden_losses",
+    "test_tutorials",
     "test_databases",
-    "test_conformance_postgres",
-    "test_hard_negatives",
+    "test_ray_build",
+    "test_ray_search",
+    "test_conformance_ray",
+    "test_training",
+    "test_shards",
+    "test_shard_store",
+    "test_bookmark",
+    "test_recipes",
+    "test_formats",
     "test_extract",
-    "test_export",
     "test_text_encoders",
-    "test_cli",
     "test_frozen_encoder",
-    "test_cutting",
     "test_dual_encoders",
-    "test_watch",
+    "test_conformance_postgres",
+    "test_golden_distributed",
+    "test_hard_negatives",
+    "test_reproduce",
     "test_chance",
+    "test_sync_kills",
+)
+# The longest of the others.
+LONG = (
+    "test_page",
+    "test_cli",
+    "test_cutting",
+    "test_watch",
+    "test_export",
+    "test_player_times",
     "test_concurrency",
     "test_windows",
-    "test_golden_distributed",
-    "test_reproduce",
     "test_end_to_end",
-    "test_player_times",
-    "test_sync_kills",
     "test_index",
     "test_corpus",
     "test_long_files",
@@ -90,8 +103,12 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first; the order within a file stays."""
-    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+    """Long files first; the order within a file stays."""
+    order = {name: place for place, name in enumerate((*SLOW, *LONG))}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker("slow")
 
 
 CHROMIUM = (
