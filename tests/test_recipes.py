@@ -13,10 +13,11 @@ import pytest
 import tiny_dual_encoders
 from conftest import DIM, Command, write_annotations
 from huggingface_hub import constants
-from mmn_index.index_build.ingest import DEFAULT_MODEL
 from mmn_index.train.settings import load_setting
 from moving import make_video
 from test_tutorials import DOCS, Shell
+
+from mmn_index.hub import DEFAULT_MODEL
 
 PAGE = (DOCS / "recipes.md").read_text(encoding="utf-8")
 RECIPES = {
