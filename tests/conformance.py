@@ -363,7 +363,7 @@ def check_filters(engine: Engine, collection: Collection) -> None:
     with pytest.raises(QueryError, match="nobody"):
         engine.find(queries, SearchOptions(restriction=Restriction(videos=("nobody",))))
     nothing = engine.find(queries, SearchOptions(), where=["level>100"])
-    assert [(answer.hits, answer.moments) for answer in nothing] == [((), 0)] * len(queries)
+    assert [(one.hits, one.moments, one.searched) for one in nothing] == [((), 0, 1)] * len(queries)
 
 
 def check_text_order(engine: Engine, collection: Collection) -> None:

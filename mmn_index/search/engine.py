@@ -226,7 +226,7 @@ def _settled(
             int(ranked.scored[place]),
             0,
             found.total,
-            searched=found.searched / max(1, found.total),
+            searched=1 - found.missing / max(1, found.total),
         )
         for (place, exact), own in zip(settled.items(), hits, strict=True)
     }
