@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .hits import nothing, print_hits, print_pairs, show_hits, show_pairs
 from .output import say
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     "--server",
     "url",
     envvar="MMN_INDEX_SERVER",
-    help="Ask a running `mmn-index serve` at this address; its token is read from MMN_INDEX_TOKEN.",
+    help="Ask a running `mmn-index serve` at this address; --index is the name of one of its indexes, if it "
+    "has several. Its token is read from MMN_INDEX_TOKEN.",
 )
 @click.option(
     "--html",
@@ -77,7 +79,7 @@ def search(
     if url is not None:
         from .remote import search_remotely
 
-        more = {"also": also, "then": then, "html": html, "playing": playing}
+        more = {"also": also, "then": then, "html": html, "playing": playing, "index": _named(root)}
         search_remotely(url, query, queries, {**options, **more}, as_json=as_json)
         return
     if not isinstance(root, Path):
@@ -102,6 +104,16 @@ def search(
         _write_page(html, question, answers[0])
     if playing:
         _open(index, answers[0].hits[:1])
+
+
+def _named(root: "Path | Target") -> str | None:
+    """The name that a server has for --index; None where that is not given."""
+    context = click.get_current_context()
+    if context.get_parameter_source("root") is not ParameterSource.COMMANDLINE:
+        return None
+    if not isinstance(root, Path):
+        raise click.UsageError("--server knows no database: leave out one of --index and --server.", context)
+    return root.name.removesuffix(".mmn")
 
 
 def _write_page(path: Path, question: Question, answer: "Answer") -> None:

@@ -553,6 +553,27 @@ def test_a_real_server_and_its_clients(
     assert (usage.exit_code, "needs the index itself" in usage.stderr) == (2, True)
 
 
+def test_one_of_several_indexes_is_asked_by_its_name(
+    root: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = [Path(shutil.copytree(root, tmp_path / f"{name}.mmn")) for name in ("porch", "garden")]
+    command.ok("remove", "v2", "--index", roots[1])
+    with TestClient(create_app(Settings(tuple(roots))), base_url="http://localhost") as served:
+        monkeypatch.setattr(httpx, "Client", lambda **_: served)
+        monkeypatch.setattr(Client, "close", lambda self: None)
+        url = ("--server", "http://localhost")
+        for name in ("porch", "garden", roots[0]):
+            own = roots[name == "garden"]
+            found = command.ok("search", "a person opens the door", *url, "--index", name, "--json").stdout
+            videos = [json.loads(line)["video"] for line in found.splitlines()]
+            assert videos == [line["video"] for line in lines(command, own, "a person opens the door")]
+        command.fails("search", "door", *url, "--index", "yard", says="there are porch, garden")
+        monkeypatch.setenv("MMN_INDEX", str(roots[1]))  # is not asked about
+        command.fails("search", "door", *url, says="which index is meant is not said")
+        usage = command.run("search", "door", *url, "--index", "qdrant://localhost/porch")
+        assert (usage.exit_code, "leave out one of" in usage.stderr) == (2, True)
+
+
 def test_servers_that_are_none(command: Command, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
