@@ -25,6 +25,7 @@ _TYPES = {
 }
 
 UNSERVED = "is not there any more, or is a link out of its folder"
+_MOST_RANGES = 100  # of one request; players ask for one
 _RANGE = re.compile(rb"\s*(?:(\d+)\s*-\s*(\d*)|-\s*\d+)\s*")
 
 
@@ -55,8 +56,10 @@ class FileAnswer(FileResponse):
 def _is_range(header: bytes) -> bool:
     unit, _, ranges = header.partition(b"=")
     found = [_RANGE.fullmatch(one) for one in ranges.split(b",")]
-    return unit.strip().lower() == b"bytes" and all(
-        one is not None and (not one[2] or int(one[1]) <= int(one[2])) for one in found
+    return (
+        unit.strip().lower() == b"bytes"
+        and len(found) <= _MOST_RANGES
+        and all(one is not None and (not one[2] or int(one[1]) <= int(one[2])) for one in found)
     )
 
 
