@@ -79,10 +79,10 @@ test-slow: $(INSTALLED)
 # Old packages warn of what newer ones took away, so warnings are no errors here.
 OLDEST := build/oldest
 CORE = doctor scoring moments index search search_command selection hub official features annotations proposals columns \
-    bert scan tables decode cli
+    bert scan tables decode cli server text_encoders dual_encoders export
 $(OLDEST)/installed: setup.cfg constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --disable-pip-version-check -q -c constraints-oldest.txt pytest hypothesis duckdb \
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check -q -c constraints-oldest.txt pytest hypothesis duckdb otio-cmx3600-adapter \
 	    -e '.[cpu,siglip,sentence-transformers,plots,tensorboard,editors,watch,serve,qdrant,postgres,demo]'
 	touch $@
 
