@@ -1,8 +1,8 @@
 # make demo       the whole way on a small rendered world: videos, features, training, index, evaluation, search
 # make demo-full  the same on the whole sample world
 # make bench      every benchmark that needs nothing but the demo, small, into bench.json: under 5 minutes on two idle cores
-# make test       the tests, but for those that take long: under 6 minutes
-# make test-slow  the others: killed processes, clusters, databases, long trainings, the documentation's commands
+# make test       the tests, but for those that take long
+# make test-slow  the others: killed processes, clusters, databases, browsers, long trainings, the documentation's commands
 # make test-oldest the tests of the core, with the oldest packages that setup.cfg allows, in build/oldest
 # make docs       the documentation site, into build/site; any warning is an error
 # make check      format, lint, types, tests, docs: what continuous integration runs

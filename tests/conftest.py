@@ -53,8 +53,8 @@ SENTENCES = (
 DIM = 12  # width of the features
 
 
-# Files that `make test` leaves to `make test-slow`: they kill processes, run clusters and databases, train for
-# long, or type whole pages. Longest first: where several processes share the tests, none should be left with a
+# Files that `make test` leaves to `make test-slow`: they kill processes, run clusters, databases and browsers,
+# train for long, or type whole pages. Longest first: where several processes share the tests, none should be left with a
 # long file when the others have finished.
 SLOW = (
     "test_conformance_qdrant",
@@ -82,16 +82,19 @@ SLOW = (
     "test_reproduce",
     "test_chance",
     "test_sync_kills",
+    "test_page",
+    "test_server_process",
+    "test_cutting",
+    "test_watch",
+    "test_concurrency",
+    "test_tubes_of_odd_videos",
+    "test_tube_kills",
 )
 # The longest of the others.
 LONG = (
-    "test_page",
     "test_cli",
-    "test_cutting",
-    "test_watch",
     "test_export",
     "test_player_times",
-    "test_concurrency",
     "test_windows",
     "test_end_to_end",
     "test_index",

@@ -245,7 +245,7 @@ def test_what_build_does_not_take(
 ) -> None:
     root = tmp_path / "c.mmn"
     command.fails("build", tmp_path, "--model", clip, "-o", root, says="no video found")
-    command.fails("build", films / "broken.mp4", "--model", clip, "-o", root, says="is no video")
+    command.fails("build", films / "broken.mp4", "--model", clip, "-o", root, says="is not a video")
     command.fails("build", films, "--model", tmp_path / "none", "-o", root, says="does not exist")
     command.fails("build", films, "--model", films, "-o", root, says="no complete checkpoint")
     command.fails("build", films, "--model", clip, "-o", root, "--score", "iou", says="Leave out --score")
