@@ -40,12 +40,11 @@ class FileAnswer(FileResponse):
             nonlocal replaced
             if message["type"] == "http.response.start" and message["status"] == 416:
                 replaced = True
-                size = next(value for name, value in message["headers"] if name == b"content-range")
-                problem = RequestError(
-                    416, f"no such part, there are {size.decode().partition('/')[2]} bytes."
-                )
+                told = next(value for name, value in message["headers"] if name == b"content-range")
+                size = told.rpartition(b"/")[2]  # before it, a version of Starlette names no unit
+                problem = RequestError(416, f"no such part, there are {size.decode()} bytes.")
                 pairs = [(k.lower().encode(), v.encode()) for k, v in problem.headers.items()]
-                await send({**message, "headers": [*pairs, (b"content-range", size)]})
+                await send({**message, "headers": [*pairs, (b"content-range", b"bytes */" + size)]})
                 await send({"type": "http.response.body", "body": problem.body})
             elif not replaced:
                 await send(message)
