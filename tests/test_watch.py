@@ -21,7 +21,7 @@ from mmn_index.index import IndexWriter, MomentIndex
 
 pytest.importorskip("watchfiles")
 STILL = 0.4  # seconds
-LONG = 60.0
+LONG = 240.0
 
 
 @pytest.fixture(scope="module")
