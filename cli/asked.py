@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
+
+from .paths import is_typed
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,10 @@ def only(option: str, looked_at: set[str], what: str) -> None:
     Raises:
         click.UsageError: another one was given.
     """
-    context = click.get_current_context()
     if left := [
         parameter.opts[-1] if isinstance(parameter, click.Option) else "INDEX|MODEL"
-        for parameter in context.command.params
-        if parameter.name not in looked_at
-        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        for parameter in click.get_current_context().command.params
+        if parameter.name not in looked_at and is_typed(parameter.name or "")
     ]:
         raise click.UsageError(f"{option} {what}: leave out {', '.join(left)}.")
 
@@ -103,7 +102,7 @@ def check_usage(asked: Asked) -> None:
         raise click.UsageError(
             "Give an INDEX or a MODEL to evaluate, or one of --corpus, --predictions, --mvmr and --compare."
         )
-    named = click.get_current_context().get_parameter_source("root") is ParameterSource.COMMANDLINE
+    named = is_typed("root")
     if named and asked.indexed:
         raise click.UsageError(f"{asked.subject} is an index already: leave out --index.")
     if named and not over:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmn_index.databases.target import is_target, parse_target
-
 from .cluster import ray_option, session_of
 from .features import open_source
 from .ingest import (
@@ -24,7 +22,7 @@ from .ingest import (
 )
 from .left_out import tell_left_out
 from .output import progress, say
-from .paths import LocalPath
+from .paths import IndexPath, LocalPath, is_typed
 from .sentences import read_sentences
 from .shards import Wanted, build_on, build_part, check_sharing, shard_option, store_of, tell_shard
 from .source import check_tables, made_source, source_options, wish_of
@@ -47,27 +45,6 @@ def self_contained_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-class IndexPath(click.Path):
-    """The folder of an index, or where a command knows of them, the URL of a database.
-
-    Args:
-        databases: whether it does.
-    """
-
-    name = "path"
-
-    def __init__(self, *, databases: bool) -> None:
-        super().__init__(path_type=Path)
-        self._databases = databases
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or not is_target(value):
-            return super().convert(value, param, ctx)
-        if not self._databases:
-            self.fail("this is a database, and the command needs the folder of an index.", param, ctx)
-        return parse_target(value)
-
-
 def index_option(command: Callable[..., Any], *, databases: bool = False) -> Callable[..., Any]:
     """The index that a command works on.
 
@@ -77,7 +54,7 @@ def index_option(command: Callable[..., Any], *, databases: bool = False) -> Cal
     return click.option(
         "--index",
         "root",
-        type=IndexPath(databases=databases),
+        type=IndexPath() if databases else LocalPath(),
         envvar="MMN_INDEX",
         default="collection.mmn",
         show_default=True,
@@ -91,14 +68,13 @@ def index_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(index: Path | None, root: Path, **options: Any) -> Any:
-        context = click.get_current_context()
         if index is None:
             index = root
-        elif context.get_parameter_source("root") is click.core.ParameterSource.COMMANDLINE:
+        elif is_typed("root"):
             raise click.UsageError(f"{index} and --index {root}: name one index.")
         return command(root=index, **options)
 
-    return click.argument("index", type=IndexPath(databases=False), required=False)(index_option(wrapped))
+    return click.argument("index", type=LocalPath(), required=False)(index_option(wrapped))
 
 
 @click.command()

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from .hits import nothing, print_hits, print_pairs, show_hits, show_pairs
 from .output import say
+from .paths import is_typed
 from .player import play
 from .question import Question, check_question, open_question, question_options
 from .stopwatch import Stopwatch
@@ -108,11 +108,10 @@ def search(
 
 def _named(root: "Path | Target") -> str | None:
     """The name that a server has for --index; None where that is not given."""
-    context = click.get_current_context()
-    if context.get_parameter_source("root") is not ParameterSource.COMMANDLINE:
+    if not is_typed("root"):
         return None
     if not isinstance(root, Path):
-        raise click.UsageError("--server knows no database: leave out one of --index and --server.", context)
+        raise click.UsageError("--server knows no database: leave out one of --index and --server.")
     return root.name.removesuffix(".mmn")
 
 

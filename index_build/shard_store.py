@@ -27,7 +27,7 @@ from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment_files import on_disk
 from mmn_index.places import Hold, aside, beside
 
-from .shards import check_counts, check_files, damaged, files_named, place_of
+from .shards import check_counts, check_files, damaged, place_of
 from .share import Share
 from .store_url import check_login, hidden, shown
 
@@ -108,7 +108,7 @@ class ShardStore:
             before = self._content(named)
             missing = {
                 name: about
-                for name, about in files_named(manifest).items()
+                for name, about in manifest.files.items()
                 if self._size(f"{folder}/{name}") != about[0]
             }
             if not missing and before == content and self._content(f"{folder}/{_LEFT_OUT}") == listed:
@@ -169,7 +169,7 @@ class ShardStore:
                 return
             with self._reached("read"):
                 (place / NAME).unlink(missing_ok=True)  # of another state, whose files are replaced now
-                for name, about in files_named(manifest).items():
+                for name, about in manifest.files.items():
                     self._fetch_file(share, f"{folder}/{name}", place / name, about)
                 self._fetch_file(share, f"{folder}/{_LEFT_OUT}", beside(place, f".{_LEFT_OUT}"))
                 with aside(place / NAME) as unfinished:

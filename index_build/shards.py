@@ -196,23 +196,13 @@ def write_empty(
     return _result(place, manifest, there, (left_out, ()))
 
 
-def files_named(manifest: Manifest) -> dict[str, tuple[int, str]]:
-    """The files of an index but for its manifest: sizes and digests by their paths in its folder."""
-    found = {f"{manifest.model_folder}/{name}": about for name, about in manifest.model_files.items()}
-    if manifest.bank is not None:
-        found[manifest.bank.file] = manifest.bank.bytes, manifest.bank.sha256
-    for entry in manifest.segments:
-        found |= {f"segments/{entry.id}/{name}": about for name, about in entry.files.items()}
-    return found
-
-
 def check_files(place: Path, manifest: Manifest) -> None:
     """Make sure that the files of a complete part are there, in their sizes.
 
     Raises:
         MomentIndexError: they are not.
     """
-    for name, (size, _) in files_named(manifest).items():
+    for name, (size, _) in manifest.files.items():
         if not (place / name).is_file() or (place / name).stat().st_size != size:
             raise damaged(place, name)
 

@@ -121,11 +121,7 @@ def _model(index: MomentIndex, report: Callable[[str], None]) -> list[str]:
 
 def changed_files(root: Path, manifest: Manifest) -> Iterator[str]:
     """What of an index's files is not what its manifest says, a sentence each."""
-    if manifest.bank is not None:
-        yield from changed(root, {manifest.bank.file: (manifest.bank.bytes, manifest.bank.sha256)})
-    yield from changed(root / manifest.model_folder, manifest.model_files)
-    for entry in manifest.segments:
-        yield from changed(root / "segments" / entry.id, entry.files)
+    yield from changed(root, manifest.files)
 
 
 def changed(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]:

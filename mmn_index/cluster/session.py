@@ -39,7 +39,7 @@ class Session:
 
     Attributes:
         ray: the package, connected.
-        address: as it was asked for.
+        address: of the cluster; "auto" where nothing names one.
     """
 
     ray: ModuleType
@@ -84,7 +84,9 @@ def connected(address: str | None) -> Iterator[Session]:
         DependencyError: Ray is not installed.
         ClusterError: there is no such cluster, it does not answer, or this process is connected to another.
     """
-    ray, wanted = _ray(), address or os.environ.get("RAY_ADDRESS") or AUTO
+    # Ray would look there as well for "auto", but wait for minutes.
+    wanted = os.environ.get("RAY_ADDRESS") or AUTO if address in (None, "", AUTO) else str(address)
+    ray = _ray()
     with _LOCK:
         _open(ray, wanted)
         _USERS.append(wanted)
@@ -120,8 +122,6 @@ def _open(ray: ModuleType, address: str) -> None:
                 "one only. Close what uses that first."
             )
         return
-    if address == AUTO:  # Ray would look there as well, but wait for minutes
-        address = os.environ.get("RAY_ADDRESS") or AUTO
     _probe(address)
     # Ray puts a handler of its own in place, which would take SIGTERM from whoever waits for it.
     handler = signal.getsignal(signal.SIGTERM)

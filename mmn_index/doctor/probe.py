@@ -1,13 +1,12 @@
 """What packages say of themselves once they are imported.
 
-It runs in a process of its own (see doctor.py): a broken package may raise anything, print anything, hang, or
+It runs in a process of its own (packages.py): a broken package may raise anything, print anything, hang, or
 end the process that imports it.
 """
 
 import importlib
 import json
 import os
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -96,6 +95,3 @@ _FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "av": _av,
     "mmn_index.hub": _hub,
 }
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from ..confidence import Calibration
 from ..errors import ConfigError, MomentIndexError
 from ..proposals import ProposalGrid
+from ..readable import typed
 from ..scoring import HUB_SCORES, Score
 from ..windows import WindowRule
 
@@ -114,6 +114,16 @@ class Manifest:
         """Folder of the model's copy inside the index."""
         return f"model-{self.fingerprint[:16]}"
 
+    @property
+    def files(self) -> dict[str, tuple[int, str]]:
+        """The index's other files: bytes and SHA-256 by their paths in its folder."""
+        found = {f"{self.model_folder}/{name}": about for name, about in self.model_files.items()}
+        if self.bank is not None:
+            found[self.bank.file] = self.bank.bytes, self.bank.sha256
+        for entry in self.segments:
+            found |= {f"segments/{entry.id}/{name}": about for name, about in entry.files.items()}
+        return found
+
     def with_score(self, name: str | None = None, hub: float | None = None) -> Score:
         """The index's default score, or another one with its parameters; its own hub correction where that
         score knows it.
@@ -159,7 +169,7 @@ def read_manifest(root: Path) -> Manifest:
     if content["format"] != FORMAT:
         raise MomentIndexError(
             f"{root / NAME}: has format {content['format']}, of an earlier version. "
-            f"`mmn-index upgrade {shlex.quote(str(root))}` brings the index to format {FORMAT}."
+            f"`mmn-index upgrade {typed(root)}` brings the index to format {FORMAT}."
         )
     return parse(root, content)
 
