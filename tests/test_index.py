@@ -5,9 +5,11 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -91,6 +93,57 @@ def edit(root: Path, **change: object) -> None:
 
 def entries(root: Path, **change: object) -> list[dict[str, object]]:
     return [{**entry, **change} for entry in json.loads((root / "manifest.json").read_text())["segments"]]
+
+
+def change_table(root: Path, number: int, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change a table of a segment, and what the manifest says of its size."""
+    content = json.loads((root / "manifest.json").read_text())["segments"]
+    path = root / "segments" / content[number]["id"] / name
+    pq.write_table(change(pq.read_table(path)), path)
+    content[number]["files"][name][0] = path.stat().st_size
+    edit(root, segments=content)
+
+
+def as_type(name: str, kind: pa.DataType) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.set_column(table.column_names.index(name), name, table[name].cast(kind))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("videos.parquet", lambda table: table.slice(0, 0), "it has no row"),
+        ("videos.parquet", as_type("first_moment", pa.string()), "'first_moment' of type int64"),
+        ("videos.parquet", lambda table: table.drop_columns("duration"), "one column 'duration'"),
+        ("windows.parquet", as_type("video", pa.int64()), "'video' of type int32"),
+        (
+            "windows.parquet",
+            lambda table: table.set_column(1, "start", pa.nulls(len(table), pa.float64())),
+            "'start' has cells without a value",
+        ),
+    ],
+)
+def test_a_table_with_other_columns(
+    copy: Path, name: str, change: Callable[[pa.Table], pa.Table], says: str
+) -> None:
+    change_table(copy, 0, name, change)
+    with pytest.raises(MomentIndexError, match=rf"{name}: cannot be read .*{says}"):
+        MomentIndex(copy)
+
+
+def test_segments_that_disagree_about_a_column_of_the_user(
+    world: Path, copy: Path, tmp_path: Path, command: Command
+) -> None:
+    write_features(tmp_path / "more.h5", 1, prefix="w")
+    command.ok("add", tmp_path / "more.h5", "--index", copy)
+    for number, value in enumerate(("kitchen", 7)):
+        change_table(
+            copy,
+            number,
+            "videos.parquet",
+            lambda table, value=value: table.append_column("room", pa.array([value] * len(table))),
+        )
+    with pytest.raises(MomentIndexError, match=r"cannot be read \(segments with other columns: .*room"):
+        MomentIndex(copy)
 
 
 def test_counts_that_disagree(copy: Path) -> None:

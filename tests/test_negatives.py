@@ -2,12 +2,15 @@
 index.
 """
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import SENTENCES, Command, write_features
@@ -496,6 +499,19 @@ def test_a_damaged_bank_is_found_before_it_gives_h(banked: Path, copy: Path, com
     command.fails("verify", "--index", copy, says=f"{copy / about.file}: cannot be read")
     command.fails("add", banked / "more.h5", "--index", copy, says=f"{copy / about.file}: cannot be read")
     assert MomentIndex(copy).version == 1
+
+
+@pytest.mark.parametrize("content", [b"no table", None])
+def test_a_bank_that_is_no_table_of_sentences(banked: Path, tmp_path: Path, content: bytes | None) -> None:
+    about = MomentIndex(banked / "c.mmn").manifest.bank
+    assert about is not None
+    if content is None:
+        pq.write_table(pa.table({"sentence": ["a"], "contrastive": ["b"]}), tmp_path / about.file)
+    else:
+        (tmp_path / about.file).write_bytes(content)
+    digest = hashlib.sha256((tmp_path / about.file).read_bytes()).hexdigest()
+    with pytest.raises(MomentIndexError, match=rf"{about.file}: cannot be read"):
+        read_bank(tmp_path, replace(about, sha256=digest), 0.1)
 
 
 def test_a_damaged_h_is_found(copy: Path, command: Command) -> None:

@@ -15,6 +15,7 @@ import torch
 from ..errors import MomentIndexError
 from ..negatives import Bank
 from .manifest import BankAbout, sync_folder
+from .segment_files import damaged
 
 
 def write_bank(bank: Bank, root: Path) -> BankAbout:
@@ -44,17 +45,18 @@ def read_bank(root: Path, about: BankAbout, tau: float, device: str = "cpu") -> 
     path = root / about.file
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise MomentIndexError(
-            f"{path}: cannot be read ({error.strerror}). Build the index again."
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: no name that a file can have
+        raise damaged(path, getattr(error, "strerror", None) or error) from error
     if (found := hashlib.sha256(content).hexdigest()) != about.sha256:
         raise MomentIndexError(
             f"{path}: was changed: SHA-256 {found[:16]}, expected {about.sha256[:16]}. Build the index again."
         )
-    table = pq.read_table(io.BytesIO(content))
-    vectors = table["contrastive"].combine_chunks()
-    contrastive = torch.from_numpy(vectors.flatten().to_numpy().copy()).view(len(table), -1)
+    try:
+        table = pq.read_table(io.BytesIO(content))
+        vectors = table["contrastive"].combine_chunks()
+        contrastive = torch.from_numpy(vectors.flatten().to_numpy().copy()).view(len(table), -1)
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, pa.ArrowException) as error:
+        raise damaged(path, error) from error
     return Bank(
         tuple(table["sentence"].to_pylist()), contrastive.to(device), about.kind, tau, about.neighbours
     )

@@ -28,11 +28,14 @@ from .segment_files import (
     MOMENTS,
     TUBES,
     VECTORS,
+    VIDEO_COLUMNS,
     VIDEOS,
+    WINDOW_COLUMNS,
     WINDOWS,
     background_type,
     damaged,
     draw,
+    read_table,
 )
 from .segment_tubes import SegmentTubes
 from .vectors import HUB_WIDTH, Vectors
@@ -63,10 +66,10 @@ class Segment:
             path = folder / MOMENTS
             counted = pq.read_metadata(path).num_rows
             path = folder / VIDEOS
-            self.table = pq.read_table(path)
+            self.table = read_table(path, VIDEO_COLUMNS)
             firsts = self.table["first_moment"].to_numpy()
             path = folder / WINDOWS
-            windows = pq.read_table(path)
+            windows = read_table(path, WINDOW_COLUMNS)
             self.window_videos = windows["video"].to_numpy()  # (W,) rows of videos.parquet
             self.starts, self.lengths = windows["start"].to_numpy(), windows["length"].to_numpy()
             path = folder / TUBES

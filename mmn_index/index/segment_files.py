@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..errors import MomentIndexError
 
@@ -67,6 +68,29 @@ VIDEO_COLUMNS = pa.schema(
         ("num_moments", pa.int32()),
     ]
 )
+
+
+def read_table(path: Path, columns: pa.Schema) -> pa.Table:
+    """A table of a segment, the user's columns behind its own included.
+
+    Args:
+        columns: those that it must have.
+
+    Raises:
+        OSError, pa.ArrowException: it cannot be read.
+        ValueError: it has no row, lacks a column, has one of another type, or one with an empty cell where
+            only `uri` may have any.
+    """
+    table = pq.read_table(path)
+    if not len(table):
+        raise ValueError("it has no row")
+    for field in columns:
+        places = table.schema.get_all_field_indices(field.name)
+        if len(places) != 1 or table.schema.field(places[0]).type != field.type:
+            raise ValueError(f"expected one column '{field.name}' of type {field.type}")
+        if field.name != "uri" and table.column(places[0]).null_count:
+            raise ValueError(f"column '{field.name}' has cells without a value")
+    return table
 
 
 def draw(rows: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import torch
 from ..proposals import ProposalGrid
 from ..tube_map import rows_of
 from ..tubes import Tube
-from .segment_files import BOX_COLUMNS, BOXES, TUBE_COLUMNS, TUBES, damaged
+from .segment_files import BOX_COLUMNS, BOXES, TUBE_COLUMNS, TUBES, damaged, read_table
 
 _EDGE = 0.05  # of a frame: answers round their seconds to thousandths
 _GROUP = 1 << 14  # boxes of a row group, about: what is read for one moment
@@ -68,14 +68,10 @@ class SegmentTubes:
 
     def __init__(self, folder: Path, grid: ProposalGrid) -> None:
         self.path, self._boxes, self._grid = folder / TUBES, folder / BOXES, grid
-        table = pq.read_table(self.path)
-        if not table.schema.equals(TUBE_COLUMNS):
-            raise ValueError(f"{TUBES} has columns {table.schema.names}")
+        table = read_table(self.path, TUBE_COLUMNS)
         self.numbers, self.first_frames, self.frames, self.rates = (
             table[name].to_numpy() for name in ("tube", "first_frame", "frames", "rate")
         )  # (W,) each
-        if not len(table) or any(column.null_count for column in table.columns):
-            raise ValueError("it has no row, or cells without a value")
         lowest = min(column.min() for column in (self.frames, self.first_frames))
         if lowest < 1 or not ((self.rates > 0) & np.isfinite(self.rates)).all():
             raise ValueError("a tube has no frame, no rate or a first frame below 1")

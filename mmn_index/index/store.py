@@ -27,7 +27,7 @@ from .rows import Rows
 from .sample import joined_samples
 from .scan import Deadline
 from .segment import Segment
-from .segment_files import VIDEO_COLUMNS
+from .segment_files import VIDEO_COLUMNS, damaged
 from .selection import Part, Restriction, all_live, parse_where, select
 
 # Seconds to open: another process may replace the segments between reading the manifest and opening them.
@@ -55,6 +55,9 @@ class MomentIndex:
             each segment over all GPUs that are visible, "cuda:0" is one. Several names in a sequence are as
             many shards. Of a segment that their memory has no room for, the candidate index is kept and
             searched there.
+
+    Attributes:
+        columns: those of videos.parquet in all segments, without those that count rows.
 
     Raises:
         MomentIndexError: it is missing or damaged.
@@ -91,6 +94,7 @@ class MomentIndex:
         self.holding = Holding(dict(enumerate(self.segments)), manifest, devices)
         self._everything = [all_live(segment) for segment in self.segments]
         self.rows = Rows(self.segments, len(manifest.grid))
+        self.columns = self._columns()
         if manifest.calibration is not None:
             self.bank  # noqa: B018  # searches need it, and a change by another process may remove it
 
@@ -129,10 +133,11 @@ class MomentIndex:
         """Ids of all videos that were not removed."""
         return [name for segment in self.segments for name in segment.ids(segment.live)]
 
-    @cached_property
-    def columns(self) -> pa.Schema:
-        """The columns of videos.parquet in all segments, without those that count rows."""
-        known = pa.unify_schemas([VIDEO_COLUMNS, *(segment.table.schema for segment in self.segments)])
+    def _columns(self) -> pa.Schema:
+        try:
+            known = pa.unify_schemas([VIDEO_COLUMNS, *(segment.table.schema for segment in self.segments)])
+        except pa.ArrowException as error:
+            raise damaged(self.root, f"segments with other columns: {error}") from error
         return pa.schema([field for field in known if field.name not in ("first_moment", "num_moments")])
 
     @cached_property
