@@ -5,7 +5,8 @@ else made must not choose which files of this machine are read. What a link or a
 elsewhere is refused, as is a dataset whose values lie in a file that is not HDF5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import h5py
@@ -43,6 +44,7 @@ class Hdf5Features:
         try:
             self._file = h5py.File(path, "r")
             form = self._file.attrs.get("format")
+            is_own = "backbone" in self._file.attrs
         except (OSError, KeyError, RuntimeError) as error:  # what HDF5 says of damage is any of them
             hint = "Name the folder." if path.suffix in (".npy", ".npz") else "Is it complete?"
             raise FeatureError(f"{path}: cannot be read as HDF5 ({error}). {hint}") from error
@@ -69,9 +71,7 @@ class Hdf5Features:
             ) from error
         if kinds:
             layout = feature_names.chosen(self._places, kinds, str(path))
-        elif (
-            "backbone" in self._file.attrs
-        ):  # made by this program: each dataset is a video, `porch/cam1` too
+        elif is_own:  # made by this program: each dataset is a video, `porch/cam1` too
             layout = feature_names.Layout({name: (name,) for name in self._places})
         else:
             layout = feature_names.own(self._places, self._floats)
@@ -94,13 +94,25 @@ class Hdf5Features:
         ]
 
     def attribute(self, video_id: str | None, name: str) -> object | None:
-        """What the file says of itself, or of a video."""
-        holders = [self._file] if video_id is None else [self._dataset(n) for n in self.parts[video_id]]
-        return next((holder.attrs[name] for holder in holders if name in holder.attrs), None)
+        """What the file says of itself, or of a video.
+
+        Raises:
+            FeatureError: it is damaged there.
+        """
+        with self._told(video_id):
+            holders = [self._file] if video_id is None else [self._dataset(n) for n in self.parts[video_id]]
+            return next((holder.attrs[name] for holder in holders if name in holder.attrs), None)
 
     def attributes(self, video_id: str) -> dict[str, object]:
-        """All that the file says of a video."""
-        return {name: value for n in self.parts[video_id] for name, value in self._dataset(n).attrs.items()}
+        """All that the file says of a video.
+
+        Raises:
+            FeatureError: it is damaged there.
+        """
+        with self._told(video_id):
+            return {
+                name: value for n in self.parts[video_id] for name, value in self._dataset(n).attrs.items()
+            }
 
     def arrays(self, video_id: str) -> list[h5py.Dataset]:
         """The datasets of a video.
@@ -127,6 +139,17 @@ class Hdf5Features:
         """Close all files."""
         for file in self._files.values():
             file.close()
+
+    @contextmanager
+    def _told(self, video_id: str | None) -> Iterator[None]:
+        """Turn what HDF5 raises while attributes are read into one of our errors."""
+        try:
+            yield
+        except (OSError, KeyError, RuntimeError) as error:
+            whose = "its attributes" if video_id is None else f"the attributes of video '{video_id}'"
+            raise FeatureError(
+                f"{self.path}: {whose} cannot be read ({_reason(error)}). Is the file complete?"
+            ) from error
 
     def _dataset(self, name: str) -> h5py.Dataset:
         file, place = self._places[name]

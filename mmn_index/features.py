@@ -221,12 +221,14 @@ class FeatureFile:
         return values
 
     def check(self, video_id: str, dim: int | None = None) -> None:
-        """Read one video to find out whether `read` would refuse it, a block at a time.
+        """Read one video to find out whether `read` would refuse it, a block at a time, and whether what the
+        file says of it can be read.
 
         Raises:
-            FeatureError: as `read`.
+            FeatureError: as `read`, or its attributes cannot be read.
         """
         count = self._check_width(video_id, dim)
+        self._stored.attributes(video_id)
         largest = [
             np.abs(self._values(video_id, begin, min(begin + _BLOCK, count))).max(axis=1)
             for begin in range(0, count, _BLOCK)

@@ -14,6 +14,21 @@ from mmn_index.feature_writer import FeatureWriter
 from mmn_index.features import FeatureFile
 
 
+def test_attributes_that_are_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "f.h5"
+    with FeatureWriter(path, backbone="b", rate=4.0) as writer:
+        writer.add("a", np.ones((7, 3), np.float32), duration=2.5, source="/x/a.mp4")
+    content = path.read_bytes()
+    assert b"GCOL" in content  # where HDF5 keeps the texts
+    path.write_bytes(content.replace(b"GCOL", b"LOCG"))
+    with FeatureFile(path) as file:
+        for look in (file.source, file.about, file.check):
+            with pytest.raises(FeatureError, match="the attributes of video 'a' cannot be read"):
+                look("a")
+        with pytest.raises(FeatureError, match=r"f.h5: its attributes cannot be read"):
+            assert file.backbone
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     rows = {
         "a": np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32),
