@@ -422,6 +422,17 @@ def test_real_videos_decode() -> None:
         assert picture.shape[1] == pytest.approx(24 * info.width / info.height, abs=1), path.name
 
 
+@pytest.mark.parametrize("unknown", [3, 8, 14, 142])
+def test_a_colour_space_that_the_scaler_does_not_know_counts_as_none(unknown: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 32), dtype=np.uint8)
+    images = []
+    for space in (2, unknown):
+        frame = av.VideoFrame.from_ndarray(noise, "yuv420p")
+        frame.colorspace = space
+        images.append(Picture(frame, FrameSize(16, 16), 1.0).image())
+    assert np.array_equal(*images)
+
+
 def test_one_scaler_serves_frames_whose_size_and_colours_change() -> None:
     scaler, rng = Scaler(), np.random.default_rng(0)
     forms = ("yuv420p", "yuv444p", "yuvj420p", "yuv420p10le")

@@ -20,6 +20,9 @@ from .clock import seconds
 # Without BITEXACT, the same frame may scale to other bytes on a processor with other instructions.
 _INTERPOLATION = Interpolation.BICUBIC | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
 Scaler = VideoReformatter  # one a video: it takes longer to set up than to scale a small frame
+# Colour spaces that FFmpeg scales from, by their numbers in the files, and the one that says nothing. A file
+# that names another one is shown as if it named none.
+_SCALED_FROM, _UNSAID = frozenset((0, 1, 2, 4, 5, 6, 7, 9)), 2
 _BT709 = 1  # in FFmpeg's lists of colour spaces, primaries and transfer curves
 
 
@@ -145,6 +148,8 @@ def _image(frame: VideoFrame, size: FrameSize, aspect: float, scaler: Scaler) ->
     transposed, flip_x, flip_y = orientation(frame)
     width, height = _scaled(shown_size(frame, aspect), size)
     across, down = (height, width) if transposed else (width, height)
+    if frame.colorspace not in _SCALED_FROM:
+        frame.colorspace = _UNSAID
     scaled = scaler.reformat(
         frame, across, down, "rgb24", interpolation=_INTERPOLATION, threads=1
     ).to_ndarray()
