@@ -3,6 +3,7 @@
 # make bench      every benchmark that needs nothing but the demo, small, into bench.json: under 5 minutes on two idle cores
 # make test       the tests, but for those that take long
 # make test-slow  the others: killed processes, clusters, databases, browsers, long trainings, the documentation's commands
+# make coverage   both, and which lines and branches of the product they reach
 # make test-oldest the tests of the core, with the oldest packages that setup.cfg allows, in build/oldest
 # make docs       the documentation site, into build/site; any warning is an error
 # make check      format, lint, types, tests, docs: what continuous integration runs
@@ -22,7 +23,7 @@ INSTALLED := .venv/installed-$(FAISS)
 TOOLS := build/tools
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: default demo demo-full bench test test-slow check lint types docs dist licences test-oldest clean
+.PHONY: default demo demo-full bench test test-slow coverage check lint types docs dist licences test-oldest clean
 default: test
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
@@ -75,6 +76,14 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
+
+# Killed processes leave nothing behind, so what only they reach counts as not reached.
+coverage: $(INSTALLED)
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # Old packages warn of what newer ones took away, so warnings are no errors here.
 OLDEST := build/oldest
