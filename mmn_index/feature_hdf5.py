@@ -172,11 +172,12 @@ class Hdf5Features:
                 if not hard:
                     owner, target = self._follow(file, target)
                 item = group[name] if hard else owner[target]
+                getattr(item, "dtype", None)  # one that NumPy lacks raises
             except UnicodeEncodeError:
                 self._lost[ascii(known)] = _NO_TEXT
             except _NoWayError as error:
                 self._lost[known] = str(error)
-            except (KeyError, OSError, RuntimeError) as error:
+            except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
                 self._lost[known] = f"cannot be opened ({_reason(error)})"
             else:
                 key = owner.filename, h5py.h5o.get_info(item.id).addr

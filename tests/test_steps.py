@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 from mmn_index.train.batches import Group, TrainingSet
+from mmn_index.train.checks import remark_on_steps
+from mmn_index.train.config import TrainConfig
 from mmn_index.train.distributed import World
 from mmn_index.train.loop import Run
 from mmn_index.train.resume import RunFolder
@@ -96,3 +98,11 @@ def test_a_frozen_text_encoder_without_dropout_reads_every_text_once(
     run.epoch(3)  # it thaws
     assert len(read) == 4  # groups of two, six videos filled up to eight
     assert not bert.training
+
+
+def test_few_steps_are_remarked_on() -> None:
+    assert remark_on_steps(TrainConfig(batch_size=8, epochs=50), 80) is None
+    assert remark_on_steps(TrainConfig(batch_size=4, epochs=49), 40) == (
+        "49 epochs of 10 steps are 490 steps, which is little for a new model: expect more from 500 or more. "
+        "With few videos, raise train.epochs or lower train.batch_size."
+    )

@@ -13,6 +13,8 @@ from .batches import split_epoch
 from .config import Setting, TrainConfig
 from .distributed import World
 
+_FEW_STEPS = 500  # docs/training.md has what fewer give
+
 
 def fitting(
     setting: Setting, features: FeatureFile | TubeFile, begun: CheckpointInfo | None, mined: Path | None
@@ -82,6 +84,18 @@ def _check_negatives(config: TrainConfig, mined: Path | None) -> None:
             f"train.hard_negatives is {config.hard_negatives}, but there is nothing to draw from. Name what "
             "`mmn-index mine` wrote with --hard-negatives, or set train.refresh_epochs."
         )
+
+
+def remark_on_steps(config: TrainConfig, videos: int) -> str | None:
+    """What to tell somebody whose new model gets few steps; None where it gets enough."""
+    each = len(split_epoch(range(videos), config))
+    steps = config.epochs * each
+    if steps >= _FEW_STEPS:
+        return None
+    return (
+        f"{config.epochs} epochs of {each} steps are {steps} steps, which is little for a new model: expect "
+        f"more from {_FEW_STEPS} or more. With few videos, raise train.epochs or lower train.batch_size."
+    )
 
 
 def check_spread(config: TrainConfig, videos: int, processes: World) -> None:

@@ -21,7 +21,7 @@ from mmn_index.pretrained import load_pretrained
 from mmn_index.tube_file import TubeFile
 
 from .batches import TrainingSet, readable
-from .checks import check_spread, fitting
+from .checks import check_spread, fitting, remark_on_steps
 from .config import Setting
 from .distributed import World, world
 from .loop import LOSSES, Report, Run
@@ -81,6 +81,9 @@ def train(
         model = _model(setting, init).to(place)
         annotations = readable(annotations, model, tell)
         validation = validation and readable(validation, model, tell)
+        remark = None if init else remark_on_steps(setting.train, len(annotations.videos))
+        if remark:
+            tell(remark)
         data = _data(annotations, features, model, folder, setting, processes, report)
         measured = None
         if processes.first:
