@@ -19,6 +19,7 @@ a c + b i is one inner product of [a q_c ; b q_i] with the stored [m_c ; m_i]: w
 can search. The weights sit on the query's side, so one index serves every tangent point.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,7 +59,8 @@ class Score:
     """One of SCORES with its parameters.
 
     Raises:
-        QueryError: no score of that name, or a hub correction that it does not know.
+        QueryError: no score of that name, a hub correction that it does not know, or a parameter out of its
+            range.
     """
 
     name: str = "collection"
@@ -70,10 +72,9 @@ class Score:
     def __post_init__(self) -> None:
         if self.name not in SCORES:
             raise QueryError(f"no score is called '{self.name}'; there are {', '.join(SCORES)}.")
-        if not self.weight > 0:
-            raise QueryError(
-                f"the weight of the contrastive cosine is {self.weight:g}, expected a number above 0."
-            )
+        for what, value in {"power": self.power, "tau": self.tau, "weight": self.weight}.items():
+            if not 0 < value < math.inf:
+                raise QueryError(f"the {what} of a score is {value:g}, expected a number above 0.")
         if not 0 <= self.hub <= 1:
             raise QueryError(f"the hub correction is {self.hub:g}, expected a number from 0 (none) to 1.")
         if self.hub and self.name not in HUB_SCORES:

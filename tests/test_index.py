@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -152,10 +153,24 @@ def test_counts_that_disagree(copy: Path) -> None:
         MomentIndex(copy)
 
 
+def test_videos_that_are_counted_wrongly(copy: Path) -> None:
+    edit(copy, segments=entries(copy, videos=7))
+    with pytest.raises(MomentIndexError, match="disagrees with the manifest on rows"):
+        MomentIndex(copy)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"format": 1},
+        {"features": ["random"], "score": {"power": "0.5"}},
+        {"score": {"name": "collection", "tau": math.inf}},
+        {"score": {"name": "collection", "power": True}},
+        {"windows": {"length": "64"}},
+        {"calibration": {"offset": "0", "slopes": [1.0] * 6, "hits": 3, "error": 0.1}},
+        {"calibration": {"offset": 0, "slopes": [1.0] * 5, "hits": 3, "error": 0.1}},
+        {"calibration": {"offset": 0, "slopes": [1.0] * 6, "hits": -3, "error": 0.1}},
+        {"bank": {"kind": "csls", "neighbours": 1.5, "sentences": 2, "file": "b", "bytes": 1, "sha256": ""}},
         {"segments": None},
         {"joint_dim": "x"},
         {"score": {"nam": 1}},

@@ -53,6 +53,13 @@ def test_what_is_shown_rises_as_what_ranks(name: str) -> None:
     assert torch.equal(score(c, i).argsort(), score.log(c, i).argsort())
 
 
+@pytest.mark.parametrize("name", ["power", "tau", "weight"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_a_parameter_that_makes_no_score(name: str, value: float) -> None:
+    with pytest.raises(QueryError, match=f"the {name} of a score is {value:g}, expected a number above 0"):
+        Score(**{name: value})
+
+
 def test_an_unknown_score_names_the_known_ones() -> None:
     with pytest.raises(QueryError, match="collection, product"):
         Score("best")

@@ -53,6 +53,8 @@ def read_bank(root: Path, about: BankAbout, tau: float, device: str = "cpu") -> 
         )
     try:
         table = pq.read_table(io.BytesIO(content))
+        if not len(table) == about.sentences > 0:
+            raise ValueError(f"{len(table):,} sentences, the manifest counts {about.sentences:,}")
         vectors = table["contrastive"].combine_chunks()
         contrastive = torch.from_numpy(vectors.flatten().to_numpy().copy()).view(len(table), -1)
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, pa.ArrowException) as error:

@@ -15,6 +15,7 @@ from ..proposals import ProposalGrid
 from ..readable import typed
 from ..scoring import HUB_SCORES, Score
 from ..windows import WindowRule
+from .fields import count, made
 
 FORMAT = 4
 NAME = "manifest.json"
@@ -28,6 +29,7 @@ _PLAIN = (
     "tubes",
 )  # fields that JSON takes as they are
 _WIDEST = 1 << 16  # numbers of an embedding
+_MOST_PROBES = 1 << 31  # lists of an index that FAISS can count
 # What reading one that is damaged may raise.
 DAMAGE = (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError, ConfigError)
 
@@ -212,22 +214,22 @@ def parse(root: Path, content: Mapping[str, Any]) -> Manifest:
     try:
         return Manifest(
             _folder_name(content["fingerprint"]),
-            content["features"],
-            _count(content["joint_dim"], _WIDEST),
+            None if content["features"] is None else str(content["features"]),
+            count(content["joint_dim"], _WIDEST),
             ProposalGrid(
-                _count(content["grid"]["num_clips"]),
-                tuple(_count(n) for n in content["grid"]["pooling_counts"]),
+                count(content["grid"]["num_clips"]),
+                tuple(count(n) for n in content["grid"]["pooling_counts"]),
             ),
-            Score(**content["score"]),
+            made(Score, content["score"]),
             tuple(_entry(entry) for entry in content["segments"]),
             _files(content["model_files"]),
-            _count(content["version"]),
+            count(content["version"]),
             _bank(content["bank"]),
-            Calibration(**content["calibration"]) if content["calibration"] is not None else None,
+            None if content["calibration"] is None else made(Calibration, content["calibration"]),
             _spaces(content["spaces"]),
             _longest(content["longest"]),
             # The first manifests of this format have none of these.
-            WindowRule(**content["windows"]) if content.get("windows") is not None else None,
+            None if content.get("windows") is None else made(WindowRule, content["windows"]),
             None if content.get("rate") is None else float(content["rate"]),
             bool(content.get("tubes", False)),
             _shard(content.get("shard")),
@@ -254,37 +256,34 @@ def _entry(entry: Mapping[str, Any]) -> SegmentEntry:
     about = entry["candidates"]
     return SegmentEntry(
         _folder_name(entry["id"]),
-        _count(entry["videos"]),
-        _count(entry["moments"]),
+        count(entry["videos"]),
+        count(entry["moments"]),
         _files(entry["files"]),
         _candidates(about) if about is not None else None,
-        tuple(_count(row) for row in entry["removed"]),
+        tuple(count(row) for row in entry["removed"]),
         str(entry.get("reason", "")),
     )
 
 
 def _candidates(about: Mapping[str, Any]) -> CandidateAbout:
-    point = about.get("point")
-    if point is not None:
-        c, i = (float(x) for x in point)
-        if not (abs(c) < math.inf and abs(i) < math.inf):
-            raise ValueError(f"a tangent plane at {point}")
-        point = c, i
-    trained = about.get("trained")
-    return CandidateAbout(**{**about, "point": point, "trained": None if trained is None else str(trained)})
+    found = made(CandidateAbout, about)
+    if not (1 <= found.nprobe <= _MOST_PROBES and found.depth >= 1):
+        raise ValueError(f"{found.nprobe} lists and {found.depth} candidates of a query")
+    return found
 
 
 def _bank(about: Mapping[str, Any] | None) -> BankAbout | None:
     if about is None:
         return None
-    ((name, (size, digest)),) = _files({about["file"]: (about["bytes"], about["sha256"])}).items()
-    return BankAbout(**{**about, "file": name, "bytes": size, "sha256": digest})
+    found = made(BankAbout, about)
+    _files({found.file: (found.bytes, found.sha256)})
+    return found
 
 
 def _shard(about: Mapping[str, Any] | None) -> ShardAbout | None:
     if about is None:
         return None
-    number, of = _count(about["number"]), _count(about["of"])
+    number, of = count(about["number"]), count(about["of"])
     if not 1 <= number <= of:
         raise ValueError(f"shard {number} of {of}")
     return ShardAbout(number, of, {str(name): str(value) for name, value in about["made_from"].items()})
@@ -293,14 +292,7 @@ def _shard(about: Mapping[str, Any] | None) -> ShardAbout | None:
 def _files(files: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
     if any(Path(name).name != name or "\0" in name for name in files):
         raise ValueError(f"{list(files)} are no file names")
-    return {str(name): (_count(size), str(digest)) for name, (size, digest) in files.items()}
-
-
-def _count(value: object, most: int = 1 << 48) -> int:
-    """How many of something."""
-    if type(value) is not int or not 0 <= value <= most:
-        raise ValueError(f"{value!r} is no number of something")
-    return value
+    return {str(name): (count(size), str(digest)) for name, (size, digest) in files.items()}
 
 
 def _spaces(value: object) -> int:

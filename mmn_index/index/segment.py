@@ -209,6 +209,7 @@ class Segment:
         in_order = np.array_equal(np.unique(self.window_videos), numbers)
         if (
             not in_order
+            or len(firsts) != self.entry.videos
             or (np.diff(self.window_videos) < 0).any()
             or not np.array_equal(firsts, self.first_window[:-1] * self.per_window)
             or not set(self.entry.removed) <= set(numbers.tolist())
