@@ -45,6 +45,7 @@ def read_metadata(path: Path, known: pa.Schema = _NONE) -> pa.Table:
     kind = path.suffix[1:] or "csv"
     try:
         table = pq.read_table(path) if kind.lower() == "parquet" else _read_csv(path, known)
+        table.validate(full=True)  # texts that are not UTF-8, too
         names = [name.strip() for name in table.column_names]
         table = table.rename_columns(names)
         if names.count(_KEY) == 1:

@@ -105,6 +105,12 @@ def change_table(root: Path, number: int, name: str, change: Callable[[pa.Table]
     edit(root, segments=content)
 
 
+def not_text(table: pa.Table, name: str) -> pa.Table:
+    """A column of texts becomes one of bytes that are none."""
+    column = pa.array([b"\xff"] * len(table)).view(pa.string())
+    return table.set_column(table.column_names.index(name), name, column)
+
+
 def as_type(name: str, kind: pa.DataType) -> Callable[[pa.Table], pa.Table]:
     return lambda table: table.set_column(table.column_names.index(name), name, table[name].cast(kind))
 
@@ -115,6 +121,7 @@ def as_type(name: str, kind: pa.DataType) -> Callable[[pa.Table], pa.Table]:
         ("videos.parquet", lambda table: table.slice(0, 0), "it has no row"),
         ("videos.parquet", as_type("first_moment", pa.string()), "'first_moment' of type int64"),
         ("videos.parquet", lambda table: table.drop_columns("duration"), "one column 'duration'"),
+        ("videos.parquet", lambda table: not_text(table, "uri"), "UTF8"),
         ("windows.parquet", as_type("video", pa.int64()), "'video' of type int32"),
         (
             "windows.parquet",

@@ -595,6 +595,10 @@ def test_metadata_in_parquet_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="cannot be read as parquet"):
         read_metadata(tmp_path / "none.parquet")
     pq.write_table(pa.table({"video_id": [17, 4], "a": [1, 2]}), tmp_path / "numbers.parquet")
+    bad = pa.table({"video_id": ["v0"], "room": pa.array([b"\xff"]).view(pa.string())})
+    pq.write_table(bad, tmp_path / "bytes.parquet")
+    with pytest.raises(AnnotationError, match=r"cannot be read as parquet .*UTF8"):
+        read_metadata(tmp_path / "bytes.parquet")
     assert read_metadata(tmp_path / "numbers.parquet")["video_id"].to_pylist() == ["17", "4"]
 
 

@@ -82,6 +82,7 @@ def read_table(path: Path, columns: pa.Schema) -> pa.Table:
             only `uri` may have any.
     """
     table = pq.read_table(path)
+    table.validate(full=True)  # texts that are not UTF-8, too
     if not len(table):
         raise ValueError("it has no row")
     for field in columns:
