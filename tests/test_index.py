@@ -18,9 +18,11 @@ from conftest import Command, write_features
 
 from mmn_index import checkpoint
 from mmn_index.clips import pool_to_pre_clips
+from mmn_index.confidence import Calibration
 from mmn_index.errors import MomentIndexError, OutputError
 from mmn_index.features import FeatureFile
 from mmn_index.index import MomentIndex
+from mmn_index.index.manifest import read_manifest
 
 
 @pytest.fixture
@@ -190,6 +192,14 @@ def test_a_manifest_that_cannot_be_used(copy: Path, change: dict[str, object]) -
     edit(copy, **change)
     with pytest.raises(MomentIndexError, match=r"manifest\.json"):
         MomentIndex(copy)
+
+
+def test_whole_numbers_that_stand_for_fractions(copy: Path) -> None:
+    edit(copy, calibration={"offset": 10**30, "slopes": [1] * 6, "hits": 3, "error": 0})
+    found = MomentIndex.of(copy, read_manifest(copy)).manifest.calibration
+    assert found == Calibration(1e30, (1.0,) * 6, 3, 0.0)
+    assert found
+    assert type(found.offset) is float
 
 
 def test_a_changed_manifest_is_found_at_once(copy: Path) -> None:

@@ -30,7 +30,13 @@ def made(kind: type[_Made], content: Mapping[str, Any]) -> _Made:
     for name, value in content.items():
         if not _fits(value, types[name]):
             raise ValueError(f"{name} is {value!r:.80}")
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in content.items()})
+    return kind(**{name: _value(value, types[name]) for name, value in content.items()})
+
+
+def _value(value: Any, kind: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if kind is float else value
 
 
 def _fits(value: object, kind: Any) -> bool:
