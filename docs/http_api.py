@@ -12,29 +12,46 @@ from mmn_index.server.app import api
 
 _INTRO = """# HTTP API
 
-Made from the server's own description (`/v1/openapi.json`) by `python docs/http_api.py > docs/http-api.md`.
-How to start a server, who may call it, and what it does under load: [serving.md](serving.md).
+Every call of a server that `mmn-index serve` starts. [Serving](serving.md) says how to start one, who may
+call it, and how it behaves under load.
 
-What is under `/v1` stays: members are added, and none changes its meaning or goes away. Read what you know
-and leave the rest. Members of a request that the server does not know are refused. Errors are problem
-details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)): `title`, `status`, and in `detail` what is
-wrong and what was expected."""
+```sh
+curl localhost:8000/v1/search --json '{"query": "a person opens the door"}'
+```
+
+Times are seconds from the beginning of a video. What is under `/v1` stays: new members may be added, and none
+changes its meaning or goes away. Ignore members of an answer that you do not know. A request with a member
+that the server does not know is refused.
+
+A running server gives its own description at `/v1/openapi.json`. This page is made from it, by
+`python docs/http_api.py > docs/http-api.md`."""
+
+_ERRORS = """## Errors
+
+An error is a JSON object (problem details, [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)): `title`,
+`status`, and `detail`, which says what is wrong and what was expected.
+
+| status | meaning |
+|---|---|"""
 
 
 def reference(spec: dict[str, Any]) -> str:
     """Markdown: each call, then what requests and answers are made of."""
     schemas = spec["components"]["schemas"]
-    lines = [_INTRO]
+    lines = [_INTRO, "", "## Calls"]
+    errors = dict[str, str]()
     for path, calls in spec["paths"].items():
         for method, call in calls.items():
-            lines += ["", f"## `{method.upper()} {path}`", "", call["description"].strip()]
+            lines += ["", f"### `{method.upper()} {path}`", "", call["description"].strip()]
             lines += [*_parameters(call), *_body(call, schemas), *_answers(call)]
-    lines += ["", "# What they are made of"]
+            errors |= _errors(call)
+    lines += ["", _ERRORS, *(f"| {status} | {what} |" for status, what in sorted(errors.items()))]
+    lines += ["", "## Objects", "", "What the bodies of requests and answers are made of."]
     for name, schema in schemas.items():
-        lines += ["", f"## {name}", ""]
+        lines += ["", f"### {name}", ""]
         if "description" in schema:
             lines += [schema["description"].strip(), ""]
-        lines += ["| member | type | default | |", "|---|---|---|---|"]
+        lines += ["| member | type | default | meaning |", "|---|---|---|---|"]
         required = schema.get("required", ())
         for member, about in schema.get("properties", {}).items():
             default = "required" if member in required else _default(about)
@@ -45,7 +62,7 @@ def reference(spec: dict[str, Any]) -> str:
 def _parameters(call: dict[str, Any]) -> Iterator[str]:
     if not call.get("parameters"):
         return
-    yield from ("", "| parameter | type | default | |", "|---|---|---|---|")
+    yield from ("", "| parameter | type | default | meaning |", "|---|---|---|---|")
     for one in call["parameters"]:
         schema = one["schema"]
         default = "required" if one.get("required") else _default(schema)
@@ -62,22 +79,29 @@ def _body(call: dict[str, Any], schemas: dict[str, Any]) -> Iterator[str]:
 
 
 def _answers(call: dict[str, Any]) -> Iterator[str]:
-    answers, errors = [], []
+    errors, answers = _errors(call), []
     for status, answer in sorted(call["responses"].items()):
-        kinds, what = answer.get("content", {}), answer["description"].rstrip(".")
-        if any("problem" in kind for kind in kinds):
-            errors.append(f"{status} ({what[0].lower()}{what[1:]})")
+        if status in errors:
             continue
-        if status == "200":
-            what = ", ".join(_given(kind, one.get("schema", {})) for kind, one in kinds.items()) or what
-        answers.append(f"{status}: {what}")
-    yield from ("", f"Answers with {'; '.join(answers)}.")
+        what = answer["description"][:1].lower() + answer["description"][1:].rstrip(".")
+        if kinds := answer.get("content", {}):
+            what = ", ".join(_given(kind, one.get("schema", {})) for kind, one in kinds.items())
+        answers.append(f"{status} (no body)" if status == "204" else f"{status}: {what}")
+    yield from ("", f"Answers: {'; '.join(answers)}.")
     if errors:
-        yield from ("", f"Errors: {', '.join(errors)}.")
+        yield from ("", f"[Errors](#errors): {', '.join(sorted(errors))}.")
+
+
+def _errors(call: dict[str, Any]) -> dict[str, str]:
+    return {
+        status: answer["description"]
+        for status, answer in call["responses"].items()
+        if any("problem" in kind for kind in answer.get("content", {}))
+    }
 
 
 def _given(kind: str, schema: dict[str, Any]) -> str:
-    return _type(schema) if kind == "application/json" else f"`{kind}`"
+    return _type(schema) if kind == "application/json" and schema else f"`{kind}`"
 
 
 def _type(schema: dict[str, Any]) -> str:
@@ -100,7 +124,7 @@ def _type(schema: dict[str, Any]) -> str:
 
 def _range(schema: dict[str, Any]) -> str:
     least, most = (schema.get(name, schema.get(other)) for name, other in _BOUNDS)
-    if most is not None:
+    if most is not None and most < _NO_BOUND:
         return f", {_plain(least or 0)} to {_plain(most)}"
     return "" if least is None else f", {_plain(least)} or more"
 
@@ -109,12 +133,15 @@ def _plain(number: float) -> str:
     return f"{number:,.10g}"
 
 
+_NO_BOUND = 1e9  # bounds from here on only keep numbers in range
 _BOUNDS = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
 
 
 def _default(schema: dict[str, Any]) -> str:
     default = schema.get("default")
-    return "" if default in (None, []) else f"`{default}`".replace("`False`", "`false`")
+    if default in (None, [], "") or (not isinstance(default, str) and default >= _NO_BOUND):
+        return ""
+    return f"`{default}`".replace("`False`", "`false`")
 
 
 def _said(schema: dict[str, Any]) -> str:

@@ -32,8 +32,8 @@ _MOST_NAME = 100  # characters of a name in a request that are told
 _UNEXPECTED = "something went wrong here; the server's log has more."
 _ABOUT = """Sentences in, moments out: start and end in seconds, across every video of an index.
 
-What is under /v1 stays: fields are added, and none changes its meaning or goes. Read what you know and leave
-the rest. Errors are problem details (RFC 9457)."""
+What is under /v1 stays. New members may be added; none changes its meaning or goes away, so ignore those
+that you do not know. Errors are problem details (RFC 9457)."""
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -26,7 +26,7 @@ _EXPORTED: dict[int | str, dict[str, Any]] = {
 _LATEST = 1e6  # seconds
 _ROWS = 1 << 62
 
-Height = Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Pixels, at most.")]
+Height = Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Height in pixels, at most.")]
 Start = Query(ge=0, le=_LATEST, allow_inf_nan=False, description="Seconds.", examples=[12.5])
 End = Query(ge=0, le=_LATEST, allow_inf_nan=False, description="Seconds.", examples=[18.5])
 
@@ -69,7 +69,7 @@ async def clip(
     height: Height = 360,
     index: IndexName = None,
 ) -> Response:
-    """A part of a video as H.264 and AAC in mp4, which every browser plays; its second 0 is the start."""
+    """A part of a video as an mp4 that every browser plays (H.264, AAC). Its second 0 is `start`."""
     opened = service.library.find(index)
     return await _clip(request, service, opened, Part(video, start, end, height))
 
@@ -80,14 +80,14 @@ async def clip(
     responses=_MP4 | PART | problems(401, 404, 409, 422, 503),
 )
 async def moment_clip(
-    row: Annotated[int, Path(ge=0, le=_ROWS, description="As a search answered.", examples=[1280])],
-    version: Annotated[int, Query(ge=0, le=_ROWS, description="As the search answered.", examples=[3])],
+    row: Annotated[int, Path(ge=0, le=_ROWS, description="`row` of the hit.", examples=[1280])],
+    version: Annotated[int, Query(ge=0, le=_ROWS, description="`version` of the answer.", examples=[3])],
     request: Request,
     service: Served,
     height: Height = 360,
     index: IndexName = None,
 ) -> Response:
-    """A moment that a search found, as `clip`. Rows are of one version of the index."""
+    """A moment that a search found, as an mp4. Its `row` is valid for one version of the index."""
     opened = service.library.find(index)
     return await _clip(request, service, opened, Part(*moment_of(opened, row, version), height))
 
@@ -110,7 +110,7 @@ async def transcoded(
     height: Height = 720,
     index: IndexName = None,
 ) -> Response:
-    """A video from a second to its end as mp4 that is sent while it is encoded; its second 0 is the start."""
+    """A video from `start` on, as an mp4 that is sent while it is encoded. Its second 0 is `start`."""
     opened = service.library.find(index)
     return await while_there(
         request, live(opened, video, start, height, service.decoders, service.transcoders)
@@ -123,9 +123,9 @@ async def transcoded(
     responses=_EXPORTED | problems(400, 401, 404, 408, 413, 415, 422, 503),
 )
 async def exported(asked: ExportRequest, request: Request, service: Served) -> Response:
-    """Moments as a file for people and other programs.
+    """Moments as a file: a table, subtitles, a time line for editors, or clips.
 
-    The header `X-Left-Out` says how many moments are not in it, as their files are gone or cannot be decoded.
+    The header `X-Left-Out` counts moments that are not in it, because a file is gone or cannot be decoded.
     """
     opened = service.library.find(asked.index)
     making = export(asked, opened, service.settings, service.clips, service.decoders)

@@ -37,24 +37,24 @@ class _Name(PathConvertor):
 
 register_url_convertor("name", _Name())  # before the routes below are read
 
-VideoName = Annotated[str, Path(description="Its id in the index.", examples=["porch/cam1"])]
-IndexName = Annotated[str | None, Query(description="Which index; not needed where there is one.")]
+VideoName = Annotated[str, Path(description="Id of the video in the index.", examples=["porch/cam1"])]
+IndexName = Annotated[str | None, Query(description="Name of the index, if the server has several.")]
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Which errors a call is documented to answer with."""
     content = {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}
     said = {
-        400: "Not JSON",
-        401: "No token",
-        403: "Meant for another host",
-        404: "Not there",
-        408: "Too slow",
-        409: "Changed",
-        413: "Too large",
-        415: "Compressed",
-        422: "Cannot be",
-        503: "Busy",
+        400: "The body is not JSON",
+        401: "The token is missing or wrong",
+        403: "The request names another host",
+        404: "No such index, video or file",
+        408: "The body arrives too slowly",
+        409: "The index has changed since the search",
+        413: "The body is too large",
+        415: "The body is compressed",
+        422: "A value cannot be used",
+        503: "The server is busy; try again",
     }
     both = (*statuses, 403) if 401 in statuses else statuses
     return {status: {"description": said[status], "content": content} for status in both}
@@ -62,9 +62,13 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 API = "/v1"
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 PART: dict[int | str, dict[str, Any]] = {
-    206: {"description": "Part of the file"},
-    416: {"description": "No such part", "content": {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}},
+    206: {"description": "A part of the file"},
+    416: {
+        "description": "The file has no such part",
+        "content": {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}},
+    },
 }
 
 search_routes, index_routes, status_routes = (
@@ -110,12 +114,12 @@ def videos(
     index: IndexName = None,
     where: Annotated[
         list[str] | None,
-        Query(description="Conditions on metadata; all hold.", examples=[["camera=porch"]]),
+        Query(description="Conditions on metadata. All have to hold.", examples=[["camera=porch"]]),
     ] = None,
-    first: Annotated[int, Query(ge=0, le=1 << 40, description="How many are left out at the beginning.")] = 0,
-    count: Annotated[int, Query(ge=1, le=1000, description="How many are listed.")] = 100,
+    first: Annotated[int, Query(ge=0, le=1 << 40, description="How many to skip.")] = 0,
+    count: Annotated[int, Query(ge=1, le=1000, description="How many to list, at most.")] = 100,
 ) -> VideosOut:
-    """The videos of an index in their order, a page at a time."""
+    """The videos of an index, page by page."""
     return videos_of(service.library.find(index), where or [], first, count)
 
 
@@ -127,13 +131,13 @@ async def moments(
     ],
     service: Served,
     index: IndexName = None,
-    score: str | None = None,
+    score: Annotated[str | None, Query(description="As in a search.")] = None,
     at: Annotated[
-        float | None, Query(ge=0, allow_inf_nan=False, description="Only windows that hold this second.")
+        float | None, Query(ge=0, allow_inf_nan=False, description="Only windows that contain this second.")
     ] = None,
     tube: Annotated[int | None, Query(ge=0, description="Only this tube.")] = None,
 ) -> MapsOut:
-    """A sentence's score of every proposal of a video, as 2D maps."""
+    """The score of a sentence for every candidate moment of a video, as 2D maps."""
     opened = service.library.find(index)
     check_sentences([query])
     check_limits(SearchRequest(query=query), service.settings)
@@ -147,13 +151,13 @@ async def moments(
 @index_routes.get("/videos/{video:name}/boxes", responses=problems(401, 404, 422))
 def boxes(
     video: VideoName,
-    tube: Annotated[int, Query(ge=0, description="Its number in the video.")],
+    tube: Annotated[int, Query(ge=0, description="Number of the tube in the video.")],
     service: Served,
     index: IndexName = None,
-    start: Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="Seconds.")] = 0.0,
-    end: Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="Seconds.")] = 1e9,
+    start: Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="From this second.")] = 0.0,
+    end: Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False, description="To this second.")] = 1e9,
 ) -> BoxesOut:
-    """Where the person of a tube is, of an index of tubes."""
+    """Where the person of a tube is, in an index of tubes."""
     opened = service.library.find(index)
     return boxes_between(opened, number_of(opened, video), tube, start, end)
 
@@ -161,10 +165,10 @@ def boxes(
 @index_routes.get(
     "/videos/{video:name}/stream",
     response_class=FileAnswer,
-    responses=PART | problems(401, 404, 422),
+    responses={200: {"description": "The file"}} | PART | problems(401, 404, 422),
 )
 def stream(video: VideoName, service: Served, index: IndexName = None) -> FileAnswer:
-    """The file of a video; `Range` asks for a part of it."""
+    """The file of a video. The header `Range` asks for a part of it."""
     path = file_of(service.library.find(index), video)
     return FileAnswer(path, media_type=media_type(path), content_disposition_type="inline")
 
@@ -181,10 +185,10 @@ async def thumbnail(
     t: Annotated[
         float, Query(ge=0, le=1e6, allow_inf_nan=False, description="Seconds.", examples=[12.5])
     ] = 0.0,
-    height: Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Pixels.")] = 180,
+    height: Annotated[int, Query(ge=HEIGHTS[0], le=HEIGHTS[1], description="Height in pixels.")] = 180,
     index: IndexName = None,
 ) -> Response:
-    """The picture that is shown at a second of a video."""
+    """The picture of a video at a given second."""
     making = service.clips.picture(service.library.find(index), video, t, height)
     picture = await while_there(request, making)
     return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
@@ -195,20 +199,20 @@ async def thumbnail(
 async def video(video: VideoName, service: Served, index: IndexName = None) -> VideoOut:
     """One video, its metadata, and how a browser plays it.
 
-    A name that ends like another call, such as `holiday/clip`, needs a slash behind it.
+    If the id ends like another call, as `holiday/clip` does, put a slash after it.
     """
     return await video_of(service.library.find(index), video, service.decoders)
 
 
 @status_routes.get("/health/live")
 async def live() -> dict[str, str]:
-    """Whether the server runs; asks for no token."""
+    """Whether the server runs. Needs no token."""
     return {"status": "live"}
 
 
 @status_routes.get("/health/ready")
 async def ready(service: Served) -> HealthOut:
-    """Which versions are answered from; asks for no token."""
+    """Which version of each index is searched. Needs no token."""
     shelves = service.library.shelves
     said = service.library.without_paths
     trouble = {name: said(shelf.trouble) for name, shelf in shelves.items() if shelf.trouble is not None}
@@ -221,11 +225,11 @@ async def ready(service: Served) -> HealthOut:
 
 @status_routes.get("/version", responses=problems(401))
 async def version() -> VersionOut:
-    """Which version of mmn-index this is."""
+    """The version of mmn-index."""
     return VersionOut(version=_version.__version__, api="v1")
 
 
-@status_routes.get("/metrics", response_class=Response, responses=problems(401))
+@status_routes.get("/metrics", response_class=Response, responses=_TEXT | problems(401))
 async def metrics(service: Served) -> Response:
-    """What Prometheus reads."""
+    """Metrics for Prometheus, as text."""
     return Response(service.metrics.as_text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -54,7 +54,7 @@ def _where(request: Request) -> dict[str, Any]:
     "/session", status_code=204, response_class=Response, responses=problems(400, 401, 408, 413, 415, 422)
 )
 def begin(asked: SessionRequest, request: Request, service: Served) -> Response:
-    """Exchange the token for a cookie, which browsers send with every request from then on."""
+    """Exchange the token for a cookie, which the browser then sends with every request."""
     answer, token = Response(status_code=204), service.settings.token
     if token is not None:
         if not hmac.compare_digest(asked.token.encode(errors="replace"), token.encode()):
@@ -66,7 +66,7 @@ def begin(asked: SessionRequest, request: Request, service: Served) -> Response:
 
 @session_routes.delete("/session", status_code=204, response_class=Response)
 def end(request: Request, service: Served) -> Response:
-    """Forget the cookie."""
+    """Delete the cookie."""
     answer, token = Response(status_code=204), service.settings.token
     if token is not None:
         answer.delete_cookie(cookie_of(token)[0], **_where(request))

@@ -9,6 +9,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Two = Annotated[list[int], Field(min_length=2, max_length=2)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Padding = Annotated[float, Field(ge=0, le=300, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -19,18 +20,18 @@ class _Strict(BaseModel):
 
 
 class Moment(_Strict):
-    """A moment of the index: the proposal that overlaps it most is meant."""
+    """A moment of the index: the server takes the candidate moment that overlaps this part most."""
 
     video: str
     start: Seconds
     end: Seconds
-    tube: int | None = Field(default=None, ge=0, description="In an index of tubes: which one.")
+    tube: int | None = Field(default=None, ge=0, description="Number of the tube, in an index of tubes.")
 
 
 class SearchRequest(_Strict):
-    """What is looked for, where, and how the answer is put together: the options of `mmn-index search`.
+    """What to look for, where, and how to rank it. The members are the options of `mmn-index search`.
 
-    Exactly one of `query`, `queries` and `like` is given.
+    Give exactly one of `query`, `queries` and `like`. One of `not`, `and` and `then` may go with `query`.
     """
 
     model_config = ConfigDict(
@@ -45,48 +46,50 @@ class SearchRequest(_Strict):
         },
     )
 
-    index: str | None = Field(default=None, description="Which index; not needed where there is one.")
-    query: Sentence | None = None
+    index: str | None = Field(default=None, description="Name of the index, if the server has several.")
+    query: Sentence | None = Field(default=None, description="One sentence.")
     queries: list[Sentence] | None = Field(
-        fail_fast=True, default=None, min_length=1, description="Several sentences, an answer each."
+        fail_fast=True, default=None, min_length=1, description="Several sentences; each gets an answer."
     )
-    like: Moment | None = Field(default=None, description="Moments like this one; itself is left out.")
+    like: Moment | None = Field(default=None, description="Find moments like this one, and leave it out.")
     without: Sentence | None = Field(
-        default=None, alias="not", description="Moments that fit the query rather than this."
+        default=None, alias="not", description="Moments that fit `query` rather than this sentence."
     )
     also: Sentence | None = Field(
-        default=None, alias="and", description="Videos that have a moment of this as well."
+        default=None, alias="and", description="Only videos that also have a moment of this sentence."
     )
-    then: Sentence | None = Field(default=None, description="Videos that have one of this later.")
-    k: int = Field(default=10, ge=1, description="How many moments.")
+    then: Sentence | None = Field(
+        default=None, description="Only videos with a moment of this sentence after one of `query`."
+    )
+    k: int = Field(default=10, ge=1, description="Number of moments.")
     nms: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="The worse of two moments above this temporal IoU is dropped; 1 drops none.",
+        description="Drop the worse of two moments whose temporal IoU is above this; 1 drops none.",
     )
     score: str | None = Field(
-        default=None, description="collection, product, contrastive or iou; else the index's own."
+        default=None, description="collection, product, contrastive or iou; if not given, the index's."
     )
     hub: float | None = Field(
-        default=None, ge=0, le=1, description="How far moments like every sentence rank lower."
+        default=None, ge=0, le=1, description="How far moments similar to every sentence are ranked lower."
     )
-    per_video: int | None = Field(default=None, ge=1, description="At most so many moments of a video.")
-    videos: list[str] | None = Field(fail_fast=True, default=None, description="Only in these.")
-    exclude: list[str] = Field(fail_fast=True, default=[], description="Not in these.")
+    per_video: int | None = Field(default=None, ge=1, description="At most this many moments per video.")
+    videos: list[str] | None = Field(fail_fast=True, default=None, description="Only in these videos.")
+    exclude: list[str] = Field(fail_fast=True, default=[], description="Not in these videos.")
     where: list[str] = Field(
-        fail_fast=True, default=[], description="Conditions on metadata, such as `camera=porch`; all hold."
+        fail_fast=True, default=[], description="Conditions on metadata, e.g. `camera=porch`. All must hold."
     )
-    after: Seconds | None = Field(default=None, description="Moments that start then or later.")
-    before: Seconds | None = Field(default=None, description="Moments that end then or earlier.")
-    min_length: Seconds | None = None
-    max_length: Seconds | None = None
+    after: Seconds | None = Field(default=None, description="Moments that start at this second or later.")
+    before: Seconds | None = Field(default=None, description="Moments that end at this second or earlier.")
+    min_length: Seconds | None = Field(default=None, description="Shortest moment.")
+    max_length: Seconds | None = Field(default=None, description="Longest moment.")
     min_confidence: float | None = Field(
-        default=None, ge=0, le=1, description="Only moments that are at least as sure."
+        default=None, ge=0, le=1, description="Only moments with at least this confidence."
     )
-    exact: bool = Field(default=False, description="Scan everything, also where there is a candidate index.")
+    exact: bool = Field(default=False, description="Scan all moments, even if there is a candidate index.")
     timeout: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Seconds, waiting included."
+        default=None, gt=0, allow_inf_nan=False, description="Give up after this many seconds."
     )
 
     @model_validator(mode="after")
@@ -110,22 +113,24 @@ class SearchRequest(_Strict):
 
 
 class ExportMoment(_Strict):
-    """A moment as a search answered, or any other part of a video."""
+    """A moment that a search found, or any other part of a video."""
 
     video: str
     start: Seconds
     end: Seconds
-    text: str = Field(default="", max_length=2000, description="The sentence it was found by.")
-    rank: int | None = Field(default=None, ge=1, le=1 << 53, description="Else its place among its text.")
+    text: str = Field(default="", max_length=2000, description="The sentence that found it.")
+    rank: int | None = Field(
+        default=None, ge=1, le=1 << 53, description="If not given, its place among the moments of its text."
+    )
     score: Number | None = None
     confidence: Number | None = None
-    exact: bool | None = Field(default=None, description="Of the answer it is of.")
-    recall: Number | None = Field(default=None, description="Of the answer it is of.")
-    tube: int | None = Field(default=None, ge=0, le=1 << 31, description="Of an index of tubes: which one.")
+    exact: bool | None = Field(default=None, description="`exact` of the answer it comes from.")
+    recall: Number | None = Field(default=None, description="`recall` of the answer it comes from.")
+    tube: int | None = Field(default=None, ge=0, le=1 << 31, description="Number of the tube, if it has one.")
 
 
 class ExportRequest(_Strict):
-    """What is handed on, and how: the formats of `mmn-index export`, or clips."""
+    """Which moments to export, and in which format: one of `mmn-index export`, or clips."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -146,23 +151,23 @@ class ExportRequest(_Strict):
         },
     )
 
-    index: str | None = Field(default=None, description="Which index; not needed where there is one.")
+    index: str | None = Field(default=None, description="Name of the index, if the server has several.")
     format: Literal["csv", "json", "jsonl", "srt", "vtt", "edl", "otio", "fcpxml", "clips"] = Field(
-        description="A table, subtitles (of several videos a zip), a time line for editors, or a zip of mp4 "
-        "files."
+        description="csv, json, jsonl: a table; srt, vtt: subtitles, a zip if of several videos; edl, otio, "
+        "fcpxml: a time line for editors; clips: a zip of mp4 files."
     )
     moments: list[ExportMoment] = Field(fail_fast=True, min_length=1)
-    score_name: str | None = Field(default=None, max_length=100, description="Which score theirs is.")
-    padding: Seconds = Field(default=0.0, le=300, description="Seconds added before and after each clip.")
+    score_name: str | None = Field(default=None, max_length=100, description="Name of the moments' `score`.")
+    padding: Padding = Field(default=0.0, description="Seconds added before and after each clip.")
 
 
 class _OfTube(BaseModel):
-    tube: int | None = Field(default=None, description="Of an index of tubes, as all below: which one.")
-    frame_size: Two | None = Field(default=None, description="Width and height, pixels.")
-    frame_rate: float | None = Field(default=None, description="Frames a second.")
-    first_frame: int | None = Field(default=None, description="Of the moment, counted from 1.")
+    tube: int | None = Field(default=None, description="Number of the tube. Only in an index of tubes.")
+    frame_size: Two | None = Field(default=None, description="Width and height in pixels. With a tube.")
+    frame_rate: float | None = Field(default=None, description="Frames per second. With a tube.")
+    first_frame: int | None = Field(default=None, description="Its first frame, counted from 1. With a tube.")
     boxes: list[Box] | None = Field(
-        default=None, description="x1, y1, x2, y2 in pixels, a box for each frame of the moment."
+        default=None, description="x1, y1, x2, y2 in pixels, a box for each frame of the moment. With a tube."
     )
 
 
@@ -175,9 +180,9 @@ class HitOut(_OfTube):
     end: float
     score: float
     confidence: float | None = Field(
-        default=None, description="Probability that it is right, if the index is calibrated."
+        default=None, description="Probability that the moment is right, if the index is calibrated."
     )
-    row: int = Field(description="Its number in this version of the index.")
+    row: int = Field(description="Number of the moment in this version of the index.")
 
 
 class AnswerOut(BaseModel):
@@ -185,20 +190,20 @@ class AnswerOut(BaseModel):
 
     query: str
     hits: list[HitOut]
-    exact: bool = Field(description="Proven: a scan of everything gives the same list.")
+    exact: bool = Field(description="Whether a scan of all moments is guaranteed to give the same list.")
     recall: float | None = Field(
-        description="If not exact: measured share of the exact top 10 that is found."
+        description="If not exact: share of the exact top 10 that was found when this was measured."
     )
     candidates: int = Field(description="Moments whose exact score was computed.")
-    moments: int = Field(description="Moments that could have been found.")
+    moments: int = Field(description="Moments that the search could have found.")
     searched: float = Field(
         default=1.0,
-        description="Share of these that was searched: below 1, and then not exact, where nodes of a cluster "
-        "are lost.",
+        description="Share of `moments` that was searched. It is below 1 if nodes of a cluster are lost; the "
+        "answer is then not exact.",
     )
     refused: float | None = Field(
         default=None,
-        description="Highest confidence of what `min_confidence` left out, where nothing is left.",
+        description="If `min_confidence` left nothing: the highest confidence that it ruled out.",
     )
 
 
@@ -215,25 +220,25 @@ class PairOut(BaseModel):
 
     rank: int
     video: str
-    score: float = Field(description="The sum of both logarithmic scores.")
+    score: float = Field(description="Sum of `log_score` of both.")
     first: Part
     second: Part
     searched: float = Field(
         default=1.0,
-        description="Share of the moments that was searched: below 1, and then the pairs are not proven to "
-        "be the best, where nodes of a cluster are lost.",
+        description="Share of the moments that was searched. It is below 1 if nodes of a cluster are lost; "
+        "better pairs may then be missing.",
     )
 
 
 class SearchResponse(BaseModel):
-    """An answer for each sentence, or pairs where `and` or `then` was asked for."""
+    """An answer for each sentence, or pairs if `and` or `then` was given."""
 
     index: str
-    version: int = Field(description="Of the index; all answers are of this one.")
+    version: int = Field(description="Version of the index; all answers come from it.")
     score: str
     answers: list[AnswerOut]
     pairs: list[PairOut] | None = None
-    milliseconds: float = Field(description="From the request's arrival to its answer.")
+    milliseconds: float = Field(description="From the arrival of the request to its answer.")
 
 
 class VideoOut(BaseModel):
@@ -242,15 +247,15 @@ class VideoOut(BaseModel):
     video: str
     duration: float
     metadata: dict[str, str | int | float | bool | None] = Field(
-        description="Its columns; times in ISO 8601."
+        description="Columns of the video; times in ISO 8601."
     )
-    playable: bool = Field(description="Whether its file is there.")
+    playable: bool = Field(description="Whether the file of the video is there.")
     playback: Literal["direct", "transcode", "none"] | None = Field(
         default=None,
-        description="How a browser plays it: `direct` the file itself (stream), `transcode` what is made of "
-        "it (clip, transcoded), `none` not at all; null in lists, and where no look into it was possible.",
+        description="How a browser plays it: `direct`, the file itself (stream); `transcode`, a converted "
+        "file (clip, transcoded); `none`, not at all. null in lists, and if the file could not be examined.",
     )
-    reason: str | None = Field(default=None, description="Why not directly, for people.")
+    reason: str | None = Field(default=None, description="Why a browser cannot play the file itself.")
 
 
 class VideosOut(BaseModel):
@@ -258,23 +263,23 @@ class VideosOut(BaseModel):
 
     index: str
     version: int
-    total: int
+    total: int = Field(description="Videos that meet the conditions.")
     videos: list[VideoOut]
 
 
 class MapOut(BaseModel):
-    """The 2D map of one window or tube of a video: all its proposals."""
+    """The 2D map of one window or tube of a video: all its candidate moments (proposals)."""
 
-    start: float
-    length: float
-    tube: int | None = Field(default=None, description="In an index of tubes: which one.")
+    start: float = Field(description="Second of the video at which the window begins.")
+    length: float = Field(description="Seconds.")
+    tube: int | None = Field(default=None, description="Number of the tube, in an index of tubes.")
     scores: list[list[float | None]] = Field(
-        description="Row: first clip; column: last clip. null where no proposal is."
+        description="Row: first clip; column: last clip; null where there is no proposal."
     )
 
 
 class MapsOut(BaseModel):
-    """A sentence's score of every proposal of a video; a long video has several windows, which overlap."""
+    """The score of a sentence for every proposal of a video. Windows of a long video overlap."""
 
     index: str
     version: int
@@ -290,10 +295,10 @@ class BoxesOut(BaseModel):
     version: int
     video: str
     tube: int
-    frame_size: Two = Field(description="Width and height, pixels.")
-    frame_rate: float = Field(description="Frames a second.")
-    first_frame: int = Field(description="Of the boxes, counted from 1.")
-    boxes: list[Box] = Field(description="x1, y1, x2, y2 in pixels, one a frame.")
+    frame_size: Two = Field(description="Width and height in pixels.")
+    frame_rate: float = Field(description="Frames per second.")
+    first_frame: int = Field(description="Frame of the first box, counted from 1.")
+    boxes: list[Box] = Field(description="x1, y1, x2, y2 in pixels, one box per frame.")
 
 
 class IndexOut(BaseModel):
@@ -304,22 +309,22 @@ class IndexOut(BaseModel):
     videos: int
     moments: int
     score: str
-    calibrated: bool
-    tubes: bool = Field(description="Whether its moments are of tubes, which have boxes.")
-    columns: list[str] = Field(description="Of metadata, for `where`.")
-    max_k: int = Field(description="The largest `k` that this server takes.")
+    calibrated: bool = Field(description="Whether its moments have a confidence.")
+    tubes: bool = Field(description="Whether its moments belong to tubes, which have boxes.")
+    columns: list[str] = Field(description="Metadata columns, for `where`.")
+    max_k: int = Field(description="The largest `k` that this server accepts.")
 
 
 class HealthOut(BaseModel):
-    """`trouble` says why a newer version of an index could not be opened; the older one is answered from."""
+    """Which versions are searched. An index in `trouble` has a newer one that could not be opened."""
 
-    status: str
-    indexes: dict[str, int] = Field(description="Name to version.")
-    trouble: dict[str, str]
+    status: str = Field(description="ready or degraded.")
+    indexes: dict[str, int] = Field(description="Version of each index, by name.")
+    trouble: dict[str, str] = Field(description="Reason, by name of the index.")
 
 
 class VersionOut(BaseModel):
-    """Of mmn-index, and of its API."""
+    """The versions of mmn-index and of its API."""
 
     version: str
     api: str
