@@ -40,8 +40,8 @@ def self_contained_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--self-contained",
         is_flag=True,
-        help="Keep a copy of a text encoder that training left as it was; else only its name and SHA-256 are "
-        "kept.",
+        help="Keep a copy of a text encoder that training did not change. Without it, only its "
+        "name and SHA-256 are kept.",
     )(command)
 
 
@@ -101,16 +101,20 @@ def index_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--bank",
     type=click.Path(path_type=Path),
-    help="Sentences to measure moments against, so that hubs can be corrected: an annotation file, or text "
-    "with a sentence a line. If not given, those that the model was trained with.",
+    help="Reference sentences, by which --hub finds moments that are similar to every sentence: "
+    "an annotation file, or a text file with one sentence per line. If not given, those that "
+    "the model was trained with.",
 )
-@click.option("--hub", type=float, help="Default hub correction, from 0 (none) to 1; 0.5 if not given.")
-@click.option("--hub-kind", default="csls", show_default=True, help="csls or softmax.")
 @click.option(
-    "--overwrite", is_flag=True, help="Replace an index that is there, once the new one is complete."
+    "--hub",
+    type=float,
+    help="How far moments similar to every sentence are ranked lower, 0 (not at all) to 1; 0.5 if not given.",
 )
+@click.option("--hub-kind", default="csls", show_default=True, help="How --hub is computed: csls or softmax.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing index, once the new one is complete.")
 @shard_option(
-    "Do the I-th of N parts of the work, beside the index; `mmn-index publish` makes the index of all parts."
+    "Do part I of N of the work, in a folder beside the index; `mmn-index publish` then makes "
+    "the index from all parts."
 )
 @click.option(
     "--store",
@@ -139,10 +143,10 @@ def build(
     """Build a searchable index of VIDEOS, files or folders of files: features, then moments.
 
     Without --model a pre-trained dual encoder is used, which needs no training. A feature file can take the
-    place of the videos; `build CHECKPOINT FEATURES` is another way to say that.
+    place of the videos. `build CHECKPOINT FEATURES` does the same as `build FEATURES --model CHECKPOINT`.
 
-    Killed or interrupted, the same command resumes where it stopped. Several machines that see the same
-    folders share the work with --shard, or as a Ray cluster with --ray.
+    If it is killed or interrupted, run the same command again: it resumes where it stopped. Several machines
+    that see the same folders share the work with --shard, or as a Ray cluster with --ray.
 
     \b
     Examples:
@@ -260,7 +264,7 @@ def add(features: Path, root: Path, device: str | None, **source: Any) -> None:
 @index_option
 @source_options
 def update(features: Path, root: Path, device: str | None, **source: Any) -> None:
-    """Add the videos of FEATURES to an index, in place of those that it has already.
+    """Add the videos of FEATURES to an index, replacing those that it already has.
 
     \b
     Example:

@@ -23,7 +23,7 @@ def ray_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         is_flag=False,
         flag_value="auto",
         help=f"{what} ADDRESS is HOST:PORT of its head node, ray://HOST:PORT, or 'local' for this machine "
-        "alone. If not given, that in RAY_ADDRESS, or the cluster that this machine belongs to.",
+        "alone. Without ADDRESS, it is the cluster that RAY_ADDRESS names or that this machine belongs to.",
     )
 
 

@@ -18,7 +18,8 @@ from .output import say
 )
 @click.option(
     "--setting",
-    help="charades, activitynet or tacos; needed where shapes do not tell (Charades and TACoS are alike).",
+    help="charades, activitynet or tacos; needed if the shapes do not tell it (those of Charades "
+    "and TACoS are the same).",
 )
 @click.option(
     "--tokenizer",
@@ -29,7 +30,7 @@ from .output import say
 def convert(checkpoint: Path, out: Path, setting: str | None, tokenizer: str) -> None:
     """Turn CHECKPOINT, a .pth file of the official MMN code, into a checkpoint directory.
 
-    Strict: a tensor that is missing or unknown is an error. Nothing but tensors is loaded from the file.
+    A tensor that is missing or unknown is an error. Only tensors are loaded from the file.
 
     \b
     Example:

@@ -9,10 +9,10 @@ from .output import print_json, print_line
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for a bug report.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Show what this machine has of what mmn-index needs, and what is wrong.
+    """Show versions, devices, models and disk space on this machine, and what is wrong.
 
-    Exit code 1 if something is wrong; each line of that says what to do. Advice alone is no error. The output
-    holds no passwords and no tokens.
+    The exit code is 1 if something is wrong, and the line about it says what to do. Advice alone is not an
+    error. The output contains no passwords and no tokens.
 
     \b
     Example:

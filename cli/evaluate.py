@@ -55,7 +55,7 @@ from .within import metric_of
 @click.option(
     "--seen",
     type=click.Path(path_type=Path),
-    help="Training split: sentences that it has and sentences that it does not have are also shown apart.",
+    help="Training split. Sentences that occur in it and sentences that do not are also shown separately.",
 )
 @click.option(
     "-o",
@@ -76,7 +76,7 @@ from .within import metric_of
     "--predictions",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Score the lists of a file in that format, of whatever system; no index is needed.",
+    help="Score a file in that format, from any system; no index is needed.",
 )
 @click.option(
     "--metric",
@@ -118,21 +118,22 @@ from .within import metric_of
     "points",
     type=Real(0),
     metavar="POINTS",
-    help="With --dataset: exit code 1 if a result lies further off a published number that was verified.",
+    help="With --dataset: exit code 1 if a result differs by more than this from a published "
+    "number that was verified.",
 )
 @click.option(
     "--all",
     "everything",
     is_flag=True,
-    help="Print every table, not the main lines alone; with --compare every metric.",
+    help="Print every table, not only the main lines; with --compare every metric.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--device", default="cpu", show_default=True)
 @feature_options
 @strict_option
 def evaluate(**options: Any) -> None:
-    """Evaluate an INDEX over its whole collection, or a MODEL within annotated videos, beside chance and what
-    was published; what else is measured follows from the annotations.
+    """Evaluate an INDEX over its whole collection, or a MODEL within annotated videos, beside chance and
+    published numbers. The annotations decide what else is measured.
 
     \b
     Examples:

@@ -61,7 +61,7 @@ class Outputs:
 @click.option(
     "--clips",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for a file per moment, copied from the key frame before it. Nothing there is overwritten.",
+    help="Folder for one file per moment, copied from the key frame before it. Nothing there is overwritten.",
 )
 @click.option("--exact", is_flag=True, help="Encode clips again, so that they begin and end with the moment.")
 @click.option(
@@ -83,7 +83,7 @@ class Outputs:
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="Where to; without it, on stdout. A folder for subtitles of several videos.",
+    help="File to write; stdout if not given. For subtitles of several videos, a folder.",
 )
 @strict_option
 def export(
@@ -100,7 +100,7 @@ def export(
     strict: bool,
     **options: Any,
 ) -> None:
-    """Find the moments that QUERY describes, as `search` does, and hand them on.
+    """Find the moments that QUERY describes, as `search` does, and write them for other programs.
 
     \b
     Example:

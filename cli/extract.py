@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     help="'pixels' (no weights), or a model (CLIP, SigLIP, X-CLIP, VideoMAE ...): hub id or local directory.",
 )
 @click.option(
-    "--rate", type=Real(0, min_open=True), help="Snippets a second; the backbone's own if not given."
+    "--rate", type=Real(0, min_open=True), help="Snippets per second; if not given, that of the backbone."
 )
 @click.option("--device", default="cpu", show_default=True, help="Where a model backbone runs.")
 @click.option(
     "--workers",
     type=Whole(1),
-    help="Processes that decode ('pixels' only).  [default: one a core]",
+    help="Processes that decode ('pixels' only).  [default: one per core]",
 )
 @click.option(
     "--prefix",
@@ -70,12 +70,12 @@ def extract(
 ) -> None:
     """Compute snippet features of VIDEOS, files or folders of files.
 
-    A video's id is its file name without the suffix, or its path below the folder that was given. In
-    folders, files with a video's suffix are taken; pictures are not, .gif included. A file that is given
-    itself is tried whatever its suffix.
+    A video's id is its file name without the suffix, or its path below the folder that you name. In folders,
+    files with the suffix of a video are used, but no pictures (.gif included). A file that you name is tried
+    whatever its suffix.
 
-    Run again after an interruption, or with more videos, it does what is missing, and again what has changed
-    since. A long file is continued in its middle. A file that cannot be decoded, or only in part, is listed.
+    Run it again after an interruption, or with more videos: it does what is missing or has changed, and
+    continues a long file where it stopped. Files that cannot be decoded, or only in part, are listed.
 
     \b
     Examples:

@@ -28,15 +28,16 @@ def feature_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="NAME",
         expose_value=False,
         callback=_keep_names,
-        help="Where videos have several arrays of features, such as rgb and flow, the one to read; several "
-        "(rgb,flow) are read side by side.",
+        help="Which features to read if videos have several arrays of them, such as rgb and "
+        "flow; rgb,flow reads both side by side.",
     )(command)
     return click.option(
         "--rate",
         type=Real(0, min_open=True),
         expose_value=False,
         callback=_keep_rate,
-        help="Snippets a second, where the features do not say it; of videos, how many are made.",
+        help="Snippets per second: how many to compute from videos, or how many features have, "
+        "if their file does not say it.",
     )(command)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def remove(videos: tuple[str, ...], root: Path) -> None:
     """Take VIDEOS, given by their ids, out of an index.
 
-    Searches that began before are not disturbed. The space comes back with `compact`.
+    Running searches are not disturbed. `compact` frees the space.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def remove(videos: tuple[str, ...], root: Path) -> None:
 def compact(root: Path, vectors: str, max_bytes_per_moment: float | None, max_latency: float | None) -> None:
     """Merge the segments of an index into one, without the removed videos.
 
-    Embeddings are copied, nothing is embedded again; the candidate index is chosen and trained anew.
+    Embeddings are copied, and nothing is embedded again. The candidate index is chosen and trained anew.
 
     \b
     Example:
@@ -285,7 +285,9 @@ def _columns(index: "MomentIndex") -> tuple[list[str], list[list[str]]]:
 @click.command()
 @index_argument
 @click.option(
-    "--features", type=click.Path(path_type=Path), help="Embed a sample of videos again from these snippets."
+    "--features",
+    type=click.Path(path_type=Path),
+    help="Features from which a sample of videos is embedded again.",
 )
 @feature_options
 def verify(root: Path, features: Path | None) -> None:

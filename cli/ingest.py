@@ -72,8 +72,8 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--window",
         type=Real(0),
-        help="Seconds of a map: longer videos are cut into overlapping windows; 0 never cuts.  [default: 64 "
-        "for a dual encoder, as long as its training videos for a trained model]",
+        help="Seconds of a window. Longer videos are cut into overlapping windows; 0 never cuts.  [default: "
+        "64 for a dual encoder; as long as its training videos for a trained model]",
     ),
     click.option(
         "--template",
@@ -86,11 +86,11 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         type=Real(0, 1),
         default=0.5,
         show_default=True,
-        help="For a dual encoder, how much of what is around a moment is taken away from what is in it.",
+        help="For a dual encoder: how much of a moment's surroundings is subtracted from the moment.",
     ),
     click.option(
         "--backbone",
-        help="What describes frames, where the model does not say it: 'pixels', a hub id or a directory.",
+        help="What describes frames, if the model does not name it: 'pixels', a hub id or a directory.",
     ),
     click.option(
         "--features-out",
@@ -101,7 +101,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--workers",
         type=Whole(1),
-        help="Processes that decode.  [default: one a core for 'pixels', else 1]",
+        help="Processes that decode.  [default: one per core for 'pixels', else 1]",
     ),
     click.option("--prefix", default="", help="Text before each video's id, such as 'camB/'."),
     click.option("--follow-links", is_flag=True, help="Enter folders that are linked."),

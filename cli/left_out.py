@@ -18,7 +18,7 @@ def strict_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--strict",
         is_flag=True,
-        help="End with an error where something would be left out. Without it, what cannot be used is left "
+        help="End with an error if something cannot be used. Without it, such things are left "
         "out and listed, and the exit code is 3.",
     )(command)
 

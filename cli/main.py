@@ -39,22 +39,22 @@ from .upgrade import upgrade
 SECTIONS: dict[str, dict[click.Command, str]] = {
     "Find moments": {
         search: "Find the moments that a sentence describes.",
-        export: "Hand them on: clips, a reel, tables, time lines.",
-        serve: "Answer searches over HTTP, for many at once.",
+        export: "Write them as clips, a reel, tables or time lines.",
+        serve: "Answer searches on a page and over HTTP.",
     },
     "Make an index and keep it up to date": {
         build: "Embed every moment of your videos into a new index.",
-        publish: "Make an index of shards that were built apart.",
-        sync: "Bring an index to what is in your folders.",
+        publish: "Make one index of shards that were built apart.",
+        sync: "Make an index match your folders.",
         add: "Add videos to an index.",
         update: "Add videos, replacing those already there.",
         remove: "Remove videos from an index.",
         compact: "Merge an index and free what was removed.",
         calibrate: "Fit ranking and confidence to your own sentences.",
-        info: "Show what an index holds and what it weighs.",
+        info: "Show what an index holds and how large it is.",
         verify: "Check an index byte by byte.",
         upgrade: "Bring an index of an earlier version up to date.",
-        push: "Bring an index to Qdrant or PostgreSQL.",
+        push: "Copy an index to Qdrant or PostgreSQL.",
     },
     "Prepare videos and models": {
         extract: "Compute the features of video files.",

@@ -25,15 +25,18 @@ from .sentences import fitting, searchable_split
     type=Real(0, 1),
     default=0.9,
     show_default=True,
-    help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.",
+    help="Sentences whose embeddings have at least this cosine count as alike, and so do those "
+    "of equal text or label.",
 )
 @click.option(
-    "--margin", type=Real(), help="Leave out moments that do not score this much below the sentence's own."
+    "--margin",
+    type=Real(),
+    help="Leave out moments that do not score at least this much below the sentence's own moment.",
 )
 @click.option(
     "--positives",
     type=click.Path(path_type=Path),
-    help="More right moments of each sentence, json as in MVMR.",
+    help="Further right moments of each sentence (json as in MVMR).",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option(
@@ -58,8 +61,8 @@ def mine(
     """Find moments that the model wrongly takes for right answers: hard negatives for `train
     --hard-negatives`.
 
-    For every training sentence the best-scored moments of other videos. Left out are moments that overlap one
-    of an alike sentence.
+    They are, for every training sentence, the best-scored moments of other videos, without those that overlap
+    a moment of an alike sentence.
 
     \b
     Example:

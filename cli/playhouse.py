@@ -46,7 +46,7 @@ def playhouse(
 ) -> None:
     """Render Playhouse, a small world of homes and everyday actions, as video files with annotations.
 
-    The same seed gives the same files. Videos that are there already are kept.
+    The same seed gives the same files. Existing videos are kept.
 
     With --people, a sentence describes what one of several people does. Each split gets four files:
     SPLIT.json says who is meant, with a box on every frame of the moment; SPLIT-every.json has a sentence

@@ -14,7 +14,7 @@ from .source import vector_options
 
 @click.command()
 @click.argument("root", metavar="INDEX", type=LocalPath(), envvar="MMN_INDEX", default="collection.mmn")
-@click.option("--overwrite", is_flag=True, help="Replace an index that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing index.")
 @click.option("--store", metavar="URL", help="Where `build --shard --store` has stored the shards.")
 @vector_options
 def publish(
@@ -25,10 +25,11 @@ def publish(
     max_bytes_per_moment: float | None,
     max_latency: float | None,
 ) -> None:
-    """Make an index of the shards that `build --shard` has made for INDEX.
+    """Make INDEX of the shards that `build --shard` made for it.
 
     All shards have to be complete, and made from the same model and videos. The index appears, or changes,
-    in one step; then the shards are removed. Killed or interrupted, the same command resumes.
+    in one step; then the shards are removed. If it is killed or interrupted, run the same command again: it
+    resumes.
 
     \b
     Examples:

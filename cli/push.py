@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace what the collection holds, whatever it is.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with what was done.")
 def push(index: Path, target: str, *, overwrite: bool, as_json: bool) -> None:
-    """Bring the moments of INDEX to TARGET, a collection in Qdrant or in PostgreSQL with pgvector.
+    """Copy the moments of INDEX to TARGET, a collection in Qdrant or in PostgreSQL with pgvector.
 
     \b
     TARGET is one of
         qdrant://HOST:PORT/COLLECTION (qdrants:// for TLS)
         postgresql://USER@HOST/DATABASE#COLLECTION
 
-    An API key of Qdrant is read from QDRANT_API_KEY, a password of PostgreSQL from where psql finds it:
-    PGPASSWORD or ~/.pgpass. Run it again after every change of the index: only what changed is sent, and
-    searches see the old version or the new one. A push that was interrupted is continued by the next.
+    The API key of Qdrant is read from QDRANT_API_KEY. The password of PostgreSQL is read from where psql
+    finds it: PGPASSWORD or ~/.pgpass. Run it again after every change of the index: only what changed is
+    sent, and searches see the old version or the new one. The next push continues an interrupted one.
 
     \b
     Example:

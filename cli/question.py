@@ -73,7 +73,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--min-confidence",
         type=float,
-        help="Only moments with at least this confidence, 0 to 1; none where nothing fits. Needs a "
+        help="Only moments with at least this confidence, 0 to 1; none if nothing fits. Needs a "
         "calibrated index.",
     ),
     click.option(
@@ -85,8 +85,8 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         "--model",
         "text_side",
         type=click.Path(path_type=Path),
-        help="Embed sentences with this checkpoint, whose video side is the index's, such as "
-        "`tune-text` makes. For a database: the model, or an index that holds it.",
+        help="Embed sentences with this checkpoint, such as one from `tune-text`. Its video side "
+        "has to be that of the index. For a database: the model, or an index that holds it.",
     ),
     click.option(
         "--device",

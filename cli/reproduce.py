@@ -58,7 +58,7 @@ _KEPT = {
     "--device",
     default="cpu",
     show_default=True,
-    help="cpu or cuda; with torchrun, cuda is one GPU a process.",
+    help="cpu or cuda; with torchrun, cuda is one GPU per process.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option(
@@ -83,7 +83,7 @@ def reproduce(
 ) -> None:
     """Train on DATASET with its setting, evaluate on its test split, and compare with what was published.
 
-    Says what to download where files are missing. Run again after an interruption, it goes on.
+    If files are missing, it says what to download. Run it again after an interruption: it resumes.
 
     \b
     Example:

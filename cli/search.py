@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 @partial(question_options, databases=True)
 @click.option("--and", "also", help="Videos with a moment of QUERY and one of this sentence.")
 @click.option("--then", help="Videos with a moment of QUERY and after it one of this sentence.")
-@click.option("--exact", is_flag=True, help="Scan everything, also where there is a candidate index.")
+@click.option("--exact", is_flag=True, help="Scan all moments, even if there is a candidate index.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option(
     "--server",
     "url",
     envvar="MMN_INDEX_SERVER",
-    help="Ask a running `mmn-index serve` at this address; --index is the name of one of its indexes, if it "
-    "has several. Its token is read from MMN_INDEX_TOKEN.",
+    help="Ask a running `mmn-index serve` at this address; --index then names one of its "
+    "indexes, if it has several. Its token is read from MMN_INDEX_TOKEN.",
 )
 @click.option(
     "--html",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("indexes", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=Whole(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=Whole(0, 65535), default=8000, show_default=True, help="0 picks a free one.")
 @click.option(
     "--token",
     envvar=TOKEN,
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 )
 @click.option("--no-auth", is_flag=True, help="Let other machines in without a token.")
 @click.option(
-    "--origin", "origins", multiple=True, help="A page's origin that may call the server; may be repeated."
+    "--origin",
+    "origins",
+    multiple=True,
+    help="Origin of web pages that may call the server; may be repeated.",
 )
 @click.option(
     "--device",
@@ -40,9 +43,10 @@ if TYPE_CHECKING:
     is_flag=False,
     flag_value="auto",
     metavar="[ADDRESS]",
-    help="Let the nodes of a Ray cluster search, each a part of every index: HOST:PORT of its head node, or "
-    "ray://HOST:PORT from a machine that is none of its nodes. Without ADDRESS it is the cluster that runs "
-    "here, or that RAY_ADDRESS names; 'local' begins one of this machine.",
+    help="Let the nodes of a Ray cluster search, each a part of every index. ADDRESS is "
+    "HOST:PORT of its head node, or ray://HOST:PORT from a machine outside the cluster. Without "
+    "ADDRESS, it is the cluster that RAY_ADDRESS names or that runs here; 'local' starts one on "
+    "this machine.",
 )
 @click.option(
     "--replicas",
@@ -58,27 +62,33 @@ if TYPE_CHECKING:
     show_default=True,
     help="Processes that answer. They share the index's files in memory.",
 )
-@click.option("--max-k", type=Whole(min=1), default=1000, show_default=True, help="Moments of an answer.")
+@click.option(
+    "--max-k",
+    type=Whole(min=1),
+    default=1000,
+    show_default=True,
+    help="Largest number of moments per answer.",
+)
 @click.option(
     "--max-queries",
     type=Whole(min=1),
     default=256,
     show_default=True,
-    help="Sentences of a request.",
+    help="Largest number of sentences per request.",
 )
 @click.option(
     "--max-waiting",
     type=Whole(min=1),
     default=1024,
     show_default=True,
-    help="Sentences that may wait; beyond, requests are told to come back.",
+    help="Sentences that may wait. Further requests are told to try again later.",
 )
 @click.option(
     "--max-connections",
     type=Whole(min=1),
     default=1000,
     show_default=True,
-    help="Connections of a process; beyond, callers are told to come back.",
+    help="Connections per process. Further callers are told to try again later.",
 )
 @click.option(
     "--batch", type=Whole(min=1), default=64, show_default=True, help="Sentences searched together."
@@ -107,14 +117,18 @@ if TYPE_CHECKING:
     help="Where clips and pictures are kept.  [default: mmn-index/clips in the user's cache]",
 )
 @click.option(
-    "--cache-size", type=Real(min=0), default=2.0, show_default=True, help="GB of it; 0 keeps nothing."
+    "--cache-size",
+    type=Real(min=0),
+    default=2.0,
+    show_default=True,
+    help="Size of that folder in GB; 0 keeps nothing.",
 )
-@click.option("--get", "path", help="Answer one GET request, such as /v1/indexes, on stdout and end.")
+@click.option("--get", "path", help="Print the answer to one GET request, such as /v1/indexes, and end.")
 def serve(indexes: tuple[Path, ...], path: str | None, **options: Any) -> None:
     """Answer searches over HTTP, from one index or several.
 
-    Without INDEX, the one that the variable MMN_INDEX names is served, or collection.mmn. An index that
-    changes is followed. --host 0.0.0.0 lets other machines in, with a token.
+    Without INDEXES, the one that the variable MMN_INDEX names is served, or collection.mmn. When an index
+    changes, the server follows. --host 0.0.0.0 lets other machines in, with a token.
 
     \b
     Example:

@@ -50,12 +50,14 @@ def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--max-latency",
         type=float,
-        help="Milliseconds that a search may take: what this machine scans within "
-        "them is scanned, the rest gets a candidate index.  [default: up to 200,000 moments are "
+        help="Milliseconds that a search may take. As many moments as this machine scans in that "
+        "time are scanned; the rest get a candidate index.  [default: up to 200,000 moments are "
         "scanned]",
     )(command)
     return click.option(
-        "--max-bytes-per-moment", type=Real(), help="Room for embeddings and candidate index together."
+        "--max-bytes-per-moment",
+        type=Real(),
+        help="Bytes per moment, for embeddings and candidate index together.",
     )(command)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("videos", type=click.Path(path_type=Path), nargs=-1, required=True)
 @index_option
-@click.option("--watch", is_flag=True, help="Keep going: whatever changes in the folders is followed.")
+@click.option("--watch", is_flag=True, help="Keep running, and follow what changes in the folders.")
 @click.option("--keep-missing", is_flag=True, help="Keep videos in the index whose files are gone.")
 @click.option(
     "--remove-missing",
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 @click.option("--follow-links", is_flag=True, help="Enter folders that are linked.")
 @click.option(
     "--backbone",
-    help="Backbone of the index's features: 'pixels', a hub id or a local directory; that which the index "
-    "names, if not given.",
+    help="Backbone of the index's features: 'pixels', a hub id or a local directory. If not "
+    "given, the one that the index names.",
 )
 @click.option(
-    "--rate", type=Real(0, min_open=True), help="Snippets a second; that of the index if not given."
+    "--rate", type=Real(0, min_open=True), help="Snippets per second; if not given, that of the index."
 )
 @click.option("--device", help="Where models run, such as cpu or cuda.  [default: a GPU if there is one]")
 @click.option(
@@ -77,10 +77,11 @@ def sync(
     cluster: str | None,
     strict: bool,
 ) -> None:
-    """Bring an index to what is in VIDEOS, folders or files: add new videos, describe changed ones again,
-    follow renamed ones without describing them, remove deleted ones. All of it is one change of the index.
+    """Make an index match VIDEOS, folders or files: add new videos, describe changed ones again, follow
+    renamed ones without describing them, and remove deleted ones. All of it is one change of the index.
 
-    Videos of other folders stay as they are. Killed or interrupted, the same command resumes.
+    Videos of other folders stay as they are. If it is killed or interrupted, run the same command again: it
+    resumes.
 
     \b
     Examples:

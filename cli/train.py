@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 @click.option(
     "--val",
     type=click.Path(path_type=Path),
-    help="Validation split: measured after each epoch, and with train.select: best it chooses the one "
-    "that is kept.",
+    help="Validation split, measured after each epoch. With `train.select: best` it decides "
+    "which epoch is kept.",
 )
 @click.option(
     "--features",
@@ -56,14 +56,15 @@ if TYPE_CHECKING:
 @click.option(
     "--hard-negatives",
     type=click.Path(path_type=Path),
-    help="What `mmn-index mine` wrote; train.hard_negatives says how many videos of it a group takes.",
+    help="File that `mmn-index mine` wrote; train.hard_negatives says how many of its videos go "
+    "into a group.",
 )
 @click.option("--seed", type=Whole(0), help="Overrides the setting's.")
 @click.option(
     "--device",
     default="cpu",
     show_default=True,
-    help="cpu or cuda; with torchrun, cuda is one GPU a process.",
+    help="cpu or cuda; with torchrun, cuda is one GPU per process.",
 )
 @click.option(
     "--resume",
@@ -99,10 +100,10 @@ def train(
     out: Path,
     strict: bool,
 ) -> None:
-    """Train an MMN. OUT/model is the checkpoint, OUT/metrics.jsonl has a line an epoch, OUT/curves.png shows
+    """Train an MMN. OUT/model is the checkpoint, OUT/metrics.jsonl has a line per epoch, OUT/curves.png shows
     them.
 
-    An interrupted run resumes with --resume and ends with the same weights. Over several processes:
+    An interrupted run resumes with --resume and ends with the same weights. In several processes:
     torchrun --no-python --nproc-per-node 4 mmn-index train ... --device cuda
 
     \b

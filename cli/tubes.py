@@ -32,10 +32,14 @@ from .output import progress, say
     type=Real(0, min_open=True),
     default=5.0,
     show_default=True,
-    help="Pictures a second that the detector sees.",
+    help="Frames per second that the detector sees.",
 )
 @click.option(
-    "--threshold", type=Real(0, 1), default=0.5, show_default=True, help="Lowest score of a box that counts."
+    "--threshold",
+    type=Real(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Boxes with a lower score are ignored.",
 )
 @click.option(
     "--backbone",
@@ -64,7 +68,7 @@ def tubes(
     described twice, by the pictures cut to its boxes and by the whole pictures. Tubes are what
     `mmn-index train --config stvg-corrected` trains on.
 
-    Run again after an interruption, or with more videos, it does what is missing.
+    Run it again after an interruption, or with more videos: it does what is missing.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from .output import progress, say
 @click.option(
     "--val",
     type=click.Path(path_type=Path),
-    help="Validation split: chooses the epoch that is kept, 0 included.",
+    help="Validation split. It decides which epoch is kept, 0 included.",
 )
 @click.option("--features", type=click.Path(path_type=Path), required=True, help="Snippet features.")
 @click.option("--epochs", type=Whole(1), default=10, show_default=True)
@@ -27,14 +27,15 @@ from .output import progress, say
     type=Whole(1),
     default=100,
     show_default=True,
-    help="Best-ranked moments of the collection that a sentence is held against.",
+    help="How many of the best-ranked moments of the collection each sentence is compared with.",
 )
 @click.option(
     "--alike",
     type=Real(0, 1),
     default=0.9,
     show_default=True,
-    help="Cosine from which sentences are alike, by the text encoder; equal texts and labels are.",
+    help="Sentences whose embeddings have at least this cosine count as alike, and so do those "
+    "of equal text or label.",
 )
 @click.option("--seed", type=Whole(0), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -59,7 +60,7 @@ def tune_text(
 ) -> None:
     """Tune the text side of CHECKPOINT for searching a whole collection; what is indexed with it stays valid.
 
-    Each sentence is held against the moments that a search of all training videos ranks best. Only the text
+    Each sentence is compared with the moments that a search of all training videos ranks best. Only the text
     side's heads change.
 
     \b

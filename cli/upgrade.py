@@ -11,10 +11,10 @@ from .output import progress, say
 @click.command()
 @index_argument
 def upgrade(root: Path) -> None:
-    """Bring an index that an earlier version made to the format of this one.
+    """Convert an index that an earlier version made to the format of this version.
 
-    Nothing is embedded again, and embeddings are not copied where the file system has hard links. Searches
-    that began before are not disturbed. Killed or interrupted, the same command does it.
+    Nothing is embedded again, and embeddings are not copied if the file system has hard links. Running
+    searches are not disturbed. If it is killed or interrupted, run the same command again.
 
     \b
     Example:
