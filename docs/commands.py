@@ -8,8 +8,14 @@ from mmn_index.cli.main import SECTIONS, main
 
 _INTRO = """# Commands
 
-Every command, made from what `-h` prints. Exit codes: 0 done; 1 it could not be done, and one line says
-why; 2 the command line is wrong; 3 done, but something was left out, with a list of what and why.
+What `mmn-index COMMAND -h` prints, for every command.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | it could not be done; one line says why |
+| 2 | the command line is wrong |
+| 3 | done, but something was left out; a list says what and why |
 """
 
 
@@ -46,12 +52,14 @@ def _text(help_text: str) -> Iterator[str]:
 def _usage(context: click.Context) -> Iterator[str]:
     yield from ("```", context.get_usage().removeprefix("Usage: "), "```", "")
     rows = [
-        record for param in context.command.get_params(context) if (record := param.get_help_record(context))
+        record
+        for param in context.command.get_params(context)
+        if param.name != "help" and (record := param.get_help_record(context))
     ]
     if rows:
-        yield from ("| option | |", "|---|---|")
-        yield from (f"| `{_cell(names)}` | {_cell(' '.join(text.split()))} |" for names, text in rows)
+        yield from ("| option | meaning |", "|---|---|")
+        yield from (f"| `{names}` | {_plain(' '.join(text.split()))} |" for names, text in rows)
 
 
-def _cell(text: str) -> str:
+def _plain(text: str) -> str:
     return text.replace("|", "\\|").replace("[", "\\[")

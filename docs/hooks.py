@@ -1,5 +1,8 @@
-"""What the documentation site needs beyond its pages: files of the repository as pages, and links to them."""
+"""What the documentation site needs beyond its pages: files of the repository as pages, links to them, and
+what search engines show of a page.
+"""
 
+import html
 import re
 import sys
 from pathlib import Path
@@ -18,6 +21,8 @@ _PAGES = {
     "contributing.md": "CONTRIBUTING.md",
     "security.md": "SECURITY.md",
 }
+_TITLE = "Search videos for moments"  # of the first page; the name of the site follows
+_NO_TEXT = ("#", "```", "    ", "|", "!", "-", "<")  # how a block begins that is not a paragraph
 _LINK = re.compile(r"\[([^\]]*)\]\((?![a-z]+:|#)([^)#]*)(#[^)]*)?\)")
 
 
@@ -33,6 +38,9 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Links between files of the repository become links between pages; what is no page is named only."""
     path = Path(_PAGES.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
     pages = {_ROOT / path: name for name, path in _PAGES.items()}
+    page.meta["description"] = _first_paragraph(markdown)
+    if page.file.src_uri == "index.md":
+        page.meta["title"] = _TITLE
 
     def mended(link: re.Match[str]) -> str:
         text, target, anchor = link[1], (_ROOT / path.parent / link[2]).resolve(), link[3] or ""
@@ -43,3 +51,11 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         return text if target.exists() else link[0]
 
     return _LINK.sub(mended, markdown)
+
+
+def _first_paragraph(markdown: str) -> str:
+    """What a page begins with, without its marks: whole sentences, for an attribute in HTML."""
+    blocks = (block.strip("\n") for block in markdown.split("\n\n"))
+    first = next((block for block in blocks if block.strip() and not block.startswith(_NO_TEXT)), "")
+    text = " ".join(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", first).replace("`", "").replace("*", "").split())
+    return html.escape(text[: text.rfind(".") + 1] or text)
