@@ -54,11 +54,13 @@ def _usage(context: click.Context) -> Iterator[str]:
     rows = [
         record
         for param in context.command.get_params(context)
-        if param.name != "help" and (record := param.get_help_record(context))
+        if "--help" not in param.opts and (record := param.get_help_record(context))
     ]
     if rows:
         yield from ("| option | meaning |", "|---|---|")
-        yield from (f"| `{names}` | {_plain(' '.join(text.split()))} |" for names, text in rows)
+        yield from (
+            f"| `{names.replace('|', ' | ')}` | {_plain(' '.join(text.split()))} |" for names, text in rows
+        )
 
 
 def _plain(text: str) -> str:

@@ -9,26 +9,43 @@ import httpx
 
 from .errors import QueryError, ServerError
 
-__all__ = ["Client", "Found", "FoundMoment", "FoundPair", "FoundPart", "Response"]
+__all__ = ["Client", "Found", "FoundMoment", "FoundPair", "FoundPart", "OfTube", "Response"]
 
 _TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfTube:
-    """The person that a moment is of, in an index of tubes; None elsewhere."""
+    """The person that a moment is of, in an index of tubes; None elsewhere.
 
-    tube: int | None = None  # its number in the video
-    frame_size: tuple[int, int] | None = None  # width and height, pixels
-    frame_rate: float | None = None  # frames a second
-    first_frame: int | None = None  # counted from 1
-    # x1, y1, x2, y2 in pixels, a box for each frame of the moment
+    Attributes:
+        tube: its number in the video.
+        frame_size: width and height in pixels.
+        frame_rate: frames per second.
+        first_frame: the first frame of the moment, counted from 1.
+        boxes: x1, y1, x2, y2 in pixels, a box for each frame of the moment.
+    """
+
+    tube: int | None = None
+    frame_size: tuple[int, int] | None = None
+    frame_rate: float | None = None
+    first_frame: int | None = None
     boxes: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
 class FoundMoment(OfTube):
-    """One moment of an answer; seconds."""
+    """One moment of an answer. In an index of tubes it has the attributes of `OfTube`, too.
+
+    Attributes:
+        rank: from 1.
+        video: the id of its video.
+        start: seconds.
+        end: seconds.
+        score: by which the moments are ranked; scores of different sentences cannot be compared.
+        confidence: the probability that it is right, if the index is calibrated.
+        row: its number in this version of the index.
+    """
 
     rank: int
     video: str
@@ -41,7 +58,18 @@ class FoundMoment(OfTube):
 
 @dataclass(frozen=True)
 class Found:
-    """What was found for one sentence, best first."""
+    """What was found for one sentence.
+
+    Attributes:
+        query: the sentence.
+        hits: best first.
+        exact: whether a scan of all moments is guaranteed to give the same list.
+        recall: if not exact, the measured share of the exact top 10 that is found.
+        candidates: moments whose exact score was computed.
+        moments: how many could have been found.
+        refused: if `min_confidence` left nothing, the highest confidence that it ruled out.
+        searched: share of `moments` that was searched; below 1 if nodes of a cluster are lost.
+    """
 
     query: str
     hits: tuple[FoundMoment, ...]
@@ -50,12 +78,18 @@ class Found:
     candidates: int
     moments: int
     refused: float | None
-    searched: float = 1.0  # share of `moments`; below 1 where nodes of a cluster are lost
+    searched: float = 1.0
 
 
 @dataclass(frozen=True)
 class FoundPart(OfTube):
-    """One moment of a pair; seconds."""
+    """One moment of a pair. In an index of tubes it has the attributes of `OfTube`, too.
+
+    Attributes:
+        start: seconds.
+        end: seconds.
+        log_score: logarithmic score.
+    """
 
     start: float
     end: float
@@ -64,19 +98,37 @@ class FoundPart(OfTube):
 
 @dataclass(frozen=True)
 class FoundPair:
-    """Two moments of one video."""
+    """Two moments of one video.
+
+    Attributes:
+        rank: from 1.
+        video: the id of the video.
+        score: the sum of both logarithmic scores.
+        first: the moment of the first sentence.
+        second: the moment of the second sentence.
+        searched: share of the moments that was searched, as in `Found`.
+    """
 
     rank: int
     video: str
     score: float
     first: FoundPart
     second: FoundPart
-    searched: float = 1.0  # as of `Found`
+    searched: float = 1.0
 
 
 @dataclass(frozen=True)
 class Response:
-    """All answers to one request; they are of one version of the index."""
+    """All answers to one request, from one version of the index.
+
+    Attributes:
+        index: the name of the index.
+        version: of the index.
+        score: the name of the score that ranked the moments.
+        answers: one per sentence.
+        pairs: given if `and` or `then` was asked for.
+        milliseconds: from the arrival of the request to its answer.
+    """
 
     index: str
     version: int
@@ -138,7 +190,7 @@ class Client:
 
         Raises:
             QueryError: the server refuses the request.
-            ServerError: there is no answer, or no server of ours.
+            ServerError: there is no answer, or another server answers.
         """
         names = {"without": "not", "also": "and"}
         body = {names.get(name, name): value for name, value in options.items() if value is not None}

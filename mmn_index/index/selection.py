@@ -60,15 +60,24 @@ class Restriction:
     """What a moment has to be like; all conditions hold together. Times are seconds from the beginning of the
     video.
 
+    Attributes:
+        videos: ids; None is all.
+        exclude: ids that are left out.
+        where: over the columns of videos.parquet, in pyarrow's form of filters; `MomentIndex.where` makes it.
+        after: it starts at this second or later.
+        before: it ends at this second or earlier.
+        min_length: seconds.
+        max_length: seconds.
+
     Raises:
-        QueryError: a time or a length that is no number of seconds from 0.
+        QueryError: a time or a length that is not a number of seconds from 0.
     """
 
-    videos: tuple[str, ...] | None = None  # ids; None is all
+    videos: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
-    where: pc.Expression | None = None  # over the columns of videos.parquet, in pyarrow's form of filters
-    after: float | None = None  # starts then or later
-    before: float | None = None  # ends then or earlier
+    where: pc.Expression | None = None
+    after: float | None = None
+    before: float | None = None
     min_length: float | None = None
     max_length: float | None = None
 

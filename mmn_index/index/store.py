@@ -36,11 +36,17 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class IndexedVideo:
-    """One video of an index."""
+    """One video of an index.
+
+    Attributes:
+        video_id: its id.
+        uri: where its file is, if the index knows it.
+        duration: seconds.
+    """
 
     video_id: str
     uri: str | None
-    duration: float  # seconds
+    duration: float
 
 
 class MomentIndex:

@@ -46,11 +46,11 @@ def search(
     Args:
         model: the one that built the index (see MomentIndex.check_model).
         without: what the moments should not be, a sentence for each of `sentences`.
-        score: one of scoring.SCORES; None takes the index's default.
+        score: collection, product, contrastive or iou; None takes the index's default.
         hub: how much of the hub correction (negatives.py), from 0 to 1; None takes the index's default.
 
     Returns:
-        One answer a sentence, in order.
+        One answer per sentence, in their order.
 
     Raises:
         QueryError: an empty or too long sentence, an unknown score, a restriction that does not fit, or too

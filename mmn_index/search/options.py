@@ -10,24 +10,32 @@ from ..index import Restriction
 class SearchOptions:
     """How an answer is put together.
 
+    Attributes:
+        k: how many moments.
+        nms: the worse of two moments of a video or tube is dropped if their temporal IoU is above this; 1
+            drops none.
+        per_video: at most this many moments per video.
+        restriction: which moments may be found.
+        exact: scan all moments, even if there is a candidate index.
+        timeout: seconds, including those of `spent`.
+        spent: what came before the search, such as "to start", and its seconds.
+        evidence: measure what a confidence is computed from.
+        min_confidence: leave out hits with a lower confidence.
+        calibrated: False if another text side embeds the sentences than the one that was calibrated.
+
     Raises:
         QueryError: a value out of range.
     """
 
     k: int = 10
-    nms: float = (
-        0.5  # temporal IoU above which the worse of two moments of a video or tube is dropped; 1: none
-    )
-    per_video: int | None = None  # at most so many moments of a video
+    nms: float = 0.5
+    per_video: int | None = None
     restriction: Restriction = field(default_factory=Restriction)
-    exact: bool = False  # scan everything, candidate index or not
-    timeout: float | None = None  # seconds, those of `spent` included
-    spent: tuple[
-        tuple[str, float], ...
-    ] = ()  # what came before the search, such as "to start", and its seconds
-    evidence: bool = False  # measure what a confidence is computed from
-    min_confidence: float | None = None  # leave out hits that are less sure
-    # False: the sentences are embedded by another text side than the one that was calibrated
+    exact: bool = False
+    timeout: float | None = None
+    spent: tuple[tuple[str, float], ...] = ()
+    evidence: bool = False
+    min_confidence: float | None = None
     calibrated: bool = True
 
     def __post_init__(self) -> None:

@@ -25,17 +25,29 @@ _ROUNDING = 4e-6  # relative error of a sum of two scores that are evaluated in 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two moments of a video, each start, end (seconds) and logarithmic score."""
+    """Two moments of a video.
+
+    Attributes:
+        rank: from 1.
+        video_id: the id of the video.
+        score: the sum of both logarithmic scores.
+        first: start, end (seconds) and logarithmic score of the first moment.
+        second: the same of the second.
+        video: the number of the video in this version of the index.
+        rows: the numbers of the moments in this version of the index.
+        tubes: the numbers of their tubes in the video, in an index of tubes.
+        searched: share of the moments that was searched, as in an Answer.
+    """
 
     rank: int
     video_id: str
-    score: float  # the sum of both
+    score: float
     first: tuple[float, float, float]
     second: tuple[float, float, float]
-    video: int  # its number in the index
-    rows: tuple[int, int]  # of the moments, in the index
-    tubes: tuple[int, int] | None = None  # their numbers in the video, in an index of tubes
-    searched: float = 1.0  # share of the moments that was searched, as of an Answer
+    video: int
+    rows: tuple[int, int]
+    tubes: tuple[int, int] | None = None
+    searched: float = 1.0
 
 
 @torch.inference_mode()
