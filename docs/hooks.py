@@ -22,6 +22,10 @@ _PAGES = {
     "security.md": "SECURITY.md",
 }
 _TITLE = "Search videos for moments"  # of the first page; the name of the site follows
+# Pages that answer a reader's question come before those that only use its words.
+_BOOSTED = {
+    f"{name}.md" for name in ("installation", "your-videos", "searching", "training", "concepts", "faq")
+}
 _NO_TEXT = ("#", "```", "    ", "|", "!", "-", "<")  # how a block begins that is not a paragraph
 _LINK = re.compile(r"\[([^\]]*)\]\((?![a-z]+:|#)([^)#]*)(#[^)]*)?\)")
 
@@ -39,6 +43,8 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     path = Path(_PAGES.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
     pages = {_ROOT / path: name for name, path in _PAGES.items()}
     page.meta["description"] = _first_paragraph(markdown)
+    if page.file.src_uri in _BOOSTED:
+        page.meta["search"] = {"boost": 3}
     if page.file.src_uri == "index.md":
         page.meta["title"] = _TITLE
 
