@@ -12,12 +12,8 @@ from mmn_index.server.app import api
 
 _INTRO = """# HTTP API
 
-Every call of a server that `mmn-index serve` starts. [Serving](serving.md) says how to start one, who may
-call it, and how it behaves under load.
-
-```sh
-curl localhost:8000/v1/search --json '{"query": "a person opens the door"}'
-```
+Every call of a server that `mmn-index serve` starts. [Serving](serving.md) says how to start one, how to call
+it with curl and from Python, who may call it, and how it behaves under load.
 
 Times are seconds from the beginning of a video. What is under `/v1` stays: new members may be added, and none
 changes its meaning or goes away. Ignore members of an answer that you do not know. A request with a member
