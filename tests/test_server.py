@@ -484,7 +484,7 @@ def test_one_request_without_a_server(root: Path, command: Command, monkeypatch:
         assert json.loads(command.run("serve", root, "--get", odd).stdout)["status"] == 404
     command.fails("serve", root, "--get", "videos", says="expected a path that begins with /")
     command.fails("serve", root.with_name("none.mmn"), "--get", "/v1/videos", says="none.mmn")
-    command.fails("serve", root, root, says="two indexes are called 'films'")
+    command.fails("serve", root, root, "--port", 0, says="two indexes are called 'films'")
     monkeypatch.setenv("MMN_INDEX", str(root))
     assert json.loads(command.ok("serve", "--get", "/v1/indexes").stdout)[0]["name"] == "films"
 
