@@ -145,7 +145,7 @@ class Hdf5Features:
         """Turn what HDF5 raises while attributes are read into one of our errors."""
         try:
             yield
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
             whose = "its attributes" if video_id is None else f"the attributes of video '{video_id}'"
             raise FeatureError(
                 f"{self.path}: {whose} cannot be read ({_reason(error)}). Is the file complete?"
