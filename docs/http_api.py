@@ -71,7 +71,7 @@ def _body(call: dict[str, Any], schemas: dict[str, Any]) -> Iterator[str]:
         yield from ("", f"Body: {_type(content['schema'])} as `{kind}`.")
         schema = schemas[content["schema"]["$ref"].rpartition("/")[2]]
         for example in schema.get("examples", ()):
-            yield from ("", f"    {json.dumps(example)}")
+            yield from ("", "```json", json.dumps(example), "```")
 
 
 def _answers(call: dict[str, Any]) -> Iterator[str]:

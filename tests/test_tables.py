@@ -97,9 +97,9 @@ def test_the_documented_query_joins_the_segments(lively: Path, command: Command,
         tmp_path / "m.csv",
     )
     text = (ROOT / "docs" / "index-format.md").read_text(encoding="utf-8")
-    query = re.search(r"^    SELECT .*\n(    .*\n)+", text, flags=re.MULTILINE)
+    query = re.search(r"^```sql\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     assert query is not None
-    asked = query[0].replace("collection.mmn/", f"{index}/")
+    asked = query[1].replace("collection.mmn/", f"{index}/")
     here = MomentIndex(index)
     expected = [
         ("porch", *span)
