@@ -71,6 +71,7 @@ SLOW = (
     "test_shard_store",
     "test_bookmark",
     "test_recipes",
+    "test_typed_pages",
     "test_formats",
     "test_extract",
     "test_text_encoders",
@@ -308,6 +309,39 @@ def pixel_model(lively: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pixels") / "model"
     checkpoint.save(model, folder, features="pixels")
     return folder
+
+
+def be_at_home(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A folder is the home and the current one. The Hub is out of reach, but its cache has the default model
+    and a detector of people, though tiny ones.
+    """
+    import tiny_dual_encoders
+    from huggingface_hub import constants
+    from tube_world import save_detector
+
+    from mmn_index.hub import DEFAULT_MODEL
+
+    cache = folder / ".cache/huggingface/hub"
+    for name in (DEFAULT_MODEL, "PekingU/rtdetr_r18vd"):
+        stored = cache / f"models--{name.replace('/', '--')}"
+        (stored / "refs").mkdir(parents=True)
+        (stored / "refs" / "main").write_text("abc")
+        if name == DEFAULT_MODEL:
+            tiny_dual_encoders.save("clip", stored / "snapshots" / "abc")
+        else:
+            save_detector(stored / "snapshots" / "abc")
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    patch.setenv("HF_HUB_CACHE", str(cache))
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    patch.setenv("HOME", str(folder))
+    patch.chdir(folder)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh folder; see `be_at_home`."""
+    be_at_home(tmp_path, monkeypatch)
+    return tmp_path
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -10,14 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_dual_encoders
-from conftest import DIM, Command, write_annotations
-from huggingface_hub import constants
+from conftest import DIM, write_annotations
 from mmn_index.train.settings import load_setting
 from moving import make_video
-from test_tutorials import DOCS, Shell
-
-from mmn_index.hub import DEFAULT_MODEL
+from printed import to_type
+from reader import DOCS, Reader, blocks
 
 PAGE = (DOCS / "recipes.md").read_text(encoding="utf-8")
 RECIPES = {
@@ -68,41 +64,16 @@ WORLDS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-@pytest.fixture
-def default_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home where the Hub's cache has the default model, though a tiny one."""
-    cache = tmp_path / ".cache/huggingface/hub"
-    folder = cache / f"models--{DEFAULT_MODEL.replace('/', '--')}"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text("abc")
-    tiny_dual_encoders.save("clip", folder / "snapshots" / "abc")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return tmp_path
-
-
 def test_every_recipe_is_tried() -> None:
     assert list(RECIPES) == list(WORLDS)
 
 
 @pytest.mark.parametrize("recipe", list(WORLDS))
-def test_a_recipe(
-    recipe: str, world: Path, default_model: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = default_model
-    WORLDS[recipe](folder, world)
-    monkeypatch.chdir(folder)
-    for block in re.findall(r"```sh\n(.*?)```", RECIPES[recipe], re.S):
-        for line in block.splitlines():
-            words = shlex.split(line)
-            if words[0] == "export":
-                monkeypatch.setenv(words[1].partition("=")[0], "a-token-of-a-test")
-            elif words[:2] == ["mmn-index", "serve"]:
-                Shell(folder).type(f"{line} --port 0")
-            elif words[0] != "mmn-index" or "--watch" in words:
-                Shell(folder).type(line)
-            else:
-                command.ok(*words[1:])
+def test_a_recipe(recipe: str, world: Path, home: Path) -> None:
+    WORLDS[recipe](home, world)
+    with Reader(home) as reader:
+        for language, typed in blocks(RECIPES[recipe]):
+            if language == "sh":
+                reader.type(to_type(typed))
     if recipe == "A security camera archive":
-        assert len(list((folder / "cameras").rglob("*.mp4"))) == 3
+        assert len(list((home / "cameras").rglob("*.mp4"))) == 3

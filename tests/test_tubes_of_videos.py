@@ -15,6 +15,7 @@ from conftest import Command
 from mmn_index.index_build.boxes import read_boxes
 from mmn_index.index_build.tracking import Seen, linked, look_of
 from mmn_index.index_build.tubes import described_tubes, make_tubes
+from tube_world import save_detector
 
 from mmn_index.errors import AnnotationError, ConfigError, FeatureError
 from mmn_index.origin import path_of
@@ -225,30 +226,8 @@ def test_a_gap_is_filled_a_long_one_ends_a_tube_and_a_short_tube_is_dropped() ->
 
 @pytest.fixture(scope="module")
 def yolos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny detector of random weights, whose boxes are people nearly everywhere."""
-    from transformers import YolosConfig, YolosForObjectDetection
-    from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
-
-    folder = tmp_path_factory.mktemp("yolos")
-    torch.manual_seed(0)
-    config = YolosConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=[64, 96],
-        patch_size=16,
-        num_detection_tokens=4,
-        id2label={0: "person", 1: "dog"},
-    )
-    model = YolosForObjectDetection(config)
-    with torch.no_grad():
-        last = model.class_labels_classifier.layers[-1]
-        last.weight.zero_()
-        last.bias.copy_(torch.tensor([4.0, 0.0, 0.0]))
-    model.save_pretrained(folder)
-    YolosImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
-    return folder
+    """See `save_detector`."""
+    return save_detector(tmp_path_factory.mktemp("yolos"))
 
 
 def test_a_detector_finds_the_tubes(yolos: Path, films: Path, tmp_path: Path, command: Command) -> None:
