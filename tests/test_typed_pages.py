@@ -30,6 +30,7 @@ from printed import (
 )
 from reader import DOCS, Reader, blocks, pages, sections
 from shelf import fill
+from test_shard_store import s3  # noqa: F401 - a fixture
 
 # By page and heading what is there, made by `shelf`; with a / at the end, it is unpacked. Where there are bars, each block has a folder of
 # its own.
@@ -74,7 +75,10 @@ NEEDED = {
         "Watching and handing on": "collection.mmn",
         "Who may call it": "collection.mmn",
     },
-    "scale.md": {"With shards": "archive pixels/ | archive pixels/ | "},
+    "scale.md": {
+        "With shards": "archive pixels/ | archive pixels/ | ",
+        "Without a common folder": "archive pixels/",
+    },
     "evaluation.md": {
         "Evaluation": "collection.mmn run features.h5 train.json test.json test.jsonl theirs.json theirs.jsonl report-before report-after",
         "Groups, sizes, intervals": "collection.mmn test.json",
@@ -135,7 +139,16 @@ def put(needed: str, shelf: Path, home: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "heading", "given"), [pytest.param(*one, id=f"{one[0]}-{one[1]}") for one in found()]
 )
-def test_a_section(page: str, heading: str, given: list[tuple[str, str]], shelf: Path, home: Path) -> None:
+def test_a_section(
+    page: str,
+    heading: str,
+    given: list[tuple[str, str]],
+    shelf: Path,
+    home: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    if "s3://" in str(given):
+        request.getfixturevalue("s3")
     needed = NEEDED.get(page, {}).get(heading, "").split("|")
     with Reader(home) as reader:
         for number, (kind, block) in enumerate(given):
@@ -208,6 +221,34 @@ def test_commands_in_running_text_are_there() -> None:
                 check_options(span.replace("...", "").split())
             except click.UsageError as error:
                 pytest.fail(f"{page.name}: {span}: {error.format_message()}")
+
+
+def test_commands_in_units_of_systemd_are_there() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in pages())
+    started = re.findall(r"ExecStart=\S+/mmn-index ([^\n`]+)", text)
+    assert len(started) == 2
+    for words in started:
+        check(words.split())
+
+
+@pytest.mark.parametrize("command", list(main.commands.values()), ids=lambda command: command.name)
+def test_examples_of_help_can_be_typed(command: click.Command) -> None:
+    lines = [line for line in (command.help or "").replace("\\\n", " ").splitlines() if "mmn-index " in line]
+    examples = [words for line in lines if line.startswith(" ") for words in invocations(line)]
+    assert examples
+    for words in examples:
+        check(words)
+
+
+def test_what_is_not_there_is_noticed() -> None:
+    for words in (
+        ["serch", "a"],
+        ["search", "a", "--wher", "b"],
+        ["search", "a", "b"],
+        ["search", "a", "-k", "x"],
+    ):
+        with pytest.raises(click.UsageError):
+            check(words)
 
 
 @pytest.mark.parametrize("page", ["training.md", "tubes.md", "recipes.md"])
