@@ -23,7 +23,7 @@ from conftest import Command
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-_PATIENCE = 300  # seconds for one block
+_PATIENCE = 900  # seconds for a block on a machine that has other work
 # Hands its words to the process of the test, and ends as that says.
 _PROGRAM = """#!{python} -IS
 import json, os, socket, sys
@@ -158,7 +158,9 @@ class Reader:
             return self._endless(words, environment)
         if self._apart:
             command = [self._python / "mmn-index", *words]
-            done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+            done = subprocess.run(
+                command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=_PATIENCE
+            )
             return done.returncode, done.stdout, done.stderr
         with mock.patch.dict(os.environ, environment):
             result = Command().run(*words)

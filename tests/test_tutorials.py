@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from reader import DOCS, Reader, blocks
+from reader import DOCS, Reader, blocks, sections
 
 
 def shape(text: str) -> str:
@@ -12,8 +12,13 @@ def shape(text: str) -> str:
 
 
 def test_the_quickstart(tmp_path: Path) -> None:
-    text = (DOCS / "quickstart.md").read_text(encoding="utf-8")
-    found = blocks(text.partition("## Your own videos")[0])  # what follows needs others: test_typed_pages.py
+    # The last section is about other videos: test_typed_pages.py.
+    found = [
+        block
+        for heading, text in sections(DOCS / "quickstart.md")
+        for block in blocks(text)
+        if heading != "Your own videos"
+    ]
     assert found
     with Reader(tmp_path, apart=True) as reader:
         for number, (language, typed) in enumerate(found):

@@ -223,6 +223,13 @@ def test_commands_in_running_text_are_there() -> None:
                 pytest.fail(f"{page.name}: {span}: {error.format_message()}")
 
 
+def test_programs_import_what_is_there() -> None:
+    for page in pages():
+        for kind, block in blocks(page.read_text(encoding="utf-8")):
+            if kind == "python":
+                exec("\n".join(re.findall(r"^(?:from|import) .*", block, flags=re.M)), {})
+
+
 def test_commands_in_units_of_systemd_are_there() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in pages())
     started = re.findall(r"ExecStart=\S+/mmn-index ([^\n`]+)", text)
