@@ -154,7 +154,7 @@ class Reader:
     def _told(self, words: Sequence[str], variables: dict[str, str]) -> tuple[int, str, str]:
         """The exit code of mmn-index, and what it printed."""
         environment = self._environment | variables
-        if words[:1] == ["serve"] or "--watch" in words:
+        if (words[:1] == ["serve"] and "--get" not in words) or "--watch" in words:
             return self._endless(words, environment)
         if self._apart:
             command = [self._python / "mmn-index", *words]
