@@ -72,7 +72,11 @@ def test_an_index_of_an_earlier_format_is_upgraded_and_answers_as_before(
     version: str, command: Command, tmp_path: Path
 ) -> None:
     root, number = copy_of(version, tmp_path), version[0]
-    for asked in (["search", "door", "--index", root], ["info", "--index", root], ["serve", root]):
+    for asked in (
+        ["search", "door", "--index", root],
+        ["info", "--index", root],
+        ["serve", root, "--port", "0"],
+    ):
         command.fails(*asked, says=f"has format {number}, of an earlier version. `mmn-index upgrade {root}`")
     said = command.ok("upgrade", root).stderr
     assert f"{root}: format {number} is now format 4; " in said
