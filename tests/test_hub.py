@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Command
+from httpx import Request, Response
 
 from mmn_index import hub
 from mmn_index.errors import ConfigError
@@ -101,6 +103,55 @@ def test_a_proxy_is_what_has_to_be_reached(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConfigError, match=r"proxy\.example cannot be reached \(refused\)"):
         hub.model_folder("nobody/nothing-of-this-name")
     assert asked == [("proxy.example", 3128)]
+
+
+@pytest.mark.parametrize(
+    ("files", "pickles", "weights"),
+    [
+        (["model.safetensors", "pytorch_model.bin"], True, ["*.safetensors"]),
+        (["pytorch_model.bin"], True, ["*.bin"]),
+        (["pytorch_model.bin"], False, ["*.safetensors"]),
+    ],
+)
+def test_what_is_downloaded(
+    files: list[str], pickles: bool, weights: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "out_of_reach", lambda: "")
+    monkeypatch.setattr(hub, "local_folder", lambda name, weights: None)
+    about = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in files])
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda api, name, timeout: about)
+    asked: list[tuple[str, list[str]]] = []
+
+    def download(name: str, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+        asked.append((name, [one for one in allow_patterns if "safetensors" in one or ".bin" in one]))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert hub.model_folder("owner/name", pickles=pickles) == tmp_path
+    assert hub.model_folder("owner/name", weights=False) == tmp_path
+    assert asked == [("owner/name", weights), ("owner/name", [])]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("GatedRepoError", "gives access on request.*hf auth login"),
+        ("RepositoryNotFoundError", "has no such repository, or it is private"),
+        ("", r"cannot be downloaded \(No space left on device\)"),
+    ],
+)
+def test_a_download_that_fails(error: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import errors
+
+    def refuse(*_: object, **__: object) -> None:
+        if not error:
+            raise OSError("No space left\n on device")
+        raise getattr(errors, error)("refused", response=Response(404, request=Request("GET", "https://hub")))
+
+    monkeypatch.setattr(hub, "out_of_reach", lambda: "")
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    with pytest.raises(ConfigError, match=f"model 'owner/name': .*{says}"):
+        hub.model_folder("owner/name")
 
 
 def test_offline_by_wish(monkeypatch: pytest.MonkeyPatch) -> None:
