@@ -469,3 +469,20 @@ def test_out_of_time_between_two_rounds(
     with pytest.raises(QueryError, match=r"no answer within 5 s: 0 of 1?,?\d+ moments were scanned"):
         found += search_embeddings(indexes[kind], random_queries(0, 1), Score(), options, ["q"])
     assert now[0] == 10
+
+
+def test_out_of_time_while_candidates_are_scored(
+    indexes: dict[str, MomentIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All moments were scanned in time, and one round is enough, but its exact scores come too late."""
+    now, cosines = [0.0], MomentIndex.cosines
+
+    def takes(*arguments: Any) -> Any:
+        found = cosines(*arguments)
+        now[0] += 10
+        return found
+
+    monkeypatch.setattr(MomentIndex, "cosines", takes)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with pytest.raises(QueryError, match=r"no answer within 5 s: (\S+) of \1 moments were scanned"):
+        search_embeddings(indexes["one"], random_queries(0, 1), Score(), SearchOptions(timeout=5), ["q"])
