@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mmn_index.train.alike import Alike, described
 from mmn_index.train.losses import Batch, LossConfig, iou_loss, mmn_losses
 
+from mmn_index.errors import ConfigError
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Embeddings
 
@@ -236,3 +237,22 @@ def test_gradients_do_not_depend_on_which_thread_is_first() -> None:
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(found[0], other) for other in found)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"tau_video": 0.0},
+        {"tau_sentence": 0.0},
+        {"tau_video": -0.1},
+        {"num_positives": 0},
+        {"min_iou": 1.0},
+        {"margin": -0.1},
+        {"contrastive_weight": -1.0},
+        {"iou_negatives": -0.5},
+    ],
+    ids=str,
+)
+def test_losses_that_cannot_be_computed_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        LossConfig(**bad)

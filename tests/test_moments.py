@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn_index.moments import nms_lists, nms_top, temporal_iou
+from mmn_index.moments import nms_lists, nms_top, temporal_iou, union_iou
 
 moment = st.tuples(st.floats(0, 100, width=32), st.floats(0.125, 50, width=32)).map(
     lambda x: (x[0], x[0] + x[1])
@@ -21,6 +21,7 @@ def test_iou_is_symmetric_within_bounds_and_one_on_itself(
     assert iou == temporal_iou(second, first).item()
     assert 0 <= iou <= 1
     assert temporal_iou(first, first).item() == 1
+    assert union_iou(first.double(), second.double()).item() == pytest.approx(iou, abs=1e-5)
 
 
 def test_iou_by_hand() -> None:
@@ -31,7 +32,8 @@ def test_iou_by_hand() -> None:
 
 
 def test_two_empty_moments_have_no_overlap() -> None:
-    assert temporal_iou(torch.tensor([3.0, 3.0]), torch.tensor([3.0, 3.0])).item() == 0
+    for iou in (temporal_iou, union_iou):
+        assert iou(torch.tensor([3.0, 3.0]), torch.tensor([3.0, 3.0])).item() == 0
 
 
 def slow_nms(

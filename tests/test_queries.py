@@ -225,6 +225,23 @@ def test_pairs_of_everything(indexes: dict[str, MomentIndex], kind: str, in_orde
         assert [list(part[:2]) for part in (pair.first, pair.second)] == spans
 
 
+def test_loose_bounds_of_pairs_change_no_answer(
+    indexes: dict[str, MomentIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Videos come in the order of their bounds, which need not be that of their best pairs."""
+    arguments, bounds = (indexes["one"], random_queries(0, 2), Score(), True), MomentIndex.pair_bounds
+    expected = search_pair_embeddings(*arguments, SearchOptions(k=12))
+
+    def looser(*own: Any, **more: Any) -> Any:
+        found, searched = bounds(*own, **more)
+        found[[pair.video for pair in expected[-2:]]] += 100  # of the worst, which so come first
+        return found, searched
+
+    monkeypatch.setattr(MomentIndex, "pair_bounds", looser)
+    for k in (3, 12):
+        assert search_pair_embeddings(*arguments, SearchOptions(k=k)) == expected[:k]
+
+
 @pytest.mark.parametrize("in_order", [False, True])
 def test_pairs_of_moments_that_are_all_alike(tmp_path: Path, in_order: bool) -> None:
     """Everything ties: the first video, the first proposals."""

@@ -292,6 +292,17 @@ def test_the_scan_looks_at_the_clock_in_every_block(monkeypatch: pytest.MonkeyPa
     assert best_of_all(*arguments, Deadline(6))[0].shape == (1, 3)
 
 
+def test_a_deadline_that_was_stopped_leaves_no_time() -> None:
+    for seconds in (None, 100.0):
+        deadline = Deadline(seconds, [("to start", 1.0)])
+        left = deadline.left()
+        assert left is None if seconds is None else 90 < (left or 0) <= 99
+        deadline.stop()
+        assert deadline.left() == 0
+        with pytest.raises(QueryError, match="told to stop"):
+            deadline.check(0, 1)
+
+
 @pytest.mark.parametrize("count", [2, 9])  # of one product for both spaces, and of two
 @pytest.mark.parametrize("hub", [0.0, 0.5])
 def test_no_score_of_the_scan_on_a_processor_lies_below_the_exact_one(count: int, hub: float) -> None:
