@@ -63,3 +63,12 @@ def test_a_parameter_that_makes_no_score(name: str, value: float) -> None:
 def test_an_unknown_score_names_the_known_ones() -> None:
     with pytest.raises(QueryError, match="collection, product"):
         Score("best")
+
+
+@pytest.mark.parametrize("name", ["product", "iou"])
+def test_what_ranks_is_the_logarithm_of_what_is_shown(name: str) -> None:
+    c, i = torch.linspace(-0.9, 1, 20, dtype=torch.float64)[:, None], torch.linspace(-1, 1, 21).double()
+    score = Score(name, power=0.7)
+    shown, log = torch.broadcast_tensors(score(c, i), score.log(c, i))
+    assert log.shape == (20, 21)
+    assert torch.allclose(log, shown.log())
