@@ -257,6 +257,20 @@ def test_recent_searches(visit: Callable[..., Page], address: str) -> None:
     expect(options).to_have_count(0)
 
 
+def test_what_is_typed_while_the_page_loads_stays(visit: Callable[..., Page], address: str) -> None:
+    page, held = visit(address), list[Route]()
+    page.route("**/v1/indexes", lambda route: held.append(route))
+    with page.expect_request("**/v1/indexes"):
+        page.reload(wait_until="domcontentloaded")
+    box = page.get_by_role("combobox", name="Describe a moment")
+    box.fill(DOOR)
+    held[0].continue_()
+    expect(page.get_by_role("heading", name="The videos")).to_be_visible()
+    expect(box).to_have_value(DOOR)
+    box.press("Enter")
+    expect(page.locator("#count")).to_have_text(re.compile("moments in"))
+
+
 def test_a_card_plays_its_moment(visit: Callable[..., Page], address: str) -> None:
     page = visit(f"{address}?q={DOOR}")
     card = card_of(page, "two")

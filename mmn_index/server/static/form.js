@@ -7,6 +7,7 @@ import { span } from "./wording.js";
 const LABELS = { then: "then", and: "and also", not: "but not" };
 let kind = "";
 let like = null;
+let shown = false;
 
 /** onSearch(changes): what the form says by now. */
 export function startForm(onSearch) {
@@ -53,7 +54,8 @@ function showSecond(value, text) {
 }
 
 export function showForm(state, indexes, onUnlike) {
-  $("query").value = state.query;
+  if (shown || state.query) $("query").value = state.query; // else what was typed while the page was loading stays
+  shown = true;
   like = state.like;
   showSecond(state.kind, state.second);
   if (like) $("second-kinds").hidden = true; // a second sentence goes with a first
