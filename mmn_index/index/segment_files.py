@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,22 @@ def read_table(path: Path, columns: pa.Schema) -> pa.Table:
         if field.name != "uri" and table.column(places[0]).null_count:
             raise ValueError(f"column '{field.name}' has cells without a value")
     return table
+
+
+def shared_columns(root: Path, tables: Sequence[pa.Schema]) -> pa.Schema:
+    """The columns that the videos of an index have, without those that count rows.
+
+    Args:
+        tables: the columns of videos.parquet in each segment.
+
+    Raises:
+        MomentIndexError: segments disagree about the type of one.
+    """
+    try:
+        known = pa.unify_schemas([VIDEO_COLUMNS, *tables])
+    except pa.ArrowException as error:
+        raise damaged(root, f"segments with other columns: {error}") from error
+    return pa.schema([field for field in known if field.name not in ("first_moment", "num_moments")])
 
 
 def draw(rows: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from .rows import Rows
 from .sample import joined_samples
 from .scan import Deadline
 from .segment import Segment
-from .segment_files import VIDEO_COLUMNS, damaged
+from .segment_files import VIDEO_COLUMNS, shared_columns
 from .selection import Part, Restriction, all_live, parse_where, select
 
 # Seconds to open: another process may replace the segments between reading the manifest and opening them.
@@ -100,7 +100,7 @@ class MomentIndex:
         self.holding = Holding(dict(enumerate(self.segments)), manifest, devices)
         self._everything = [all_live(segment) for segment in self.segments]
         self.rows = Rows(self.segments, len(manifest.grid))
-        self.columns = self._columns()
+        self.columns = shared_columns(root, [segment.table.schema for segment in self.segments])
         if manifest.calibration is not None:
             self.bank  # noqa: B018  # searches need it, and a change by another process may remove it
 
@@ -138,13 +138,6 @@ class MomentIndex:
     def video_ids(self) -> list[str]:
         """Ids of all videos that were not removed."""
         return [name for segment in self.segments for name in segment.ids(segment.live)]
-
-    def _columns(self) -> pa.Schema:
-        try:
-            known = pa.unify_schemas([VIDEO_COLUMNS, *(segment.table.schema for segment in self.segments)])
-        except pa.ArrowException as error:
-            raise damaged(self.root, f"segments with other columns: {error}") from error
-        return pa.schema([field for field in known if field.name not in ("first_moment", "num_moments")])
 
     @cached_property
     def videos(self) -> pa.Table:
