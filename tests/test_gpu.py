@@ -125,6 +125,7 @@ def test_rows_found_on_gpus_are_those_of_the_cpu(tmp_path: Path, monkeypatch: py
             assert found.shape == numbers.shape == values.shape
             there = numbers >= 0
             assert (found[~there] == -np.inf).all()
+            assert (values[rows < 0] == -np.inf).all()
             assert selected is None or selected[numbers[there]].all()
             assert (there == (rows >= 0)).all()
             assert np.allclose(found[there], values[there], atol=1e-5)
