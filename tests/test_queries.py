@@ -338,6 +338,8 @@ def test_moments_like_one_from_a_candidate_index(indexes: dict[str, MomentIndex]
 def test_no_moment_to_be_like(indexes: dict[str, MomentIndex], world: Path, command: Command) -> None:
     with pytest.raises(QueryError, match=r"no video 'v1'.*Did you mean 'v1\d'"):
         search_like(indexes["one"], "v1", 0, 5)
+    with pytest.raises(QueryError, match=r"has no tubes: leave out '#3' of the moment of 'v01'"):
+        search_like(indexes["one"], "v01", 0, 5, tube=3)
     with pytest.raises(QueryError, match="no video 'v06'"):  # removed
         search_like(indexes["mixed"], "v06", 0, 5)
     with pytest.raises(QueryError, match="no moment of 'v01' lies within 32-40 s; the video has 32 s"):
