@@ -299,6 +299,7 @@ def test_a_deadline_that_was_stopped_leaves_no_time() -> None:
         assert left is None if seconds is None else 90 < (left or 0) <= 99
         deadline.stop()
         assert deadline.left() == 0
+        assert Deadline(1.0, [("to start", 2.0)]).left() == 0
         with pytest.raises(QueryError, match="told to stop"):
             deadline.check(0, 1)
 

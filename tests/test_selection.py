@@ -585,6 +585,12 @@ def test_metadata_that_cannot_be_used(
     assert not (tmp_path / "c.mmn").exists()
 
 
+def test_so_many_conditions_and_no_more(indexes: dict[str, MomentIndex]) -> None:
+    assert indexes["scanned"].where(["people>=0"] * 100).where is not None
+    with pytest.raises(QueryError, match="101 conditions on metadata, expected at most 100"):
+        indexes["scanned"].where(["people>=0"] * 101)
+
+
 def test_metadata_in_parquet_that_cannot_be_used(tmp_path: Path) -> None:
     from mmn_index.index_build.metadata import read_metadata
 

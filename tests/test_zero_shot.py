@@ -197,7 +197,7 @@ def test_a_killed_build_is_taken_up(
 
 
 def test_more_videos_are_added_with_the_same_model(
-    clip: Path, films: Path, tmp_path: Path, command: Command
+    clip: Path, films: Path, world: Path, tmp_path: Path, command: Command
 ) -> None:
     root = tmp_path / "c.mmn"
     command.ok("build", films / "a.mp4", "--model", clip, "-o", root)
@@ -205,6 +205,10 @@ def test_more_videos_are_added_with_the_same_model(
     command.ok("add", tmp_path / "more.h5", "--index", root)
     command.ok("compact", "--index", root)
     assert {hit["video"] for hit in hits(command, root)} == {"a", "b"}
+    trained = world / "run" / "model"
+    command.fails(
+        "search", "a", "--index", root, "--model", trained, says="searches with its text side alone"
+    )
     command.ok("extract", films / "b.mkv", "-o", tmp_path / "pixels.h5")
     command.fails("add", tmp_path / "pixels.h5", "--index", root, says="holds features of backbone 'pixels'")
 
