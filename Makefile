@@ -77,6 +77,9 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
 
+# They wait for processes, clusters and browsers for half of their time.
+test-slow: JOBS = 3
+
 # Killed processes leave nothing behind, so what only they reach counts as not reached.
 coverage: $(INSTALLED)
 	rm -rf build/coverage

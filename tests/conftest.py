@@ -7,6 +7,7 @@ See also golden.py, which the golden tests import.
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves the test folder out of the path
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+# What a shell starts in the background ignores Ctrl-C, and so would every command that tests end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more about what else a machine does than about what is tested.
 hypothesis.settings.register_profile("any machine", deadline=None)
