@@ -27,7 +27,7 @@ from ..checkpoint import share
 from ..encoder_lookup import ENCODER
 from ..errors import BusyError, MomentIndexError, OutputError
 from ..proposals import ProposalGrid
-from .manifest import NAME, BankAbout, Manifest, SegmentEntry, read_manifest, sync_folder
+from .manifest import NAME, Manifest, SegmentEntry, read_manifest, sync_folder
 from .segment_files import PROGRESS, VECTORS, digest, on_disk
 from .segment_writer import PlannedVideo, SegmentWriter
 
@@ -143,14 +143,6 @@ class IndexWriter:
                 os.fsync(handle.fileno())
         sync_folder(target)
         return replace(entry, id=name, files={file: about for file, (_, about) in files.items()})
-
-    def adopt_bank(self, folder: Path, about: BankAbout) -> None:
-        """Take over the sentences of an index that lies elsewhere."""
-        target = self.root / about.file
-        target.unlink(missing_ok=True)
-        share(folder / about.file, target)
-        with target.open("rb") as handle:
-            os.fsync(handle.fileno())
 
     def publish(
         self, manifest: Manifest, model: Path | None = None, encoder: Callable[[Path], None] | None = None
