@@ -123,13 +123,13 @@ class _Watcher:
         self._root, self._places, self._recipe, self._listener = root, places, recipe, listener
         self._settling = Settling(still)
         self._said = ""
-        self._first = True
+        self._first, self._missing = True, False
         self._still = still
         self.again = math.inf  # when to look again though nothing happens
 
     def step(self) -> None:
         """Synchronise once."""
-        began, waits = time.monotonic(), True
+        began, waits, self._missing = time.monotonic(), True, False
         try:
             waits = self._take(self._sync())
         except MmnIndexError as error:
@@ -138,7 +138,7 @@ class _Watcher:
             self._trouble(str(error))
         self._first, now = False, time.monotonic()
         # Looking through a large collection takes its time: it is not to be most of what is done.
-        self.again = now + (max(self._still, 10 * (now - began)) if waits else _LOOK)
+        self.again = now + (max(self._still, 10 * (now - began)) if waits or self._missing else _LOOK)
 
     def _take(self, result: SyncResult) -> bool:
         """Tell of a result; whether looking again soon is worth it."""
@@ -156,6 +156,8 @@ class _Watcher:
         try:
             return self._once(places)
         except MissingError as error:
+            # It may come back before this has ended, which the watch of what was there would not see.
+            self._missing = True
             self._trouble(f"{error} Until then they are kept.")
             return self._once(replace(places, keep_missing=True))
 

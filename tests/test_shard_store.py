@@ -40,7 +40,8 @@ def s3() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("bucket")
+        storage = fsspec.filesystem("s3", skip_instance_cache=True)
+        storage.makedirs("bucket", exist_ok=True)  # one process keeps it for all servers
         yield "s3://bucket"
     server.stop()
 
