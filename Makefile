@@ -21,7 +21,8 @@ FAISS := $(if $(GPU),gpu,cpu)
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(FAISS)
 TOOLS := build/tools
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+TESTS = -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python $(TESTS)
 
 .PHONY: default demo demo-full bench test test-slow coverage check lint types docs dist licences test-oldest clean
 default: test
@@ -84,7 +85,7 @@ test-slow: JOBS = 3
 coverage: $(INSTALLED)
 	rm -rf build/coverage
 	mkdir -p build/coverage
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/coverage run $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
