@@ -3,8 +3,8 @@
     python benchmarks/training_size.py WORK --videos 10,20,40,80,160 --seeds 3
 
 Every run trains with the setting `playhouse-small` for as many steps as the largest would take in the
-setting's epochs, and keeps the epoch that is best on the validation videos. What is measured is kept in
-benchmarks/results/training_size.json; an interrupted run is resumed.
+setting's epochs (but at most 160 epochs), and keeps the epoch that is best on the validation videos. What is
+measured is kept in benchmarks/results/training_size.json; an interrupted run is resumed.
 """
 
 import json
@@ -21,7 +21,7 @@ import yaml
 from machine import about
 
 RESULT = Path(__file__).parent / "results" / "training_size.json"
-_TEST, _VALIDATION, _EPOCHS = 60, 20, 20
+_TEST, _VALIDATION, _EPOCHS, _MOST_EPOCHS = 60, 20, 20, 160
 _METRICS = ("R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
 
 
@@ -45,8 +45,10 @@ def _measure(work: Path, videos: int, most: int, seed: int) -> dict[str, Any]:
     chosen = [*names, *names][first : first + videos]
     folder.mkdir(exist_ok=True)
     (folder / "train.json").write_text(json.dumps({name: whole[name] for name in chosen}))
-    epochs = min(200, round(_EPOCHS * most / videos))
-    train = {"epochs": epochs, "milestones": [round(0.8 * epochs)]}
+    epochs = min(_MOST_EPOCHS, round(_EPOCHS * most / videos))
+    # As in the setting, the text encoder stays frozen and the contrastive weight is never cut.
+    train: dict[str, Any] = dict.fromkeys(("epochs", "freeze_text_epochs", "full_contrastive_epochs"), epochs)
+    train["milestones"] = [round(0.7 * epochs), round(0.9 * epochs)]
     (folder / "config.yaml").write_text(yaml.safe_dump({"base": "playhouse-small", "train": train}))
     begin = time.perf_counter()
     options = ["--features", work / "all.h5", "--config", folder / "config.yaml", "--seed", seed]
