@@ -28,7 +28,7 @@ from mmn_index.evaluation.tables import confidence_table
 from mmn_index.index import MomentIndex, Restriction
 from mmn_index.model import MMN
 from mmn_index.scoring import Embeddings, Score
-from mmn_index.search import SearchOptions, rounds, search, search_embeddings
+from mmn_index.search import SearchOptions, evidence, rounds, search, search_embeddings
 
 QUERY = "a person opens the door"
 
@@ -137,6 +137,15 @@ def test_the_sum_over_a_collection_is_estimated_within_its_error(
                 assert answer.moments == len(rows)
                 assert abs(float(answer.evidence.quantities[0, 1]) - full) <= answer.evidence.error + 1e-6
                 assert answer.evidence.error < 1
+
+
+def test_what_of_a_sample_is_known() -> None:
+    random = np.random.default_rng(0)
+    for size in (0, 1, 5, 30):
+        rows = np.sort(random.choice(40, size, replace=False))
+        known, scored = random.integers(50, size=(3, 12)), random.random((3, 12)) < 0.7
+        expected = [[row in one[there] for row in rows] for one, there in zip(known, scored, strict=True)]
+        assert evidence._among(rows, known, scored).tolist() == expected
 
 
 @pytest.mark.parametrize("restriction", [Restriction(), Restriction(exclude=("v2",))], ids=["all", "a part"])

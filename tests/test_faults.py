@@ -196,6 +196,15 @@ def test_what_comes_while_videos_are_kept_is_not_said_to_be_kept(tmp_path: Path)
     assert SegmentWriter(tmp_path / "segment", grid, 2, planned(3)).done == 1
 
 
+def test_a_segment_that_lacks_a_video_is_not_finished(tmp_path: Path) -> None:
+    grid = ProposalGrid(4, (1,))
+    writer = SegmentWriter(tmp_path / "segment", grid, 2, planned(3))
+    for _ in range(2):
+        writer.add(np.ones((len(grid), 4)))
+    with pytest.raises(ValueError, match="2 windows came, 3 were announced"):
+        writer.finish(None)
+
+
 def test_progress_without_embeddings_is_none(tmp_path: Path) -> None:
     """Left by a process that was killed while it removed the folder."""
     grid = ProposalGrid(4, (1,))

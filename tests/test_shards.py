@@ -128,6 +128,9 @@ def test_segments_that_were_trained_otherwise_are_not_joined(tmp_path: Path) -> 
     assert (tmp_path / "joined.faiss").read_bytes() == (tmp_path / "filled.faiss").read_bytes()
     with pytest.raises(MomentIndexError, match="hold 600 codes, expected 300"):
         Joined(paths[:2]).fill(tmp_path / "joined.faiss", Moments(embeddings[0]))
+    paths[1].write_bytes(paths[1].read_bytes()[:-50])
+    with pytest.raises(MomentIndexError, match=r"1\.faiss: cannot be read as a FAISS index"):
+        Joined(paths[:2])
 
 
 @pytest.mark.parametrize(
