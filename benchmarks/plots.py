@@ -1,5 +1,6 @@
-"""The pictures of docs/performance.md, drawn from results; the same results give the same bytes."""
+"""The pictures of docs/performance.md and docs/training.md; the same results give the same bytes."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,35 @@ def stages(warm: Mapping[str, Any], kinds: Sequence[str], path: Path) -> None:
         axes.set_xlabel("% of the time")
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower center", ncols=7, frameon=False, columnspacing=1.2, handlelength=1.2)
+        _save(figure, path)
+
+
+def training_size(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], path: Path) -> None:
+    """Metrics over annotated videos: the mean of the seeds, and a bar from the lowest to the highest."""
+    with rc_context(_SVG):
+        figure = Figure(figsize=(6.5, 4.0), layout="constrained")
+        axes = figure.subplots()
+        videos = sorted({row["videos"] for row in rows})
+        for number, name in enumerate(metrics):
+            found = [[row[name] for row in rows if row["videos"] == count] for count in videos]
+            means = [statistics.mean(values) for values in found]
+            low = [mean - min(values) for mean, values in zip(means, found, strict=True)]
+            high = [max(values) - mean for mean, values in zip(means, found, strict=True)]
+            look = {"marker": _MARKS[number], "color": _COLOURS[number], "markersize": 4, "capsize": 3}
+            axes.errorbar(videos, means, yerr=[low, high], label=name, **look)
+            if name in rows[0]["chance"]:
+                axes.axhline(
+                    rows[0]["chance"][name], color=_COLOURS[number], linestyle=":", label=f"{name}, chance"
+                )
+        axes.set_xscale("log")
+        axes.set_xticks(videos, list(map(str, videos)), minor=False)
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("annotated videos to train on, 4 sentences each")
+        axes.set_ylabel("%")
+        axes.set_ylim(0)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
         _save(figure, path)
 
 

@@ -4,7 +4,8 @@
 
 Every run trains with the setting `playhouse-small` for as many steps as the largest would take in the
 setting's epochs (but at most 160 epochs), and keeps the epoch that is best on the validation videos. What is
-measured is kept in benchmarks/results/training_size.json; an interrupted run is resumed.
+measured is kept in benchmarks/results/training_size.json; an interrupted run is resumed. The table is printed
+for docs/training.md, and docs/training-size.svg drawn.
 """
 
 import json
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import plots
 import yaml
 from machine import about
 
 RESULT = Path(__file__).parent / "results" / "training_size.json"
+_PICTURE = Path(__file__).parents[1] / "docs" / "training-size.svg"
 _TEST, _VALIDATION, _EPOCHS, _MOST_EPOCHS = 60, 20, 20, 160
 _METRICS = ("R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")
 
@@ -33,7 +36,14 @@ def _run(*args: object) -> None:
 def _prepare(work: Path, most: int) -> None:
     if not (work / "world" / "train.json").is_file():
         _run("playhouse", work / "world", "--train", most, "--val", _VALIDATION, "--test", _TEST)
-    _run("extract", *(work / "world" / split for split in ("train", "val", "test")), "-o", work / "all.h5")
+    _run(
+        "extract",
+        *(work / "world" / split for split in ("train", "val", "test")),
+        "-o",
+        work / "all.h5",
+        "--backbone",
+        "pixels",
+    )
 
 
 def _measure(work: Path, videos: int, most: int, seed: int) -> dict[str, Any]:
@@ -105,6 +115,7 @@ def main(work: Path, videos: str, seeds: int) -> None:
             result["rows"].append(_measure(work, count, max(counts), seed))
             result["machine"] = about()
             RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    plots.training_size(result["rows"], _METRICS, _PICTURE)
     click.echo("\n".join(_table(result["rows"])))
 
 
