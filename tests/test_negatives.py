@@ -94,6 +94,7 @@ def test_sentences_are_embedded_once_each_whatever_the_batch(
     with torch.inference_mode():
         assert torch.allclose(bank.contrastive, model.embed_sentences(SENTENCES).contrastive, atol=1e-6)
     assert bank.tau == model.config.tau
+    assert make_bank(model, SENTENCES, "csls", 0.1).neighbours == 1  # a third of them
 
 
 @pytest.mark.parametrize(

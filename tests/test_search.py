@@ -210,8 +210,9 @@ def test_the_scan_keeps_the_best_values_of_all_blocks(
         assert len(set(found[q, there].tolist())) == int(there.sum()) == min(limit, int(keep.sum()))
 
 
-def test_more_moments_wanted_than_there_are(tmp_path: Path) -> None:
-    index = make_index(tmp_path, 3, videos=2)
+@pytest.mark.parametrize("vectors", [None, CandidateAbout("IVF2,SQ8", nprobe=2, depth=16, recall=0.9)])
+def test_more_moments_wanted_than_there_are(tmp_path: Path, vectors: CandidateAbout | None) -> None:
+    index = make_index(tmp_path, 3, videos=2, vectors=[vectors])
     answer = search_embeddings(index, random_queries(0, 1), Score(), SearchOptions(k=10_000, nms=1.0), ["q"])[
         0
     ]

@@ -110,7 +110,10 @@ def test_batches_are_those_of_the_build_at_once(
     assert 0 < len(batches) - len(whole) <= 2  # two edges
 
 
-def test_segments_that_were_trained_otherwise_are_not_joined(tmp_path: Path) -> None:
+def test_segments_that_were_trained_otherwise_are_not_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmn_index.index.codes._BLOCK", 64)
     random = np.random.default_rng(0)
     embeddings = [random.normal(size=(300, 8)).astype(np.float16) for _ in range(3)]
     paths = [tmp_path / f"{number}.faiss" for number in range(3)]
