@@ -40,7 +40,7 @@ show = @printf '\n$$ mmn-index search $(1)\n' && $(BIN)/mmn-index search $(1) --
 demo: $(INSTALLED)
 	$(call step,1/6 rendering $(VIDEOS),$(BIN)/mmn-index playhouse $(DEMO)/world $(SIZE))
 	$(call step,2/6 computing features,$(BIN)/mmn-index extract $(DEMO)/world/train $(DEMO)/world/val $(DEMO)/world/test \
-	    -o $(DEMO)/features.h5 --workers 2)
+	    -o $(DEMO)/features.h5 --backbone pixels --workers 2)
 	@rm -rf $(DEMO)/run
 	$(call step,3/6 training,$(BIN)/mmn-index train --annotations $(DEMO)/world/train.json --val $(DEMO)/world/val.json \
 	    --features $(DEMO)/features.h5 --config $(SETTING) -o $(DEMO)/run)

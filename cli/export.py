@@ -25,7 +25,7 @@ from .hits import nothing
 from .left_out import strict_option, tell_left_out
 from .numbers import Real
 from .output import printable, progress, say
-from .question import Question, check_question, open_question, question_options
+from .question import AskingCommand, Question, check_question, open_question, question_options
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Outputs:
         return self.clips or self.reel or self.out or Path(f"export.{self.form}")
 
 
-@click.command()
+@click.command(cls=AskingCommand)
 @question_options
 @click.option(
     "--clips",

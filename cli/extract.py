@@ -10,10 +10,11 @@ from .film_bar import film_progress
 from .left_out import strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import say
-from .paths import LocalPath
+from .paths import LocalPath, is_typed
 from .shards import shard_option
 
 if TYPE_CHECKING:
+    from mmn_index.index_build.extract import ExtractResult
     from mmn_index.index_build.share import Share
 
 
@@ -110,8 +111,17 @@ def extract(
             helpers=helpers,
         )
     tell_described(helpers.done if helpers else ())
+    _tell(result)
+
+
+def _tell(result: "ExtractResult") -> None:
     for remark in result.remarks:
         say(remark)
     again = f" ({result.again:,} of them again, as their files have changed)" if result.again else ""
     say(f"{result.out}: {result.extracted:,} videos extracted{again}, {result.skipped:,} were there already.")
+    if not is_typed("backbone"):
+        say(
+            "Described by 'pixels', which needs no weights and is made for the sample world. For other "
+            "videos, name a model with --backbone."
+        )
     tell_left_out(result.left_out, result.out)

@@ -119,7 +119,7 @@ def main() -> None:
 
     \b
     With a model that you train on annotated moments:
-        mmn-index extract videos/ -o features.h5
+        mmn-index extract videos/ -o features.h5 --backbone laion/CLIP-ViT-B-32-laion2B-s34B-b79K
         mmn-index train --annotations train.json --features features.h5 -o run
         mmn-index build features.h5 --model run/model
 

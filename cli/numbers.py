@@ -1,6 +1,7 @@
-"""Numbers as options: finite, and with ranges that help texts say in words."""
+"""Numbers and times as options: finite, and with ranges that help texts say in words."""
 
 import math
+import re
 from typing import Any
 
 import click
@@ -24,6 +25,28 @@ class Whole(click.IntRange):
 
     def _describe_range(self) -> str:
         return _in_words(self.min, self.max, self.min_open)
+
+
+class Seconds(click.ParamType):
+    """Seconds, as a number or as they are shown: 90, 1:30 or 0:01:30.0."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return seconds(value) if isinstance(value, str) else float(value)
+        except ValueError:
+            self.fail(f"'{value}' is no time, expected seconds such as 90 or 1:30.", param, ctx)
+
+
+def seconds(text: str) -> float:
+    """A number, or hours:minutes:seconds of which the hours may be missing.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    clock = re.fullmatch(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)", text, re.ASCII)
+    return float(text) if clock is None else 3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3])
 
 
 def _in_words(least: float | None, most: float | None, open_below: bool) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .build import index_option
+from .numbers import Seconds, seconds
 from .sentences import fitting_lines, read_lines
 from .stopwatch import Stopwatch
 
@@ -28,6 +29,24 @@ def question_options(command: Callable[..., Any], *, databases: bool = False) ->
     for option in reversed(_OPTIONS):
         command = option(command)
     return click.argument("query", required=False)(index_option(command, databases=databases))
+
+
+class AskingCommand(click.Command):
+    """Takes one sentence, and says so where its quotes were forgotten."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named, context_settings={"allow_extra_args": True})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        query = super().parse_args(ctx, args)
+        if ctx.args:
+            sentence = " ".join([str(ctx.params["query"]), *ctx.args])
+            raise click.UsageError(
+                f"QUERY is one sentence, but more follows it: {' '.join(ctx.args)}. Put the sentence in "
+                f'quotes, as in `mmn-index {ctx.info_name} "{sentence}"`; --index names an index.',
+                ctx,
+            )
+        return query
 
 
 _OPTIONS: tuple[Callable[..., Any], ...] = (
@@ -55,10 +74,14 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         help="Only in videos whose metadata fit, e.g. camera=porch or "
         '"recorded>=2026-01-01"; may be repeated.',
     ),
-    click.option("--after", type=float, help="Moments that start then or later, in seconds of their video."),
-    click.option("--before", type=float, help="Moments that end then or earlier."),
-    click.option("--min-length", type=float, help="Seconds."),
-    click.option("--max-length", type=float, help="Seconds."),
+    click.option(
+        "--after",
+        type=Seconds(),
+        help="Moments that start then or later in their video: seconds, or a time such as 1:30.",
+    ),
+    click.option("--before", type=Seconds(), help="Moments that end then or earlier."),
+    click.option("--min-length", type=Seconds(), help="The least length of a moment."),
+    click.option("--max-length", type=Seconds(), help="The largest."),
     click.option("--not", "without", help="A second sentence: moments that fit QUERY rather than this."),
     click.option(
         "--like",
@@ -231,9 +254,14 @@ def moment_of(text: str) -> tuple[str, float, float, int | None]:
     """VIDEO@START-END, or VIDEO@START-END#TUBE."""
     from mmn_index.errors import QueryError
 
-    match = re.fullmatch(r"(?s:(.+))@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)(?:#(\d{1,9}))?", text)
-    if match is None or float(match[2]) >= float(match[3]):
+    match = re.fullmatch(r"(?s:(.+))@([\d:.]+)-([\d:.]+)(?:#(\d{1,9}))?", text, re.ASCII)
+    try:
+        start, end = (seconds(match[place]) for place in (2, 3)) if match else (0.0, 0.0)
+    except ValueError:
+        start = end = 0.0
+    if match is None or start >= end:
         raise QueryError(
-            f"--like '{text}': expected VIDEO@START-END in seconds, such as porch/cam1@12.0-18.5."
+            f"--like '{text}': expected VIDEO@START-END, such as porch/cam1@12.0-18.5 or "
+            "porch/cam1@1:05-1:12."
         )
-    return match[1], float(match[2]), float(match[3]), None if match[4] is None else int(match[4])
+    return match[1], start, end, None if match[4] is None else int(match[4])

@@ -11,7 +11,7 @@ from .hits import nothing, print_hits, print_pairs, show_hits, show_pairs
 from .output import say
 from .paths import is_typed
 from .player import play
-from .question import Question, check_question, open_question, question_options
+from .question import AskingCommand, Question, check_question, open_question, question_options
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmn_index.search.pairs import Pair
 
 
-@click.command()
+@click.command(cls=AskingCommand)
 @partial(question_options, databases=True)
 @click.option("--and", "also", help="Videos with a moment of QUERY and one of this sentence.")
 @click.option("--then", help="Videos with a moment of QUERY and after it one of this sentence.")

@@ -39,7 +39,6 @@ COMMANDS = {
     'mmn-index search "person opens door" --index qdrant://localhost/porch': _DATABASE,
     "mmn-index build runs/ucf/seed0/model data/features.hdf5 --videos data/test.json --hub 0 -o ucf.mmn": _BENCHMARK,
     "mmn-index eval --corpus --index ucf.mmn --annotations data/test.json --seen data/train.json -o results": _BENCHMARK,
-    "mmn-index reproduce charades --data data/charades --seeds 3 --device cuda": _BENCHMARK,
     "mmn-index reproduce charades --data data/charades --seeds 3 --device cuda -o runs/charades": _BENCHMARK,
     "mmn-index reproduce stvg --data data/stvg --seeds 3 --device cuda -o runs/stvg": _BENCHMARK,
     "mmn-index convert best_charades.pth -o charades.mmn-model --setting charades": "needs a checkpoint of the official code; "
@@ -111,6 +110,8 @@ def check(words: list[str]) -> None:
         raise click.UsageError(f"{words[0]} does not take {left}")
     for parameter in command.params:
         given = values.get(parameter.name or "")
+        if parameter.required and given in (None, ()):
+            raise click.MissingParameter(ctx=context, param=parameter)
         if isinstance(parameter.type, click.Path) or given is None or "$" in str(given):
             continue  # paths need not be there
         parameter.type_cast_value(context, given)

@@ -103,6 +103,12 @@ def test_a_second_run_of_every_command_does_no_harm(home: Path, command: Command
     before = (home / "features.h5").read_bytes()
     again = command.ok("extract", home / "world" / "train", "-o", home / "features.h5")
     assert "3 were there already" in again.stderr
+    warned = "made for the sample world. For other videos, name a model with --backbone."
+    assert warned in again.stderr
+    chosen = command.ok(
+        "extract", home / "world" / "train", "-o", home / "features.h5", "--backbone", "pixels"
+    )
+    assert warned not in chosen.stderr
     assert (home / "features.h5").read_bytes() == before
     command.ok("playhouse", home / "world", "--train", 3, "--val", 1, "--test", 1)
     command.fails(

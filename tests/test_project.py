@@ -226,6 +226,19 @@ def test_the_oldest_versions_are_listed_and_every_licence_is_told() -> None:
     assert [line for line in needed if f"| {line.partition('==')[0]} | " not in page] == []
 
 
+def test_links_lead_somewhere_in_the_repository_too() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\((?![a-z]+:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 100
+    # The reference of the commands is made when the site is.
+    missing = {target for page, target in links if not (page.parent / target).exists()} - {"commands.md"}
+    assert missing == set()
+
+
 @pytest.mark.parametrize("command", list(main.commands.values()), ids=lambda command: command.name)
 def test_every_command_has_help_with_an_example_and_is_documented(command: click.Command) -> None:
     assert command.help

@@ -353,13 +353,13 @@ def test_no_moment_to_be_like(indexes: dict[str, MomentIndex], world: Path, comm
         *index,
         says="no moment of 'v1' lies within 25-30 s; the video has 21 s",
     )
-    for like in ("v1", "v1@5", "v1@5-", "v1@9-3", "v1@3-3", "v1@a-b", "@1-2", "v1@-1-2"):
+    for like in ("v1", "v1@5", "v1@5-", "v1@9-3", "v1@3-3", "v1@a-b", "@1-2", "v1@-1-2", "v1@1:-2:"):
         command.fails(
             "search",
             "--like",
             like,
             *index,
-            says="expected VIDEO@START-END in seconds, such as porch/cam1@12.0-18.5",
+            says="expected VIDEO@START-END, such as porch/cam1@12.0-18.5 or porch/cam1@1:05-1:12",
         )
 
 

@@ -72,9 +72,9 @@ def test_the_command_asks_what_the_library_answers(lively: Path, ask: Ask) -> No
                 "--after",
                 2,
                 "--before",
-                18,
+                "0:18.0",
                 "--min-length",
-                3,
+                "0:03",
                 "--max-length",
                 9,
             ],
@@ -87,6 +87,7 @@ def test_the_command_asks_what_the_library_answers(lively: Path, ask: Ask) -> No
             search(index, model, [SENTENCES[0]], without=without, options=options)[0],
         )
     check(ask("--like", "v3@4.0-9"), search_like(index, "v3", 4.0, 9.0))
+    check(ask("--like", "v3@0:04.0-00:00:09"), search_like(index, "v3", 4.0, 9.0))
     assert ask(SENTENCES[0]) != ask(SENTENCES[0], "--not", SENTENCES[1])
 
 
@@ -190,7 +191,12 @@ def test_queries_that_cannot_be_read(lively: Path, command: Command, tmp_path: P
         (["door", "--and", "book", "--html", "p.html"], "--html shows the moments of one QUERY."),
         (["door", "--then", "book", "--html", "p.html"], "--html shows the moments of one QUERY."),
         (["--like", "v1@1-5", "--html", "p.html"], "--html needs a QUERY."),
-        (["door", "--after", "noon"], "'noon' is not a valid float"),
+        (["door", "--after", "noon"], "'noon' is no time, expected seconds such as 90 or 1:30."),
+        (["door", "--after", "1:2:3:4"], "'1:2:3:4' is no time, expected seconds such as 90 or 1:30."),
+        (
+            ["a", "door", "opens"],
+            'more follows it: door opens. Put the sentence in quotes, as in `mmn-index search "a door opens"`',
+        ),
     ],
 )
 def test_options_that_do_not_go_together(
