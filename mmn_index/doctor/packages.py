@@ -122,13 +122,13 @@ def _wanted(extra: str = "") -> dict[str, tuple[str, bool]]:
         ]
     except Exception:  # see _version
         return {}
-    versions = {line.name: _version(line.name) for line in chosen}
     return {
         line.name: (
             str(line.specifier),
-            line.specifier.contains(versions[line.name] or "0", prereleases=True),
+            version is not None and line.specifier.contains(version, prereleases=True),
         )
         for line in chosen
+        for version in [_version(line.name)]
     }
 
 
