@@ -17,6 +17,7 @@ import pytest
 from click.exceptions import Exit
 from conftest import DIM, SENTENCES, Command, write_annotations, write_features
 from mmn_index.cli.left_out import tell_left_out
+from mmn_index.cli.main import main
 from mmn_index.cli.output import clock, progress, say
 
 from mmn_index.left_out import LeftOut
@@ -285,6 +286,20 @@ def test_search_says_what_cannot_be(world: Path, command: Command, tmp_path: Pat
     command.fails(
         "search", "door", *index, "--html", tmp_path / "none" / "page.html", says="cannot be written"
     )
+
+
+def test_how_to_name_an_index_fits_every_command(command: Command, tmp_path: Path) -> None:
+    named = {
+        one.name
+        for one in main.commands.values()
+        if any(param.name in ("index", "indexes") for param in one.params)
+        and not any("--index" in param.opts for param in one.params)
+    }
+    assert named == {"serve", "push"}
+    hint = "name it with --index or MMN_INDEX (`serve` and `push`: as the argument)."
+    command.fails("serve", tmp_path / "none", "--get", "/v1/indexes", says=hint)
+    command.fails("push", tmp_path / "none", "qdrant://localhost/x", says=hint)
+    command.fails("search", "door", "--index", tmp_path / "none", says=hint)
 
 
 def test_the_page_is_self_contained_and_escapes_what_users_type(

@@ -186,7 +186,8 @@ def read_content(root: Path) -> dict[str, Any]:
     if not path.is_file():
         what = "is no moment index (it has no manifest.json)" if root.exists() else "does not exist"
         raise MomentIndexError(
-            f"{root}: {what}. `mmn-index build` makes an index; name it with --index or MMN_INDEX."
+            f"{root}: {what}. `mmn-index build` makes an index; name it with --index or MMN_INDEX (`serve` "
+            "and `push`: as the argument)."
         )
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
