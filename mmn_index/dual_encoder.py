@@ -15,7 +15,7 @@ from .device import find_device
 from .encoder_lookup import VARIABLE, places
 from .encoder_source import EncoderSource
 from .errors import CheckpointError, ConfigError
-from .hub import model_folder
+from .hub import model_folder, or_package
 from .sentence_models import LibraryText, PooledText, read_modules, simple_shape
 from .tower_text import TowerText
 from .wording import check_template
@@ -108,8 +108,8 @@ def find_text_side(
         looked.append(f"{folder} (another model, or other weights)")
     raise CheckpointError(
         f"{where}: its text encoder '{source.name}' (SHA-256 {source.sha256[:16]}, "
-        f"{source.bytes / 1e6:,.1f} MB) is not found; looked in {', '.join(looked)}. Bring it there, or name "
-        f"its folder in {VARIABLE}."
+        f"{source.bytes / 1e6:,.1f} MB) is not found; looked in {', '.join(looked)}. Bring it there"
+        f"{or_package(source.name)}, or name its folder in {VARIABLE}."
     )
 
 

