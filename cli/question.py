@@ -220,10 +220,17 @@ def _model(
 ) -> "MomentModel":
     """What embeds sentences: the index's own model, or another text side of it; not if the time is over."""
     from mmn_index import checkpoint
+    from mmn_index.errors import CheckpointError
     from mmn_index.index.scan import Deadline
     from mmn_index.models import load_model, model_info
 
     if text_side is not None:
+        if not text_side.is_dir():
+            raise CheckpointError(
+                f"--model {text_side}: no such folder, expected a checkpoint with the video side of the "
+                "index, such as `mmn-index tune-text` makes. Leave out --model: the index has its own model, "
+                "which `mmn-index build --model` chose."
+            )
         index.check_video_side(checkpoint.info(text_side))
     else:
         index.check_model(model_info(index.model_path).fingerprint, str(index.model_path))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmn_index import checkpoint, zero_shot
 from mmn_index.errors import CheckpointError, FeatureError, OutputError, VideoError
-from mmn_index.hub import is_repository
+from mmn_index.hub import DEFAULT_MODEL, is_repository
 from mmn_index.made_by import is_other, other_weights
 from mmn_index.models import model_info
 from mmn_index.moment_model import ModelInfo
@@ -52,6 +52,12 @@ def choose_model(name: str, aside: Path, config: ZeroShotConfig) -> ChosenModel:
     """
     path = Path(name)
     trained = zero_shot.is_zero_shot(path) or is_trained(path)
+    if not (path.exists() or is_repository(name)):
+        raise CheckpointError(
+            f"{path}: does not exist, expected the folder of a trained model, which `mmn-index train` makes, "
+            "or a dual encoder, which finds moments without training, by its folder or hub id, such as "
+            f"{DEFAULT_MODEL} (docs/models.md lists some)."
+        )
     if trained or not (is_model(path) or is_repository(name)):
         info = model_info(path)
         known = info.name if info.spaces == 1 else (info.features or "").partition("#")[0]

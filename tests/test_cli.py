@@ -173,7 +173,7 @@ def test_build_says_what_does_not_fit(world: Path, command: Command, tmp_path: P
         features,
         "-o",
         out,
-        says="does not exist, expected a checkpoint directory",
+        says="does not exist, expected the folder of a trained model",
     )
     command.fails("build", features, features, "-o", out, says="is a file, expected a checkpoint directory")
     command.fails("build", tmp_path, features, "-o", out, says="no complete checkpoint")

@@ -209,6 +209,10 @@ def test_more_videos_are_added_with_the_same_model(
     command.fails(
         "search", "a", "--index", root, "--model", trained, says="searches with its text side alone"
     )
+    text = "sentence-transformers/all-MiniLM-L6-v2"  # as an encoder is named in training
+    command.fails(
+        "search", "a", "--index", root, "--model", text, says="no such folder, expected a checkpoint"
+    )
     command.ok("extract", films / "b.mkv", "-o", tmp_path / "pixels.h5")
     command.fails("add", tmp_path / "pixels.h5", "--index", root, says="holds features of backbone 'pixels'")
 
@@ -250,7 +254,11 @@ def test_what_build_does_not_take(
     root = tmp_path / "c.mmn"
     command.fails("build", tmp_path, "--model", clip, "-o", root, says="no video found")
     command.fails("build", films / "broken.mp4", "--model", clip, "-o", root, says="is not a video")
-    command.fails("build", films, "--model", tmp_path / "none", "-o", root, says="does not exist")
+    told = command.fails(
+        "build", films, "--model", tmp_path / "none", "-o", root, says="does not exist"
+    ).stderr
+    assert "`mmn-index train` makes" in told
+    assert "without training, by its folder or hub id, such as laion/" in told
     command.fails("build", films, "--model", films, "-o", root, says="no complete checkpoint")
     command.fails("build", films, "--model", clip, "-o", root, "--score", "iou", says="Leave out --score")
     command.fails("build", films, "--model", clip, "-o", root, "--template", "a video", says="exactly one")
