@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from mmn_index.errors import OutputError, VideoError
 from mmn_index.index import MomentIndex, MomentTube
 from mmn_index.moment_model import MomentModel
-from mmn_index.origin import path_of
+from mmn_index.origin import MOVED, path_of
 from mmn_index.proposals import ProposalGrid
 from mmn_index.scoring import Score
 from mmn_index.search import Answer, Hit, score_map
@@ -81,8 +81,11 @@ figcaption { color: var(--soft); font-size: .78rem; line-height: 1.35; margin-to
 """
 
 
-def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answer, score: Score) -> None:
+def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answer, score: Score) -> list[str]:
     """Write the page of an answer.
+
+    Returns:
+        Why moments have no pictures: a sentence for each that has none.
 
     Raises:
         OutputError: the file cannot be written.
@@ -96,9 +99,11 @@ def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answe
     with torch.inference_mode():
         query = model.embed_sentences([answer.query])
     count = len(model.grid)
-    cards = "\n".join(
-        _card(index, hit, score_map(index, model.grid, query, hit.row // count, score)) for hit in answer.hits
-    )
+    cards, lacking = [], []
+    for hit in answer.hits:
+        strip, why = _strip(index, hit)
+        cards.append(_card(index, hit, strip, score_map(index, model.grid, query, hit.row // count, score)))
+        lacking += [why] if why else []
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, '
@@ -108,23 +113,28 @@ def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answe
         "The map beside a moment shows the score of every proposal of its video, or of the window of a long "
         "video, down by where the proposal begins and right by "
         "where it ends; brighter is better, and the moment itself is "
-        f"framed.{_tubes_too(index)}</p>\n{cards}\n</body>\n</html>\n"
+        f"framed.{_tubes_too(index)}</p>\n{''.join(cards)}</body>\n</html>\n"
     )
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
+    return lacking
 
 
 def _tubes_too(index: MomentIndex) -> str:
     return " The frame in a picture is the person that the moment is of." if index.manifest.tubes else ""
 
 
-def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
-    video = index.video(hit.video)
+def _file(index: MomentIndex, hit: Hit) -> Path | None:
+    uri = index.video(hit.video).uri
+    return path_of(uri) if uri else None
+
+
+def _card(index: MomentIndex, hit: Hit, strip: str, cells: np.ndarray) -> str:
+    video, path = index.video(hit.video), _file(index, hit)
     times = f"<time>{clock(hit.start)}</time> to <time>{clock(hit.end)}</time>"
-    name, tube = _text(hit.video_id), index.rows.tube(hit.row)
-    path = path_of(video.uri) if video.uri else None
+    name = _text(hit.video_id)
     if path and os.path.isfile(path):
         at = f"{path.absolute().as_uri()}#t={hit.start:.1f},{hit.end:.1f}"
         name = f'<a href="{escape(at)}">{name}</a>'
@@ -133,11 +143,11 @@ def _card(index: MomentIndex, hit: Hit, cells: np.ndarray) -> str:
     left, width = 100 * hit.start / video.duration, 100 * (hit.end - hit.start) / video.duration
     return (
         f'<article>\n<div>\n<h2><span class="rank">{hit.rank}</span><span>{name}</span><span>{times}</span>'
-        f'<span class="score">{sure}{hit.score:.3f}</span></h2>\n{_strip(path, hit, tube)}\n'
+        f'<span class="score">{sure}{hit.score:.3f}</span></h2>\n{strip}\n'
         f'<div class="line" role="img" aria-label="The moment within the video">'
         f'<span style="left:{left:.2f}%;width:{width:.2f}%"></span></div>\n'
         f'<div class="ends"><span>{clock(0)}</span><span>{clock(video.duration)}</span></div>\n</div>\n'
-        f"{_map(cells, index.manifest.grid, hit, index.rows.window_of(hit.row))}\n</article>"
+        f"{_map(cells, index.manifest.grid, hit, index.rows.window_of(hit.row))}\n</article>\n"
     )
 
 
@@ -146,21 +156,22 @@ def _text(text: str) -> str:
     return escape(printable(text))
 
 
-def _strip(path: Path | None, hit: Hit, tube: MomentTube | None) -> str:
-    """Pictures of the moment, evenly spaced, with the boxes of its tube; or a line that says why there are
-    none.
+def _strip(index: MomentIndex, hit: Hit) -> tuple[str, str]:
+    """Pictures of the moment, evenly spaced, with the boxes of its tube, and ""; or a line that says why
+    there are none, and why.
     """
     from mmn_index.video.thumbnails import thumbnails
 
+    path, tube = _file(index, hit), index.rows.tube(hit.row)
     if path is None:
-        return (
-            '<p class="none">The features do not say which file this video is, so there are no pictures.</p>'
-        )
+        why = f"the features do not say which file '{hit.video_id}' is."
+        return f'<p class="none">No pictures: {_text(why)}</p>', why
     times = picture_times(hit.start, hit.end, None if tube is None else tube.rate)
     try:
         pictures = thumbnails(path, times, _HEIGHT)
     except (VideoError, OSError) as error:
-        return f'<p class="none">No pictures: {_text(str(error))}</p>'
+        why = str(error) if os.path.exists(path) else f"{error} {MOVED}"
+        return f'<p class="none">No pictures: {_text(why)}</p>', why
     tags = []
     for time, picture in zip(times, pictures, strict=True):
         buffer, shown = io.BytesIO(), Image.fromarray(picture)
@@ -168,7 +179,7 @@ def _strip(path: Path | None, hit: Hit, tube: MomentTube | None) -> str:
             _frame(shown, tube, time)
         shown.save(buffer, "JPEG", quality=85)
         tags.append(f'<img alt="" src="{_data(buffer, "image/jpeg")}">')
-    return f'<div class="strip">{"".join(tags)}</div>'
+    return f'<div class="strip">{"".join(tags)}</div>', ""
 
 
 def picture_times(start: float, end: float, rate: float | None) -> list[float]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mmn_index.errors import ConfigError, DependencyError, VideoError
-from mmn_index.origin import path_of
+from mmn_index.origin import MOVED, path_of
 
 from .output import clock, say, short_path
 
@@ -42,7 +42,7 @@ def play(video_id: str, source: str | None, start: float) -> None:
     path = path_of(source).absolute()  # never begins with "-", which a player would take for an option
     shown = short_path(path)
     if not os.path.isfile(path):
-        raise VideoError(f"--open: {shown}: no such file; the video '{video_id}' was read from it.")
+        raise VideoError(f"--open: {shown}: no such file; the video '{video_id}' was read from it. {MOVED}")
     kind, program = _player(f"{shown} at {clock(start)}")
     begin = [part.format(f"{start:.3f}") for part in _BEGIN[kind]]
     try:

@@ -119,8 +119,10 @@ def _write_page(path: Path, question: Question, answer: "Answer") -> None:
     from .page import write_page
 
     assert question.model is not None
-    write_page(path, question.index, question.model, answer, question.score)
+    lacking = write_page(path, question.index, question.model, answer, question.score)
     say(f"{path}: open it in a browser.")
+    if lacking:
+        say(f"{len(lacking)} of {len(answer.hits)} moments have no pictures. The first: {lacking[0]}")
 
 
 def _check_usage(

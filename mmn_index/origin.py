@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+MOVED = "`mmn-index sync FOLDER --index INDEX` finds moved files again."  # what to do where a file is gone
 _URI = "file://"
 _BLOCK = 1 << 16  # bytes that are read at the head, in the middle and at the tail of a file
 

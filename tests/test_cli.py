@@ -305,7 +305,7 @@ def test_how_to_name_an_index_fits_every_command(command: Command, tmp_path: Pat
 def test_the_page_is_self_contained_and_escapes_what_users_type(
     world: Path, command: Command, tmp_path: Path
 ) -> None:
-    command.ok(
+    told = command.ok(
         "search",
         "<script>alert(1)</script> door",
         "--index",
@@ -314,7 +314,7 @@ def test_the_page_is_self_contained_and_escapes_what_users_type(
         3,
         "--html",
         tmp_path / "p.html",
-    )
+    ).stderr
     page = (tmp_path / "p.html").read_text()
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
@@ -324,6 +324,12 @@ def test_the_page_is_self_contained_and_escapes_what_users_type(
         page.count("No pictures: ") == 3
     )  # the video files of this world do not exist, and the page says so
     assert "/nowhere/v" in page
+    assert page.count("`mmn-index sync FOLDER --index INDEX` finds moved files again.") == 3
+    assert re.search(
+        r"p\.html: open it in a browser\.\n3 of 3 moments have no pictures\. The first: /nowhere/v\d.*: no such "
+        r"file\. `mmn-index sync",
+        told,
+    )
 
 
 ODD = {  # an id, and how people read it

@@ -468,7 +468,8 @@ def test_videos_and_indexes(
     (cam,) = client.get("/v1/videos", params={"where": "camera=porch"}).json()["videos"]
     one = client.get("/v1/videos/porch/cam0").json()
     assert one == client.get("/v1/videos/porch%2Fcam0").json()
-    assert (one["playback"], one["reason"]) == ("none", f"The file {UNSERVED}.")
+    assert (one["playback"], one["reason"]) == ("none", f"The file {UNSERVED}")
+    assert "`mmn-index sync FOLDER --index INDEX` finds moved files again." in one["reason"]
     assert cam == one | {"playback": None, "reason": None}
     assert (cam["metadata"]["camera"], cam["metadata"]["recorded"][:10]) == ("porch", "2026-01-31")
     assert client.get("/v1/videos", params={"where": "camera=garden"}).json()["videos"] == []

@@ -461,7 +461,8 @@ def test_what_cannot_be_opened_is_one_line(
         assert len(result.stdout.splitlines()) > 1  # the answer is there all the same
     players("mpv")
     called = tmp_path / "called"
-    command.fails("search", "door", "--video", "gone", *index, says="--open: gone.mp4: no such file")
+    told = command.fails("search", "door", "--video", "gone", *index, says="--open: gone.mp4: no such file")
+    assert "`mmn-index sync FOLDER --index INDEX` finds moved files again." in told.stderr
     command.fails("search", "door", "--video", "unknown", *index, says="does not say which file 'unknown' is")
     none = command.ok("search", "door", "--min-length", 99999, *index)
     assert none.stderr.splitlines()[-1] == "--open: there is no moment to play."

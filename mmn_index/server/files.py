@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import QueryError
-from ..origin import path_of
+from ..origin import MOVED, path_of
 from .library import Opened
 from .problems import RequestError
 
@@ -24,7 +24,7 @@ _TYPES = {
     ".ts": "video/mp2t",
 }
 
-UNSERVED = "is not there any more, or is a link out of its folder"
+UNSERVED = f"is not there any more, or is a link out of its folder. {MOVED}"
 _MOST_RANGES = 100  # of one request; players ask for one
 _RANGE = re.compile(rb"\s*(?:(\d+)\s*-\s*(\d*)|-\s*\d+)\s*")
 
@@ -89,7 +89,7 @@ def file_of(opened: Opened, video_id: str) -> Path:
         raise RequestError(404, f"the index does not say which file '{video_id}' is.")
     path = file_at(uri)
     if path is None:
-        raise RequestError(404, f"the file of '{video_id}' {UNSERVED}.")
+        raise RequestError(404, f"the file of '{video_id}' {UNSERVED}")
     return path
 
 

@@ -65,7 +65,7 @@ def _playback(opened: Opened, video_id: str) -> Playback:
     try:
         return playback(file_of(opened, video_id))
     except RequestError:
-        return Playback("none", f"The file {UNSERVED}.")
+        return Playback("none", f"The file {UNSERVED}")
 
 
 def _playable(uri: str | None) -> bool:

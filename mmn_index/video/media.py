@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import VideoError
+from ..origin import MOVED
 from .container import VideoFile, open_video
 from .decode import VideoInfo, probe
 
@@ -73,7 +74,9 @@ def describe(path: Path) -> Media:
     try:
         stat = path.stat()
     except OSError as error:
-        raise VideoError(f"{path}: no such file. Was it moved or deleted since it was indexed?") from error
+        raise VideoError(
+            f"{path}: no such file. Was it moved or deleted since it was indexed? {MOVED}"
+        ) from error
     return _described(path, stat.st_size, stat.st_mtime_ns)
 
 
