@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmn_index.readable import reason
+
 from .output import say
 
 if TYPE_CHECKING:
@@ -85,8 +87,8 @@ def read_lines(path: Path) -> list[str]:
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise QueryError(
-            f"{'stdin' if str(path) == '-' else path}: cannot be read ({error}). Expected a text file with a "
-            "sentence a line."
+            f"{'stdin' if str(path) == '-' else path}: cannot be read ({reason(error)}). Expected a text "
+            "file with a sentence a line."
         ) from error
     # Not splitlines, which ends a line at form feeds and at separators of Unicode as well.
     lines = re.split(r"\r\n|\n|\r", text)

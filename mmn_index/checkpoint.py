@@ -32,6 +32,7 @@ from .encoder_source import EncoderSource, distinct, state_of
 from .errors import CheckpointError, OutputError
 from .model import MMN, check_weights
 from .pretrained import rebuild
+from .readable import reason
 from .windows import WindowRule
 
 _WHOLE, _REFERRING = 1, 2  # formats: with the text encoder's weights, or with a reference to them
@@ -80,7 +81,9 @@ class CheckpointInfo:
                 dict.fromkeys(filter(None, map(str.strip, file.read_text(encoding="utf-8").splitlines())))
             )
         except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{file}: cannot be read ({error}), expected a sentence a line.") from error
+            raise CheckpointError(
+                f"{file}: cannot be read ({reason(error)}), expected a sentence a line."
+            ) from error
 
     @cached_property
     def video_fingerprint(self) -> str:
@@ -102,7 +105,7 @@ class CheckpointInfo:
                     digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
                     digest.update(tensor.numpy().tobytes())
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{file}: cannot be read ({error}). Is it complete?") from error
+            raise CheckpointError(f"{file}: cannot be read ({reason(error)}). Is it complete?") from error
         return digest.hexdigest()
 
 
@@ -160,7 +163,7 @@ def save(
         shutil.rmtree(_old(path), ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise OutputError(f"{path}: the checkpoint cannot be written ({error}).") from error
+        raise OutputError(f"{path}: the checkpoint cannot be written ({reason(error)}).") from error
     return str(about["fingerprint"])
 
 
@@ -294,7 +297,7 @@ def info(path: str | os.PathLike[str]) -> CheckpointInfo:
             path, config, about["fingerprint"], about["features"], about["text_encoder"], encoder, durations
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path}/config.json: is damaged ({error!r}).") from error
+        raise CheckpointError(f"{path}/config.json: is damaged ({reason(error)}).") from error
 
 
 @torch.inference_mode(False)  # a caller's would make weights that have no gradients
@@ -315,12 +318,14 @@ def load(path: str | os.PathLike[str], device: str = "cpu", *, plain: bool = Fal
     try:
         words = (about.path / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{where}/tokenizer.json: cannot be read ({error}). Is it complete?") from error
+        raise CheckpointError(
+            f"{where}/tokenizer.json: cannot be read ({reason(error)}). Is it complete?"
+        ) from error
     try:
         weights = load_file(about.path / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{where}/model.safetensors: cannot be read ({error}). Is it complete?"
+            f"{where}/model.safetensors: cannot be read ({reason(error)}). Is it complete?"
         ) from error
     plain = plain and reads(about.text_config)
     found: nn.Module | None = None

@@ -8,6 +8,7 @@ from typing import Any, Self
 import httpx
 
 from .errors import QueryError, ServerError
+from .readable import reason
 
 __all__ = ["Client", "Found", "FoundMoment", "FoundPair", "FoundPart", "OfTube", "Response"]
 
@@ -253,7 +254,7 @@ def _response(body: dict[str, Any]) -> Response:
             )
         found: Response = of(Response, body, answers=answers, pairs=pairs)
     except (KeyError, TypeError) as error:
-        raise ServerError(f"the answer is not that of `mmn-index serve` ({error!r}).") from error
+        raise ServerError(f"the answer is not that of `mmn-index serve` ({reason(error)}).") from error
     return found
 
 

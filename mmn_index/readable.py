@@ -1,5 +1,6 @@
 """Texts of strangers, and times, as people read them."""
 
+import json
 import shlex
 import unicodedata
 from pathlib import Path
@@ -31,6 +32,25 @@ def typed(word: str | Path) -> str:
             "$'" + "".join(f"\\u{ord(c):04x}" if "\x80" <= c <= "\xff" else printable(c) for c in text) + "'"
         )
     return shlex.quote(text)
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be used, by the error that reading or writing it raised, without Python's own names.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.txt")), reason(KeyError("grid"))
+    ('No such file or directory', "it lacks 'grid'")
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, json.JSONDecodeError):
+        return "it is empty" if not error.doc.strip() else f"it is no JSON from line {error.lineno} on"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no text in UTF-8: byte 0x{error.object[error.start]:02x} in position {error.start}"
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    if isinstance(error, TypeError | AttributeError):
+        return "a value in it is of another kind than expected"
+    return str(error)
 
 
 def is_control(character: str) -> bool:

@@ -27,6 +27,7 @@ from .features import FeatureFile
 from .hub import model_folder
 from .moment_model import ModelInfo
 from .proposals import ProposalGrid
+from .readable import reason
 from .scoring import Embeddings
 from .tube_videos import TubeVideos
 from .weights_digest import folder_sha256
@@ -219,5 +220,5 @@ def _read(path: Path) -> tuple[dict[str, Any], ZeroShotConfig]:
             str(about["template"]), float(about["context"]), int(about["num_clips"]), counts, rule
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise CheckpointError(f"{file}: is damaged ({error!r}).") from error
+        raise CheckpointError(f"{file}: is damaged ({reason(error)}).") from error
     return about, config

@@ -207,8 +207,15 @@ def test_a_checkpoint_of_another_configuration(world: Path, command: Command, tm
         tmp_path / "c.mmn",
         says="missing video_encoder.proposal_conv.convs.2.bias",
     )
-    (model / "config.json").write_text("{")
-    command.fails("build", model, world / "features.h5", "-o", tmp_path / "c.mmn", says="is damaged")
+    for text, says in (
+        ("{", "it is no JSON from line 1 on"),
+        ("", "it is empty"),
+        ("{}", "it lacks 'format'"),
+        ("[]", "a value in it is of another kind than expected"),
+    ):
+        (model / "config.json").write_text(text)
+        says = f"config.json: is damaged ({says})."
+        command.fails("build", model, world / "features.h5", "-o", tmp_path / "c.mmn", says=says)
     shutil.copy(world / "run" / "model" / "config.json", model)
     (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:-9])
     command.fails("build", model, world / "features.h5", "-o", tmp_path / "c.mmn", says="cannot be read")

@@ -153,7 +153,7 @@ def test_queries_that_cannot_be_read(lively: Path, command: Command, tmp_path: P
         (
             "latin.txt",
             b"a person opens\nthe d\xf6\xf6r\n",
-            "latin.txt: cannot be read ('utf-8' codec can't decode byte 0xf6 in position 20",
+            "latin.txt: cannot be read (it is no text in UTF-8: byte 0xf6 in position 20)",
         ),
     ):
         (tmp_path / name).write_bytes(content)
@@ -166,7 +166,13 @@ def test_queries_that_cannot_be_read(lively: Path, command: Command, tmp_path: P
         assert isinstance(piped.exception, SystemExit)
         assert [line.startswith("Error: ") for line in piped.stderr.splitlines()] == [True]
         assert says.replace(name, "stdin") in piped.stderr
-    command.fails("search", "--queries", tmp_path / "none.txt", *index, says="none.txt: cannot be read")
+    command.fails(
+        "search",
+        "--queries",
+        tmp_path / "none.txt",
+        *index,
+        says="none.txt: cannot be read (No such file or directory)",
+    )
     (tmp_path / "long.txt").write_bytes(b"door\n" + b"door " * 100)
     cut = command.ok("search", "--queries", tmp_path / "long.txt", *index).stderr
     assert "long.txt: 1 sentences are longer than the text encoder reads, and are cut" in cut

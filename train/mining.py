@@ -25,6 +25,7 @@ from mmn_index.evaluation.annotations import AnnotatedVideo, Annotations
 from mmn_index.index import MomentIndex
 from mmn_index.model import MMN
 from mmn_index.moments import temporal_iou
+from mmn_index.readable import reason
 from mmn_index.scoring import Embeddings, cosines
 
 from .alike import Alike, meanings
@@ -148,8 +149,8 @@ def read_positives(path: Path) -> Positives:
                 found.setdefault((video_id, text), []).extend(right)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(
-            f"{path}: cannot be read as positives ({error!r}). Expected, as in MVMR, sentences and as many "
-            "pos_moments for each video: lists of [video, sentence, [start, end]]."
+            f"{path}: cannot be read as positives ({reason(error)}). Expected, as in MVMR, sentences and as "
+            "many pos_moments for each video: lists of [video, sentence, [start, end]]."
         ) from error
     return found
 

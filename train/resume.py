@@ -26,6 +26,7 @@ import torch
 from mmn_index import checkpoint
 from mmn_index.errors import CheckpointError, ConfigError, OutputError
 from mmn_index.places import Hold, check_folder
+from mmn_index.readable import reason
 
 FORMAT = 1
 
@@ -205,7 +206,7 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be read ({error}). Begin in a new folder.") from error
+        raise OutputError(f"{path}: cannot be read ({reason(error)}). Begin in a new folder.") from error
 
 
 def _differences(ours: Mapping[str, Any], theirs: Any) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ..errors import AnnotationError, OutputError
+from ..readable import reason
 from .corpus import DEPTHS, TASKS, Lists
 from .queries import Corpus, Queries, normalise
 from .recall import Ranked
@@ -43,7 +44,9 @@ def write_predictions(path: Path, lists: Sequence[Lists], queries: Queries, corp
     try:
         path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{path}: predictions cannot be written ({error}). Choose another file.") from error
+        raise OutputError(
+            f"{path}: predictions cannot be written ({reason(error)}). Choose another file."
+        ) from error
 
 
 def _rows(ranked: Ranked) -> list[list[float]]:
@@ -76,7 +79,7 @@ def read_predictions(
     except FileNotFoundError as error:
         raise AnnotationError(f"{path}: no such file of predictions.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: cannot be read as JSON ({error}).") from error
+        raise AnnotationError(f"{path}: cannot be read as JSON ({reason(error)}).") from error
     try:
         _check(isinstance(content, dict), "is no object, expected video2idx and one of SVMR, VR and VCMR")
         numbers = _videos(content.get("video2idx"), corpus)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AnnotationError, OutputError
+from ..readable import reason
 from .annotation_forms import read_entries
 from .row_files import Row, finite, is_keyed, read_rows
 
@@ -122,7 +123,9 @@ def write_answers(path: Path, questions: Sequence[Question], answers: Sequence[W
     try:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{path}: predictions cannot be written ({error}). Choose another file.") from error
+        raise OutputError(
+            f"{path}: predictions cannot be written ({reason(error)}). Choose another file."
+        ) from error
 
 
 def _answer(row: Row) -> WindowAnswer:

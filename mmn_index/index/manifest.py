@@ -12,7 +12,7 @@ from typing import Any
 from ..confidence import Calibration
 from ..errors import ConfigError, MomentIndexError
 from ..proposals import ProposalGrid
-from ..readable import typed
+from ..readable import reason, typed
 from ..scoring import HUB_SCORES, Score
 from ..windows import WindowRule
 from .fields import count, made
@@ -241,7 +241,7 @@ def parse(root: Path, content: Mapping[str, Any]) -> Manifest:
 
 def manifest_damaged(root: Path, why: Exception) -> MomentIndexError:
     """What is said of a manifest that cannot be used."""
-    return MomentIndexError(f"{root / NAME}: is damaged ({why!r}). Build the index again.")
+    return MomentIndexError(f"{root / NAME}: is damaged ({reason(why)}). Build the index again.")
 
 
 def sync_folder(path: Path) -> None:

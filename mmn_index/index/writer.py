@@ -27,6 +27,7 @@ from ..checkpoint import share
 from ..encoder_lookup import ENCODER
 from ..errors import BusyError, MomentIndexError, OutputError
 from ..proposals import ProposalGrid
+from ..readable import reason
 from .manifest import NAME, Manifest, SegmentEntry, read_manifest, sync_folder
 from .segment_files import PROGRESS, VECTORS, digest, on_disk
 from .segment_writer import PlannedVideo, SegmentWriter
@@ -235,7 +236,7 @@ class IndexWriter:
 
     def _refused(self, error: OSError) -> OutputError:
         return OutputError(
-            f"{self.root}: the index cannot be written ({error}). What was there before is kept."
+            f"{self.root}: the index cannot be written ({reason(error)}). What was there before is kept."
         )
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...errors import ConfigError, OutputError
+from ...readable import reason
 from .actions import OPPOSITES
 from .people import make_people_plan
 from .people_files import PeopleEntries, people_entries
@@ -137,7 +138,7 @@ def _claim(out: Path, seed: int, people: bool) -> None:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError) as error:
         raise OutputError(
-            f"{path}: cannot be read ({error}). Remove the folder or choose another one."
+            f"{path}: cannot be read ({reason(error)}). Remove the folder or choose another one."
         ) from error
     if found is None:
         _write_json(path, world)
