@@ -34,6 +34,15 @@ def typed(word: str | Path) -> str:
     return shlex.quote(text)
 
 
+def quoted(text: str) -> str:
+    """A text in quotation marks; of a long one the beginning.
+
+    >>> quoted("a dog"), quoted("dog " * 100)
+    ("'a dog'", "'dog dog dog dog dog dog dog dog dog dog dog dog dog dog ...'")
+    """
+    return repr(text if len(text) <= 60 else f"{text[:56]}...")
+
+
 def reason(error: Exception) -> str:
     """Why a file cannot be used, by the error that reading or writing it raised, without Python's own names.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import QueryError
+from .readable import quoted
 from .scoring import Embeddings
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ class SentenceTokenizer:
                 sentence for sentence, row in zip(sentences, rows, strict=True) if len(row) == longest
             )
             raise QueryError(
-                f"the sentence {wordy!r:.60}... has {longest} tokens, the text encoder reads at most "
+                f"the sentence {quoted(wordy)} has {longest} tokens, the text encoder reads at most "
                 f"{self._max_tokens}. Shorten it."
             )
         if nothing := next((s for s, row in zip(sentences, rows, strict=True) if not row), None):
-            raise QueryError(f"the sentence {nothing!r:.60} has no word that the text encoder knows.")
+            raise QueryError(f"the sentence {quoted(nothing)} has no word that the text encoder knows.")
         ids = torch.full((len(rows), longest), self._pad_id, dtype=torch.int64)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
         for number, row in enumerate(rows):
@@ -142,7 +143,7 @@ def check_sentences(sentences: Sequence[str]) -> None:
         raise QueryError(f"sentence {empty[0] + 1} of {len(sentences)} is empty, expected words.")
     if (broken := next((x for x in sentences if not is_text(x)), None)) is not None:
         raise QueryError(
-            f"the sentence {broken!r:.60} is no text: it holds bytes that are not UTF-8, or NUL."
+            f"the sentence {quoted(broken)} is no text: it holds bytes that are not UTF-8, or NUL."
         )
 
 

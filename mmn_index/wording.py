@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from .errors import ConfigError, QueryError
+from .readable import quoted
 from .text_encoder import check_sentences, is_text
 
 
@@ -50,11 +51,11 @@ class Wording:
         for sentence, text in zip(sentences, texts, strict=True):
             if (tokens := self._count(text)) > self.most:
                 raise QueryError(
-                    f"the sentence {sentence!r:.60}... has {tokens} tokens, the text encoder reads at most "
+                    f"the sentence {quoted(sentence)} has {tokens} tokens, the text encoder reads at most "
                     f"{self.most}. Shorten it."
                 )
             if not tokens:
-                raise QueryError(f"the sentence {sentence!r:.60} has no word that the text encoder knows.")
+                raise QueryError(f"the sentence {quoted(sentence)} has no word that the text encoder knows.")
         return texts
 
     def shortened(self, sentences: Sequence[str]) -> list[str]:

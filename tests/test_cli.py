@@ -285,7 +285,10 @@ def test_a_device_that_is_not_there(world: Path, command: Command, tmp_path: Pat
 def test_search_says_what_cannot_be(world: Path, command: Command, tmp_path: Path) -> None:
     index = ["--index", world / "collection.mmn"]
     command.fails("search", " ", *index, says="is empty")
-    command.fails("search", "door " * 100, *index, says="reads at most 32")
+    command.fails("search", "door " * 100, *index, says="the sentence 'door door")
+    command.fails(
+        "search", "door " * 100, *index, says="r d...' has 100 tokens, the text encoder reads at most 32."
+    )
     command.fails("search", "door", *index, "-k", 0, says="k is 0")
     command.fails("search", "door", *index, "--nms", 2, says="NMS threshold is 2")
     command.fails("search", "door", *index, "--score", "best", says="no score is called 'best'")
