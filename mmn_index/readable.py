@@ -52,7 +52,11 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, json.JSONDecodeError):
-        return "it is empty" if not error.doc.strip() else f"it is no JSON from line {error.lineno} on"
+        return (
+            "it is empty"
+            if not error.doc.strip()
+            else f"it is no JSON from line {error.lineno}, column {error.colno} on"
+        )
     if isinstance(error, UnicodeDecodeError):
         return f"it is no text in UTF-8: byte 0x{error.object[error.start]:02x} in position {error.start}"
     if isinstance(error, KeyError):

@@ -119,6 +119,29 @@ def test_files_that_cannot_be_used(tmp_path: Path, content: object, says: str) -
         read_annotations(write(tmp_path / "a.json", content))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.json", " \n", r"a\.json: is empty\. Expected json \{video: "),
+        (
+            "a.txt",
+            "a dog runs\n",
+            r"a\.txt: is in none of the forms that are read\. Expected .*video, time\)\.$",
+        ),
+        (
+            "a.csv",
+            "video,start,end,sentence\n",
+            r"forms that are read\. .* docs/training\.md shows how a table is conv",
+        ),
+        ("a.json", '{"v": {"duration": 5,', r"a\.json: cannot be read as JSON \(Expecting .* line 1"),
+    ],
+)
+def test_files_of_no_form_that_is_read(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AnnotationError, match=says):
+        read_annotations(tmp_path / name)
+
+
 def test_moments_outside_their_video_are_left_out_and_said(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.json",
@@ -237,11 +260,15 @@ def test_times_in_milliseconds_are_not_called_empty(tmp_path: Path) -> None:
 def test_no_file_and_no_json(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no such"):
         read_annotations(tmp_path / "a.json")
-    for text in (b"\xff\xfe{", b"[" * 100_000, b'{"v": {}, "w": {}, "v": {}}'):
+    for text, says in (
+        (b"\xff\xfe{", r"cannot be read \(it is no text in UTF-8: byte 0xff in position 0\)"),
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b'{"v": {}, "w": {}, "v": {}}', "'v' appears twice"),
+    ):
         (tmp_path / "a.json").write_bytes(text)
-        with pytest.raises(AnnotationError, match="'v' appears twice" if text.startswith(b"{") else "JSON"):
+        with pytest.raises(AnnotationError, match=says):
             read_annotations(tmp_path / "a.json")
-    with pytest.raises(AnnotationError, match=r"JSON .*directory"):
+    with pytest.raises(AnnotationError, match=r"cannot be read \(Is a directory\)"):
         read_annotations(tmp_path)
     content = {"v": {"duration": 10, "timestamps": [[1, 5]], "sentences": ["a"]}}
     (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8-sig")  # as some editors write it

@@ -208,7 +208,7 @@ def test_a_checkpoint_of_another_configuration(world: Path, command: Command, tm
         says="missing video_encoder.proposal_conv.convs.2.bias",
     )
     for text, says in (
-        ("{", "it is no JSON from line 1 on"),
+        ("{", "it is no JSON from line 1, column 2 on"),
         ("", "it is empty"),
         ("{}", "it lacks 'format'"),
         ("[]", "a value in it is of another kind than expected"),

@@ -130,7 +130,10 @@ def test_what_cannot_be_upgraded_is_left_as_it_was(command: Command, tmp_path: P
         manifest.write_text(json.dumps({"format": number}))
         command.fails("upgrade", root, says=says)
         command.fails("search", "door", "--index", root, says=says)
-    for text, says in (("{}", "it lacks 'format'"), ('{"format": 4,\n "gr', "it is no JSON from line 2 on")):
+    for text, says in (
+        ("{}", "it lacks 'format'"),
+        ('{"format": 4,\n "gr', "it is no JSON from line 2, column 2 on"),
+    ):
         manifest.write_text(text)
         command.fails("upgrade", root, says=f"manifest.json: is damaged ({says}). Build the index again.")
     command.fails("upgrade", tmp_path / "nothing", says="does not exist")

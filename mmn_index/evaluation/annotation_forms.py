@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AnnotationError
+from ..readable import reason
 
 _FORMS = (
     "Expected json {video: {duration, timestamps, sentences}}, text with a line `video start end##sentence` "
@@ -105,8 +106,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (ValueError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise AnnotationError(f"{path}: cannot be read as JSON ({reason}).") from error
+        raise AnnotationError(f"{path}: cannot be read ({reason(error)}).") from error
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
@@ -117,6 +117,11 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
             raise ValueError(f"'{twice}' appears twice")
         return found
 
+    if not text.lstrip().startswith(("{", "[")):
+        what = "is in none of the forms that are read" if text.strip() else "is empty"
+        table = path.suffix.lower() in (".csv", ".tsv")
+        how = " docs/training.md shows how a table is converted." if table else ""
+        raise AnnotationError(f"{path}: {what}. {_FORMS}{how}")
     try:
         content = json.loads(text, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ from reprlib import repr as short
 from typing import Any
 
 from ..errors import AnnotationError
+from ..readable import reason
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError as error:
         raise AnnotationError(f"{path}: no such file.") from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise AnnotationError(f"{path}: cannot be read as JSON ({reason}).") from error
+        raise AnnotationError(f"{path}: cannot be read ({reason(error)}).") from error
 
 
 def _parse(text: str, where: str, expected: str) -> Any:
