@@ -144,7 +144,8 @@ def test_training_says_what_does_not_fit(world: Path, command: Command, tmp_path
 
     train("--annotations", tmp_path / "none.json", says="no such annotation file")
     train("--features", tmp_path / "none.h5", says="no such feature file")
-    train("--config", "vgg", says="no setting is called 'vgg'")
+    train("--config", "vgg", says="no setting is called 'vgg', and no such YAML file exists. There are")
+    train("--config", "playhous", says="exists, did you mean 'playhouse'? There are")
     train("--config", "charades", says="width 12, the setting expects 4096")
     train("--text-model", tmp_path / "none", says="is no folder that exists")
     train("--text-model", "", says="no text encoder is named")

@@ -147,8 +147,10 @@ def load_setting(name: str) -> Setting:
         return SETTINGS[name]
     path = Path(name)
     if not path.is_file():
+        near = difflib.get_close_matches(name, SETTINGS, n=1)  # none for the name of a file
         raise ConfigError(
-            f"no setting is called '{name}', and no such YAML file exists; there are {', '.join(SETTINGS)}."
+            f"no setting is called '{name}', and no such YAML file exists"
+            f"{f', did you mean {near[0]!r}?' if near else '.'} There are {', '.join(SETTINGS)}."
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
