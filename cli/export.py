@@ -136,9 +136,14 @@ def _check_outputs(outputs: Outputs) -> None:
     if outputs.form == "otio":
         check_installed()
     context, form, out = click.get_current_context(), outputs.form, outputs.out
-    if not (outputs.clips or outputs.reel or form):
-        what = "--clips, --reel, --format" if out is None else f"--format for {printable(str(out))}"
-        raise click.UsageError(f"Give at least one of {what}." if out is None else f"Give {what}.", context)
+    if not (outputs.clips or outputs.reel or form or out):
+        raise click.UsageError("Give at least one of --clips, --reel, --format.", context)
+    if out is not None and form is None:
+        raise click.UsageError(
+            f"-o {printable(str(out))}: expected a name that ends in .{', .'.join(FORMS)}; or --format "
+            f"{' or '.join(SUBTITLES)}, and the name of a folder.",
+            context,
+        )
     if outputs.exact and not outputs.clips:
         raise click.UsageError("--exact is how --clips are cut.", context)
     if outputs.padding and not (outputs.clips or outputs.reel):

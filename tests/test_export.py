@@ -553,7 +553,8 @@ def test_every_output_in_one_run(archive: Path, command: Command, tmp_path: Path
     ("arguments", "says"),
     [
         ([], "Give at least one of --clips, --reel, --format"),
-        (["-o", "a.txt"], "Give --format for a.txt"),
+        (["-o", "a.txt"], "-o a.txt: expected a name that ends in .csv, .json, .jsonl, .srt, .vtt, .edl"),
+        (["-o", "a.txt", "--clips", "c"], "-o a.txt: expected a name that ends in .csv"),
         (["-o", "a.txt", "--format", "csv"], "-o is the name of a file that ends in .csv"),
         (["-o", "a.csv", "--exact"], "--exact is how --clips are cut"),
         (["-o", "a.csv", "--padding", "1"], "--padding is for --clips and --reel"),
