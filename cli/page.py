@@ -91,7 +91,9 @@ def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answe
         OutputError: the file cannot be written.
     """
     found = (
-        f"{len(answer.hits)} moments of {len(index.video_ids):,} videos" if answer.hits else "No moment found"
+        f"{len(answer.hits)} moments, from an index of {len(index.video_ids):,} videos"
+        if answer.hits
+        else "No moment found"
     )
     proof = (
         f"proven to be the exact best of {answer.moments:,} moments" if answer.exact else "not proven exact"

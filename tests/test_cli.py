@@ -330,6 +330,7 @@ def test_the_page_is_self_contained_and_escapes_what_users_type(
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("<article>") == 3
+    assert "3 moments, from an index of 6 videos, proven" in page
     assert page.count("data:image/png;base64") == 3  # the score maps
     assert (
         page.count("No pictures: ") == 3
