@@ -253,11 +253,14 @@ def test_confidences_are_refused_where_there_are_none(
         folder / "plain.mmn",
         "--min-confidence",
         "0.5",
-        says="mmn-index calibrate",
+        says="no confidences for this search. Run `mmn-index calibrate` first, or leave out --min-confidence.",
+    )
+    one_sentence = (
+        "no confidences for this search. They are for one plain sentence, ranked by the index's own"
     )
     for other in (["--score", "product"], ["--hub", "0.3"], ["--not", "a person runs"]):
         command.fails(
-            "search", QUERY, "--index", calibrated, "--min-confidence", "0.5", *other, says="no confidences"
+            "search", QUERY, "--index", calibrated, "--min-confidence", "0.5", *other, says=one_sentence
         )
     for other in ("--and", "--then"):
         command.fails(

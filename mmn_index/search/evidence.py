@@ -29,11 +29,13 @@ def calibration_for(index: MomentIndex, sought: Sought, options: SearchOptions) 
     applies = options.calibrated and sought.score == index.manifest.score and plain
     calibration = index.manifest.calibration if applies else None
     if options.min_confidence is not None and calibration is None:
-        raise QueryError(
-            f"{index.root}: has no confidences for this search. Run `mmn-index calibrate` first. Confidences "
-            "are for one sentence, ranked by the index's own model and score: search without another score, "
-            "hub or model, without `not` and `like`, or without a least confidence."
-        )
+        how = "Run `mmn-index calibrate` first, or leave out --min-confidence."
+        if index.manifest.calibration is not None:
+            how = (
+                "They are for one plain sentence, ranked by the index's own model and score: leave out "
+                "--score, --hub, --model, --not and --like, or leave out --min-confidence."
+            )
+        raise QueryError(f"{index.root}: has no confidences for this search. {how}")
     return calibration
 
 
