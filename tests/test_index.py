@@ -175,6 +175,8 @@ def test_videos_that_are_counted_wrongly(copy: Path) -> None:
         {"features": ["random"], "score": {"power": "0.5"}},
         {"score": {"name": "collection", "tau": math.inf}},
         {"score": {"name": "collection", "power": True}},
+        {"score": {"name": "collection", "tau": -1.0}},
+        {"score": {"name": "best"}},
         {"windows": {"length": "64"}},
         {"calibration": {"offset": "0", "slopes": [1.0] * 6, "hits": 3, "error": 0.1}},
         {"calibration": {"offset": 0, "slopes": [1.0] * 5, "hits": 3, "error": 0.1}},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..confidence import Calibration
-from ..errors import ConfigError, MomentIndexError
+from ..errors import ConfigError, MomentIndexError, QueryError
 from ..proposals import ProposalGrid
 from ..readable import reason, typed
 from ..scoring import HUB_SCORES, Score
@@ -31,7 +31,16 @@ _PLAIN = (
 _WIDEST = 1 << 16  # numbers of an embedding
 _MOST_PROBES = 1 << 31  # lists of an index that FAISS can count
 # What reading one that is damaged may raise.
-DAMAGE = (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError, ConfigError)
+DAMAGE = (
+    ValueError,
+    OverflowError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    ConfigError,
+    QueryError,
+)
 
 
 @dataclass(frozen=True)
