@@ -1,7 +1,7 @@
 """mmn-index build, add and update: a checkpoint and features to an index."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from .features import open_source
 from .ingest import (
     Films,
     Ingest,
+    catch_up,
     chosen_model,
     describe_videos,
     ingest_options,
@@ -178,12 +179,12 @@ def build(
             tell_shard(build_part(chosen, wanted, share, features, films, options), wanted, stored)
             return
         if session is not None:
-            tell_left_out(build_on(session, chosen, wanted, features, films, options), out)
+            left_out = build_on(session, chosen, wanted, features, films, options)
+            tell_left_out(left_out, out, films.then if films else "")
             return
         result = _build_whole(chosen, wanted, features, films, options)
-    _tell(result)
-    _tell_hubs(result, bank, trained=chosen.info.spaces == 2)
-    tell_left_out([*(films.left_out if films else ()), *result.left_out], out)
+    _tell_whole(result, bank, trained=chosen.info.spaces == 2)
+    tell_left_out([*(films.left_out if films else ()), *result.left_out], out, films.then if films else "")
 
 
 def _films(
@@ -203,9 +204,12 @@ def _films(
     check_tables(options["videos"], options["metadata"])
     strict, gpus = options["strict"], wanted.gpus
     where = wanted.out, wanted.device
-    return describe_videos(
+    films = describe_videos(
         videos, chosen, ingest, *where, strict=strict, share=share, session=session, gpus=gpus
     )
+    if not films.left_out or options["videos"] is not None:
+        return films  # with --videos, `sync` would also add what is not to be indexed
+    return replace(films, then=catch_up(videos, ingest, wanted.out, options["metadata"]))
 
 
 def _build_whole(
@@ -232,7 +236,8 @@ def _build_whole(
         )
 
 
-def _tell_hubs(result: "BuildResult", bank: Path | None, *, trained: bool) -> None:
+def _tell_whole(result: "BuildResult", bank: Path | None, *, trained: bool) -> None:
+    _tell(result)
     if result.bank is not None:
         whose = f"of {bank}" if bank else "that the model was trained with"
         say(f"Hubs are measured by {result.bank:,} sentences {whose}; hub correction {result.hub:g}.")

@@ -7,7 +7,7 @@ import click
 
 from .cluster import ray_option, session_of, tell_described
 from .film_bar import film_progress
-from .left_out import strict_option, tell_left_out
+from .left_out import SAME_COMMAND, strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import say
 from .paths import LocalPath, is_typed
@@ -124,4 +124,4 @@ def _tell(result: "ExtractResult") -> None:
             "Described by 'pixels', which needs no weights and is made for the sample world. For other "
             "videos, name a model with --backbone."
         )
-    tell_left_out(result.left_out, result.out)
+    tell_left_out(result.left_out, result.out, SAME_COMMAND)

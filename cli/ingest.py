@@ -5,10 +5,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from mmn_index.readable import typed
 
 from .cluster import tell_described
 from .features import stated_rate
@@ -184,12 +187,14 @@ class Films:
         ids: of those that were given and have features.
         left_out: what could not be described.
         common: what all shards of a build from these files have in common.
+        then: how what was left out comes in; empty where nothing was, or there is no such way.
     """
 
     features: Path
     ids: list[str]
     left_out: list["LeftOut"]
     common: Mapping[str, str]
+    then: str = ""
 
 
 def describe_videos(
@@ -227,7 +232,9 @@ def describe_videos(
             "Make it with `mmn-index tubes`, then give it here."
         )
     name = described_by(model, ingest.backbone)
-    found = find_videos(videos, prefix=ingest.prefix, follow_links=ingest.follow_links)
+    found = find_videos(
+        videos, prefix=ingest.prefix, follow_links=ingest.follow_links, apart=partial(_add_apart, out)
+    )
     on = "cpu" if name == "pixels" else device
     backbone = load_backbone(name, on)
     check_described(backbone, model.info)
@@ -247,6 +254,23 @@ def describe_videos(
     if not result.video_ids and share is None:
         raise VideoError(nothing_described(result.left_out))
     return Films(features, list(result.video_ids), result.left_out, common)
+
+
+def _add_apart(out: Path, video: Path, prefix: str) -> str:
+    sync = f"mmn-index sync {typed(short_path(video))} --index {typed(out)} --prefix {typed(prefix)}"
+    return f"add it with `{sync}`"
+
+
+def catch_up(videos: Sequence[Path], ingest: Ingest, out: Path, metadata: Path | None) -> str:
+    """How videos that `build` left out come in, as it makes no index twice."""
+    from mmn_index.left_out import SHOWN
+
+    places = " ".join(map(typed, videos[:SHOWN])) + " ..." * (len(videos) > SHOWN)
+    line = f"mmn-index sync {places} --index {typed(out)}"
+    line += f" --prefix {typed(ingest.prefix)}" if ingest.prefix else ""
+    line += " --follow-links" if ingest.follow_links else ""
+    line += f" --metadata {typed(metadata)}" if metadata else ""
+    return f"Once they are mended, `{line}` takes them in."
 
 
 def _extracted(

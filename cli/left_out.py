@@ -23,10 +23,16 @@ def strict_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def tell_left_out(found: Sequence[LeftOut], beside: Path) -> None:
+SAME_COMMAND = "Once they are mended, the same command takes them in."
+
+
+def tell_left_out(found: Sequence[LeftOut], beside: Path, then: str = "") -> None:
     """Say what was left out: the first few on stderr, all of it in `<beside>.left-out.txt`; end with code 3.
 
     Nothing is said or written where nothing was left out; a list of an earlier run is removed then.
+
+    Args:
+        then: a line on how they come in after all.
 
     Raises:
         click.exceptions.Exit: something was left out.
@@ -48,4 +54,6 @@ def tell_left_out(found: Sequence[LeftOut], beside: Path) -> None:
         say(f"{len(found):,} left out in all{first}; the whole list is in {path}.")
     except OSError as error:
         say(f"{len(found):,} left out in all{first}; {path} cannot be written ({error.strerror}).")
+    if then:
+        say(then)
     raise click.exceptions.Exit(EXIT_CODE)

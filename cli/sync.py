@@ -12,7 +12,7 @@ from .build import index_option
 from .cluster import ray_option, session_of, tell_described
 from .film_bar import film_progress
 from .ingest import pick_device
-from .left_out import strict_option, tell_left_out
+from .left_out import SAME_COMMAND, strict_option, tell_left_out
 from .numbers import Real, Whole
 from .output import progress, say
 
@@ -106,7 +106,7 @@ def sync(
         say(remark)
     tell_described(result.done)
     _tell(root, result)
-    tell_left_out(result.left_out, root)
+    tell_left_out(result.left_out, root, SAME_COMMAND)
 
 
 def _sync_once(root: Path, places: "Places", recipe: "Recipe") -> "SyncResult":

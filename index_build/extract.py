@@ -299,7 +299,7 @@ def _cut_short(path: Path, origin: Origin) -> list[LeftOut]:
         return []
     why = (
         f"{path}: {origin.duration:.1f} of its {origin.stated:.1f} s can be decoded; the rest is missing. Is "
-        "the file complete? Once it has changed, the same command describes it again."
+        "the file complete?"
     )
     return [LeftOut(str(path), why)]
 

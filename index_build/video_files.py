@@ -6,15 +6,25 @@ without the suffix ("porch/cam1"). Bytes that are not UTF-8 are written as escap
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 from ..errors import ConfigError, VideoError
 from ..left_out import SHOWN, LeftOut
+from ..readable import typed
 from ..video.suffixes import SUFFIXES
 
 _KINDS = 8  # suffixes that a line names
+
+# How a file comes in beside another one of its name: out of the file and the prefix that it needs.
+Apart = Callable[[Path, str], str]
+
+
+def by_itself(_: Path, prefix: str) -> str:
+    """What to say where the same command can be given one more file."""
+    return f"run the same command for this file alone, with --prefix {typed(prefix)}"
 
 
 @dataclass
@@ -32,19 +42,22 @@ class VideoFiles:
     remarks: list[str] = field(default_factory=list)
 
 
-def find_videos(places: Sequence[Path], *, prefix: str = "", follow_links: bool = False) -> VideoFiles:
+def find_videos(
+    places: Sequence[Path], *, prefix: str = "", follow_links: bool = False, apart: Apart = by_itself
+) -> VideoFiles:
     """The videos among files, which are taken whatever their suffix, and folders, which are searched.
 
     Args:
         prefix: put before each id.
         follow_links: enter folders that are linked. Then each folder is entered and each file taken once, by
             its own path rather than by a link's.
+        apart: what to do about a file whose name another one has.
 
     Raises:
         VideoError: there is none.
         ConfigError: the prefix makes no ids.
     """
-    found = look_for_videos(places, prefix=prefix, follow_links=follow_links)
+    found = look_for_videos(places, prefix=prefix, follow_links=follow_links, apart=apart)
     if not found.videos:
         where = ", ".join(str(place) for place in places) or "no place given"
         expected = "expected video files, or folders with files such as .mp4, .webm or .mkv."
@@ -59,6 +72,7 @@ def look_for_videos(
     prefix: str = "",
     follow_links: bool = False,
     known: Mapping[Path, str] | None = None,
+    apart: Apart = by_itself,
 ) -> VideoFiles:
     """As `find_videos`; perhaps there is none.
 
@@ -78,10 +92,7 @@ def look_for_videos(
         found.left_out += folder.left_out
         found.remarks += folder.remarks()
     found.videos = {ids[path]: path for path in named if path in ids}
-    names = Names()
-    for path, name in named.items():
-        if path not in ids:
-            _claim(found, names, os.fsencode(name).decode("utf-8", "backslashreplace"), path)
+    _claim({path: name for path, name in named.items() if path not in ids}, found, apart)
     return found
 
 
@@ -110,19 +121,39 @@ def _folders(video_id: str) -> list[str]:
     return ["/".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
 
 
-def _claim(found: VideoFiles, names: Names, video_id: str, path: Path) -> None:
-    taken = video_id if video_id in found.videos else names.in_the_way(video_id)
-    if video_id.rpartition("/")[2] in (".", ".."):
-        found.left_out.append(LeftOut(str(path), f"{path}: has no name before its suffix. Rename it."))
-    elif taken is None:
-        found.videos[video_id] = path
-        names.add(video_id)
-    else:
+def _claim(named: Mapping[Path, str], found: VideoFiles, apart: Apart) -> None:
+    """Give files their ids, the first one that comes."""
+    names = Names()
+    twins: list[tuple[str, Path, str]] = []
+    for path, name in named.items():
+        video_id = os.fsencode(name).decode("utf-8", "backslashreplace")
+        taken = video_id if video_id in found.videos else names.in_the_way(video_id)
+        if video_id.rpartition("/")[2] in (".", ".."):
+            found.left_out.append(LeftOut(str(path), f"{path}: has no name before its suffix. Rename it."))
+        elif taken is None:
+            found.videos[video_id] = path
+            names.add(video_id)
+        else:
+            twins.append((video_id, path, taken))
+    for video_id, path, taken in twins:
+        other = found.videos[taken]
+        prefix = _prefix_for(video_id, path, other, names)
+        names.add(f"{prefix}{path.stem}")
         why = (
-            f"{path}: would be called '{video_id}', but {found.videos[taken]} is called '{taken}'. Rename "
-            "one, or extract one after the other, with --prefix."
+            f"{path}: would be called '{video_id}', but {other} is called '{taken}'. Rename one, or "
+            f"{apart(path, prefix)}."
         )
         found.left_out.append(LeftOut(str(path), why))
+
+
+def _prefix_for(video_id: str, path: Path, other: Path, names: Names) -> str:
+    """A prefix under which a file, named alone, has an id of its own: what tells it from another one."""
+    inside = video_id.rpartition("/")[0]
+    kind = path.suffix[1:] or "other"
+    word = kind if path.parent == other.parent else path.parent.name or kind
+    words = [f"{inside}/{word}" if inside else word, word]
+    prefixes = (f"{one}/" for one in chain(words, (f"{kind}{number}" for number in count(2))))
+    return next(prefix for prefix in prefixes if names.in_the_way(f"{prefix}{path.stem}") is None)
 
 
 def _check_prefix(prefix: str) -> None:
