@@ -89,11 +89,14 @@ def sync(
         mmn-index sync archive/ camera/ --watch
     """
     from mmn_index.index_build.sync import Places, Recipe
+    from mmn_index.index_build.watch import need_watchfiles
 
     if keep_missing and remove_missing:
         raise click.UsageError("--keep-missing and --remove-missing exclude each other.")
     if watch and strict:
         raise click.UsageError("--watch and --strict exclude each other: a watch never ends with an error.")
+    if watch:
+        need_watchfiles()
     places = Places(videos, prefix, follow_links, metadata, keep_missing, remove_missing, strict)
     recipe = Recipe(backbone, rate, pick_device(device), workers)
     with session_of(cluster) as session:

@@ -103,7 +103,7 @@ def watch(
         MmnIndexError: the first synchronisation is not possible at all.
         DependencyError: the package `watchfiles` is not installed.
     """
-    watchfiles = _watchfiles()
+    watchfiles = need_watchfiles()
     watcher = _Watcher(root, places, recipe or Recipe(), listener or Listener(), still)
     watcher.step()
     # What changed between that and the first look of the watch is found as if it had just happened.
@@ -185,7 +185,12 @@ def _does_something(plan: SyncPlan) -> bool:
     return bool(plan.added or plan.changed or plan.followed or plan.ended)
 
 
-def _watchfiles() -> Any:
+def need_watchfiles() -> Any:
+    """The package that watches folders.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
     try:
         import watchfiles
     except ImportError as error:

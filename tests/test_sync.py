@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -424,3 +425,13 @@ def test_nothing_of_the_kind_is_an_index_or_a_video(place: Path, tmp_path: Path)
         sync(tmp_path / "x.mmn", Places([place]))
     assert issubclass(MissingError, VideoError)
     assert read_manifest(tmp_path / "c.mmn").version == 1
+
+
+def test_a_watch_that_cannot_be_says_so_before_anything(
+    place: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    failed = command.fails(
+        "sync", place, "--index", tmp_path / "c.mmn", "--watch", says="needs the package watchfiles"
+    )
+    assert len(failed.stderr.splitlines()) == 1
