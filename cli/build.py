@@ -13,15 +13,15 @@ from .features import open_source
 from .ingest import (
     Films,
     Ingest,
-    catch_up,
     chosen_model,
     describe_videos,
+    found_videos,
     ingest_options,
     is_features,
     pick_device,
     sort_inputs,
 )
-from .left_out import tell_left_out
+from .left_out import catch_up, tell_left_out
 from .output import progress, say
 from .paths import IndexPath, LocalPath, is_typed
 from .sentences import read_sentences
@@ -201,15 +201,18 @@ def _films(
 
     wish = wish_of(options)
     check_wish(chosen.info, wanted.score, wanted.hubs, wish, self_contained=wanted.self_contained)
-    check_tables(options["videos"], options["metadata"])
+    found = found_videos(videos, ingest, wanted.out)
+    check_tables(options["videos"], options["metadata"], list(found.videos))
     strict, gpus = options["strict"], wanted.gpus
     where = wanted.out, wanted.device
     films = describe_videos(
-        videos, chosen, ingest, *where, strict=strict, share=share, session=session, gpus=gpus
+        found, chosen, ingest, *where, strict=strict, share=share, session=session, gpus=gpus
     )
     if not films.left_out or options["videos"] is not None:
         return films  # with --videos, `sync` would also add what is not to be indexed
-    return replace(films, then=catch_up(videos, ingest, wanted.out, options["metadata"]))
+    prefix, links, metadata = ingest.prefix, ingest.follow_links, options["metadata"]
+    then = catch_up(videos, wanted.out, prefix=prefix, follow_links=links, metadata=metadata)
+    return replace(films, then=then)
 
 
 def _build_whole(

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmn_index.readable import typed
-
 from .cluster import tell_described
 from .features import stated_rate
 from .film_bar import film_progress
+from .left_out import add_apart
 from .numbers import Real, Whole
 from .output import say, short_path
 from .paths import LocalPath
@@ -197,8 +196,21 @@ class Films:
     then: str = ""
 
 
+def found_videos(videos: Sequence[Path], ingest: Ingest, out: Path) -> "VideoFiles":
+    """The video files that `build` is given.
+
+    Raises:
+        VideoError, ConfigError: see `find_videos`.
+    """
+    from mmn_index.index_build.video_files import find_videos
+
+    return find_videos(
+        videos, prefix=ingest.prefix, follow_links=ingest.follow_links, apart=partial(add_apart, out)
+    )
+
+
 def describe_videos(
-    videos: Sequence[Path],
+    found: "VideoFiles",
     model: "ChosenModel",
     ingest: Ingest,
     out: Path,
@@ -219,10 +231,11 @@ def describe_videos(
     from mmn_index.index_build.extract import Describers, nothing_described, usual_workers
     from mmn_index.index_build.ingest import check_described, described_by, needed
     from mmn_index.index_build.shards import files_of
-    from mmn_index.index_build.video_files import find_videos
 
     from mmn_index.errors import ConfigError, VideoError
     from mmn_index.feature_shards import shard_file
+    from mmn_index.feature_writer import check_free
+    from mmn_index.models import load_model
     from mmn_index.places import beside
     from mmn_index.video.backbones import load_backbone
 
@@ -232,19 +245,20 @@ def describe_videos(
             "Make it with `mmn-index tubes`, then give it here."
         )
     name = described_by(model, ingest.backbone)
-    found = find_videos(
-        videos, prefix=ingest.prefix, follow_links=ingest.follow_links, apart=partial(_add_apart, out)
-    )
+    whole = out.with_suffix("") if out.suffix == ".mmn" else out
+    features = ingest.features_out or beside(whole, ".features.h5")
+    features = features if share is None else shard_file(features, share.number, share.of)
+    with _own_words(features):
+        check_free(features)
     on = "cpu" if name == "pixels" else device
     backbone = load_backbone(name, on)
     check_described(backbone, model.info)
+    if session is None and model.info.spaces == 2:  # of a dual encoder, the backbone is a part
+        load_model(model.path, device)  # its text encoder may lie elsewhere, and be gone
     rate = stated_rate() or backbone.rate
     workers = ingest.workers or usual_workers(name)
     common = files_of(found, backbone.name, rate) if share else {}
-    whole = out.with_suffix("") if out.suffix == ".mmn" else out
-    features = ingest.features_out or beside(whole, ".features.h5")
-    if share is not None:
-        found, features = share.of_files(found), shard_file(features, share.number, share.of)
+    found = found if share is None else share.of_files(found)
     with nullcontext() if share is None else suppress(VideoError, StopIteration):
         need = needed(found, model.info, backbone, rate, ingest.rule(model) or model.info.windows, out)
         how = f"{workers} decoding" if session is None else "a cluster decoding"
@@ -254,23 +268,6 @@ def describe_videos(
     if not result.video_ids and share is None:
         raise VideoError(nothing_described(result.left_out))
     return Films(features, list(result.video_ids), result.left_out, common)
-
-
-def _add_apart(out: Path, video: Path, prefix: str) -> str:
-    sync = f"mmn-index sync {typed(short_path(video))} --index {typed(out)} --prefix {typed(prefix)}"
-    return f"add it with `{sync}`"
-
-
-def catch_up(videos: Sequence[Path], ingest: Ingest, out: Path, metadata: Path | None) -> str:
-    """How videos that `build` left out come in, as it makes no index twice."""
-    from mmn_index.left_out import SHOWN
-
-    places = " ".join(map(typed, videos[:SHOWN])) + " ..." * (len(videos) > SHOWN)
-    line = f"mmn-index sync {places} --index {typed(out)}"
-    line += f" --prefix {typed(ingest.prefix)}" if ingest.prefix else ""
-    line += " --follow-links" if ingest.follow_links else ""
-    line += f" --metadata {typed(metadata)}" if metadata else ""
-    return f"Once they are mended, `{line}` takes them in."
 
 
 def _extracted(
@@ -309,10 +306,15 @@ def _extracted(
 @contextmanager
 def _own_words(features: Path) -> Iterator[None]:
     """What `extract` says of its file, for somebody who did not name it."""
-    from mmn_index.errors import FeatureError
+    from mmn_index.errors import BusyError, FeatureError
 
     try:
         yield
+    except BusyError as error:
+        raise BusyError(
+            f"{short_path(features)}: another process extracts these features. If it is the same build, wait "
+            "until it has finished: it makes this index. Else choose another place with -o."
+        ) from error
     except FeatureError as error:
         first = str(error).partition(" Features of two kinds")[0]
         raise FeatureError(

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from mmn_index.left_out import SHOWN, LeftOut
+from mmn_index.readable import typed
 
-from .output import printable, say
+from .output import printable, say, short_path
 
 EXIT_CODE = 3  # the command did its work, and left something out
 
@@ -57,3 +58,21 @@ def tell_left_out(found: Sequence[LeftOut], beside: Path, then: str = "") -> Non
     if then:
         say(then)
     raise click.exceptions.Exit(EXIT_CODE)
+
+
+def add_apart(out: Path, video: Path, prefix: str) -> str:
+    """How a video whose name another one has comes into an index that is being made."""
+    sync = f"mmn-index sync {typed(short_path(video))} --index {typed(out)} --prefix {typed(prefix)}"
+    return f"add it with `{sync}`"
+
+
+def catch_up(
+    videos: Sequence[Path], out: Path, *, prefix: str, follow_links: bool, metadata: Path | None
+) -> str:
+    """A line on how videos come into an index that `build` made without them, as it makes none twice."""
+    places = " ".join(map(typed, videos[:SHOWN])) + " ..." * (len(videos) > SHOWN)
+    line = f"mmn-index sync {places} --index {typed(out)}"
+    line += f" --prefix {typed(prefix)}" if prefix else ""
+    line += " --follow-links" if follow_links else ""
+    line += f" --metadata {typed(metadata)}" if metadata else ""
+    return f"Once they are mended, `{line}` takes them in."

@@ -68,17 +68,25 @@ def wish_of(options: Mapping[str, Any]) -> "Wish":
     return Wish(options["vectors"], options["max_bytes_per_moment"], options["max_latency"])
 
 
-def check_tables(videos: Path | None, metadata: Path | None) -> None:
-    """Read what the options name, so that a mistake shows before hours of work."""
+def check_tables(videos: Path | None, metadata: Path | None, ids: Sequence[str]) -> None:
+    """Read what the options name, so that a mistake shows before hours of work.
+
+    Args:
+        ids: of the videos that are given.
+
+    Raises:
+        AnnotationError: a file cannot be read, or names none of these videos.
+    """
     from mmn_index.index_build.columns import read_own
+    from mmn_index.index_build.metadata import rows_for
 
     from mmn_index.evaluation.annotations import read_durations
     from mmn_index.index.segment_files import VIDEO_COLUMNS
 
     if videos is not None:
-        read_durations(videos)
+        ids = list(_given(read_durations(videos), ids, videos))
     if metadata is not None:
-        read_own(metadata, VIDEO_COLUMNS)
+        rows_for(read_own(metadata, VIDEO_COLUMNS), ids, metadata)
 
 
 def made_source(

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmn_index import checkpoint
-from mmn_index.errors import MomentIndexError, OutputError, QueryError
+from mmn_index.errors import BusyError, MomentIndexError, OutputError, QueryError
 from mmn_index.index import (
     IndexWriter,
     Manifest,
@@ -22,7 +22,7 @@ from mmn_index.index import (
 from mmn_index.index.bank import read_bank, write_bank
 from mmn_index.index.manifest import NAME, read_manifest
 from mmn_index.index.segment_files import VIDEO_COLUMNS
-from mmn_index.index.writer import check_ours
+from mmn_index.index.writer import check_ours, is_held
 from mmn_index.left_out import LeftOut
 from mmn_index.model import MMN
 from mmn_index.models import load_model, model_info
@@ -78,7 +78,7 @@ def build(
         OutputError: `root` exists or cannot be written.
     """
     plan = plan_build(checkpoint_path, source, score, hubs, self_contained=self_contained)
-    check_folder(root)
+    check_free(root, overwrite=overwrite)
     with IndexWriter(root, anew=overwrite) as writer:
         if writer.manifest is not None and not overwrite:
             raise there_already(root)
@@ -219,11 +219,18 @@ def check_free(root: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: there is one, and it is not to be overwritten; or something else is there; or nothing can
             be written there.
+        BusyError: another process makes one there.
     """
-    if not overwrite and (root / NAME).is_file():
+    there = (root / NAME).is_file()
+    if there and not overwrite:
         raise there_already(root)
     check_ours(root)
     check_folder(root)
+    if not there and is_held(root):
+        raise BusyError(
+            f"{root}: another process makes this index. Wait until it has finished, or choose another place "
+            "with -o."
+        )
 
 
 def there_already(root: Path) -> OutputError:

@@ -184,9 +184,12 @@ def describe(change: _Change, files: Mapping[str, FoundFile]) -> tuple[list[Left
 
     Raises:
         ConfigError: how the index's features were made is not known, or cannot be done here.
+        CheckpointError: the index's model is damaged, or what it refers to is not found.
     """
     recipe, out = change.recipe, change.features
     name, backbone = _backbone(change)
+    if model_info(change.index.model_path).spaces == 2:  # of a dual encoder, the backbone is a part
+        load_model(change.index.model_path, recipe.device)  # its text encoder may be gone
     rate = recipe.rate or change.manifest.rate or backbone.rate
     if not _fits(out, backbone, rate, files):
         _drop(out)

@@ -18,16 +18,37 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .errors import FeatureError, OutputError
+from .errors import BusyError, FeatureError, OutputError
 from .feature_part import NOTE, PartPlace, blocks, drop, sources
 from .feature_shards import shard_files
 from .features import FeatureFile
 from .made_by import is_other, other_weights
 from .origin import Origin, path_of
-from .places import Hold, check_file
+from .places import Hold, check_file, is_held
 
 _PART = ".h5"
 About = Mapping[str, str | int | float]
+
+
+def check_free(path: Path) -> None:
+    """Refuse a feature file into which another process writes, before any work.
+
+    Raises:
+        BusyError: one does.
+    """
+    if is_held(_all_parts(path)):
+        raise BusyError(_busy(path))
+
+
+def _all_parts(path: Path) -> Path:
+    return path.with_name(f"{path.name}.parts")
+
+
+def _busy(path: Path) -> str:
+    return (
+        f"{path}: another process extracts into this file. Wait until it has finished, or choose another "
+        "file with -o."
+    )
 
 
 class FeatureWriter:
@@ -47,7 +68,8 @@ class FeatureWriter:
         whole: a file whose videos count as done, too; it is left as it is.
 
     Raises:
-        OutputError: the place cannot be written, or another process writes there.
+        OutputError: the place cannot be written.
+        BusyError: another process writes there.
         FeatureError: the file exists and was made by another backbone or at another rate.
     """
 
@@ -65,16 +87,12 @@ class FeatureWriter:
         self.rate = rate
         self.weights = weights
         self._origins: dict[str, Origin] = {}
-        all_parts = self.path.with_name(f"{self.path.name}.parts")
+        all_parts = _all_parts(self.path)
         # The backbone and rate are in the folder's name, so that parts of an earlier run with other ones stay
         # apart.
         tag = "".join(c if c.isalnum() else "-" for c in f"{backbone}@{rate:g}{(weights or '')[:16]}")[-80:]
         self._parts = all_parts / tag
-        self._hold = Hold(
-            all_parts,
-            f"{self.path}: another process extracts into this file. Wait until it has finished, or choose "
-            "another file with -o.",
-        )
+        self._hold = Hold(all_parts, _busy(self.path))
         try:
             check_file(self.path)
             self._shares = self._complete_shares()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import OutputError
+from .errors import BusyError, OutputError
 
 _PROBE = b"\0" * 4096  # bytes; a full disk refuses them
 _LONGEST = ".left-out.txt"  # what may be added to a file's name
@@ -93,16 +93,34 @@ class Hold:
         busy: what to say where another process has the folder.
 
     Raises:
-        OutputError: another process has it, or it cannot be made.
+        BusyError: another process has it.
+        OutputError: it cannot be made.
     """
 
     def __init__(self, folder: Path, busy: str) -> None:
         try:
             self.release = weakref.finalize(self, os.close, _locked(folder))
         except BlockingIOError:
-            raise OutputError(busy) from None
+            raise BusyError(busy) from None
         except OSError as error:
             raise _refused(folder, error) from error
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another process has a folder (`Hold`) now; without a trace."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
 
 
 def _locked(folder: Path) -> int:

@@ -2,13 +2,18 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 from conftest import Command
 from test_extract import cut_short, make_video
 
-from mmn_index.index import MomentIndex
+from mmn_index import checkpoint
+from mmn_index.feature_writer import FeatureWriter
+from mmn_index.index import IndexWriter, MomentIndex
+from mmn_index.model import MMN
+from mmn_index.pretrained import load_pretrained
 
 
 def advice(said: str) -> list[str]:
@@ -72,3 +77,76 @@ def test_extract_is_told_to_take_one_by_itself(
     assert "run the same command for this file alone, with --prefix mp4/." in made.stderr
     assert "Once they are mended, the same command takes them in." in made.stderr
     assert "1 videos extracted" in command.ok("extract", "v/a.mp4", "-o", "f.h5", "--prefix", "mp4/").stderr
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    make_video(tmp_path / "v" / "a.mp4", 0, seconds=1)
+    make_video(tmp_path / "v" / "b.mp4", 1, seconds=1)
+    return tmp_path / "v"
+
+
+@pytest.fixture
+def not_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is described."""
+    monkeypatch.setattr("mmn_index.index_build.extract.extract_found", None)
+
+
+@pytest.fixture
+def referring(pixel_model: Path, text_model: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A checkpoint that refers to its text encoder, and that one."""
+    text = Path(shutil.copytree(text_model, tmp_path / "text"))
+    pretrained, config = load_pretrained(str(text)), checkpoint.info(pixel_model).config
+    model = MMN(config, pretrained.bert, pretrained.tokenizer, pretrained.source).eval()
+    checkpoint.save(model, tmp_path / "model", features="pixels")
+    return tmp_path / "model", text
+
+
+def test_a_missing_text_encoder_is_said_before_videos_are_described(
+    referring: tuple[Path, Path],
+    films: Path,
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    (model, text), root = referring, tmp_path / "c.mmn"
+    command.ok("build", films / "a.mp4", "--model", model, "-y", "-o", root)
+    text.rename(tmp_path / "gone")
+    before = sorted(tmp_path.iterdir())
+    request.getfixturevalue("not_yet")
+    command.fails(
+        "build", films, "--model", model, "-y", "-o", tmp_path / "d.mmn", says="is not found; looked in"
+    )
+    command.fails("sync", films, "--index", root, says="is not found; looked in")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.usefixtures("not_yet")
+def test_tables_of_other_videos_are_said_before_videos_are_described(
+    pixel_model: Path, films: Path, tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "m.csv").write_text("video_id,x\na.mp4,1\n")
+    (tmp_path / "names.json").write_text('{"z": {"duration": 2, "timestamps": [[0, 1]], "sentences": ["a"]}}')
+    build = ["build", films, "--model", pixel_model, "-y", "-o", tmp_path / "c.mmn"]
+    command.fails(*build, "--metadata", tmp_path / "m.csv", says="names none of the 2 videos, e.g. 'a'")
+    command.fails(
+        *build, "--videos", tmp_path / "names.json", says="names none of the 2 videos that were given"
+    )
+    command.fails(*build, "--device", "nosuch", says="device 'nosuch' cannot be used here")
+
+
+@pytest.mark.usefixtures("not_yet")
+def test_a_second_build_of_one_index_is_told_at_once(
+    pixel_model: Path, films: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "c.mmn"
+    build = ["build", films, "--model", pixel_model, "-y", "-o", root]
+    with FeatureWriter(tmp_path / "c.features.h5", backbone="pixels", rate=4.0):
+        command.fails(
+            *build, says="c.features.h5: another process extracts these features. If it is the same"
+        )
+    with IndexWriter(root), monkeypatch.context() as patch:
+        patch.setattr("mmn_index.cli.build.found_videos", None)
+        command.fails(*build, says="c.mmn: another process makes this index. Wait until it has finished")

@@ -255,6 +255,17 @@ def lock(root: Path) -> int:
     return _locked(root / _LOCK, os.O_RDWR | os.O_CREAT)
 
 
+def is_held(root: Path) -> bool:
+    """Whether another process writes to an index, or makes one at this place, now."""
+    try:
+        os.close(lock(root))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _locked(path: Path, flags: int) -> int:
     handle = os.open(path, flags, 0o666)
     try:
