@@ -164,7 +164,8 @@ class _Watcher:
     def _once(self, places: Places) -> SyncResult:
         def tell(plan: SyncPlan) -> None:
             if _does_something(plan):
-                self._listener.tell(plan)
+                waiting = [path for path in plan.waiting if self._settling.may_settle(path)]
+                self._listener.tell(replace(plan, waiting=waiting))
 
         return sync(
             self._root,

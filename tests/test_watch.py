@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from folders import films, indexed_folder, rows
 from mmn_index.index_build.sync import Places
-from mmn_index.index_build.sync_plan import FoundFile
+from mmn_index.index_build.sync_plan import FoundFile, SyncPlan
 from mmn_index.index_build.watch import Listener, Settling, watch
 
 from mmn_index.index import IndexWriter, MomentIndex
@@ -52,13 +52,15 @@ def ids(root: Path) -> list[str]:
 
 
 @contextmanager
-def watched(root: Path, place: Path, said: list[str]) -> Iterator[None]:
+def watched(
+    root: Path, place: Path, said: list[str], tell: Callable[[SyncPlan], None] = lambda plan: None
+) -> Iterator[None]:
     """A watch of a folder in a thread."""
     stop, failed = threading.Event(), list[BaseException]()
 
     def run() -> None:
         try:
-            listener = Listener(trouble=said.append)
+            listener = Listener(tell, trouble=said.append)
             watch(root, Places([place]), listener=listener, still=STILL, stop=stop)
         except BaseException as error:
             failed.append(error)
@@ -114,6 +116,21 @@ def test_a_file_is_described_once_it_is_complete(place: Path, reel: Path, tmp_pa
         (place / "half.mp4").write_bytes(content + b"\0")
         until(lambda: "half" not in ids(root) or MomentIndex(root).version > version, "tried again")
     assert said == []
+
+
+def test_a_file_that_cannot_be_read_is_not_said_to_be_written(
+    place: Path, reel: Path, tmp_path: Path
+) -> None:
+    root, plans = tmp_path / "c.mmn", list[SyncPlan]()
+    shutil.copy(reel / "0.mp4", place / "corrupt.mp4")
+    (place / "corrupt.mp4").write_bytes(b"no video")
+    with watched(root, place, [], plans.append):
+        until(lambda: len(plans) == 1, "the first synchronisation")
+        shutil.copy(reel / "2.mp4", place / "c.mp4")
+        until(lambda: len(plans) == 2, "a change")
+        until(lambda: ids(root) == ["a", "b", "c"], "its end")
+    assert [[*plan.added] for plan in plans][-1] == ["c"]
+    assert [plan.waiting for plan in plans][-1] == []
 
 
 def test_a_disk_that_goes_and_comes_back_loses_nothing(place: Path, reel: Path, tmp_path: Path) -> None:
