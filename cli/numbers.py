@@ -27,16 +27,17 @@ class Whole(click.IntRange):
         return _in_words(self.min, self.max, self.min_open)
 
 
-class Seconds(click.ParamType):
+class Seconds(Real):
     """Seconds, as a number or as they are shown: 90, 1:30 or 0:01:30.0."""
 
     name = "seconds"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return seconds(value) if isinstance(value, str) else float(value)
+            number = seconds(value) if isinstance(value, str) else value
         except ValueError:
             self.fail(f"'{value}' is no time, expected seconds such as 90 or 1:30.", param, ctx)
+        return super().convert(number, param, ctx)
 
 
 def seconds(text: str) -> float:

@@ -34,8 +34,7 @@ def question_options(command: Callable[..., Any], *, databases: bool = False) ->
 class AskingCommand(click.Command):
     """Takes one sentence, and says so where its quotes were forgotten."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named, context_settings={"allow_extra_args": True})
+    allow_extra_args = True
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         query = super().parse_args(ctx, args)
@@ -80,8 +79,8 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         help="Moments that start then or later in their video: seconds, or a time such as 1:30.",
     ),
     click.option("--before", type=Seconds(), help="Moments that end then or earlier."),
-    click.option("--min-length", type=Seconds(), help="The least length of a moment."),
-    click.option("--max-length", type=Seconds(), help="The largest."),
+    click.option("--min-length", type=Seconds(), help="The shortest that a moment may be."),
+    click.option("--max-length", type=Seconds(), help="The longest."),
     click.option("--not", "without", help="A second sentence: moments that fit QUERY rather than this."),
     click.option(
         "--like",
