@@ -21,7 +21,7 @@ from .export import export
 from .extract import extract
 from .index import compact, info, remove, verify
 from .mine import mine
-from .output import printable, streams
+from .output import printable, say, streams
 from .playhouse import playhouse
 from .publish import publish
 from .push import push
@@ -77,9 +77,17 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
 }
 
 
+# What goes on with the work of a command that was interrupted.
+_GOES_ON = dict.fromkeys(
+    (command.name for command in (build, publish, sync, add, update, push, extract, tubes, reproduce)),
+    "the same command",
+) | {train.name: "the same command with --resume"}
+
+
 class Group(click.Group):
     """Lists its commands by what a person wants. Shows a MmnIndexError, or that nothing can be printed, as
-    one line with exit code 1; any other exception is a bug and keeps its traceback.
+    one line with exit code 1, and how an interrupted command goes on; any other exception is a bug and keeps
+    its traceback.
 
     A command's context holds a Stopwatch, which runs since Python started; where a program calls `main` with
     arguments, since then.
@@ -90,6 +98,13 @@ class Group(click.Group):
             return super().invoke(ctx)
         except MmnIndexError as error:
             raise click.ClickException(printable(str(error))) from error
+        except KeyboardInterrupt:
+            how = _GOES_ON.get(ctx.invoked_subcommand)
+            if how is None:
+                raise
+            say("")  # behind the ^C of the terminal
+            say(f"Interrupted. What was finished is kept: {how} goes on from there.")
+            raise click.exceptions.Exit(1) from None
         except click.ClickException as error:
             lines = [printable(line) for line in error.message.split("\n")]
             error.message = "\n".join(lines)  # type: ignore[misc]

@@ -592,3 +592,29 @@ def test_a_nan_in_the_features_is_no_result(world: Path, command: Command, tmp_p
     assert "'v2' has NaN" in (tmp_path / "a.json.left-out.txt").read_text()
     command.fails(*evaluation, tmp_path / "a.json", "--strict", says="'v2' has NaN")
     command.fails(*evaluation, tmp_path / "a.json", "--dataset", "tacos", says="1 of the 6 videos of tacos")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("build v", ": the same command goes on"),
+        ("extract v -o f.h5", ": the same command goes on"),
+        ("sync v", ": the same command goes on"),
+        ("train --annotations a --features f -o run", ": the same command with --resume goes on"),
+        ("search door", "Aborted!"),
+    ],
+)
+def test_an_interrupted_command_says_how_it_goes_on(
+    command: Command, monkeypatch: pytest.MonkeyPatch, line: str, says: str
+) -> None:
+    from mmn_index.cli.main import main
+
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    words = line.split()
+    monkeypatch.setattr(main.commands[words[0]], "callback", interrupted)
+    result = command.run(*words)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert ("Aborted!" in result.stderr) == (says == "Aborted!")

@@ -122,7 +122,6 @@ def test_a_file_that_cannot_be_read_is_not_said_to_be_written(
     place: Path, reel: Path, tmp_path: Path
 ) -> None:
     root, plans = tmp_path / "c.mmn", list[SyncPlan]()
-    shutil.copy(reel / "0.mp4", place / "corrupt.mp4")
     (place / "corrupt.mp4").write_bytes(b"no video")
     with watched(root, place, [], plans.append):
         until(lambda: len(plans) == 1, "the first synchronisation")
