@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmn_index.readable import weight
+
 from .cluster import tell_described
 from .features import stated_rate
 from .film_bar import film_progress
@@ -324,10 +326,7 @@ def _own_words(features: Path) -> Iterator[None]:
 
 def _ask(need: "Need", how: str, *, yes: bool) -> None:
     """Say what it will take; where somebody sits at a terminal, ask whether to begin."""
-    minutes, unit = (need.seconds / 60, "minutes") if need.seconds < 7200 else (need.seconds / 3600, "hours")
-    say(
-        f"{need.videos:,} videos, {minutes:,.1f} {unit}: about {(need.features + need.index) / 1e6:,.0f} MB "
-        f"of features and index, {need.free / 1e9:,.0f} GB are free. {how}."
-    )
+    takes = f"about {weight(need.features + need.index)} of features and index, " if need.seconds else ""
+    say(f"{need.videos:,} videos, {need.length}: {takes}{weight(need.free)} are free. {how}.")
     if not yes and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         click.confirm("Begin?", default=True, abort=True, err=True)

@@ -12,10 +12,13 @@ from pathlib import Path
 from mmn_index import checkpoint, zero_shot
 from mmn_index.errors import CheckpointError, FeatureError, OutputError, VideoError
 from mmn_index.hub import DEFAULT_MODEL, is_repository
+from mmn_index.left_out import SHOWN
 from mmn_index.made_by import is_other, other_weights
 from mmn_index.models import model_info
 from mmn_index.moment_model import ModelInfo
+from mmn_index.readable import weight
 from mmn_index.video.backbones import Backbone
+from mmn_index.video.decode import stated_length
 from mmn_index.windows import WindowRule
 from mmn_index.zero_shot import ZeroShotConfig
 
@@ -128,7 +131,7 @@ class Need:
     """What building an index of videos will take.
 
     Attributes:
-        videos, seconds: of film.
+        videos, seconds: of film; no seconds where no file states its length.
         features, index: bytes on the disk, about.
         free: bytes that are free there.
     """
@@ -138,6 +141,14 @@ class Need:
     features: int
     index: int
     free: int
+
+    @property
+    def length(self) -> str:
+        """How much film, for people."""
+        if not self.seconds:
+            return "of unknown length"
+        hours = self.seconds / 3600
+        return f"{hours:,.1f} hours" if hours >= 2 else f"{hours * 60:,.1f} minutes"
 
     @property
     def most(self) -> int:
@@ -156,14 +167,11 @@ def needed(
     """
     seconds = {name: length for name, length in lengths(found.videos, _PATIENCE).items() if length}
     if not seconds:
-        first = next(iter(found.videos.values()))
-        if len(found.videos) == 1:
-            raise VideoError(f"{first}: is not a video that can be read.")
-        raise VideoError(f"None of {len(found.videos):,} files is a video that can be read, e.g. {first}.")
+        _refuse_unreadable(found)
     snippets = sum(max(1.0, length * rate) for length in seconds.values())
     moments = sum(len(windows.of(length)) for length in seconds.values()) * len(info.grid)
     need = Need(
-        len(seconds),
+        len(seconds) or len(found.videos),
         sum(seconds.values()),
         round(snippets * backbone.dim * 4),
         moments * (2 * info.spaces * info.joint_dim + _MOMENT),
@@ -171,11 +179,29 @@ def needed(
     )
     if need.most > need.free:
         raise OutputError(
-            f"{out}: about {need.most / 1e9:,.1f} GB are needed for features and index of "
-            f"{need.seconds / 3600:,.1f} hours of video, {need.free / 1e9:,.1f} GB are free. Choose another "
-            "place with -o, or index fewer videos."
+            f"{out}: about {weight(need.most)} are needed for features and index of {need.videos:,} videos, "
+            f"{need.length}; {weight(need.free)} are free. Choose another place with -o, or "
+            "index fewer videos."
         )
     return need
+
+
+def _refuse_unreadable(found: VideoFiles) -> None:
+    """Stop where none of some files is a video, before any work.
+
+    Raises:
+        VideoError: none is; says why.
+    """
+    whys: list[str] = []
+    for path in found.videos.values():
+        try:
+            stated_length(path)
+            return
+        except VideoError as error:
+            whys.append(str(error))
+    more = f" And {len(whys) - SHOWN:,} more." if len(whys) > SHOWN else ""
+    none = f"None of {len(whys):,} files is a video that can be read. " if len(whys) > 1 else ""
+    raise VideoError(f"{none}{' '.join(whys[:SHOWN])}{more}")
 
 
 def _there(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Texts of strangers, and times, as people read them."""
+"""Texts of strangers, times and sizes, as people read them."""
 
 import json
 import shlex
@@ -90,3 +90,13 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     text = f"{minutes:02d}:{tenths // 10:02d}.{tenths % 10}"
     return f"{hours}:{text}" if hours else text
+
+
+def weight(size: float) -> str:
+    """Bytes in the unit that suits them.
+
+    >>> weight(2.51e9), weight(31e6), weight(900)
+    ('2.5 GB', '31.0 MB', '0.9 kB')
+    """
+    unit, name = (1e9, "GB") if size >= 1e9 else (1e6, "MB") if size >= 1e6 else (1e3, "kB")
+    return f"{size / unit:,.1f} {name}"

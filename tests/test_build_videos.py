@@ -14,6 +14,7 @@ from mmn_index.feature_writer import FeatureWriter
 from mmn_index.index import IndexWriter, MomentIndex
 from mmn_index.model import MMN
 from mmn_index.pretrained import load_pretrained
+from mmn_index.video.decode import stated_length
 
 
 def advice(said: str) -> list[str]:
@@ -150,3 +151,29 @@ def test_a_second_build_of_one_index_is_told_at_once(
     with IndexWriter(root), monkeypatch.context() as patch:
         patch.setattr("mmn_index.cli.build.found_videos", None)
         command.fails(*build, says="c.mmn: another process makes this index. Wait until it has finished")
+
+
+def test_why_no_file_is_a_video_is_said(pixel_model: Path, tmp_path: Path, command: Command) -> None:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (folder / "a.mp4").touch()
+    build = ["build", "--model", pixel_model, "-y", "-o", tmp_path / "c.mmn"]
+    empty = "a.mp4: is empty (0 bytes). Did copying or downloading it fail?"
+    assert "None of" not in command.fails(*build, folder / "a.mp4", says=empty).stderr
+    for name in "bcde":
+        (folder / f"{name}.mp4").write_bytes(b"no video")
+    said = command.fails(*build, folder, says="None of 5 files is a video that can be read. ").stderr
+    assert empty in said
+    assert "c.mp4: is no video that FFmpeg can read (" in said
+    assert said.endswith(" And 2 more.\n")
+
+
+def test_a_recording_that_does_not_say_how_long_it_is(
+    pixel_model: Path, tmp_path: Path, command: Command
+) -> None:
+    """As browsers write them, to a stream."""
+    file = make_video(tmp_path / "a.mkv", 0, seconds=2, options={"live": "1"})
+    assert stated_length(file) is None
+    made = command.ok("build", file, "--model", pixel_model, "-y", "-o", tmp_path / "c.mmn")
+    assert " videos, of unknown length: " in made.stderr
+    assert MomentIndex(tmp_path / "c.mmn").video(0).duration == pytest.approx(2, abs=0.1)

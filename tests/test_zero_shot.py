@@ -253,7 +253,9 @@ def test_what_build_does_not_take(
 ) -> None:
     root = tmp_path / "c.mmn"
     command.fails("build", tmp_path, "--model", clip, "-o", root, says="no video found")
-    command.fails("build", films / "broken.mp4", "--model", clip, "-o", root, says="is not a video")
+    command.fails(
+        "build", films / "broken.mp4", "--model", clip, "-o", root, says="is no video that FFmpeg can read ("
+    )
     told = command.fails(
         "build", films, "--model", tmp_path / "none", "-o", root, says="does not exist"
     ).stderr
@@ -265,7 +267,7 @@ def test_what_build_does_not_take(
     text = "sentence-transformers/all-MiniLM-L6-v2"
     command.fails("build", films, "--model", text, "-o", root, says="embeds texts only. Give a feature file")
     monkeypatch.setattr(ingest.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
-    command.fails("build", films, "--model", clip, "-o", root, says="GB are free. Choose another place")
+    command.fails("build", films, "--model", clip, "-o", root, says="; 0.0 kB are free. Choose another place")
     assert not root.exists()
     with pytest.raises(ConfigError, match="expected a number from 0 to 1"):
         ZeroShotConfig(context=2)
