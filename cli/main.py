@@ -3,6 +3,7 @@
 Heavy modules are imported inside the commands, so that `mmn-index --help` answers at once.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from mmn_index._version import __version__
 from mmn_index.errors import MmnIndexError
+from mmn_index.readable import typed
 
 from . import BEGUN
 from .build import add, build, update
@@ -84,6 +86,15 @@ _GOES_ON = dict.fromkeys(
 ) | {train.name: "the same command with --resume"}
 
 
+_WORDS = "mmn_index.words"  # of the command line
+
+
+def _files_with_a_dash(words: Sequence[str]) -> list[str]:
+    """What to say of a file that was taken for an option."""
+    files = (word for word in words if word.startswith("-") and os.path.lexists(word))
+    return [f"For the file of this name write {typed(word)}." for word in files][:1]
+
+
 class Group(click.Group):
     """Lists its commands by what a person wants. Shows a MmnIndexError, or that nothing can be printed, as
     one line with exit code 1, and how an interrupted command goes on; any other exception is a bug and keeps
@@ -92,6 +103,10 @@ class Group(click.Group):
     A command's context holds a Stopwatch, which runs since Python started; where a program calls `main` with
     arguments, since then.
     """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -107,6 +122,8 @@ class Group(click.Group):
             raise click.exceptions.Exit(1) from None
         except click.ClickException as error:
             lines = [printable(line) for line in error.message.split("\n")]
+            if isinstance(error, click.NoSuchOption):
+                lines += _files_with_a_dash(ctx.meta[_WORDS])
             error.message = "\n".join(lines)  # type: ignore[misc]
             raise
 

@@ -23,6 +23,7 @@ from mmn_index.cli.output import clock, progress, say
 from mmn_index.left_out import LeftOut
 from mmn_index.origin import source_of
 from mmn_index.places import Hold
+from mmn_index.readable import typed
 
 
 def test_search_prints_an_aligned_table(world: Path, command: Command) -> None:
@@ -618,3 +619,16 @@ def test_an_interrupted_command_says_how_it_goes_on(
     assert result.exit_code == 1
     assert says in result.stderr
     assert ("Aborted!" in result.stderr) == (says == "Aborted!")
+
+
+@pytest.mark.parametrize("name", ["-coffee.mp4", "--tea.mp4", "-x y.mp4", "-y.mp4"])
+def test_a_file_that_looks_like_an_option(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    for verb in (["build"], ["extract", "-o", "f.h5"]):
+        result = command.run(*verb, name)
+        assert result.exit_code == 2
+        assert f"For the file of this name write {typed(name)}." in result.stderr
+    assert "For the file" not in command.run("build", "--nosuch").stderr
