@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmn_index.readable import counted
+
 from .cluster import ray_option, session_of
 from .features import open_source
 from .ingest import (
@@ -295,4 +297,5 @@ def _add(features: Path, root: Path, device: str | None, *, update: bool, **sour
 def _tell(result: "BuildResult") -> None:
     for remark in result.remarks:
         say(remark)
-    say(f"{result.root}: {result.moments:,} moments of {result.videos:,} videos, {result.entry.reason}.")
+    videos = counted(result.videos, "video")
+    say(f"{result.root}: {result.moments:,} moments of {videos}, {result.entry.reason}.")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mmn_index.readable import counted
+
 from .cluster import ray_option, session_of, tell_described
 from .film_bar import film_progress
 from .left_out import SAME_COMMAND, strict_option, tell_left_out
@@ -118,7 +120,8 @@ def _tell(result: "ExtractResult") -> None:
     for remark in result.remarks:
         say(remark)
     again = f" ({result.again:,} of them again, as their files have changed)" if result.again else ""
-    say(f"{result.out}: {result.extracted:,} videos extracted{again}, {result.skipped:,} were there already.")
+    there = f"{result.skipped:,} {'was' if result.skipped == 1 else 'were'} there already"
+    say(f"{result.out}: {counted(result.extracted, 'video')} extracted{again}, {there}.")
     if not is_typed("backbone"):
         say(
             "Described by 'pixels', which needs no weights and is made for the sample world. For other "

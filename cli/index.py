@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmn_index.readable import counted
+
 from .build import index_argument, index_option
 from .features import feature_options, open_source
 from .output import print_json, print_line, progress, say, short_path
@@ -34,8 +36,8 @@ def remove(videos: tuple[str, ...], root: Path) -> None:
 
     result = run(root, videos)
     say(
-        f"{root}: {result.removed} videos removed; {result.moments:,} moments of {result.videos:,} videos "
-        "are left."
+        f"{root}: {counted(result.removed, 'video')} removed; {result.moments:,} moments of "
+        f"{counted(result.videos, 'video')} are left."
     )
 
 
@@ -57,7 +59,7 @@ def compact(root: Path, vectors: str, max_bytes_per_moment: float | None, max_la
     with progress("copying videos") as report:
         result = run(root, Wish(vectors, max_bytes_per_moment, max_latency), report)
     say(
-        f"{root}: {result.moments:,} moments of {result.videos:,} videos in one segment, "
+        f"{root}: {result.moments:,} moments of {counted(result.videos, 'video')} in one segment, "
         f"{result.entry.reason}."
     )
 
@@ -221,10 +223,11 @@ def _description(index: "MomentIndex", weight: Weight) -> Iterator[str]:
     """An index in lines for people."""
     manifest = index.manifest
     removed = sum(len(entry.removed) for entry in manifest.segments)
+    gone = counted(removed, "removed video")
     yield (
         f"{index.root}, version {manifest.version}: {index.num_moments:,} moments of "
-        f"{len(index.video_ids):,} videos"
-        f"{f', {removed:,} removed videos still on disk' if removed else ''}"
+        f"{counted(len(index.video_ids), 'video')}"
+        f"{f', {gone} still on disk' if removed else ''}"
     )
     if manifest.tubes:
         yield f"moments of {_tubes(index):,} tubes: people with a box in each frame"

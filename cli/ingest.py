@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmn_index.readable import weight
+from mmn_index.readable import counted, weight
 
 from .cluster import tell_described
 from .features import stated_rate
@@ -301,7 +301,7 @@ def _extracted(
     tell_described(helpers.done if helpers else ())
     for remark in result.remarks:
         say(remark)
-    say(f"{short_path(features)}: features of {result.extracted + result.skipped:,} videos.")
+    say(f"{short_path(features)}: features of {counted(result.extracted + result.skipped, 'video')}.")
     return result
 
 
@@ -327,6 +327,6 @@ def _own_words(features: Path) -> Iterator[None]:
 def _ask(need: "Need", how: str, *, yes: bool) -> None:
     """Say what it will take; where somebody sits at a terminal, ask whether to begin."""
     takes = f"about {weight(need.features + need.index)} of features and index, " if need.seconds else ""
-    say(f"{need.videos:,} videos, {need.length}: {takes}{weight(need.free)} are free. {how}.")
+    say(f"{counted(need.videos, 'video')}, {need.length}: {takes}{weight(need.free)} are free. {how}.")
     if not yes and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         click.confirm("Begin?", default=True, abort=True, err=True)

@@ -20,6 +20,7 @@ from mmn_index.index import MomentIndex, MomentTube
 from mmn_index.moment_model import MomentModel
 from mmn_index.origin import MOVED, path_of
 from mmn_index.proposals import ProposalGrid
+from mmn_index.readable import counted
 from mmn_index.scoring import Score
 from mmn_index.search import Answer, Hit, score_map
 from mmn_index.windows import Window
@@ -91,7 +92,7 @@ def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answe
         OutputError: the file cannot be written.
     """
     found = (
-        f"{len(answer.hits)} moments, from an index of {len(index.video_ids):,} videos"
+        f"{counted(len(answer.hits), 'moment')}, from an index of {counted(len(index.video_ids), 'video')}"
         if answer.hits
         else "No moment found"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmn_index.left_out import SHOWN
+from mmn_index.readable import counted
 
 from .build import index_option
 from .cluster import ray_option, session_of, tell_described
@@ -169,5 +170,5 @@ def _announce(plan: "SyncPlan") -> None:
 
 
 def _tell(root: Path, result: "SyncResult") -> None:
-    counts = f"{result.moments:,} moments of {result.videos:,} videos"
-    say(f"{root}: {counts}; {result.described:,} were described.")
+    counts = f"{result.moments:,} moments of {counted(result.videos, 'video')}"
+    say(f"{root}: {counts}; {result.described:,} {'was' if result.described == 1 else 'were'} described.")

@@ -92,6 +92,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{text}" if hours else text
 
 
+def counted(number: int, noun: str) -> str:
+    """How many of something.
+
+    >>> counted(1, "video"), counted(1200, "moment")
+    ('1 video', '1,200 moments')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def weight(size: float) -> str:
     """Bytes in the unit that suits them.
 

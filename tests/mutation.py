@@ -44,7 +44,11 @@ GROUPS = (
     Group(
         0.2, "search/*.py negatives.py", "search conformance_local queries negatives calibration tube_index"
     ),
-    Group(0.2, "index/*.py", "index columns scan selection negatives changes conformance_local tube_index"),
+    Group(
+        0.2,
+        "index/*.py",
+        "index columns scan selection search negatives changes conformance_local tube_index",
+    ),
 )
 
 

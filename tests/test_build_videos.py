@@ -77,7 +77,7 @@ def test_extract_is_told_to_take_one_by_itself(
     made = command.run("extract", "v", "-o", "f.h5")
     assert "run the same command for this file alone, with --prefix mp4/." in made.stderr
     assert "Once they are mended, the same command takes them in." in made.stderr
-    assert "1 videos extracted" in command.ok("extract", "v/a.mp4", "-o", "f.h5", "--prefix", "mp4/").stderr
+    assert "1 video extracted" in command.ok("extract", "v/a.mp4", "-o", "f.h5", "--prefix", "mp4/").stderr
 
 
 @pytest.fixture
@@ -175,5 +175,5 @@ def test_a_recording_that_does_not_say_how_long_it_is(
     file = make_video(tmp_path / "a.mkv", 0, seconds=2, options={"live": "1"})
     assert stated_length(file) is None
     made = command.ok("build", file, "--model", pixel_model, "-y", "-o", tmp_path / "c.mmn")
-    assert " videos, of unknown length: " in made.stderr
+    assert "1 video, of unknown length: " in made.stderr
     assert MomentIndex(tmp_path / "c.mmn").video(0).duration == pytest.approx(2, abs=0.1)

@@ -212,7 +212,7 @@ def test_videos_are_described_and_embedded(
     (films / "bad.mp4").unlink()
     make_video(films / "new.mp4", 6)
     told = command.ok("sync", films, "--index", root, "--ray", cluster.address)
-    assert "1 videos, " in told.stderr
+    assert "1 video, " in told.stderr
     assert "new" in MomentIndex(root).video_ids
     assert verify(root) == []
 

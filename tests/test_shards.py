@@ -483,7 +483,7 @@ def test_an_extraction_in_parts(command: Command, tmp_path: Path) -> None:
     told = command.ok("extract", films, "-o", out).stderr
     assert "0 videos extracted, 3 were there already" in told
     told = command.ok("extract", films, "-o", out, "--shard", "2/3").stderr
-    assert "0 videos extracted, 1 were there already" in told
+    assert "0 videos extracted, 1 was there already" in told
     assert sorted(path.name for path in tmp_path.glob("features*")) == ["features.h5"]
     with FeatureFile(out) as made, FeatureFile(tmp_path / "whole.h5") as whole:
         assert made.video_ids == whole.video_ids

@@ -375,14 +375,14 @@ def test_an_index_of_a_dual_encoder_in_a_folder_is_followed(
     assert after["z"]["spans"] == before["b"]["spans"]
     assert len(after["z"]["spans"]) > len(MomentIndex(root).manifest.grid)
     shutil.copy(reel / "4.mp4", place / "new.mp4")
-    assert "1 were described" in command.ok("sync", place, "--index", root).stderr
+    assert "1 was described" in command.ok("sync", place, "--index", root).stderr
     assert sorted(MomentIndex(root).video_ids) == ["a", "new", "porch/c", "porch/d", "z"]
     assert verify(root) == []
     encoder.rename(tmp_path / "moved")
     shutil.copy(reel / "5.mp4", place / "last.mp4")
     command.fails("sync", place, "--index", root, says="Name its folder with --backbone")
     said = command.ok("sync", place, "--index", root, "--backbone", tmp_path / "moved").stderr
-    assert "1 were described" in said
+    assert "1 was described" in said
 
 
 def test_what_a_killed_run_left_is_used_only_where_it_fits(place: Path, reel: Path, tmp_path: Path) -> None:
