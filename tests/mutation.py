@@ -39,7 +39,11 @@ GROUPS = (
     Group(0.15, "scoring.py", "scoring search negatives zero_shot calibration"),
     Group(0.1, "moments.py windows.py", "moments search windows search_command evaluate"),
     Group(0.1, "proposals.py", "proposals moments golden_forward search columns"),
-    Group(0.15, "train/losses.py train/objective.py", "losses steps alike golden_losses::test_losses_alone"),
+    Group(
+        0.15,
+        "train/losses.py train/objective.py",
+        "losses steps alike golden_losses::test_losses_alone hard_negatives",
+    ),
     Group(0.1, "train/tube_losses.py", "tube_losses golden_tubes"),
     Group(
         0.2, "search/*.py negatives.py", "search conformance_local queries negatives calibration tube_index"
@@ -135,9 +139,9 @@ def main() -> None:
             if time.monotonic() > end:
                 break
             result = mutate_and_test(item.mutations, command(group), limits[group])
-            results[result.test_outcome] += 1
+            results[result.test_outcome.value] += 1
             line = {
-                "result": result.test_outcome,
+                "result": result.test_outcome.value,
                 "bug": result.diff,
                 "output": (result.output or "")[-1000:],
             }

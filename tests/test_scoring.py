@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmn_index.errors import QueryError
@@ -13,6 +13,7 @@ from mmn_index.scoring import SCORES, Score
 cosine = st.floats(-1, 1)
 
 
+@example(c=0.0, i=0.0, c0=-1.0, i0=0.0, power=0.5, tau=0.1)
 @given(c=cosine, i=cosine, c0=cosine, i0=cosine, power=st.floats(0.05, 8), tau=st.floats(0.02, 1))
 def test_a_tangent_is_never_below_the_score(
     c: float, i: float, c0: float, i0: float, power: float, tau: float
