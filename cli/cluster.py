@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmn_index.readable import counted
+
 from .film_bar import film
 from .output import say
 
@@ -42,10 +44,11 @@ def session_of(cluster: str | None) -> "Iterator[Session | None]":
 def tell_described(done: "Sequence[Done]") -> None:
     """Say which videos each node described."""
     for one in done:
-        say(f"  {one.node}: {one.tasks:,} videos, {film(one.amount, one.amount).partition(' of ')[2]}")
+        length = film(one.amount, one.amount).partition(" of ")[2]
+        say(f"  {one.node}: {counted(one.tasks, 'video')}, {length}")
 
 
 def tell_embedded(done: "Sequence[Done]") -> None:
     """Say which shards each node embedded."""
     for one in done:
-        say(f"  {one.node}: {one.tasks:,} shards, {one.amount:,.0f} moments")
+        say(f"  {one.node}: {counted(one.tasks, 'shard')}, {one.amount:,.0f} moments")
