@@ -46,7 +46,7 @@ def seconds(text: str) -> float:
     Raises:
         ValueError: it is neither.
     """
-    clock = re.fullmatch(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)", text, re.ASCII)
+    clock = re.fullmatch(r"(?:(\d+):)?(\d{1,2}):([0-5]?\d(?:\.\d+)?)", text, re.ASCII)
     return float(text) if clock is None else 3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3])
 
 

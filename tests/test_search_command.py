@@ -199,6 +199,7 @@ def test_queries_that_cannot_be_read(lively: Path, command: Command, tmp_path: P
         (["--like", "v1@1-5", "--html", "p.html"], "--html needs a QUERY."),
         (["door", "--after", "noon"], "'noon' is no time, expected seconds such as 90 or 1:30."),
         (["door", "--after", "1:2:3:4"], "'1:2:3:4' is no time, expected seconds such as 90 or 1:30."),
+        (["door", "--after", "1:60"], "'1:60' is no time, expected seconds such as 90 or 1:30."),
         (
             ["a", "door", "opens"],
             'more follows it: door opens. Put the sentence in quotes, as in `mmn-index search "a door opens"`',
