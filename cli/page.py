@@ -104,8 +104,11 @@ def write_page(path: Path, index: MomentIndex, model: MomentModel, answer: Answe
     count = len(model.grid)
     cards, lacking = [], []
     for hit in answer.hits:
-        strip, why = _strip(index, hit)
-        cards.append(_card(index, hit, strip, score_map(index, model.grid, query, hit.row // count, score)))
+        uri = index.video(hit.video).uri
+        file = path_of(uri) if uri else None
+        strip, why = _strip(file, hit, index.rows.tube(hit.row))
+        cells = score_map(index, model.grid, query, hit.row // count, score)
+        cards.append(_card(index, hit, file, strip, cells))
         lacking += [why] if why else []
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -129,13 +132,8 @@ def _tubes_too(index: MomentIndex) -> str:
     return " The frame in a picture is the person that the moment is of." if index.manifest.tubes else ""
 
 
-def _file(index: MomentIndex, hit: Hit) -> Path | None:
-    uri = index.video(hit.video).uri
-    return path_of(uri) if uri else None
-
-
-def _card(index: MomentIndex, hit: Hit, strip: str, cells: np.ndarray) -> str:
-    video, path = index.video(hit.video), _file(index, hit)
+def _card(index: MomentIndex, hit: Hit, path: Path | None, strip: str, cells: np.ndarray) -> str:
+    video = index.video(hit.video)
     times = f"<time>{clock(hit.start)}</time> to <time>{clock(hit.end)}</time>"
     name = _text(hit.video_id)
     if path and os.path.isfile(path):
@@ -159,13 +157,12 @@ def _text(text: str) -> str:
     return escape(printable(text))
 
 
-def _strip(index: MomentIndex, hit: Hit) -> tuple[str, str]:
+def _strip(path: Path | None, hit: Hit, tube: MomentTube | None) -> tuple[str, str]:
     """Pictures of the moment, evenly spaced, with the boxes of its tube, and ""; or a line that says why
     there are none, and why.
     """
     from mmn_index.video.thumbnails import thumbnails
 
-    path, tube = _file(index, hit), index.rows.tube(hit.row)
     if path is None:
         why = f"the features do not say which file '{hit.video_id}' is."
         return f'<p class="none">No pictures: {_text(why)}</p>', why

@@ -8,6 +8,7 @@ resumes.
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from mmn_index.index.manifest import read_manifest
 from mmn_index.left_out import LeftOut, refuse
 from mmn_index.made_by import is_other, other_weights
 from mmn_index.models import load_model, model_info, refuse_tubes
+from mmn_index.moment_model import MomentModel
 from mmn_index.origin import Origin, source_of
 from mmn_index.places import beside
 from mmn_index.video.backbones import Backbone, load_backbone
@@ -119,6 +121,12 @@ class _Change:
         """Where features are until they are in the index."""
         return beside(self.writer.root, ".sync.h5")
 
+    @cached_property
+    def model(self) -> MomentModel:
+        """The index's own, loaded once."""
+        path, recipe = self.index.model_path, self.recipe
+        return load_model(path, recipe.device, recipe.backbone if model_info(path).spaces == 1 else None)
+
 
 def sync(
     root: Path,
@@ -189,7 +197,7 @@ def describe(change: _Change, files: Mapping[str, FoundFile]) -> tuple[list[Left
     recipe, out = change.recipe, change.features
     name, backbone = _backbone(change)
     if model_info(change.index.model_path).spaces == 2:  # of a dual encoder, the backbone is a part
-        load_model(change.index.model_path, recipe.device)  # its text encoder may be gone
+        change.model  # noqa: B018  # its text encoder may be gone, which is to show before the work
     rate = recipe.rate or change.manifest.rate or backbone.rate
     if not _fits(out, backbone, rate, files):
         _drop(out)
@@ -230,7 +238,6 @@ def embed(change: _Change, files: Mapping[str, FoundFile]) -> tuple[SegmentEntry
         if change.own is not None:
             table = joined(rows_of(change.own, ids), table)
         device = change.recipe.device
-        model = load_model(path, device, change.recipe.backbone if about.spaces == 1 else None)
         kept, tau = manifest.bank, manifest.score.tau
         bank = None if kept is None else read_bank(index.root, kept, tau, device)
 
@@ -238,7 +245,9 @@ def embed(change: _Change, files: Mapping[str, FoundFile]) -> tuple[SegmentEntry
             change.report(done, total, "", EMBEDDING)
 
         table = table if table.num_columns else None
-        entry = write_segment(change.writer, manifest, model, videos, source, bank, report, table, device)
+        entry = write_segment(
+            change.writer, manifest, change.model, videos, source, bank, report, table, device
+        )
     return entry, len(videos), left_out + unusable
 
 
